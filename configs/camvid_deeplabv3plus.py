@@ -1,0 +1,20 @@
+"""DeepLabV3+ with a ResNet encoder on CamVid, rates (6, 12, 18, 24), output stride 16.
+
+python -m seg_jax.main --config=configs/camvid_deeplabv3plus.py --config.data.dir=DIR \
+    --workdir=runs/camvid_deeplabv3plus
+"""
+
+from ml_collections import ConfigDict
+
+from configs import camvid_unet
+
+
+def get_config() -> ConfigDict:
+    """DeepLabV3+ on ResNet-50; --config.model.encoder.name=resnet18, resnet34, resnet101 select others."""
+    c = camvid_unet.get_config()
+    c.model.name = "deeplabv3plus"
+    c.model.encoder.name = "resnet50"
+    c.model.encoder.output_stride = 16
+    c.model.aspp_rates = (6, 12, 18, 24)
+    c.model.dropout = 0.1
+    return c

@@ -1,0 +1,19 @@
+"""A small U-Net on the embedded synthetic street scenes: the first thing to run.
+
+python -m seg_jax.main --config=configs/synthetic_unet.py --workdir=runs/synthetic_unet
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """U-Net of width 16 on scenes of 96x128."""
+    c = default.get_config()
+    c.model.encoder.width = 16
+    c.optim.lr = 4e-3
+    c.optim.warmup_steps = 30
+    c.train.epochs = 8.0
+    c.eval.every_epochs = 2.0
+    return c

@@ -1,0 +1,273 @@
+#!/usr/bin/env bash
+# From a machine that has only Python to a running training. `./launch.sh --help` explains.
+# Kept to what bash 3.2 understands, which is the bash of macOS.
+set -euo pipefail
+
+usage() {
+  cat <<'HELP'
+usage: ./launch.sh [FLAGS...]              train; by default a U-Net on synthetic street scenes
+       ./launch.sh test [PYTEST ARGS...]   run the tests
+       ./launch.sh lint                    check format, style and types
+       ./launch.sh --help                  this text (--helpfull: every flag of the program)
+
+Needs only Python 3.11, 3.12 or 3.13. The first launch makes .venv and installs the versions that
+requirements.txt pins, with uv where it is on the PATH and else with pip; later launches start at
+once. The environment is made anew when the pins, its Python or the accelerator change, or when an
+install was interrupted. test and lint add the pins of requirements-test.txt.
+
+FLAGS go to `python -m seg_jax.main`, after these defaults:
+  --config=configs/synthetic_unet.py    unless FLAGS have a --config
+  --workdir=runs/NAME                   unless FLAGS have a --workdir; NAME is the config file's
+Single fields are set with --config.NAME=VALUE, after any --config of your own.
+Paths, also those below, are relative to the directory of launch.sh, wherever it is called from.
+
+Accelerators: an NVIDIA driver from 580 gets jax[cuda13], from 525 jax[cuda12], a TPU jax[tpu];
+everything else runs on the CPU.
+
+Environment variables:
+  PYTHON=/path/to/python      make the environment with this Python
+  SEG_JAX_VENV=DIR            the environment, instead of .venv; machines that share this directory
+                              but not their accelerator need one each
+  SEG_JAX_ACCELERATOR=NAME    cpu, cuda12, cuda13 or tpu: install for this, whatever is found
+  GLIBC_TUNABLES              on Linux without an accelerator glibc.malloc.hugetlb=1 is added where
+                              that tunable is not set: huge pages make CPU steps up to twice as fast
+
+examples:
+  ./launch.sh --config=configs/default.py --workdir=runs/first
+  SEG_JAX_ACCELERATOR=cpu ./launch.sh test tests/test_launch.py -k help
+HELP
+}
+
+say() { echo "launch.sh: $*" >&2; }
+
+die() {
+  say "$*"
+  exit 1
+}
+
+# has_flag NAME ARGS...: do ARGS set --NAME? (--NAME.FIELD=VALUE is another flag.)
+has_flag() {
+  local name=$1 arg
+  shift
+  for arg in "$@"; do
+    case $arg in "--$name" | "--$name="* | "-$name" | "-$name="*) return 0 ;; esac
+  done
+  return 1
+}
+
+# config_name ARGS...: the name of the config file that ARGS choose, without directory, .py and :argument.
+config_name() {
+  local config='' previous='' arg
+  for arg in "$@"; do
+    case $arg in --config=* | -config=*) config=${arg#*=} ;; esac
+    case $previous in --config | -config) config=$arg ;; esac
+    previous=$arg
+  done
+  config=${config%%:*}
+  config=${config##*/}
+  echo "${config%.py}"
+}
+
+# --- accelerator ----------------------------------------------------------------------------------
+
+has_tpu() {
+  [ "$(uname -s)" = Linux ] || return 1
+  [ -e /dev/accel0 ] || [ -e /dev/vfio/0 ] || return 1
+  # Other devices use these nodes too, so something has to say that this machine is Google's.
+  [ -n "${TPU_NAME:-}${TPU_WORKER_ID:-}" ] ||
+    grep -qi google /sys/class/dmi/id/product_name 2>/dev/null ||
+    grep -qsx 0x1ae0 /sys/bus/pci/devices/*/vendor
+}
+
+find_accelerator() {
+  accelerator=${SEG_JAX_ACCELERATOR:-}
+  case $accelerator in
+    cpu | cuda12 | cuda13 | tpu) return ;;
+    '') ;;
+    *) die "SEG_JAX_ACCELERATOR = '$accelerator' is not one of: cpu, cuda12, cuda13, tpu" ;;
+  esac
+
+  accelerator=cpu
+  local driver major
+  if driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null); then
+    driver=${driver%%[!0-9.]*} # of one line for each GPU, all alike, the first
+    major=${driver%%.*}
+    # The oldest drivers that run programs built for CUDA 13 and for CUDA 12.
+    if [ "${major:-0}" -ge 580 ]; then
+      accelerator=cuda13
+    elif [ "${major:-0}" -ge 525 ]; then
+      accelerator=cuda12
+    else
+      say "using the CPU: the NVIDIA driver is ${driver:-unknown}, jax needs 525 or newer; update the driver"
+    fi
+  elif has_tpu; then
+    accelerator=tpu
+  fi
+}
+
+# --- Python ---------------------------------------------------------------------------------------
+
+# version_of PYTHON: its version; fails where it cannot run.
+version_of() {
+  "$1" -ISc 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null
+}
+
+# Sets `python` and `version` to the first Python that fits.
+find_python() {
+  local candidate found=''
+  if [ -n "${PYTHON:-}" ]; then
+    set -- "$PYTHON"
+  else
+    set -- python3 python3.13 python3.12 python3.11
+  fi
+  for candidate in "$@"; do
+    version=$(version_of "$candidate") || continue
+    case $version in
+      3.11.* | 3.12.* | 3.13.*)
+        # Not that of an environment, which may be the one about to be removed.
+        python=$("$candidate" -ISc 'import sys; print(sys._base_executable)')
+        return
+        ;;
+    esac
+    found="$found${found:+, }$candidate is $version"
+  done
+  die "no Python that fits (${found:-none runs of: $*}); seg_jax needs 3.11, 3.12 or 3.13." \
+    "Install one of them, or name it: PYTHON=/path/to/python3.12 ./launch.sh"
+}
+
+# --- environment ----------------------------------------------------------------------------------
+
+# What the environment holds is written in a stamp inside it: "incomplete" first, one of these once all is
+# installed.
+describe() {
+  run_stamp="python $version, accelerator $accelerator, requirements $(cksum <requirements.txt);"
+  test_stamp="$run_stamp test requirements $(cksum <requirements-test.txt);"
+}
+
+# holds run|test: does the environment have what is needed?
+holds() {
+  # Once made, the environment's Python counts and not what the PATH happens to find first today.
+  version=$(version_of "$venv/bin/python") || return 1
+  if [ -n "${PYTHON:-}" ] && [ "$(version_of "$PYTHON")" != "$version" ]; then return 1; fi
+  describe
+  case $(cat "$stamp" 2>/dev/null) in
+    "$test_stamp") return 0 ;;
+    "$run_stamp"*) [ "$1" = run ] ;;
+    *) return 1 ;;
+  esac
+}
+
+has_uv() { command -v uv >/dev/null; }
+
+# A symbolic link is made in one step together with what it says: who holds the lock.
+lock() {
+  local me parent holder waiting=''
+  me="$(uname -n):$$"
+  parent=$(dirname "$venv")
+  mkdir -p "$parent"
+  [ -w "$parent" ] || die "cannot write to $parent; SEG_JAX_VENV=DIR names another place"
+  trap unlock EXIT
+  until ln -sn "$me" "$lock" 2>/dev/null; do
+    holder=$(readlink "$lock") || holder=''
+    if [ "${holder%:*}" = "$(uname -n)" ] && ! kill -0 "${holder##*:}" 2>/dev/null; then
+      rm -f "$lock" # left by a launch that was killed
+      continue
+    fi
+    [ -n "$waiting" ] || say "waiting for another launch ($holder) to install; if there is none, remove $lock"
+    waiting=yes
+    sleep 1
+  done
+}
+
+unlock() {
+  if [ "$(readlink "$lock")" = "$(uname -n):$$" ]; then rm -f "$lock"; fi
+}
+
+# install run|test
+install() {
+  local make packages
+  packages=(-r requirements.txt)
+  [ "$1" = run ] || packages=(-r "requirements-test.txt")
+  # In the same call as the pins, so that they hold for the accelerator's packages too.
+  [ "$accelerator" = cpu ] || packages+=("jax[$accelerator]")
+
+  if holds run; then
+    say "adding the test tools to $venv"
+    echo incomplete >"$stamp"
+  else
+    find_python
+    describe
+    if [ -d "$venv" ] && [ ! -e "$stamp" ] && [ -n "$(ls -A "$venv")" ]; then
+      die "$venv was not made by launch.sh and is left alone." \
+        "Remove it, or name another place: SEG_JAX_VENV=DIR"
+    fi
+    say "installing into $venv for Python $version and $accelerator; this takes minutes, once"
+    # Anew, because an install on top would keep what other pins or another accelerator had brought.
+    rm -rf "$venv"
+    mkdir "$venv"
+    echo incomplete >"$stamp"
+    make=("$python" -m venv)
+    if has_uv; then make+=(--without-pip); fi # uv needs none inside, and it takes seconds
+    "${make[@]}" "$venv" || die "$python cannot make $venv; on Debian and Ubuntu install python3-venv"
+  fi
+
+  if has_uv; then
+    # Compiled here, because where Python may not write bytecode (many containers) every start took 4 s more.
+    uv pip install --compile-bytecode --python "$venv/bin/python" "${packages[@]}"
+  else
+    "$venv/bin/python" -m pip install --disable-pip-version-check "${packages[@]}"
+  fi || die "the installation failed, see above; the next launch starts it anew"
+
+  if [ "$1" = run ]; then echo "$run_stamp" >"$stamp"; else echo "$test_stamp" >"$stamp"; fi
+}
+
+# prepare run|test: after this, $venv/bin/python is ready to run.
+prepare() {
+  find_accelerator
+  if ! holds "$1"; then
+    lock
+    if ! holds "$1"; then install "$1"; fi # another launch may have done it meanwhile
+    unlock
+  fi
+
+  if [ "$accelerator" = cpu ] && [ "$(uname -s)" = Linux ]; then
+    case ${GLIBC_TUNABLES:-} in
+      *glibc.malloc.hugetlb=*) ;;
+      *) export GLIBC_TUNABLES="${GLIBC_TUNABLES:-}${GLIBC_TUNABLES:+:}glibc.malloc.hugetlb=1" ;;
+    esac
+  fi
+}
+
+# --- main -----------------------------------------------------------------------------------------
+
+CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")"
+venv=${SEG_JAX_VENV:-.venv}
+venv=${venv%/}
+stamp=$venv/seg_jax.stamp
+lock=$venv.lock
+
+case ${1:-} in
+  -h | --help | help)
+    usage
+    ;;
+  test)
+    shift
+    prepare test
+    exec "$venv/bin/python" -m pytest "$@"
+    ;;
+  lint)
+    prepare test
+    failed=0
+    "$venv/bin/python" -m ruff format --check . || failed=1
+    "$venv/bin/python" -m ruff check . || failed=1
+    "$venv/bin/python" -m mypy || failed=1
+    exit $failed
+    ;;
+  *)
+    prepare run
+    # Defaults go first: a --config.NAME=VALUE is only understood after its --config.
+    has_flag config "$@" || set -- --config=configs/synthetic_unet.py "$@"
+    has_flag workdir "$@" || set -- --workdir="runs/$(config_name "$@")" "$@"
+    exec "$venv/bin/python" -m seg_jax.main "$@"
+    ;;
+esac

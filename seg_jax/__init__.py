@@ -1,0 +1,3 @@
+"""seg_jax: semantic segmentation with JAX and Flax."""
+
+__version__ = "0.1.0"

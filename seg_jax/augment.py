@@ -1,0 +1,196 @@
+"""Augmentation on the device: all geometry in one resampling, all colour in one 3x3 matrix.
+
+Flip, scale, rotation, translation and crop compose into one affine map from output to source pixels, so that
+the image is interpolated once (bilinear) and the label once (nearest; outside the image = ignore). Brightness,
+contrast, saturation and hue are affine maps of RGB and compose likewise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from seg_jax.config import Config
+from seg_jax.data.labels import IGNORE
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL and torchvision
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is drawn for each example; the defaults change nothing.
+
+    Attributes:
+      crop: output (height, width); (0, 0) keeps the size of the source.
+      flip: probability of a horizontal flip.
+      scale: range of the zoom factor, drawn uniformly in its logarithm.
+      rotate: largest rotation to either side, in degrees.
+      translate: largest shift to either side, as a share of the output size.
+      brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x].
+      hue: largest rotation of the hue to either side, as a share of the full circle.
+    """
+
+    crop: tuple[int, int] = (0, 0)
+    flip: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    rotate: float = 0.0
+    translate: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+
+def affine(key: jax.Array, spec: Augmentation, source: tuple[int, int], output: tuple[int, int]) -> jax.Array:
+    """Draws the map from output to source pixels: float32 [2 3], (y, x, 1) -> (y, x), pixel centres at integers.
+
+    The window that is cut out lies at a random place: inside the scaled image along an axis where that is
+    larger than the output, around it where it is smaller.
+    """
+    keys = jax.random.split(key, 5)
+    low, high = (math.log(s) for s in spec.scale)
+    scale = jnp.exp(jax.random.uniform(keys[0], minval=low, maxval=high))
+    angle = jax.random.uniform(keys[1], minval=-1.0, maxval=1.0) * math.radians(spec.rotate)
+    mirror = jnp.where(jax.random.bernoulli(keys[2], spec.flip), -1.0, 1.0)
+    size_in, size_out = jnp.array(source, jnp.float32), jnp.array(output, jnp.float32)
+    slack = jnp.abs(scale * size_in - size_out) / 2
+    # A whole image at its own size stays where it is, bit for bit.
+    slack = jnp.where(slack < 1e-3, 0.0, slack)
+    shift = slack * jax.random.uniform(keys[3], (2,), minval=-1.0, maxval=1.0)
+    shift += spec.translate * size_out * jax.random.uniform(keys[4], (2,), minval=-1.0, maxval=1.0)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    linear = jnp.array([[cos, sin * mirror], [-sin, cos * mirror]]) / scale
+    centre_in, centre_out = (size_in - 1) / 2, (size_out - 1) / 2
+    offset = centre_in + linear @ (shift - centre_out)
+    return jnp.concatenate([linear, offset[:, None]], axis=1)
+
+
+def warp(
+    image: jax.Array, label: jax.Array, matrix: jax.Array, output: tuple[int, int], fill: tuple[int, int, int]
+) -> tuple[jax.Array, jax.Array]:
+    """Resamples an image bilinearly and its label by nearest neighbour under one affine map.
+
+    Args:
+      image: uint8 [h w 3].
+      label: uint8 [h w].
+      matrix: float32 [2 3] from output to source pixels, see `affine`.
+      output: (height, width) of the result.
+      fill: colour outside of the source; the label there is 255.
+
+    Returns:
+      float32 [oh ow 3] in 0..255, uint8 [oh ow]. No label value is invented.
+    """
+    (h, w), (oh, ow) = image.shape[:2], output
+    # Colour and label of a pixel travel as one 32-bit word: four gathers serve both (3 times faster on CPU).
+    words = jax.lax.bitcast_convert_type(jnp.concatenate([image, label[..., None]], -1), jnp.uint32)
+    edge = jax.lax.bitcast_convert_type(jnp.array([*fill, IGNORE], jnp.uint8), jnp.uint32)
+    stride = w + 2
+    words = jnp.pad(words, 1, constant_values=edge).reshape(-1)
+    pixel = jnp.arange(oh * ow, dtype=jnp.int32)
+    row, column = (pixel // ow).astype(jnp.float32), (pixel % ow).astype(jnp.float32)
+    y = matrix[0, 0] * row + matrix[0, 1] * column + matrix[0, 2]
+    x = matrix[1, 0] * row + matrix[1, 1] * column + matrix[1, 2]
+    # In the padded image; whatever lies farther out than the frame reads the frame.
+    y, x = jnp.clip(y + 1, 0, h + 1), jnp.clip(x + 1, 0, w + 1)
+    y0, x0 = jnp.minimum(y.astype(jnp.int32), h), jnp.minimum(x.astype(jnp.int32), w)
+    fy, fx = y - y0, x - x0
+    first = y0 * stride + x0
+
+    def take(offset: int) -> jax.Array:
+        return words.at[first + offset].get(mode="promise_in_bounds")
+
+    taps = take(0), take(1), take(stride), take(stride + 1)
+
+    def channel(shift: int) -> jax.Array:
+        a, b, c, d = (((tap >> shift) & 255).astype(jnp.int32).astype(jnp.float32) for tap in taps)
+        top, bottom = a + (b - a) * fx, c + (d - c) * fx
+        return top + (bottom - top) * fy
+
+    above, below = jnp.where(fx < 0.5, taps[0], taps[1]), jnp.where(fx < 0.5, taps[2], taps[3])
+    nearest = (jnp.where(fy < 0.5, above, below) >> 24).astype(jnp.uint8)
+    colour = jnp.stack([channel(0), channel(8), channel(16)], axis=-1)
+    return colour.reshape(oh, ow, 3), nearest.reshape(oh, ow)
+
+
+def colour_matrix(key: jax.Array, spec: Augmentation) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Draws (brightness factor, contrast factor, 3x3 matrix of saturation and hue)."""
+    keys = jax.random.split(key, 4)
+
+    def factor(k: jax.Array, strength: float) -> jax.Array:
+        return jax.random.uniform(k, minval=1 - strength, maxval=1 + strength)
+
+    luma = jnp.array(LUMA)
+    grey = jnp.tile(luma, (3, 1))
+    saturation = factor(keys[2], spec.saturation)
+    # Hue turns the plane orthogonal to grey (Rodrigues' rotation about (1, 1, 1)).
+    angle = 2 * math.pi * spec.hue * jax.random.uniform(keys[3], minval=-1.0, maxval=1.0)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    third, root = (1 - cos) / 3, sin / math.sqrt(3)
+    turn = jnp.full((3, 3), third) + cos * jnp.eye(3)
+    turn += root * jnp.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
+    return (
+        factor(keys[0], spec.brightness),
+        factor(keys[1], spec.contrast),
+        turn @ (saturation * jnp.eye(3) + (1 - saturation) * grey),
+    )
+
+
+def jitter(image: jax.Array, key: jax.Array, spec: Augmentation) -> jax.Array:
+    """Brightness, contrast (about the mean luma), saturation and hue; float32 [h w 3] in 0..255, clipped to it."""
+    brightness, contrast, matrix = colour_matrix(key, spec)
+    mean = (image * jnp.array(LUMA)).sum(-1).mean() * brightness
+    matrix = matrix * (brightness * contrast)
+    red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+    offset = (1 - contrast) * mean
+    mixed = [matrix[i, 0] * red + matrix[i, 1] * green + matrix[i, 2] * blue + offset for i in range(3)]
+    return jnp.clip(jnp.stack(mixed, axis=-1), 0, 255)
+
+
+def make_augment(
+    spec: Augmentation, *, fill: tuple[int, int, int], groups: int
+) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    """Builds augment(key, image, label) for batches.
+
+    Args:
+      spec: what to draw.
+      fill: colour outside of the source image, such as the mean that is subtracted later.
+      groups: the batch is cut into this many groups, worked on at once; inside a group one example follows
+        the other. One group for each CPU device keeps an example in the processor's cache (1.3 to 4 times faster
+        than the whole batch at once); on accelerators use the batch size.
+
+    Returns:
+      A function of (key, uint8 [b h w 3], uint8 [b h w]) that gives (float32 [b ch cw 3] in 0..255,
+      uint8 [b ch cw]). Example i draws from fold_in(key, i) whatever the grouping or the number of devices.
+    """
+    colours = any((spec.brightness, spec.contrast, spec.saturation, spec.hue))
+
+    def one(args: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        key, image, label = args
+        geometry, colour = jax.random.split(key)
+        source = (image.shape[0], image.shape[1])
+        output = spec.crop if all(spec.crop) else source
+        image, label = warp(image, label, affine(geometry, spec, source, output), output, fill)
+        return (jitter(image, colour, spec) if colours else image), label
+
+    def augment(key: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        b = image.shape[0]
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(b))
+        grouped = jax.tree.map(lambda a: a.reshape(groups, b // groups, *a.shape[1:]), (keys, image, label))
+        result = jax.vmap(lambda group: jax.lax.map(one, group))(grouped)
+        return jax.tree.map(lambda a: a.reshape(b, *a.shape[2:]), result)
+
+    return augment
+
+
+def build(
+    augment: Config, *, mean: tuple[float, ...], groups: int
+) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    """The augmentation that `config.augment` describes; `mean` (0..1) fills what lies outside of an image."""
+    fields = augment.to_dict()
+    spec = Augmentation(**{**fields, "crop": tuple(fields["crop"]), "scale": tuple(fields["scale"])})
+    red, green, blue = (round(255 * m) for m in mean)
+    return make_augment(spec, fill=(red, green, blue), groups=groups)

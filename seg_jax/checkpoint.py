@@ -1,0 +1,261 @@
+"""Checkpoints: asynchronous, atomic, checked when they are read.
+
+A checkpoint holds two flat dicts of arrays, `weights` (parameters and batch statistics; all that prediction
+needs) and `training` (optimizer state, step), and a JSON `meta` with what the loop must remember, the class
+table, the configuration, and a manifest: the SHA-256 of every array. Orbax writes it into a temporary directory that is
+renamed at the end, so a killed process leaves a whole checkpoint or none; but it would load a damaged array
+without a word, so the manifest is compared at every load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
+
+from seg_jax.state import TrainState
+
+Arrays = dict[str, np.ndarray]
+Meta = dict[str, Any]
+
+
+class CheckpointError(ValueError):
+    """No usable checkpoint; the message says what was found and what to do."""
+
+
+class Checkpoints:
+    """The `checkpoints` directory of one run.
+
+    Args:
+      directory: holds one numbered directory per checkpoint.
+      keep_last: how many of the newest to keep, besides the best one.
+      create: make the directory if it is missing; False for readers.
+    """
+
+    def __init__(self, directory: Path, *, keep_last: int = 1, create: bool = True):
+        self.directory = directory.absolute()
+        if not create and not self.directory.is_dir():
+            raise CheckpointError(f"{directory} does not exist: the run has saved no checkpoint yet. Train it first.")
+        # best_fn with max_to_keep would delete the newest checkpoint whenever it is not among the best.
+        keep = policies.AnyPreservationPolicy(
+            [
+                policies.LatestN(keep_last),
+                policies.BestN(
+                    # Of equal scores the earlier step is the best one, as for the loop's patience.
+                    get_metric_fn=lambda metrics: (metrics["score"], -metrics["step"]),
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        )
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=keep,
+                create=create,
+                cleanup_tmp_directories=create,
+                enable_async_checkpointing=create,
+            ),
+            item_names=("weights", "training", "meta"),
+        )
+
+    def save(self, state: TrainState, meta: Meta, *, score: float | None) -> None:
+        """Starts to save `state` under its step number; returns once the arrays are copied.
+
+        Args:
+          state: may be donated to the next step right afterwards.
+          meta: JSON values to keep beside it.
+          score: of this state on the validation split, higher is better; None if it was not evaluated.
+        """
+        host = jax.device_get(state)
+        weights = _flatten({"params": host.params, "model_state": host.model_state})
+        training = _flatten({"opt_state": host.opt_state, "step": host.step})
+        meta = {
+            **meta,
+            "score": score,
+            "manifest": {name: _sha256(array) for name, array in (weights | training).items()},
+        }
+        meta["sha256"] = _digest(meta)
+        self._manager.save(
+            int(host.step),
+            args=ocp.args.Composite(
+                weights=ocp.args.PyTreeSave(weights),
+                training=ocp.args.PyTreeSave(training),
+                meta=ocp.args.JsonSave(meta),
+            ),
+            metrics=None if score is None else {"score": score, "step": int(host.step)},
+        )
+
+    def wait(self) -> None:
+        """Returns when everything that `save` started is on disk; raises what went wrong there."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and frees the threads."""
+        self._manager.close()
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, newest first; whether it can be read shows when it is."""
+        return sorted(self._manager.all_steps(), reverse=True)
+
+    def restore_latest(self, like: TrainState) -> tuple[TrainState, Meta] | None:
+        """The newest checkpoint that is whole, or None if there is none at all.
+
+        A damaged one is reported and set aside under the name `STEP.damaged`.
+
+        Args:
+          like: gives structure, shapes and dtypes.
+
+        Raises:
+          CheckpointError: checkpoints exist, but none of them is whole.
+        """
+        found = self.steps()
+        for step in found:
+            try:
+                return self.restore(step, like)
+            except CheckpointError as error:
+                place = self.directory / str(step)
+                aside = self.directory / f"{step}.damaged"
+                number = 1
+                while aside.exists():
+                    number += 1
+                    aside = self.directory / f"{step}.damaged{number}"
+                place.rename(aside)
+                logging.error("%s It is set aside as %s; trying the one before.", error, aside.name)
+                self._manager.reload()
+        if found:
+            raise CheckpointError(
+                f"none of the checkpoints {found} in {self.directory} can be read. "
+                "Restore one from a copy, or start again in another --workdir."
+            )
+        return None
+
+    def restore(self, step: int, like: TrainState) -> tuple[TrainState, Meta]:
+        """The checkpoint of one step, as host arrays, with the structure of `like`.
+
+        Raises:
+          CheckpointError: it is missing, damaged, or of another network.
+        """
+        meta = self.meta(step)
+        weights, training = self._arrays(step, "weights", meta), self._arrays(step, "training", meta)
+        tree = {"params": like.params, "model_state": like.model_state}
+        filled = _fill(tree, weights, self._name(step))
+        rest = _fill({"opt_state": like.opt_state, "step": like.step}, training, self._name(step))
+        return TrainState(**filled, **rest), meta
+
+    def weights(self, step: int, like: Any) -> dict[str, Any]:
+        """{'params', 'model_state'} of one step, with the structure of `like`; the optimizer is not read."""
+        return _fill(like, self._arrays(step, "weights", self.meta(step)), self._name(step))
+
+    def meta(self, step: int) -> Meta:
+        """What was saved beside the arrays.
+
+        Raises:
+          CheckpointError: it is missing or damaged.
+        """
+        meta = self._read(step, "meta", ocp.args.JsonRestore())
+        if not isinstance(meta, dict) or meta.get("sha256") != _digest(meta):
+            raise CheckpointError(f"{self._name(step)} is damaged: the checksum of its meta data does not match.")
+        return meta
+
+    def choose(self, which: str) -> int:
+        """'best', 'last' or a step number -> the step.
+
+        Raises:
+          CheckpointError: there is no such checkpoint.
+        """
+        found = self.steps()
+        if not found:
+            raise CheckpointError(f"{self.directory} holds no checkpoint. Train first.")
+        if which == "last":
+            return self._whole(found)
+        if which == "best":
+            scores = {}
+            for step in found:
+                try:
+                    scores[step] = self.meta(step)["score"]
+                except CheckpointError as error:
+                    logging.error("%s It is passed over.", error)
+            known = {step: score for step, score in scores.items() if score is not None}
+            if known:
+                return max(known, key=lambda step: (known[step], -step))
+            return self._whole(found)
+        if not which.isdigit() or int(which) not in found:
+            raise CheckpointError(
+                f"checkpoint {which!r} is not one of: best, last, {', '.join(map(str, sorted(found)))}."
+            )
+        return int(which)
+
+    def _whole(self, found: list[int]) -> int:
+        for step in found:
+            try:
+                self.meta(step)
+                return step
+            except CheckpointError as error:
+                logging.error("%s It is passed over.", error)
+        raise CheckpointError(f"none of the checkpoints {found} in {self.directory} can be read.")
+
+    def _name(self, step: int) -> str:
+        return f"checkpoint {self.directory / str(step)}"
+
+    def _read(self, step: int, item: str, args: Any) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item]
+        except Exception as error:  # orbax, tensorstore and json each raise their own kinds
+            raise CheckpointError(
+                f"{self._name(step)} cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]})."
+            ) from error
+
+    def _arrays(self, step: int, item: str, meta: Meta) -> Arrays:
+        arrays = {name: np.asarray(a) for name, a in self._read(step, item, ocp.args.PyTreeRestore()).items()}
+        wrong = [name for name, array in arrays.items() if _sha256(array) != meta["manifest"].get(name)]
+        if wrong:
+            raise CheckpointError(
+                f"{self._name(step)} is damaged: {len(wrong)} arrays differ from their checksums, such as {wrong[0]}."
+            )
+        return arrays
+
+
+def _flatten(tree: Any) -> Arrays:
+    """A tree of arrays -> {'params/encoder/stem/conv/kernel': array}."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _fill(like: Any, arrays: Arrays, name: str) -> Any:
+    """The inverse of `_flatten`; the arrays must be the ones that `like` has."""
+    wanted = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(like)
+    }
+    missing, extra = sorted(wanted.keys() - arrays.keys()), sorted(arrays.keys() - wanted.keys())
+    shapes = [
+        f"{key} {arrays[key].shape} instead of {wanted[key].shape}"
+        for key in wanted.keys() & arrays.keys()
+        if arrays[key].shape != wanted[key].shape or arrays[key].dtype != wanted[key].dtype
+    ]
+    if missing or extra or shapes:
+        raise CheckpointError(
+            f"{name} is of another network or optimizer: missing {missing[:5]}, unknown {extra[:5]}, "
+            f"other shape {sorted(shapes)[:5]}."
+        )
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[key] for key in wanted])
+
+
+def _sha256(array: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in meta.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,263 @@
+"""Configurations: named choices, checks across fields, JSON round trip.
+
+Everything that can be wrong in a configuration is found here, before any file is read, and is
+reported with the value, the rule and the cure.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+T = TypeVar("T")
+Config = ConfigDict  # what the rest of the program calls a configuration
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message says which field, why, and what to do."""
+
+
+def did_you_mean(name: str, choices: Collection[str]) -> str:
+    """' Did you mean 'x'?' for the choice nearest to `name`, or '' when none is near."""
+    near = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def lookup(table: Mapping[str, T], name: str, field: str) -> T:
+    """`table[name]`, or a ConfigError that lists the names and the nearest one.
+
+    Args:
+      table: the explicit dict of what may be chosen.
+      name: the chosen name.
+      field: how the user spells the field, such as 'model.name'.
+    """
+    if name not in table:
+        raise ConfigError(
+            f"config.{field} = {name!r} is not one of: {', '.join(sorted(table))}.{did_you_mean(name, table)}"
+        )
+    return table[name]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping -> {'model.name': 'unet', ...}, in sorted order."""
+    flat: dict[str, Any] = {}
+    for key in sorted(config):
+        value = config[key]
+        if isinstance(value, Mapping | ConfigDict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = tuple(value) if isinstance(value, list) else value
+    return flat
+
+
+def to_json(config: ConfigDict) -> str:
+    """The configuration as indented JSON text; tuples become lists."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The inverse of `to_json`: lists come back as tuples, the result is locked."""
+
+    def tuples(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: tuples(item) for key, item in value.items()}
+        return tuple(tuples(item) for item in value) if isinstance(value, list) else value
+
+    config = ConfigDict(tuples(json.loads(text)))
+    return config.lock()
+
+
+def load(path: Path) -> ConfigDict:
+    """Reads the `config.json` of a run directory.
+
+    Raises:
+      ConfigError: there is no such file, or it is not a configuration.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            f"{path.parent} is not a run directory: it has no {path.name}. "
+            "Pass the --workdir of a run that was started with seg_jax.main."
+        )
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, AttributeError) as error:  # cut off, not text, or JSON that is no mapping
+        raise ConfigError(f"{path} is not a configuration in JSON ({error}); restore it from a copy.") from error
+
+
+def differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], *, free: Collection[str] = ()
+) -> dict[str, tuple[Any, Any]]:
+    """Fields in which two configurations differ: {'optim.lr': (ours, theirs)}.
+
+    Args:
+      ours, theirs: configurations (nested mappings or ConfigDicts).
+      free: fields that may differ; a trailing '.' frees a whole group ('log.').
+    """
+    one, two = flatten(ours), flatten(theirs)
+    missing = "(absent)"
+    return {
+        key: (one.get(key, missing), two.get(key, missing))
+        for key in sorted(one.keys() | two.keys())
+        if one.get(key, missing) != two.get(key, missing)
+        and not any(key == f or (f.endswith(".") and key.startswith(f)) for f in free)
+    }
+
+
+def require(holds: bool, config: Mapping[str, Any], field: str, rule: str, cure: str) -> None:
+    """Raises a ConfigError that states the value of `field`, the rule and the cure unless `holds`."""
+    if not holds:
+        value = flatten(config)[field]
+        raise ConfigError(f"config.{field} = {value!r}: {rule}. {cure}.")
+
+
+def validate(
+    config: ConfigDict,
+    *,
+    tables: Mapping[str, Mapping[str, Any]],
+    devices: int,
+) -> None:
+    """Checks every field against its range and against the others, before anything is read.
+
+    Args:
+      config: a configuration with the fields of `configs/default.py`.
+      tables: field name -> the table it chooses from, such as {'model.name': MODELS}.
+      devices: how many devices share a batch.
+
+    Raises:
+      ConfigError: naming the field, its value, the rule and the cure.
+    """
+
+    flat = flatten(config)
+    for field, table in tables.items():
+        lookup(table, flat[field], field)
+
+    def check(holds: bool, field: str, rule: str, cure: str) -> None:
+        require(holds, config, field, rule, cure)
+
+    check(
+        config.seed >= 0,
+        "seed",
+        "random streams start from a number that is not negative",
+        "Use 0 or a positive number",
+    )
+    for field in ("train.batch_size", "eval.batch_size"):
+        check(flat[field] > 0, field, "a batch has at least one image", "Use a positive number")
+        check(
+            flat[field] % devices == 0,
+            field,
+            f"the batch is split evenly over {devices} devices",
+            f"Use a multiple of {devices}, such as {-(-flat[field] // devices) * devices}",
+        )
+    check(
+        config.train.steps > 0 or config.train.epochs > 0,
+        "train.steps",
+        f"the run has a length, in train.steps or else in train.epochs (now {config.train.epochs!r})",
+        "Set one of them to a positive number",
+    )
+    for field in (
+        "train.steps",
+        "train.epochs",
+        "eval.every_steps",
+        "eval.every_epochs",
+        "eval.panels",
+        "checkpoint.every_steps",
+        "early_stop.patience",
+        "optim.warmup_steps",
+        "optim.grad_clip",
+        "optim.weight_decay",
+        "profile.start_step",
+        "profile.steps",
+    ):
+        check(flat[field] >= 0, field, "this cannot be negative", "Use 0 to switch it off")
+    for field in (
+        "log.every_steps",
+        "checkpoint.keep_last",
+        "data.threads",
+        "data.prefetch",
+        "data.synthetic.train_scenes",
+        "data.synthetic.val_scenes",
+        "model.encoder.width",
+        "model.encoder.depth",
+    ):
+        check(flat[field] >= 1, field, "this is at least 1", "Use a positive number")
+    check(config.optim.lr > 0, "optim.lr", "the learning rate is positive", "Try 1e-3 with adam or adamw")
+    check(0 <= config.optim.momentum < 1, "optim.momentum", "momentum lies in [0, 1)", "Use 0.9, or 0 to switch it off")
+    check(
+        0 <= config.loss.label_smoothing < 1,
+        "loss.label_smoothing",
+        "smoothing lies in [0, 1)",
+        "Use 0 to switch it off",
+    )
+    check(0 <= config.augment.flip <= 1, "augment.flip", "this is a probability", "Use a number in [0, 1]")
+    check(0 <= config.model.dropout < 1, "model.dropout", "this is a probability below 1", "Use a number in [0, 1)")
+
+    # Sizes: (0, 0) means 'as stored' for data.size and 'the whole image' for augment.crop.
+    stride = config.model.encoder.output_stride
+    check(stride in (8, 16, 32), "model.encoder.output_stride", "it is 8, 16 or 32", "Use 16")
+    for field in ("data.size", "augment.crop"):
+        size = flat[field]
+        check(
+            len(size) == 2 and all(isinstance(n, int) and n >= 0 for n in size) and (size[0] > 0) == (size[1] > 0),
+            field,
+            "a size is (height, width) in pixels",
+            "Use two positive integers, or (0, 0) for the size of the stored images",
+        )
+    crop = flat["augment.crop"]
+    check(
+        all(n % stride == 0 for n in crop),
+        "augment.crop",
+        f"height and width of training crops are multiples of model.encoder.output_stride = {stride}",
+        f"Use {tuple(-(-n // stride) * stride for n in crop)}",
+    )
+    scale = flat["augment.scale"]
+    check(
+        len(scale) == 2 and 0 < scale[0] <= scale[1],
+        "augment.scale",
+        "it is (low, high) with 0 < low <= high",
+        "Use (0.5, 2.0)",
+    )
+    for field in ("translate", "brightness", "contrast", "saturation", "hue", "rotate"):
+        check(
+            config.augment[field] >= 0,
+            f"augment.{field}",
+            "a strength is not negative",
+            "Use 0 to switch it off",
+        )
+    for field in ("brightness", "contrast", "saturation"):
+        check(
+            config.augment[field] < 1,
+            f"augment.{field}",
+            "factors are drawn from 1 +- strength and stay positive",
+            "Use a number in [0, 1)",
+        )
+    for field in ("data.mean", "data.std"):
+        check(len(flat[field]) == 3, field, "there is one number per colour channel", "Use three numbers")
+    check(min(config.data.std) > 0, "data.std", "images are divided by it", "Use positive numbers in units of 1/255")
+    if config.data.source == "folder":
+        check(
+            bool(config.data.dir),
+            "data.dir",
+            "the source 'folder' reads images and masks from a directory",
+            "Pass --config.data.dir=DIR",
+        )
+
+
+def check_classes(config: ConfigDict, *, classes: int) -> None:
+    """Checks the fields that depend on the number of classes of the data.
+
+    Raises:
+      ConfigError: `loss.class_weights` has another length, or a negative weight.
+    """
+    weights = config.loss.class_weights
+    require(
+        len(weights) in (0, classes) and all(w >= 0 for w in weights),
+        config,
+        "loss.class_weights",
+        f"there is one non-negative weight for each of the {classes} classes",
+        f"Use {classes} numbers, or () for none",
+    )

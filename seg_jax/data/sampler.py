@@ -1,0 +1,58 @@
+"""The order of examples, as a pure function of (seed, step).
+
+Training sees an endless chain of permutations of 0..n-1, each derived from the seed and the number of
+the epoch, cut into batches: every example exactly once an epoch. There is no iterator whose state would
+have to be saved: step k after a restart is step k, on any number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+
+@lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
+    """int64 [n]: the order of one epoch.
+
+    RandomState, not Generator: NumPy froze its streams for good (NEP 19), so that a run can be resumed under
+    another NumPy.
+    """
+    bits = np.random.MT19937(np.random.SeedSequence((seed, epoch)))
+    order = np.random.RandomState(bits).permutation(n)
+    order.flags.writeable = False  # shared by the cache
+    return order
+
+
+def indices(seed: int, step: int, batch_size: int, n: int) -> np.ndarray:
+    """int64 [batch_size]: the examples of training step `step` (0, 1, 2...) over all processes.
+
+    Args:
+      seed: non-negative seed of the run.
+      step: number of the step, counted from 0.
+      batch_size: size of the global batch; may exceed `n`.
+      n: number of examples, at least 1.
+    """
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs, places = positions // n, positions % n
+    parts = [permutation(seed, int(e), n)[places[epochs == e]] for e in np.unique(epochs)]
+    return np.concatenate(parts)
+
+
+def training_order(
+    seed: int, *, start: int, stop: int, batch_size: int, n: int, process: int = 0, processes: int = 1
+) -> Iterator[np.ndarray]:
+    """The indices of steps start..stop-1 that this process feeds: its slice of every global batch."""
+    local = batch_size // processes
+    for step in range(start, stop):
+        yield indices(seed, step, batch_size, n)[process * local : (process + 1) * local]
+
+
+def evaluation_order(batch_size: int, n: int, *, pad: int) -> Iterator[np.ndarray]:
+    """0..n-1 in order, every example once, in batches of one size: the last is filled with `pad`."""
+    for start in range(0, n, batch_size):
+        order = np.full(batch_size, pad, np.int64)
+        order[: min(batch_size, n - start)] = np.arange(start, min(start + batch_size, n))
+        yield order

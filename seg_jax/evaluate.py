@@ -1,0 +1,131 @@
+"""Evaluation: one pass over a split, every example exactly once -> Report."""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from seg_jax import data, program, report, sharding, viz
+from seg_jax.checkpoint import Checkpoints
+from seg_jax.config import Config, ConfigError, differences, load
+from seg_jax.data import pipeline, sampler
+from seg_jax.data.examples import Examples
+from seg_jax.data.labels import LabelTable
+from seg_jax.metrics import Report
+
+
+class Evaluator:
+    """Evaluates weights on one split; compiles when it is first called.
+
+    Args:
+      functions: of the run.
+      examples: the split, checked.
+    """
+
+    def __init__(self, functions: program.Program, examples: Examples):
+        self.examples = examples
+        self._functions = functions
+        self._config = functions.config
+
+    @cached_property
+    def _step(self) -> Any:
+        return self._functions.eval_step(self.examples.size)
+
+    def __call__(self, params: Any, model_state: Any, *, step: int) -> Report:
+        """The report of `params` and `model_state` after training step `step`."""
+        config, examples = self._config, self.examples
+        k = len(examples.table)
+        confusion = np.zeros((k, k), np.int64)
+        total = weight = 0.0
+        order = sampler.evaluation_order(config.eval.batch_size, len(examples), pad=pipeline.PAD)
+        for batch in pipeline.batches(examples, order, threads=config.data.threads, prefetch=config.data.prefetch):
+            placed = sharding.place(batch, self._functions.mesh)
+            counted = jax.device_get(self._step(params, model_state, placed))
+            confusion += counted["confusion"]
+            total += float(counted["total"])
+            weight += float(counted["weight"])
+        height, width = examples.size
+        protocol = {
+            "step": step,
+            "source": config.data.source,
+            "split": examples.split,
+            "images": len(examples),
+            "left_out": [{"name": bad.name, "why": bad.why} for bad in examples.bad],
+            "height": height,
+            "width": width,
+            "resized": bool(all(config.data.size)),
+            "ignored": "pixels with label 255; no class is left out",
+            "miou": "mean over the classes that occur in truth or prediction, counted over the whole split",
+        }
+        loss = total / weight if weight else 0.0
+        return Report.from_confusion(confusion, examples.table.names, loss=loss, protocol=protocol)
+
+    def panels(self, params: Any, model_state: Any) -> list[np.ndarray]:
+        """The same few examples every time, spread over the split: image | truth | prediction | error."""
+        n, count = len(self.examples), self._config.eval.panels
+        chosen = np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int))
+        pictures = []
+        for index in chosen:
+            image, label = self.examples.read(int(index))
+            probabilities = self._functions.predict(params, model_state, image[None])
+            prediction = np.asarray(probabilities[0].argmax(-1)).astype(np.uint8)
+            pictures.append(viz.panel(image, label, prediction, self.examples.table))
+        return pictures
+
+
+def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
+    """Evaluates a stored checkpoint on `config.data.val_split` and writes its report and pictures.
+
+    Args:
+      config: of the run; its data and evaluation fields may differ from the training's.
+      workdir: a run directory.
+      which: 'best', 'last' or a step.
+
+    Returns:
+      The report, which is also in `workdir/eval/SPLIT-STEP`.
+
+    Raises:
+      ConfigError: the network is another one than the run's, or the data has other classes.
+      CheckpointError: there is no such checkpoint, or it is damaged.
+    """
+    mesh = sharding.make_mesh()
+    program.check(config, devices=mesh.size)
+    changed = {
+        key: values
+        for key, values in differences(config, load(workdir / "config.json")).items()
+        if key.startswith(("model.", "data.mean", "data.std"))
+    }
+    if changed:
+        rows = "\n".join(f"  config.{key}: now {now!r}, trained with {then!r}" for key, (now, then) in changed.items())
+        raise ConfigError(f"{workdir} was trained with another network:\n{rows}\nUse the run's own values.")
+    table = LabelTable.load(workdir / "class_names.json")
+    split = config.data.val_split
+    examples = data.load(config, split)
+    if examples.table.names != table.names:
+        raise ConfigError(
+            f"the data has the classes {examples.table.names}, the run in {workdir} {table.names}; they must agree."
+        )
+    examples = pipeline.prepare(
+        examples,
+        cache="none",
+        skip_bad=config.data.skip_bad,
+        threads=config.data.threads,
+        record=workdir / "checked" / f"{split}.json",
+    )
+    functions = program.Program(config, classes=len(table), mesh=mesh)
+    checkpoints = Checkpoints(workdir / "checkpoints", create=False)
+    step = checkpoints.choose(which)
+    like = {"params": functions.abstract_state.params, "model_state": functions.abstract_state.model_state}
+    weights = program.to_devices(checkpoints.weights(step, like), mesh)
+    evaluator = Evaluator(functions, examples)
+    result = evaluator(**weights, step=step)
+    place = workdir / "eval" / f"{split}-{step}"
+    report.write(place, result, evaluator.panels(**weights), examples.table)
+    print(f"checkpoint of step {step} on {len(examples)} examples of {split!r}\n{result.table()}")
+    logging.info("report and pictures: %s", place)
+    return result

@@ -1,0 +1,65 @@
+"""Losses: per-pixel values and weights, reduced in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from seg_jax.config import Config, lookup
+
+PixelLoss = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def cross_entropy(
+    logits: jax.Array, label: jax.Array, *, class_weights: tuple[float, ...] = (), label_smoothing: float = 0.0
+) -> tuple[jax.Array, jax.Array]:
+    """Softmax cross-entropy of every pixel.
+
+    Args:
+      logits: float [b h w k]; computed on in float32.
+      label: integer [b h w]; values outside 0..k-1 are ignored.
+      class_weights: k weights, or () for equal ones.
+      label_smoothing: share e of the target that is spread evenly over all classes (Szegedy et al. 2016):
+        the target is (1 - e) * onehot + e / k.
+
+    Returns:
+      values and weights, float32 [b h w] each; an ignored pixel has weight 0 (and value 0), another the weight of
+      its class.
+    """
+    k = logits.shape[-1]
+    valid = label < k
+    target = jnp.where(valid, label, 0).astype(jnp.int32)
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    values = -jnp.take_along_axis(log_p, target[..., None], axis=-1)[..., 0]
+    if label_smoothing:
+        values = (1 - label_smoothing) * values - label_smoothing * log_p.mean(-1)
+    weights = valid.astype(jnp.float32)
+    if class_weights:
+        weights = weights * jnp.asarray(class_weights, jnp.float32)[target]
+    # where, not a product: an ignored pixel with infinite logits must not become 0 * inf = NaN.
+    return jnp.where(valid, values, 0.0), weights
+
+
+def reduce(values: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(weighted sum, sum of weights) over a batch; their quotient is the mean loss."""
+    return (values * weights).sum(), weights.sum()
+
+
+def mean(total: jax.Array, weight: jax.Array) -> jax.Array:
+    """total / weight, and 0 with a zero gradient where everything was ignored."""
+    return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1.0), 0.0)
+
+
+def build(loss: Config) -> PixelLoss:
+    """The function (logits, label) -> (values, weights) that `config.loss` describes."""
+    return partial(
+        lookup(LOSSES, loss.name, "loss.name"),
+        class_weights=tuple(loss.class_weights),
+        label_smoothing=loss.label_smoothing,
+    )
+
+
+LOSSES: Mapping[str, Callable[..., tuple[jax.Array, jax.Array]]] = {"cross_entropy": cross_entropy}

@@ -1,0 +1,125 @@
+"""The command line: python -m seg_jax.main --config=configs/x.py --workdir=DIR [--config.x.y=value ...]."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from seg_jax import process
+
+if __name__ == "__main__":
+    process.use_huge_pages()  # before the imports that cost time: it starts the program anew
+
+from absl import app, flags
+from ml_collections import config_flags
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="A file such as configs/synthetic_unet.py.")
+WORKDIR = flags.DEFINE_string("workdir", None, "The run directory: checkpoints, metrics, pictures, report.")
+MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "eval", "dry_run"],
+    "train: train, or go on where the run in --workdir stopped. eval: evaluate a checkpoint of that run. "
+    "dry_run: compile, print parameters, FLOPs and memory, and stop.",
+)
+CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "With --mode=eval: best, last, or a step.")
+
+
+def main(argv: list[str]) -> int:
+    """Runs one mode; returns the exit code."""
+    process.quiet()
+    if len(argv) > 1:
+        return fail(f"unknown argument {argv[1]!r}. Overrides are spelled --config.GROUP.FIELD=VALUE.")
+    if MODE.value != "dry_run" and not WORKDIR.value:
+        return fail("--workdir is missing. Name the directory that the run is to write to.")
+    workdir = Path(WORKDIR.value or ".").expanduser()
+    process.use_compilation_cache()
+
+    from seg_jax import config as configs
+
+    try:
+        config = CONFIG.value
+        if config is None:
+            if MODE.value != "eval":
+                return fail("--config is missing. Try --config=configs/synthetic_unet.py.")
+            config = configs.load(workdir / "config.json")
+        if config.log.tensorboard and MODE.value == "train":
+            process.hide_accelerators_from_tensorflow()
+        return {"train": train, "eval": evaluate, "dry_run": dry_run}[MODE.value](config, workdir)
+    except ValueError as error:
+        if type(error) is ValueError:  # not one of ours: a defect, which deserves its traceback
+            raise
+        return fail(str(error))
+
+
+def train(config, workdir: Path) -> int:
+    """--mode=train."""
+    from seg_jax.train import DivergedError, train_and_evaluate
+
+    try:
+        state = train_and_evaluate(config, workdir)
+    except DivergedError as error:
+        return fail(str(error))
+    python = os.path.relpath(sys.executable) if sys.executable.startswith(os.getcwd()) else sys.executable
+    place = shlex.quote(str(workdir))
+    print(
+        f"""
+finished step {int(state.step)}; everything lies in {workdir}
+  report.json confusion.png predictions.png   the best checkpoint on {config.data.val_split!r}
+  curves.png metrics.jsonl                    the course of the training
+  checkpoints/                                the newest and the best
+next
+  {python} -m seg_jax.predict {place} {place}/sample.png --out={place}/masks
+  {python} -m seg_jax.main --mode=eval --workdir={place}
+  {python} -m tensorboard.main --logdir={place}"""
+    )
+    return 0
+
+
+def evaluate(config, workdir: Path) -> int:
+    """--mode=eval."""
+    from seg_jax.evaluate import evaluate_checkpoint
+
+    evaluate_checkpoint(config, workdir, CHECKPOINT.value)
+    return 0
+
+
+def dry_run(config, workdir: Path) -> int:
+    """--mode=dry_run; writes nothing."""
+    del workdir
+    from seg_jax import data, program, sharding
+
+    mesh = sharding.make_mesh()
+    program.check(config, devices=mesh.size)
+    train, val = (data.load(config, split) for split in (config.data.train_split, config.data.val_split))
+    functions = program.Program(config, classes=len(train.table), mesh=mesh)
+    print(program.describe(functions, size=train.size, eval_size=val.size))
+    return 0
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Reads the flags; a misspelled field or an unfit value ends the program with one line, not a traceback."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        problem = str(error)
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:  # by ml_collections, for overrides
+        reason: object = error
+        while isinstance(reason, BaseException) and reason.args and not isinstance(reason, OSError):
+            reason = reason.args[0]  # an AttributeError around a KeyError around the text
+        problem = str(reason).replace("\n", ": ")
+    overrides = [text for text in argv[1:] if text.startswith(("--config.", "-config."))]
+    given = f" (overrides: {' '.join(overrides)})" if overrides else ""
+    sys.exit(fail(f"{problem}{given}. configs/default.py lists every field; --helpfull lists the flags."))
+
+
+def fail(message: str) -> int:
+    """Prints an error that the user can act on; returns the exit code."""
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,48 @@
+"""The contracting path of U-Net (Ronneberger et al. 2015), trained from scratch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from seg_jax.models.layers import ConvNormRelu, max_pool_2x2
+
+
+class PlainEncoder(nn.Module):
+    """Two 3x3 convolutions a level, 2x2 max pooling between levels, twice the channels at each.
+
+    Attributes:
+      width: channels at full resolution.
+      depth: how many times the resolution is halved.
+      norm: 'batch', 'group' or 'none' (the paper's).
+      dropout: rate after the two deepest levels, as in the paper's "end of the contracting path".
+    """
+
+    width: int = 64
+    depth: int = 4
+    norm: str = "batch"
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @property
+    def reduction(self) -> int:
+        """Input height and width must be multiples of this."""
+        return 2**self.depth
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> list[jax.Array]:
+        """[b h w 3] -> features at strides 1, 2, 4 ... 2**depth with width * stride channels."""
+        features = []
+        for level in range(self.depth + 1):
+            if level:
+                x = max_pool_2x2(x)
+            for i in (1, 2):
+                channels = self.width * 2**level
+                x = ConvNormRelu(channels, norm=self.norm, dtype=self.dtype, name=f"level{level}_conv{i}")(x, train)
+            if self.dropout and level >= self.depth - 1:
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            features.append(x)
+        return features

@@ -1,0 +1,185 @@
+"""From a configuration to the compiled functions of one run: what train, evaluate and predict share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from seg_jax import augment, losses, models, optim, sharding, step
+from seg_jax.config import Config, check_classes, validate
+from seg_jax.data import SOURCES
+from seg_jax.state import TrainState
+
+Size = tuple[int, int]
+
+METRICS = ("fwiou", "loss", "mean_accuracy", "miou", "pixel_accuracy")
+
+# Every field that names something, and what it may name.
+TABLES: Mapping[str, Mapping[str, Any]] = {
+    "data.source": SOURCES,
+    "data.cache": dict.fromkeys(("host", "none")),
+    **models.TABLES,
+    "loss.name": losses.LOSSES,
+    "optim.name": optim.OPTIMIZERS,
+    "optim.schedule": optim.SCHEDULES,
+    "checkpoint.metric": dict.fromkeys(METRICS),
+}
+
+
+def check(config: Config, *, devices: int) -> None:
+    """Refuses a configuration that cannot be run, before anything is read; see `config.validate`."""
+    validate(config, tables=TABLES, devices=devices)
+
+
+@dataclass(frozen=True)
+class Program:
+    """The functions of one run, compiled for its shapes when they are first needed.
+
+    Attributes:
+      config: the whole configuration.
+      classes: number of classes.
+      mesh: the devices.
+      steps: length of the run, for the learning-rate schedule.
+    """
+
+    config: Config
+    classes: int
+    mesh: Mesh
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        check_classes(self.config, classes=self.classes)
+
+    @cached_property
+    def model(self) -> Any:
+        """The network, a module that only `models` looks into."""
+        return models.build(self.config, classes=self.classes)
+
+    @cached_property
+    def _optimizer(self) -> Any:
+        return optim.build(self.config.optim, steps=self.steps)
+
+    @property
+    def _normalisation(self) -> dict[str, tuple[float, ...]]:
+        return {"mean": tuple(self.config.data.mean), "std": tuple(self.config.data.std)}
+
+    def _init(self) -> TrainState:
+        # Parameters do not depend on the size of the image; the smallest one makes the trace cheap.
+        side = max(self.config.model.encoder.output_stride, 32)
+        key = jax.random.key(self.config.seed)
+        params, model_state = models.init(self.model, key, (1, side, side, 3))
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            model_state=model_state,
+            opt_state=self._optimizer[0].init(params),
+        )
+
+    def init(self) -> TrainState:
+        """The state at step 0, a copy on every device."""
+        # It runs once: compiling it without optimization takes a quarter of the time.
+        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+        return jax.jit(self._init, out_shardings=sharding.replicated(self.mesh), compiler_options=quick)()
+
+    @cached_property
+    def abstract_state(self) -> TrainState:
+        """Shapes and dtypes of the state, with its sharding; nothing is computed."""
+        place = sharding.replicated(self.mesh)
+        return jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), jax.eval_shape(self._init)
+        )
+
+    def _abstract_batch(self, batch_size: int, size: Size) -> dict[str, jax.ShapeDtypeStruct]:
+        place = sharding.split(self.mesh)
+        return {
+            "image": jax.ShapeDtypeStruct((batch_size, *size, 3), jnp.uint8, sharding=place),
+            "label": jax.ShapeDtypeStruct((batch_size, *size), jnp.uint8, sharding=place),
+        }
+
+    def train_step(self, size: Size) -> jax.stages.Compiled:
+        """Compiled (state, batch) -> (state, metrics) for images of `size`; the state is donated."""
+        config = self.config
+        optimizer, schedule = self._optimizer
+        on_cpu = jax.default_backend() == "cpu"
+        function = step.make_train_step(
+            model=self.model,
+            optimizer=optimizer,
+            schedule=schedule,
+            loss=losses.build(config.loss),
+            augment=augment.build(
+                config.augment,
+                mean=tuple(config.data.mean),
+                groups=self.mesh.size if on_cpu else config.train.batch_size,
+            ),
+            seed=config.seed,
+            **self._normalisation,
+        )
+        whole = sharding.replicated(self.mesh)
+        jitted = jax.jit(function, donate_argnums=0, out_shardings=(whole, whole))
+        return jitted.lower(self.abstract_state, self._abstract_batch(config.train.batch_size, size)).compile()
+
+    def eval_step(self, size: Size) -> jax.stages.Compiled:
+        """Compiled (params, model_state, batch) -> counts for images of `size`."""
+        function = step.make_eval_step(
+            model=self.model, classes=self.classes, loss=losses.build(self.config.loss), **self._normalisation
+        )
+        jitted = jax.jit(function, out_shardings=sharding.replicated(self.mesh))
+        state = self.abstract_state
+        batch = self._abstract_batch(self.config.eval.batch_size, size)
+        return jitted.lower(state.params, state.model_state, batch).compile()
+
+    @cached_property
+    def predict(self) -> Any:
+        """Jitted (params, model_state, image uint8 [b h w 3]) -> probabilities [b h w k]."""
+        return jax.jit(step.make_predict(model=self.model, **self._normalisation))
+
+
+def run_length(config: Config, *, examples: int) -> tuple[int, int]:
+    """(steps of the run, steps between evaluations) for a training split of `examples`; epochs become steps here."""
+    per_epoch = examples / config.train.batch_size
+    steps = config.train.steps or max(1, math.ceil(config.train.epochs * per_epoch))
+    if config.eval.every_steps:
+        every = config.eval.every_steps
+    elif config.eval.every_epochs:
+        every = max(1, round(config.eval.every_epochs * per_epoch))
+    else:
+        every = steps
+    return steps, every
+
+
+def describe(program: Program, *, size: Size, eval_size: Size) -> str:
+    """Compiles both steps and says what they cost: parameters, FLOPs, memory."""
+    state = program.abstract_state
+    lines = ["parameters"]
+    for part, tree in state.params.items():
+        lines.append(f"  {part:<22}{models.count(tree):>14,d}")
+    lines.append(f"  {'total':<22}{models.count(state.params):>14,d}")
+    for name, batch, image_size, compiled in (
+        ("train step", program.config.train.batch_size, size, program.train_step(size)),
+        ("eval step", program.config.eval.batch_size, eval_size, program.eval_step(eval_size)),
+    ):
+        memory: Any = compiled.memory_analysis()
+        peak = (
+            memory.argument_size_in_bytes
+            + memory.output_size_in_bytes
+            + memory.temp_size_in_bytes
+            - memory.alias_size_in_bytes
+        )
+        flops = (compiled.cost_analysis() or {}).get("flops", float("nan"))
+        lines.append(f"{name}: batch {batch} of {image_size[0]}x{image_size[1]} on {program.mesh.size} devices")
+        lines.append(f"  {'FLOPs':<22}{flops / 1e9:>14,.2f} G  (counted by XLA, per device)")
+        lines.append(f"  {'peak memory':<22}{peak / 2**20:>14,.1f} MiB per device")
+    return "\n".join(lines)
+
+
+def to_devices(tree: Any, mesh: Mesh) -> Any:
+    """Host arrays -> a copy on every device."""
+    return jax.device_put(jax.tree.map(np.asarray, tree), sharding.replicated(mesh))

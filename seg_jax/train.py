@@ -1,0 +1,360 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from seg_jax import data, program, report, sharding, writers
+from seg_jax.checkpoint import Checkpoints
+from seg_jax.config import Config, ConfigError, differences, flatten, load, to_json
+from seg_jax.data import pipeline, sampler
+from seg_jax.data.examples import Examples
+from seg_jax.data.images import write_bytes, write_image
+from seg_jax.evaluate import Evaluator
+from seg_jax.process import Interruption
+from seg_jax.state import TrainState
+
+# Fields that a resumed run may change: they move files and pictures, not parameters.
+FREE = ("data.dir", "data.cache", "data.threads", "data.prefetch", "eval.panels", "checkpoint.keep_last")
+FREE_GROUPS = ("log.", "profile.")
+
+LAG = 2  # steps in flight: losses are looked at this late, so that devices never wait for Python
+
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+
+class DivergedError(RuntimeError):
+    """Loss or gradient is no longer a finite number."""
+
+
+def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
+    """Trains to the end, or on from the newest checkpoint in `workdir`; evaluates and saves on the way.
+
+    Args:
+      config: the fields of `configs/default.py`.
+      workdir: the run directory; made if it is missing.
+
+    Returns:
+      The last state; a signal may have ended the run before its last step.
+
+    Raises:
+      ConfigError, DataError, LabelError, CheckpointError: before the first step, with the cure.
+      DivergedError: loss or gradient became infinite or NaN.
+    """
+    mesh = sharding.make_mesh()
+    program.check(config, devices=mesh.size)
+    open_run(config, workdir)
+    train, val = (prepare(config, split, workdir) for split in (config.data.train_split, config.data.val_split))
+    write_once(workdir / "class_names.json", train.table.to_json())
+    total, every = program.run_length(config, examples=len(train))
+    functions = program.Program(config, classes=len(train.table), mesh=mesh, steps=total)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.checkpoint.keep_last)
+    restored = checkpoints.restore_latest(functions.abstract_state)
+    if restored:
+        state, memory = program.to_devices(restored[0], mesh), restored[1]["memory"]
+        logging.info("resuming after step %d of %d", int(state.step), total)
+    else:
+        state, memory = functions.init(), {"best": None, "best_step": 0, "without_gain": 0}
+    done = int(state.step)
+    run = Run(config, workdir, functions, train, val, checkpoints, memory, start=done)
+    logging.info("%s", run.summary(total))
+
+    if done < total and not run.exhausted:
+        train_step = run.compiled_train_step()
+    order = sampler.training_order(
+        config.seed,
+        start=done,
+        stop=total,
+        batch_size=config.train.batch_size,
+        n=len(train),
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+    batches = pipeline.batches(train, order, threads=config.data.threads, prefetch=config.data.prefetch)
+    progress = tqdm(total=total, initial=done, file=sys.stderr, mininterval=1, dynamic_ncols=True, bar_format=BAR)
+    try:
+        with Interruption() as interruption:
+            while done < total and not run.exhausted and not interruption.name:
+                run.profile(done)
+                with run.clock.waiting():
+                    batch = next(batches)
+                state, metrics = train_step(state, sharding.place(batch, mesh))
+                done += 1
+                run.started(done, metrics)
+                evaluate_now = done % every == 0 or done == total
+                save_now = evaluate_now or due(done, config.checkpoint.every_steps)
+                log_now = due(done, config.log.every_steps) or done == total
+                # Nothing is saved, evaluated or logged before every step up to here was found finite.
+                last = run.settle(LAG if not (save_now or log_now) else 0)
+                progress.set_postfix_str(run.clock.postfix(last), refresh=False)
+                progress.update()
+                if log_now:
+                    run.log(done, last)
+                score = run.evaluate(done, state) if evaluate_now else None
+                if save_now:
+                    run.save(state, score)
+            run.settle(0)
+            if interruption.name:
+                if done not in checkpoints.steps():
+                    run.save(state, None)
+                logging.warning("%s: saved step %d; the same command goes on from there", interruption.name, done)
+    finally:
+        progress.close()
+        batches.close()
+        run.close()
+    return state
+
+
+def due(step: int, every: int) -> bool:
+    """Whether something that happens every so many steps (0: never) happens after `step`."""
+    return every > 0 and step % every == 0
+
+
+class Run:
+    """What surrounds the steps of one run: its metrics, evaluations and checkpoints.
+
+    Args:
+      config, workdir, functions, checkpoints: of the run.
+      train, val: the two splits, checked.
+      memory: what a resumed run must know: best score, its step, evaluations since.
+      start: finished steps.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        workdir: Path,
+        functions: program.Program,
+        train: Examples,
+        val: Examples,
+        checkpoints: Checkpoints,
+        memory: dict[str, Any],
+        *,
+        start: int,
+    ):
+        self.config, self.workdir, self.functions = config, workdir, functions
+        self.train, self.val, self.checkpoints, self.memory = train, val, checkpoints, memory
+        self.clock = Clock(config.train.batch_size)
+        self._evaluator = Evaluator(functions, val)
+        self._pending: deque[tuple[int, dict[str, jax.Array]]] = deque()
+        self._last: dict[str, float] = {}
+        self._writer = writers.Writer(workdir, start_step=start, tensorboard=config.log.tensorboard)
+        self._profiling = False
+        if start == 0:
+            self._writer.texts(0, {"config": to_json(config), "classes": train.table.to_json()})
+            self._writer.hparams(flatten(config))
+            write_image(workdir / "sample.png", val.read(0)[0])
+
+    def summary(self, total: int) -> str:
+        """One line on what is about to be trained."""
+        height, width = self.train.size
+        return (
+            f"{self.config.model.name} on {self.config.model.encoder.name}, {len(self.train)} training and "
+            f"{len(self.val)} validation images of {height}x{width}, {len(self.train.table)} classes, {total} steps, "
+            f"{self.functions.mesh.size} {jax.default_backend()} device(s), run directory {self.workdir}"
+        )
+
+    def compiled_train_step(self) -> Any:
+        """The compiled training step; says how long that took."""
+        begin = time.perf_counter()
+        compiled = self.functions.train_step(self.train.size)
+        logging.info("compiled the training step in %.1f s", time.perf_counter() - begin)
+        return compiled
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether early stopping has lost patience."""
+        patience = self.config.early_stop.patience
+        return 0 < patience <= self.memory["without_gain"]
+
+    def profile(self, done: int) -> None:
+        """Opens and closes the profiler's window; `done` steps are finished."""
+        first, length = self.config.profile.start_step, self.config.profile.steps
+        if length and done == first:
+            jax.profiler.start_trace(str(self.workdir / "profile"))
+            self._profiling = True
+        elif self._profiling and done == first + length:
+            self.settle(0)
+            jax.profiler.stop_trace()
+            self._profiling = False
+
+    def started(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """Notes a step that the devices work on."""
+        self._pending.append((step, metrics))
+
+    def settle(self, lag: int) -> dict[str, float]:
+        """Waits until at most `lag` steps are in flight; the metrics of the newest finished one.
+
+        Raises:
+          DivergedError: one of them was not finite.
+        """
+        while len(self._pending) > lag:
+            step, metrics = self._pending.popleft()
+            self._last = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            self.clock.finished_steps += 1
+            wrong = [name for name, value in self._last.items() if not math.isfinite(value)]
+            if wrong:
+                raise self._diverged(step, wrong)
+        return self._last
+
+    def _diverged(self, step: int, wrong: list[str]) -> DivergedError:
+        config = self.config
+        rows = sampler.indices(config.seed, step - 1, config.train.batch_size, len(self.train))
+        names = "\n".join(f"  {self.train.names[i]}" for i in rows)
+        self.checkpoints.wait()
+        good = self.checkpoints.steps()
+        kept = f"The last good checkpoint is {self.checkpoints.directory / str(good[0])}" if good else "None was saved"
+        values = ", ".join(f"{name} = {self._last[name]}" for name in wrong)
+        return DivergedError(
+            f"{values} at step {step}, on the batch\n{names}\n{kept}. Try a smaller optim.lr (now {config.optim.lr}), "
+            "optim.grad_clip=1.0, more optim.warmup_steps, or model.dtype=float32."
+        )
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Writes the training metrics since the last call."""
+        self._writer.scalars(step, {f"train/{name}": v for name, v in (metrics | self.clock.lap()).items()})
+
+    def evaluate(self, step: int, state: TrainState) -> float | None:
+        """Evaluates, prints the table, writes the pictures; the score by which 'best' is chosen, higher is better."""
+        with self.clock.paused():
+            split = self.val.split
+            result = self._evaluator(state.params, state.model_state, step=step)
+            tqdm.write(f"\nstep {step}, {split}\n{result.table()}\n", file=sys.stdout)
+            values = {f"{split}/{name}": value for name, value in result.scores.items()}
+            values |= {f"{split}/iou/{n}": float(iou) for n, iou in zip(result.names, result.iou, strict=True)}
+            self._writer.scalars(step, values)
+            panels = self._evaluator.panels(state.params, state.model_state)
+            self._writer.images(step, {f"{split}/{i}": picture for i, picture in enumerate(panels)})
+            value = result.scores[self.config.checkpoint.metric]
+            score = None if math.isnan(value) else -value if self.config.checkpoint.metric == "loss" else value
+            if score is not None and (self.memory["best"] is None or score > self.memory["best"]):
+                self.memory = {"best": score, "best_step": step, "without_gain": 0}
+                report.write(self.workdir, result, panels, self.val.table)
+            else:
+                self.memory = {**self.memory, "without_gain": self.memory["without_gain"] + 1}
+            report.write_curves(self.workdir)
+        return score
+
+    def save(self, state: TrainState, score: float | None) -> None:
+        """Starts to write a checkpoint."""
+        meta = {
+            "memory": self.memory,
+            "config": self.config.to_dict(),
+            "classes": self.train.table.to_json(),
+            "image_size": list(self.val.size),
+        }
+        with self.clock.paused():
+            self.checkpoints.save(state, meta, score=score)
+
+    def close(self) -> None:
+        """Ends everything that runs beside the steps; what was written is on disk."""
+        if self._profiling:
+            jax.profiler.stop_trace()
+        self._writer.close()
+        self.checkpoints.close()
+
+
+class Clock:
+    """Speed between two log lines, without the time of evaluations and checkpoints."""
+
+    def __init__(self, batch_size: int):
+        self.finished_steps = 0
+        self._batch_size = batch_size
+        self._reset()
+
+    def _reset(self) -> None:
+        self._begin = time.perf_counter()
+        self._waited = self._paused = 0.0
+        self._steps_then = self.finished_steps
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around the wait for the next batch."""
+        begin = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - begin
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Around what is not training."""
+        begin = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - begin
+
+    def speed(self) -> dict[str, float]:
+        """Steps and images a second, and the share of the time spent waiting for data."""
+        elapsed = max(time.perf_counter() - self._begin - self._paused, 1e-9)
+        steps = (self.finished_steps - self._steps_then) / elapsed
+        return {
+            "steps_per_second": steps,
+            "images_per_second": steps * self._batch_size,
+            "input_bound": self._waited / elapsed,
+        }
+
+    def lap(self) -> dict[str, float]:
+        """`speed` since the last lap."""
+        speed = self.speed()
+        self._reset()
+        return speed
+
+    def postfix(self, metrics: dict[str, float]) -> str:
+        """For the progress bar."""
+        if not metrics or self.finished_steps == self._steps_then:
+            return ""
+        speed = self.speed()
+        pace = f"{speed['steps_per_second']:.2f} step/s, {speed['images_per_second']:.1f} img/s"
+        return f"{pace}, loss {metrics['loss']:.3f}"
+
+
+def open_run(config: Config, workdir: Path) -> None:
+    """Makes the run directory, or refuses one that belongs to another configuration.
+
+    Raises:
+      ConfigError: naming every field that differs.
+    """
+    path = workdir / "config.json"
+    if path.is_file():
+        changed = differences(config, load(path), free=(*FREE, *FREE_GROUPS))
+        if changed:
+            rows = "\n".join(f"  config.{key}: now {now!r}, there {then!r}" for key, (now, then) in changed.items())
+            raise ConfigError(
+                f"{workdir} holds a run with another configuration:\n{rows}\n"
+                "Use another --workdir, or the configuration of that run."
+            )
+    write_bytes(path, to_json(config).encode())
+
+
+def write_once(path: Path, text: str) -> None:
+    """Writes the class table, or refuses if it is there with another content.
+
+    Raises:
+      ConfigError: the data's table is not the one that the run was started with.
+    """
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise ConfigError(
+            f"the label table of the data has changed since this run was started: {path} differs. "
+            "Use another --workdir, or restore the table."
+        )
+    write_bytes(path, text.encode())
+
+
+def prepare(config: Config, split: str, workdir: Path) -> Examples:
+    """One split, every example checked, and cached if the configuration says so."""
+    return pipeline.prepare(
+        data.load(config, split),
+        cache=config.data.cache,
+        skip_bad=config.data.skip_bad,
+        threads=config.data.threads,
+        record=workdir / "checked" / f"{split}.json",
+    )

@@ -1,0 +1,122 @@
+"""Pictures: panels of image, truth, prediction and error; overlays; curves; the confusion matrix."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from seg_jax.data.labels import IGNORE, LabelTable
+
+RIGHT, WRONG = (40, 40, 40), (235, 64, 52)
+
+
+def overlay(image: np.ndarray, label: np.ndarray, table: LabelTable, *, opacity: float = 0.55) -> np.ndarray:
+    """The class colours laid over a photograph, uint8 [h w 3]; ignored pixels show the photograph."""
+    colour = table.colorize(label).astype(np.float32)
+    mixed = np.round((1 - opacity) * image + opacity * colour).astype(np.uint8)
+    return np.where((label == IGNORE)[..., None], image, mixed)
+
+
+def error_map(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """uint8 [h w 3]: wrong pixels red, right ones dark, ignored ones white."""
+    picture = np.where((truth == prediction)[..., None], RIGHT, WRONG).astype(np.uint8)
+    return np.where((truth == IGNORE)[..., None], np.uint8(255), picture)
+
+
+def panel(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, table: LabelTable) -> np.ndarray:
+    """image | truth | prediction | error side by side, uint8 [h 4w+gaps 3]."""
+    parts = [image, table.colorize(truth), table.colorize(prediction), error_map(truth, prediction)]
+    gap = np.full((image.shape[0], 4, 3), 255, np.uint8)
+    return np.concatenate([p for part in parts for p in (part, gap)][:-1], axis=1)
+
+
+def sheet(panels: Sequence[np.ndarray], table: LabelTable) -> np.ndarray:
+    """Panels below each other under a line of titles, with the legend at the foot; uint8 [h w 3]."""
+    width = panels[0].shape[1]
+    column = (width - 12) // 4
+    size = max(12, column // 16)
+    font = _font(size)
+    head = Image.new("RGB", (width, size + 10), "white")
+    draw = ImageDraw.Draw(head)
+    for i, title in enumerate(("image", "truth", "prediction", "error")):
+        draw.text((i * (column + 4) + 4, 3), title, fill="black", font=font)
+    gap = np.full((4, width, 3), 255, np.uint8)
+    rows = [np.asarray(head)]
+    for picture in panels:
+        rows += [picture, gap]
+    return np.concatenate([*rows, legend(table, range(len(table)), width)], axis=0)
+
+
+def legend(table: LabelTable, classes: Sequence[int], width: int) -> np.ndarray:
+    """Coloured squares with class names in as many lines as `width` needs; uint8 [h width 3]."""
+    size = max(12, min(20, width // 40))
+    font = _font(size)
+    line, x, y, places = size + 8, 6, 4, []
+    for i in classes:
+        needed = line + int(font.getlength(table.names[i])) + 12
+        if x > 6 and x + needed > width:
+            x, y = 6, y + line
+        places.append((i, x, y))
+        x += needed
+    picture = Image.new("RGB", (width, y + line + 4), "white")
+    draw = ImageDraw.Draw(picture)
+    for i, x, y in places:
+        draw.rectangle((x, y, x + line - 8, y + line - 8), fill=table.colors[i], outline="black")
+        draw.text((x + line - 2, y - 2), table.names[i], fill="black", font=font)
+    return np.asarray(picture)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):  # Pillow built without FreeType has one size only
+        raise RuntimeError("Pillow lacks FreeType support; install a binary wheel of Pillow.")
+    return font
+
+
+def curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
+    """PNG of (step, value) series, one small plot for each name."""
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(series))
+    rows = -(-len(series) // columns)
+    figure = Figure(figsize=(5 * columns, 3.2 * rows), layout="constrained")
+    for i, (name, points) in enumerate(series.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.plot(*zip(*points, strict=True), linewidth=1.2, marker="." if len(points) < 40 else None)
+        axes.set_title(name)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def confusion(matrix: np.ndarray, names: Sequence[str]) -> bytes:
+    """PNG of a confusion matrix [k k], each row as shares of its true class."""
+    from matplotlib.figure import Figure
+
+    truth = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, truth, out=np.zeros(matrix.shape), where=truth > 0)
+    k = len(names)
+    side = max(5.0, 0.55 * k + 2)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(k), names, rotation=90)
+    axes.set_yticks(range(k), names)
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("truth")
+    if k <= 40:
+        for i, j in np.ndindex(k, k):
+            if shares[i, j] >= 0.005:
+                colour = "white" if shares[i, j] > 0.5 else "black"
+                axes.text(j, i, f"{shares[i, j]:.2f}", ha="center", va="center", fontsize=7, color=colour)
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    return _png(figure)
+
+
+def _png(figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()

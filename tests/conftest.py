@@ -1,0 +1,54 @@
+"""What all tests share: eight virtual CPU devices, quick compilation, the real data set, a tiny configuration."""
+
+import os
+from pathlib import Path
+
+# XLA reads its options when JAX starts. Unoptimized programs compile in a third of the time (initial parameters in a
+# tenth), which is most of what a test costs; what they compute differs in the last bits only.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import jax
+import pytest
+
+from configs import default
+from seg_jax import process
+
+# Not as a variable of the environment: programs that tests start see one device, as a user's do.
+jax.config.update("jax_num_cpu_devices", 8)
+process.use_compilation_cache()  # a second run of the tests takes half the time
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The directory of real data sets: $SEG_JAX_DATA, or ../shared/data beside the repository."""
+    place = Path(os.environ.get("SEG_JAX_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not place.is_dir():
+        pytest.skip(f"no real data: {place} does not exist; set SEG_JAX_DATA to the directory that holds it")
+    return place
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """A function ({'model.norm': 'group', ...}) -> configs/default.py with a tiny network, 32x32, batches of 8."""
+
+    def make(overrides=None):
+        config = default.get_config()
+        tiny = {
+            "model.encoder.width": 4,
+            "model.encoder.depth": 2,
+            "model.aspp_rates": (1, 2),
+            "data.size": (32, 32),
+            "data.synthetic.train_scenes": 16,
+            "data.synthetic.val_scenes": 8,
+            "train.batch_size": 8,
+            "eval.batch_size": 8,
+        }
+        config.update_from_flattened_dict({**tiny, **(overrides or {})})
+        return config
+
+    return make

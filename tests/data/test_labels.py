@@ -1,0 +1,259 @@
+"""Label tables: what stored values mean, what is refused, and class_names.json in its three forms."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seg_jax.data.labels import CAMVID, IGNORE, TABLES, LabelError, LabelTable, palette
+
+# Stored 7 and 300 are "sky", 2 is "road", 0 and 9 are ignored.
+TABLE = LabelTable(
+    names=("sky", "road"),
+    colors=((70, 130, 180), (128, 64, 128)),
+    values=((7, 300), (2,)),
+    ignore=(0, 9),
+)
+
+
+@st.composite
+def tables(draw):
+    """Tables of 2..6 classes whose stored values lie anywhere in 0..65535."""
+    k = draw(st.integers(2, 6))
+    names = draw(st.lists(st.text(min_size=1), min_size=k, max_size=k, unique=True))
+    colors = draw(st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=k, max_size=k))
+    near = st.one_of(st.integers(0, 12), st.integers(250, 258), st.integers(0, 65535))
+    stored = draw(st.lists(near, min_size=k, max_size=k + 5, unique=True))
+    # The first k values go to a class each, the others to any class or to ignore (k).
+    owners = [*range(k), *(draw(st.integers(0, k)) for _ in stored[k:])]
+    values = tuple(tuple(v for v, o in zip(stored, owners, strict=True) if o == i) for i in range(k + 1))
+    return LabelTable(names=tuple(names), colors=tuple(colors), values=values[:k], ignore=values[k])
+
+
+# ----- encode, decode, colorize
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
+def test_encode(dtype):
+    mask = np.array([[7, 300, 2], [0, 9, 2]], dtype)
+    label = TABLE.encode(mask)
+    assert label.dtype == np.uint8
+    np.testing.assert_array_equal(label, [[0, 0, 1], [255, 255, 1]])
+
+
+def test_encode_defaults():
+    table = LabelTable(names=("a", "b", "c"))
+    mask = np.array([[0, 1, 2, 255]], np.uint8)
+    np.testing.assert_array_equal(table.encode(mask), [[0, 1, 2, 255]])
+
+
+def test_unknown_values_are_named_with_their_pixel_counts():
+    mask = np.array([[7, 7, 8], [3, 3, 3]], np.uint8)
+    with pytest.raises(LabelError) as error:
+        TABLE.encode(mask)
+    message = str(error.value)
+    assert "mask value 3 (3 pixels), 8 (1 pixels) is not in the label table" in message
+    assert "which knows 0, 2, 7, 9, 300." in message
+    assert "class_names.json" in message
+
+
+def test_many_unknown_values_are_cut_short():
+    with pytest.raises(LabelError, match=r"value 3 \(1 pixels\), .*, 10 \(1 pixels\) and 5 more is not") as error:
+        LabelTable(names=("a", "b", "c")).encode(np.arange(16, dtype=np.uint8)[None])
+    assert "11 (" not in str(error.value)
+    assert "which knows 0-2, 255." in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "expected", "dtype"),
+    [
+        (LabelTable(names=("a", "b")), [[0, 1, 255]], np.uint8),
+        # The first of several stored values; 255 means nothing to this table, but 9 and 0 do.
+        (TABLE, [[7, 2, 0]], np.uint8),
+        (LabelTable(names=("a", "b"), values=((300, 1), (0,))), [[300, 0, 255]], np.uint16),
+        (LabelTable(names=("a", "b"), ignore=(65535,)), [[0, 1, 65535]], np.uint16),
+        (LabelTable(names=("a", "b"), values=((0,), (255,)), ignore=(7,)), [[0, 255, 7]], np.uint8),
+        (CAMVID, [[0, 1, 255]], np.uint8),
+        # Nothing is ignored: 255 stays as it is.
+        (LabelTable(names=("a", "b"), ignore=()), [[0, 1, 255]], np.uint8),
+    ],
+)
+def test_decode(table, expected, dtype):
+    mask = table.decode(np.array([[0, 1, IGNORE]], np.uint8))
+    assert mask.dtype == dtype
+    np.testing.assert_array_equal(mask, expected)
+
+
+@given(tables(), st.data())
+def test_decoded_masks_encode_to_the_same_labels(table, data):
+    ids = [*range(len(table)), *([IGNORE] if table.ignore else [])]
+    label = np.array(data.draw(st.lists(st.sampled_from(ids), min_size=1, max_size=20)), np.uint8)[None]
+    np.testing.assert_array_equal(table.encode(table.decode(label)), label)
+
+
+@given(tables(), st.data())
+def test_encode_is_the_table_read_value_by_value(table, data):
+    known = {v: i for i, stored in enumerate(table.values) for v in stored} | dict.fromkeys(table.ignore, IGNORE)
+    mask = data.draw(st.lists(st.integers(0, 65535) | st.sampled_from(sorted(known)), min_size=1, max_size=20))
+    array = np.array(mask, np.uint16)[None]
+    unknown = sorted(set(mask) - set(known))
+    if not unknown:
+        np.testing.assert_array_equal(table.encode(array), [[known[v] for v in mask]])
+        return
+    with pytest.raises(LabelError) as error:
+        table.encode(array)
+    for value in unknown[:8]:
+        assert f"{value} ({mask.count(value)} pixels)" in str(error.value)
+
+
+def test_colorize():
+    colours = TABLE.colorize(np.array([[0, 1, IGNORE]], np.uint8))
+    assert colours.dtype == np.uint8
+    np.testing.assert_array_equal(colours, [[[70, 130, 180], [128, 64, 128], [0, 0, 0]]])
+
+
+@pytest.mark.parametrize("k", [2, 11, 19, 60])
+def test_palette_is_fixed_and_distinct(k):
+    colors = palette(k)
+    assert len(set(colors)) == k
+    assert all(0 <= c <= 255 for color in colors for c in color)
+    assert (0, 0, 0) not in colors  # the colour of ignored pixels
+    assert palette(60)[:k] == colors
+    assert LabelTable(names=tuple(map(str, range(k)))).colors == colors
+
+
+# ----- what a table refuses
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"names": ("a",)}, "1 classes: a label table has 2 to 255"),
+        ({"names": tuple(map(str, range(256)))}, "256 classes: a label table has 2 to 255"),
+        ({"names": ("a", "b", "a", "b", "c")}, "class names repeat: a, b."),
+        ({"names": ("a", "b"), "colors": ((0, 0, 0),)}, "1 colors for 2 classes; give one for each."),
+        ({"names": ("a", "b"), "values": ((0,),)}, "1 values for 2 classes; give one for each."),
+        ({"names": ("a", "b"), "values": ((0,), ())}, "class 'b' has no stored value"),
+        ({"names": ("a", "b"), "colors": ((0, 0, 0), (0, 256, 0))}, "class 'b' has colour (0, 256, 0)"),
+        ({"names": ("a", "b"), "colors": ((0, 0), (0, 0, 0))}, "class 'a' has colour (0, 0)"),
+        ({"names": ("a", "b"), "values": ((0,), (-1,))}, "'b' has the stored value -1; values lie in 0..65535"),
+        ({"names": ("a", "b"), "ignore": (65536,)}, "'ignore' has the stored value 65536"),
+        ({"names": ("a", "b"), "values": ((0, 5), (5,))}, "the stored value 5 means both 'a' and 'b'"),
+        ({"names": ("a", "b"), "ignore": (1,)}, "the stored value 1 means both 'b' and 'ignore'"),
+        ({"names": ("a", "b"), "values": ((3, 3), (1,))}, "the stored value 3 means both 'a' and 'a'"),
+    ],
+)
+def test_contradictory_tables_are_refused(fields, message):
+    with pytest.raises(LabelError, match=re.escape(message)):
+        LabelTable(**fields)
+
+
+def test_the_largest_table():
+    table = LabelTable(names=tuple(map(str, range(255))))
+    assert len(table) == 255
+    mask = np.arange(256, dtype=np.uint8)[None]
+    np.testing.assert_array_equal(table.encode(mask), mask)
+
+
+# ----- class_names.json
+
+
+@pytest.mark.parametrize(
+    ("text", "table"),
+    [
+        ('["sky", "road"]', LabelTable(names=("sky", "road"))),
+        (
+            '{"sky": [70, 130, 180], "road": [128, 64, 128]}',
+            LabelTable(names=("sky", "road"), colors=((70, 130, 180), (128, 64, 128))),
+        ),
+        (
+            '{"classes": [{"name": "sky", "color": [70, 130, 180], "values": [7, 300]}, '
+            '{"name": "road", "color": [128, 64, 128], "values": [2]}], "ignore": [0, 9]}',
+            TABLE,
+        ),
+        # Colour, values and ignore may be left out, one by one.
+        ('{"classes": [{"name": "sky"}, {"name": "road"}]}', LabelTable(names=("sky", "road"))),
+        (
+            '{"classes": [{"name": "sky", "values": [4]}, {"name": "road", "color": [1, 2, 3]}], "ignore": []}',
+            LabelTable(names=("sky", "road"), colors=(palette(2)[0], (1, 2, 3)), values=((4,), (1,)), ignore=()),
+        ),
+    ],
+)
+def test_three_forms_are_read(text, table):
+    assert LabelTable.from_json(text) == table
+
+
+def test_written_form():
+    assert TABLE.to_json() == (
+        "{\n"
+        '  "classes": [\n'
+        '    {"name": "sky", "color": [70, 130, 180], "values": [7, 300]},\n'
+        '    {"name": "road", "color": [128, 64, 128], "values": [2]}\n'
+        "  ],\n"
+        '  "ignore": [0, 9]\n'
+        "}\n"
+    )
+
+
+@given(tables())
+def test_json_round_trip(table):
+    assert LabelTable.from_json(table.to_json()) == table
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not valid JSON"),
+        ('["sky", "road"', "is not valid JSON"),
+        ("5", "has an unknown form"),
+        ("null", "has an unknown form"),
+        ('"sky"', "has an unknown form"),
+        ('{"sky": 1, "road": 2}', "has an unknown form"),
+        ('{"sky": [1, 2], "road": [3, 4]}', "has an unknown form"),
+        ('{"classes": 3}', "has an unknown form"),
+        ('{"classes": ["sky", "road"]}', "has an unknown form"),
+        ('{"classes": [{"color": [0, 0, 0]}, {"name": "road"}]}', "has an unknown form"),
+        ('{"classes": [{"name": "sky", "values": 3}, {"name": "road"}]}', "has an unknown form"),
+        ('{"classes": [{"name": "a", "values": ["x"]}, {"name": "b"}]}', "has an unknown form"),
+        ('["sky"]', "1 classes: a label table has 2 to 255"),
+        ("{}", "0 classes: a label table has 2 to 255"),
+        ('["sky", "sky"]', "class names repeat: sky"),
+        ('{"sky": [1, 1, 1], "road": [2, 2, 2], "sky": [3, 3, 3]}', "'sky' is there twice"),
+        ('{"classes": [{"name": "a"}, {"name": "b"}], "ignore": [1]}', "1 means both 'b' and 'ignore'"),
+    ],
+)
+def test_unreadable_json(text, message):
+    with pytest.raises(LabelError, match=re.escape(message)):
+        LabelTable.from_json(text)
+
+
+def test_load_names_the_file(tmp_path):
+    path = tmp_path / "class_names.json"
+    with pytest.raises(LabelError, match=re.escape(f"cannot read the label table {path}: No such file")):
+        LabelTable.load(path)
+    path.write_text("[", encoding="utf-8")
+    with pytest.raises(LabelError, match=re.escape(f"{path}: class_names.json is not valid JSON")):
+        LabelTable.load(path)
+    path.write_bytes('["Straße", "Gehweg"]'.encode("latin-1"))
+    with pytest.raises(LabelError, match=re.escape(f"{path}: ") + ".*UTF-8"):
+        LabelTable.load(path)
+    path.write_text(json.dumps(["Straße", "Gehweg"], ensure_ascii=False), encoding="utf-8")
+    assert LabelTable.load(path).names == ("Straße", "Gehweg")
+
+
+# ----- CamVid
+
+
+def test_camvid():
+    assert TABLES["camvid"] is CAMVID
+    assert CAMVID.names == (
+        *("sky", "building", "pole", "road", "pavement", "tree"),
+        *("sign symbol", "fence", "car", "pedestrian", "bicyclist"),
+    )
+    mask = np.array([[*range(12), 255]], np.uint8)
+    np.testing.assert_array_equal(CAMVID.encode(mask), [[*range(11), 255, 255]])
+    with pytest.raises(LabelError, match=r"mask value 12 \(1 pixels\) .* knows 0-11, 255"):
+        CAMVID.encode(np.array([[12]], np.uint8))

@@ -1,0 +1,401 @@
+"""Every model and every encoder against the same list of promises; a new entry of a table is tested by being there."""
+
+import importlib
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from seg_jax import losses, models, program, sharding
+from seg_jax.config import ConfigError
+from seg_jax.models import ENCODERS, MODELS, layers, unet
+
+CLASSES = 3
+# Every decoder over the lightest encoder, every encoder under the lightest decoder.
+NETWORKS = [(name, "plain") for name in MODELS] + [("unet", name) for name in ENCODERS if name != "plain"]
+LIGHT = [pair for pair in NETWORKS if pair[1] in ("plain", "resnet18")]
+# Trainable parameters of torchvision's classifiers without their last layer.
+TORCHVISION = {"resnet18": 11_176_512, "resnet34": 21_284_672, "resnet50": 23_508_032, "resnet101": 42_500_160}
+
+
+def named(networks):
+    # The deepest ones take half a minute to compile.
+    slow = {"resnet34", "resnet50", "resnet101"}
+    return [
+        pytest.param(*pair, id="-".join(pair), marks=[pytest.mark.slow] if pair[1] in slow else []) for pair in networks
+    ]
+
+
+@pytest.fixture
+def build(tiny_config):
+    """build({'model.name': 'unet', ...}) -> the network."""
+
+    def make(overrides):
+        overrides = {"model.aspp_rates": (1, 2), "model.decoder_channels": (), **overrides}
+        return models.build(tiny_config(overrides), classes=CLASSES)
+
+    return make
+
+
+@pytest.fixture
+def network(build):
+    """network(name, encoder) -> the network with few channels in its decoder."""
+
+    def make(name, encoder, **overrides):
+        channels = (4, 4, 4, 4) if encoder != "plain" else ()
+        return build(
+            {"model.name": name, "model.encoder.name": encoder, "model.decoder_channels": channels, **overrides}
+        )
+
+    return make
+
+
+def shapes(model, size=(32, 32)):
+    """Abstract (params, model_state)."""
+    return jax.eval_shape(lambda key: models.init(model, key, (1, *size, 3)), jax.random.key(0))
+
+
+@cache
+def draw(shape, kind):
+    rng = np.random.default_rng(shape)
+    if kind == "kernel":
+        return rng.standard_normal(shape, np.float32) * np.float32((2 / np.prod(shape[:-1])) ** 0.5)
+    return {"scale": np.ones, "var": np.ones, "bias": np.zeros, "mean": np.zeros}[kind](shape, np.float32)
+
+
+def variables(model):
+    """(params, model_state) from numpy: compiling the initialisation of a deep network takes longer than its test."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: draw(leaf.shape, path[-1].key), shapes(model))
+
+
+def photographs(b, h, w):
+    return np.random.default_rng(5).standard_normal((b, h, w, 3), np.float32)
+
+
+def evaluate(model, params, model_state, image):
+    outputs, _ = jax.jit(lambda *args: models.forward(model, *args, train=False))(params, model_state, image)
+    return np.asarray(outputs["logits"])
+
+
+def flat(tree):
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.mark.parametrize(("name", "encoder"), named(NETWORKS))
+def test_any_size_gives_logits_of_that_size(network, name, encoder):
+    model = network(name, encoder, **{"model.dtype": "bfloat16"})
+    arguments = shapes(model)
+    for b, h, w in [(2, 64, 32), (1, 33, 47), (1, 32, 31), (1, 1, 1)]:
+        for train in (False, True):
+            outputs, _ = jax.eval_shape(
+                lambda p, s, x, train=train: models.forward(model, p, s, x, train=train, key=jax.random.key(0)),
+                *arguments,
+                jax.ShapeDtypeStruct((b, h, w, 3), jnp.float32),
+            )
+            assert outputs.keys() == {"logits"}
+            assert outputs["logits"].shape == (b, h, w, CLASSES) and outputs["logits"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize(("name", "encoder"), named(LIGHT))
+def test_an_odd_size_is_its_repeated_border_cut_back(network, name, encoder):
+    model = network(name, encoder)
+    image = photographs(1, 17, 31)
+    padded = np.pad(image, ((0, 0), (0, 15), (0, 1), (0, 0)), mode="edge")
+    logits = evaluate(model, *variables(model), image)
+    # Only the padding to the stride may happen: to 20 x 32 for the plain encoder, 32 x 32 for the others.
+    padded = padded[:, : -(-17 // model.encoder.reduction) * model.encoder.reduction]
+    expected = evaluate(model, *variables(model), padded)[:, :17, :31]
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+    assert np.ptp(logits) > 0.01
+
+
+@pytest.mark.parametrize(("name", "encoder"), named(NETWORKS))
+def test_gradient_reaches_every_parameter_and_training_changes_every_statistic(network, name, encoder):
+    model = network(name, encoder)
+    params, model_state = variables(model)
+    target = photographs(2, 33, 47)
+
+    @jax.jit
+    def gradient(params, model_state, image):
+        def objective(params):
+            outputs, changed = models.forward(model, params, model_state, image, train=True)
+            return (outputs["logits"] * target).mean(), changed
+
+        return jax.grad(objective, has_aux=True)(params)
+
+    grads, changed = gradient(params, model_state, photographs(2, 33, 47))
+    assert jax.tree.structure(grads) == jax.tree.structure(params)
+    for path, g in flat(grads).items():
+        assert np.isfinite(g).all() and np.any(g), path
+    assert jax.tree.structure(changed) == jax.tree.structure(model_state)
+    for path, statistic in flat(changed).items():
+        assert np.isfinite(statistic).all() and (statistic != flat(model_state)[path]).any(), path
+
+
+@pytest.mark.parametrize(("name", "encoder"), named(LIGHT))
+def test_evaluation_uses_the_statistics_and_leaves_them(network, name, encoder):
+    model = network(name, encoder)
+    params, model_state = variables(model)
+    image = photographs(2, 32, 32)
+    _, after = models.forward(model, params, model_state, image, train=False)
+    assert after is model_state
+    other = jax.tree.map(lambda s: s * 2 + 0.1, model_state)
+    both = evaluate(model, params, model_state, image)
+    assert np.abs(evaluate(model, params, other, image) - both).max() > 0.01
+    # An example does not see the others of its batch.
+    np.testing.assert_allclose(evaluate(model, params, model_state, image[:1]), both[:1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "encoder"), named(NETWORKS))
+def test_bfloat16_computes_every_convolution_in_bfloat16(network, name, encoder):
+    model = network(name, encoder, **{"model.dtype": "bfloat16"})
+    params, model_state = shapes(model)
+    image = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+
+    def forward(params, model_state, image):
+        return models.forward(model, params, model_state, image, train=True)
+
+    outputs, changed = jax.eval_shape(forward, params, model_state, image)
+    assert {leaf.dtype for leaf in jax.tree.leaves((outputs, params, changed))} == {jnp.dtype("float32")}
+    products = [
+        equation
+        for equation in jax.make_jaxpr(forward)(params, model_state, image).jaxpr.eqns
+        if equation.primitive.name in ("dot_general", "conv_general_dilated")
+    ]
+    kernels = [path for path in flat(params) if path.endswith("['kernel']")]
+    assert len(products) == len(kernels)
+    assert {v.aval.dtype for equation in products for v in equation.invars} == {jnp.dtype("bfloat16")}
+
+
+@pytest.mark.parametrize(("name", "encoder"), named(LIGHT))
+def test_bfloat16_is_near_float32(network, name, encoder):
+    image = photographs(1, 32, 32)
+    one, two = network(name, encoder), network(name, encoder, **{"model.dtype": "bfloat16"})
+    exact, rounded = (evaluate(model, *variables(one), image) for model in (one, two))
+    # bfloat16 has 8 bits; the error of a network of some 20 layers is a few of their last.
+    assert 0 < np.abs(exact - rounded).max() < 0.08 * np.abs(exact).max()
+
+
+def encoder_features(model, size):
+    variables = shapes(model)
+    return jax.eval_shape(
+        lambda p, s, x: model.encoder.apply({"params": p, **s}, x, False),
+        variables[0]["encoder"],
+        {name: value["encoder"] for name, value in variables[1].items()},
+        jax.ShapeDtypeStruct((1, *size, 3), jnp.float32),
+    )
+
+
+@pytest.mark.parametrize("encoder", [name for name in ENCODERS if name != "plain"])
+def test_output_stride_dilates_and_keeps_the_parameters(network, encoder):
+    expected = {8: [2, 4, 8, 8, 8], 16: [2, 4, 8, 16, 16], 32: [2, 4, 8, 16, 32]}
+    found = {}
+    for stride, strides in expected.items():
+        model = network("unet", encoder, **{"model.encoder.output_stride": stride})
+        features = encoder_features(model, (64, 128))
+        assert [(64 // f.shape[1], 128 // f.shape[2]) for f in features] == [(s, s) for s in strides]
+        assert model.encoder.reduction == stride
+        found[stride] = shapes(model)[0]["encoder"]
+    assert found[8] == found[16] == found[32]
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_plain_features_halve_and_double(network, depth):
+    features = encoder_features(network("unet", "plain", **{"model.encoder.depth": depth}), (32, 64))
+    assert [f.shape for f in features] == [(1, 32 >> i, 64 >> i, 4 << i) for i in range(depth + 1)]
+
+
+def test_a_dilated_encoder_sees_what_the_strided_one_sees(network):
+    # Dilation instead of stride computes the same features at more places (Chen et al. 2017): every second pixel
+    # of the finer maps is the coarser map. Borders differ by where windows lie, hence the interior.
+    image = photographs(1, 256, 256)
+    options = {"model.norm": "none"}
+    coarse, fine = (
+        network("unet", "resnet18", **options, **{"model.encoder.output_stride": stride}) for stride in (32, 16)
+    )
+    params = {"params": variables(coarse)[0]["encoder"]}
+    coarse, fine = (jax.jit(lambda x, m=m: m.encoder.apply(params, x, False)[-1])(image) for m in (coarse, fine))
+    assert (coarse.shape[1], fine.shape[1]) == (8, 16)
+    np.testing.assert_allclose(fine[:, ::2, ::2], coarse, rtol=1e-3, atol=1e-3)
+
+
+UNET_OPTIONS = [
+    *({"model.upsampling": name} for name in unet.UPSAMPLINGS),
+    *({"model.norm": name} for name in layers.NORMS),
+    {"model.decoder_channels": (5, 3)},
+    {"model.decoder_channels": (5,)},  # stops at half the resolution
+    {"model.encoder.name": "resnet18", "model.decoder_channels": (4, 4, 4, 4, 4)},  # up to the full resolution
+    {"model.encoder.name": "resnet18", "model.decoder_channels": (4, 4, 4, 4), "model.encoder.output_stride": 8},
+]
+
+
+@pytest.mark.parametrize("options", UNET_OPTIONS, ids=lambda o: ",".join(f"{k}={v}" for k, v in o.items()))
+def test_unet_options_learn_with_every_parameter(build, options):
+    model = build(options)
+    params, model_state = variables(model)
+    target = photographs(2, 32, 32)
+    grads = jax.jit(
+        jax.grad(
+            lambda p: (
+                models.forward(model, p, model_state, target[:, :24], train=True)[0]["logits"] * target[:, :24]
+            ).mean()
+        )
+    )(params)
+    for path, g in flat(grads).items():
+        assert np.isfinite(g).all() and np.any(g), path
+
+
+@pytest.mark.parametrize("upsampling", unet.UPSAMPLINGS)
+@pytest.mark.parametrize("norm", layers.NORMS)
+@pytest.mark.parametrize("channels", [(), (6, 2)])
+def test_unet_decoder_has_the_parameters_of_its_options(build, upsampling, norm, channels):
+    # Encoder maps of 4, 8, 16 channels; width w after a skip of s channels from x channels.
+    model = build({"model.upsampling": upsampling, "model.norm": norm, "model.decoder_channels": channels})
+    expected, x = 0, 16
+    for width, skip in zip(channels or (8, 4), (8, 4), strict=True):
+        up = x
+        if upsampling == "transpose":
+            expected += 4 * x * width + width
+            up = width
+        extra = {"none": 1, "batch": 2, "group": 2}[norm]  # bias, or scale and bias
+        expected += 9 * (skip + up) * width + extra * width + 9 * width * width + extra * width
+        x = width
+    expected += x * CLASSES + CLASSES
+    assert models.count(shapes(model)[0]["decoder"]) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"model.decoder_channels": (4, 4, 4)}, {"model.encoder.name": "resnet18", "model.decoder_channels": (4,) * 6}],
+)
+def test_too_many_decoder_channels_are_refused(build, options):
+    with pytest.raises(ConfigError, match=r"config\.model\.decoder_channels has too many entries.*Leave out"):
+        shapes(build(options))
+
+
+def test_classic_unet_has_the_parameters_of_the_paper(build):
+    # Ronneberger et al. 2015 with 3 input channels. Level of c channels from d: 9dc + c + 9cc + c; upwards to c:
+    # 4 * 2c * c + c, then 9 * 2c * c + c and 9cc + c; head 64 * 2 + 2.
+    down = [(3, 64), (64, 128), (128, 256), (256, 512), (512, 1024)]
+    encoder = sum(9 * d * c + 9 * c * c + 2 * c for d, c in down)
+    decoder = sum(8 * c * c + 18 * c * c + 9 * c * c + 3 * c for c in (512, 256, 128, 64)) + 130
+    assert (encoder, decoder) == (18_843_200, 12_188_610)
+    model = build(
+        {"model.encoder.width": 64, "model.encoder.depth": 4, "model.norm": "none", "model.upsampling": "transpose"}
+    )
+    model = model.clone(decoder=model.decoder.clone(classes=2))
+    params, model_state = shapes(model)
+    assert {part: models.count(tree) for part, tree in params.items()} == {"encoder": encoder, "decoder": decoder}
+    assert models.count(params) == 31_031_810 and not model_state
+
+
+@pytest.mark.parametrize(("encoder", "published"), TORCHVISION.items())
+def test_resnet_has_the_parameters_of_torchvision(network, encoder, published):
+    assert models.count(shapes(network("unet", encoder))[0]["encoder"]) == published
+
+
+def test_deeplab_decoder_parameters_by_hand(build):
+    # On 16 channels, low-level features of 8 (the second of 4, 8, 16), rates (1, 2), 256 channels; a norm has 2c.
+    c = 256
+    aspp = (16 * c + 2 * c) + 2 * (9 * 16 * c + 2 * c) + (16 * c + 2 * c) + (4 * c * c + 2 * c)
+    refine = (9 * (c + 48) * c + 2 * c) + (9 * c * c + 2 * c)
+    expected = aspp + (8 * 48 + 2 * 48) + refine + (c * CLASSES + CLASSES)
+    assert models.count(shapes(build({"model.name": "deeplabv3plus"}))[0]["decoder"]) == expected
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dropout_draws_in_training_only(network, name):
+    model = network(name, "plain", **{"model.dropout": 0.5, "model.norm": "none"})
+    params, model_state = variables(model)
+    image = photographs(1, 16, 16)
+
+    @jax.jit
+    def train(key):
+        return models.forward(model, params, model_state, image, train=True, key=key)[0]["logits"]
+
+    first = train(jax.random.key(1))
+    np.testing.assert_array_equal(first, train(jax.random.key(1)))
+    assert np.abs(first - train(jax.random.key(2))).max() > 0.01
+    none = network(name, "plain", **{"model.dropout": 0.0, "model.norm": "none"})
+    np.testing.assert_array_equal(
+        evaluate(model, params, model_state, image), evaluate(none, params, model_state, image)
+    )
+    with pytest.raises(Exception, match="dropout"):
+        jax.eval_shape(lambda: models.forward(model, params, model_state, image, train=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_overfits_one_batch(network, name):
+    model = network(name, "plain")
+    params, model_state = variables(model)
+    rng = np.random.default_rng(0)
+    # Squares of 4x4 pixels with colours and classes of their own: two of three pixels must be learned by heart.
+    label = rng.integers(CLASSES, size=(2, 4, 4)).repeat(4, 1).repeat(4, 2).astype(np.uint8)
+    image = rng.standard_normal((2, 4, 4, 3), np.float32).repeat(4, 1).repeat(4, 2)
+    optimizer = optax.adam(1e-2)
+
+    @jax.jit
+    def update(params, model_state, opt_state):
+        def objective(params):
+            outputs, changed = models.forward(model, params, model_state, image, train=True)
+            return losses.mean(*losses.reduce(*losses.cross_entropy(outputs["logits"], label))), changed
+
+        (loss, changed), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        updates, opt_state = optimizer.update(grads, opt_state)
+        return optax.apply_updates(params, updates), changed, opt_state, loss
+
+    opt_state, history = optimizer.init(params), []
+    for _ in range(60):
+        params, model_state, opt_state, loss = update(params, model_state, opt_state)
+        history.append(float(loss))
+    assert history[0] > 0.9 and history[-1] < 0.1
+
+
+def test_initialisation_depends_on_the_key_alone(network):
+    model = network("unet", "plain", **{"model.encoder.depth": 1})
+    init = jax.jit(lambda key, h: models.init(model, key, (1, h, 16, 3)), static_argnums=1)
+    one, again, larger, other = (init(jax.random.key(k), h) for k, h in ((0, 16), (0, 16), (0, 32), (1, 16)))
+    for same in (again, larger):
+        jax.tree.map(np.testing.assert_array_equal, one, same)
+    kernels = [path for path in flat(one[0]) if path.endswith("['kernel']")]
+    assert kernels and all((flat(one[0])[path] != flat(other[0])[path]).any() for path in kernels)
+    assert {leaf.dtype for leaf in jax.tree.leaves(one)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "meant"),
+    [
+        ("model.name", "unett", "unet"),
+        ("model.encoder.name", "resnet-50", "resnet50"),
+        ("model.dtype", "float16", "bfloat16"),
+    ],
+)
+def test_unknown_names_are_refused(build, field, name, meant):
+    with pytest.raises(ConfigError, match=rf"config\.{field} = '{name}' is not one of: .*Did you mean '{meant}'\?"):
+        build({field: name})
+
+
+CONFIGS = sorted(p.stem for p in (Path(__file__).parents[2] / "configs").glob("*.py") if p.stem != "__init__")
+
+
+@pytest.mark.parametrize("file", CONFIGS)
+def test_every_configuration_builds(file):
+    config = importlib.import_module(f"configs.{file}").get_config()
+    config.data.dir = config.data.dir or "somewhere"
+    program.check(config, devices=1)
+    built = program.Program(config, classes=11, mesh=sharding.make_mesh(1), steps=10)
+    state = built.abstract_state
+    size = next(size for size in (config.augment.crop, config.data.size, (96, 128)) if all(size))
+    image = jax.ShapeDtypeStruct((config.train.batch_size, *size, 3), jnp.float32)
+    outputs, changed = jax.eval_shape(
+        lambda p, s, x: models.forward(built.model, p, s, x, train=True, key=jax.random.key(0)),
+        state.params,
+        state.model_state,
+        image,
+    )
+    assert outputs["logits"].shape == (*image.shape[:3], 11)
+    assert jax.tree.map(np.shape, changed) == jax.tree.map(np.shape, state.model_state)

@@ -1,0 +1,530 @@
+"""launch.sh in a copy of the repository, on a machine made of stand-ins for Python, uv and nvidia-smi.
+
+The stand-ins write down how they are called, so no case needs a network, an accelerator or a minute.
+"""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+FILES = ["launch.sh", "requirements.txt", "requirements-test.txt", "pyproject.toml", ".ci/run"]
+
+# All that launch.sh may ask of a system besides Python; nothing else is on the PATH of the tests.
+SYSTEM_TOOLS = ["bash", "cat", "cksum", "dirname", "grep", "ln", "ls", "mkdir", "readlink", "rm", "sleep"]
+
+MAIN = """
+import json, os, sys
+print(json.dumps({"argv": sys.argv[1:], "cwd": os.getcwd(), "tunables": os.environ.get("GLIBC_TUNABLES")}))
+"""
+
+# Copies itself into the environments that it makes, and knows from there where it came from; {answer} is what
+# it does when asked for its version.
+PYTHON = """
+case "$1 $2" in
+  "-ISc "*_base_executable*) echo "{base}" ;;
+  "-ISc "*) {answer} ;;
+  "-m venv") for venv; do :; done; mkdir -p "$venv/bin"; cp "$0" "$venv/bin/python" ;;
+  "-m pip" | "-m pytest" | "-m mypy") ;;
+  "-m ruff") exit "${{RUFF_STATUS:-0}}" ;;
+  *) exec {real} "$@" ;;
+esac
+"""
+
+INSTALL = "pip install --compile-bytecode --python .venv/bin/python -r requirements.txt"
+INSTALL_TEST = INSTALL.replace("requirements.txt", "requirements-test.txt")
+DEFAULTS = ["--workdir=runs/synthetic_unet", "--config=configs/synthetic_unet.py"]
+
+pytestmark = pytest.mark.skipif(not shutil.which("bash"), reason="launch.sh needs bash")
+
+
+class Machine:
+    def __init__(self, directory: Path):
+        self.root = directory / "a copy"  # the space finds missing quotes
+        self.bin = directory / "bin"
+        self.devices = directory
+        self.log = directory / "log"
+        self.venv = self.root / ".venv"
+        self.bin.mkdir()
+        self.log.touch()
+        for tool in SYSTEM_TOOLS:
+            (self.bin / tool).symlink_to(shutil.which(tool))
+
+        (self.root / "seg_jax").mkdir(parents=True)
+        (self.root / "seg_jax/main.py").write_text(MAIN)
+        (self.root / ".ci").mkdir()
+        for name in FILES:
+            shutil.copy(REPOSITORY / name, self.root / name)
+        # TPUs are looked for among the devices of the test, not of this machine.
+        script = (self.root / "launch.sh").read_text()
+        for path in ("/dev/accel0", "/dev/vfio/", "/sys/"):
+            assert path in script
+            script = script.replace(path, f"{self.devices}{path}")
+        (self.root / "launch.sh").write_text(script)
+
+        self.system("Linux")
+        self.python("python3")
+        self.fake("uv")
+
+    def fake(self, name: str, body: str = "") -> None:
+        """Puts a program `name` on the PATH that logs its call, then does `body` with all system tools."""
+        path = self.bin / name
+        path.write_text(f'#!/bin/sh\necho "{name} $*" >>"{self.log}"\nPATH=/usr/bin:/bin\n{body}\n')
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def python(self, name: str, version: str | None = None) -> None:
+        real = f"'{sys.executable}'"
+        answer = f"echo {version}" if version else f'exec {real} "$@"'
+        self.fake(name, PYTHON.format(answer=answer, base=self.bin / name, real=real))
+
+    def nvidia(self, driver: str, status: int = 0) -> None:
+        self.fake("nvidia-smi", f"printf '%s\\n' '{driver}'; exit {status}")
+
+    def system(self, name: str) -> None:
+        self.fake("uname", f'case $1 in -s) echo {name} ;; -n) echo "here" ;; esac')
+
+    def start(self, *args: str, cwd: Path | None = None, script: str = "launch.sh", **environment: str):
+        return subprocess.Popen(
+            [self.root / script, *args],
+            cwd=cwd or self.root,
+            env={"PATH": str(self.bin), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *args: str, **options) -> subprocess.CompletedProcess[str]:
+        process = self.start(*args, **options)
+        out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(args, process.returncode, out, err)
+
+    def launch(self, *args: str, **options) -> dict:
+        """Runs to success; returns what seg_jax.main saw, and the messages."""
+        done = self.run(*args, **options)
+        assert done.returncode == 0, done.stderr
+        return {**json.loads(done.stdout), "messages": done.stderr}
+
+    def calls(self, name: str) -> list[str]:
+        """The arguments of each call of `name` so far."""
+        lines = self.log.read_text().splitlines()
+        return [line.removeprefix(f"{name} ") for line in lines if line.startswith(f"{name} ")]
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+# --- first and later launches
+
+
+def test_first_launch_installs_the_pins_and_starts_with_the_defaults(machine):
+    seen = machine.launch()
+    assert seen["argv"] == DEFAULTS
+    assert machine.calls("uv") == [INSTALL]
+    assert "-m venv --without-pip .venv" in machine.calls("python3")
+    version = ".".join(map(str, sys.version_info[:3]))
+    assert f"launch.sh: installing into .venv for Python {version} and cpu" in seen["messages"]
+
+
+def test_without_uv_pip_installs(machine):
+    (machine.bin / "uv").unlink()
+    machine.launch()
+    assert "-m venv .venv" in machine.calls("python3")
+    assert "-m pip install --disable-pip-version-check -r requirements.txt" in machine.calls("python3")
+
+
+def test_second_launch_installs_nothing_and_is_silent(machine):
+    machine.launch()
+    machine.python("python3", "3.13.99")  # the environment's Python counts, not today's first on the PATH
+    seen = machine.launch()
+    assert machine.calls("uv") == [INSTALL]
+    assert seen["messages"] == ""
+
+
+def change_pins(machine):
+    with (machine.root / "requirements.txt").open("a") as file:
+        file.write("another==1.0\n")
+    return {}
+
+
+def change_accelerator(machine):
+    return {"SEG_JAX_ACCELERATOR": "tpu"}
+
+
+def change_python(machine):
+    machine.python("other", "3.12.99")
+    return {"PYTHON": str(machine.bin / "other")}
+
+
+def upgrade_python(machine):
+    machine.python("python3", "3.12.99")
+    shutil.copy(machine.bin / "python3", machine.venv / "bin/python")  # in truth a link, and its target changes
+    return {}
+
+
+def lose_python(machine):
+    (machine.venv / "bin/python").unlink()
+    return {}
+
+
+@pytest.mark.parametrize("change", [change_pins, change_accelerator, change_python, upgrade_python, lose_python])
+def test_a_change_makes_the_environment_anew(machine, change):
+    machine.launch()
+    leftover = machine.venv / "leftover"
+    leftover.touch()
+    environment = change(machine)
+    machine.launch(**environment)
+    assert len(machine.calls("uv")) == 2
+    assert not leftover.exists()
+    machine.launch(**environment)
+    assert len(machine.calls("uv")) == 2
+
+
+def test_the_environment_itself_may_be_the_python_that_remakes_it(machine):
+    machine.launch()
+    change_pins(machine)
+    machine.launch(PYTHON=".venv/bin/python")  # as when it is activated
+    assert len(machine.calls("uv")) == 2
+
+
+def test_a_killed_install_is_done_again(machine):
+    machine.fake("uv", "kill -9 $PPID")
+    assert machine.run().returncode == -9
+    assert os.path.lexists(machine.root / ".venv.lock")  # nobody was left to remove it
+    (machine.venv / "leftover").touch()
+
+    machine.fake("uv")
+    assert machine.launch()["argv"] == DEFAULTS
+    assert machine.calls("uv") == [INSTALL, INSTALL]
+    assert not (machine.venv / "leftover").exists()
+    assert not os.path.lexists(machine.root / ".venv.lock")
+
+
+def test_a_failed_install_is_reported_and_done_again(machine):
+    machine.fake("uv", "echo no such package >&2; exit 2")
+    done = machine.run()
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "no such package" in done.stderr
+    assert "launch.sh: the installation failed" in done.stderr
+
+    machine.fake("uv")
+    assert machine.launch()["argv"] == DEFAULTS
+
+
+def test_two_launches_at_once_install_once(machine):
+    machine.fake("uv", "sleep 1")
+    first, second = machine.start("--first"), machine.start("--second")
+    out = [process.communicate(timeout=60) for process in (first, second)]
+    assert [json.loads(text)["argv"][-1] for text, _ in out] == ["--first", "--second"]
+    assert machine.calls("uv") == [INSTALL]
+    assert sum("waiting for another launch" in messages for _, messages in out) == 1
+
+
+def test_an_environment_of_someone_else_is_left_alone(machine):
+    machine.venv.mkdir()
+    (machine.venv / "precious").touch()
+    done = machine.run()
+    assert done.returncode == 1
+    assert "launch.sh: .venv was not made by launch.sh and is left alone" in done.stderr
+    assert (machine.venv / "precious").exists()
+    assert machine.calls("uv") == []
+
+
+def test_the_environment_may_be_elsewhere(machine, tmp_path):
+    place = tmp_path / "else where/venv"
+    machine.launch(SEG_JAX_VENV=f"{place}/")
+    assert (place / "bin/python").exists()
+    assert not machine.venv.exists()
+    assert machine.calls("uv") == [INSTALL.replace(".venv", str(place))]
+
+
+# --- flags
+
+
+@pytest.mark.parametrize(
+    "args, argv",
+    [
+        (["--config.seed=3", "a b", ""], [*DEFAULTS, "--config.seed=3", "a b", ""]),
+        (["--config=configs/x.py"], ["--workdir=runs/x", "--config=configs/x.py"]),
+        (["--config", "x.py:y/z"], ["--workdir=runs/x", "--config", "x.py:y/z"]),
+        (["-config", "x.py"], ["--workdir=runs/x", "-config", "x.py"]),
+        (["-config=x.py", "--config.a=1"], ["--workdir=runs/x", "-config=x.py", "--config.a=1"]),
+        (["--workdir=here"], [DEFAULTS[1], "--workdir=here"]),
+        (["--workdir", "here"], [DEFAULTS[1], "--workdir", "here"]),
+        (["--workdir=here", "--config=x.py"], ["--workdir=here", "--config=x.py"]),
+        (["--helpfull"], [*DEFAULTS, "--helpfull"]),
+    ],
+)
+def test_flags(machine, args, argv):
+    assert machine.launch(*args)["argv"] == argv
+
+
+def test_called_from_another_directory(machine, tmp_path):
+    seen = machine.launch(cwd=tmp_path)
+    assert Path(seen["cwd"]) == machine.root.resolve()
+    assert machine.venv.exists()
+
+
+def test_cdpath_does_not_lead_astray(machine, tmp_path):
+    astray = tmp_path / "astray"
+    (astray / machine.root.name).mkdir(parents=True)
+    done = subprocess.run(
+        ["bash", f"{machine.root.name}/launch.sh"],
+        cwd=tmp_path,
+        env={"PATH": str(machine.bin), "CDPATH": str(astray)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path(json.loads(done.stdout)["cwd"]) == machine.root.resolve()
+
+
+# --- accelerators
+
+
+@pytest.mark.parametrize(
+    "driver, package",
+    [
+        ("580.65.06", "jax[cuda13]"),
+        ("1000.1", "jax[cuda13]"),
+        ("580.65.06\n580.65.06", "jax[cuda13]"),  # two GPUs
+        ("579.99", "jax[cuda12]"),
+        ("550.54.14", "jax[cuda12]"),
+        ("525.60.13", "jax[cuda12]"),
+    ],
+)
+def test_nvidia_driver_chooses_cuda(machine, driver, package):
+    machine.nvidia(driver)
+    seen = machine.launch()
+    assert machine.calls("uv") == [f"{INSTALL} {package}"]
+    assert machine.calls("nvidia-smi") == ["--query-gpu=driver_version --format=csv,noheader"]
+    assert seen["tunables"] is None
+
+
+@pytest.mark.parametrize("driver, named", [("470.223.02", "470.223.02"), ("No devices", "unknown")])
+def test_unusable_nvidia_driver_warns_and_uses_the_cpu(machine, driver, named):
+    machine.nvidia(driver)
+    assert f"launch.sh: using the CPU: the NVIDIA driver is {named}," in machine.launch()["messages"]
+    assert machine.calls("uv") == [INSTALL]
+
+
+def test_failing_nvidia_smi_means_no_gpu(machine):
+    machine.nvidia("NVIDIA-SMI has failed", status=9)
+    assert "NVIDIA" not in machine.launch()["messages"]
+    assert machine.calls("uv") == [INSTALL]
+
+
+@pytest.mark.parametrize(
+    "system, files, environment, found",
+    [
+        ("Linux", {"dev/accel0": ""}, {"TPU_NAME": "a"}, True),
+        ("Linux", {"dev/vfio/0": ""}, {"TPU_WORKER_ID": "0"}, True),
+        ("Linux", {"dev/accel0": "", "sys/class/dmi/id/product_name": "Google Compute Engine\n"}, {}, True),
+        ("Linux", {"dev/accel0": "", "sys/bus/pci/devices/7/vendor": "0x1ae0\n"}, {}, True),
+        ("Linux", {"dev/accel0": "", "sys/bus/pci/devices/7/vendor": "0x8086\n"}, {}, False),
+        ("Linux", {"dev/accel0": ""}, {}, False),
+        ("Linux", {}, {"TPU_NAME": "a"}, False),
+        ("Darwin", {"dev/accel0": ""}, {"TPU_NAME": "a"}, False),
+    ],
+)
+def test_tpu(machine, system, files, environment, found):
+    machine.system(system)
+    for name, text in files.items():
+        path = machine.devices / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    machine.launch(**environment)
+    assert machine.calls("uv") == [f"{INSTALL} jax[tpu]" if found else INSTALL]
+
+
+@pytest.mark.parametrize("name", ["cuda12", "cuda13", "tpu", "cpu"])
+def test_accelerator_override(machine, name):
+    machine.nvidia("580.65.06")
+    machine.launch(SEG_JAX_ACCELERATOR=name)
+    assert machine.calls("uv") == [INSTALL if name == "cpu" else f"{INSTALL} jax[{name}]"]
+
+
+def test_unknown_accelerator(machine):
+    done = machine.run(SEG_JAX_ACCELERATOR="gpu")
+    assert done.returncode == 1
+    assert "SEG_JAX_ACCELERATOR = 'gpu' is not one of: cpu, cuda12, cuda13, tpu" in done.stderr
+    assert machine.calls("uv") == []
+
+
+HUGE = "glibc.malloc.hugetlb=1"
+
+
+@pytest.mark.parametrize(
+    "system, given, tunables",
+    [
+        ("Linux", {}, HUGE),
+        ("Linux", {"GLIBC_TUNABLES": "glibc.malloc.check=0"}, f"glibc.malloc.check=0:{HUGE}"),
+        ("Linux", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, "glibc.malloc.hugetlb=0"),
+        ("Linux", {"SEG_JAX_ACCELERATOR": "tpu"}, None),
+        ("Darwin", {}, None),
+    ],
+)
+def test_huge_pages(machine, system, given, tunables):
+    machine.system(system)
+    assert machine.launch(**given)["tunables"] == tunables
+
+
+# --- Python
+
+
+@pytest.mark.parametrize("version", ["3.11.0", "3.12.1", "3.13.99"])
+def test_fitting_pythons(machine, version):
+    machine.python("python3", "3.10.13")
+    machine.python("python3.12", version)
+    assert f"Python {version} " in machine.launch()["messages"]
+
+
+@pytest.mark.parametrize("version", ["3.10.13", "3.14.0", "3.1.1", "4.11.0"])
+def test_unfit_python_is_named_with_the_rule_and_the_cure(machine, version):
+    machine.python("python3", version)
+    done = machine.run()
+    assert done.returncode == 1
+    assert f"launch.sh: no Python that fits (python3 is {version});" in done.stderr
+    assert "needs 3.11, 3.12 or 3.13" in done.stderr
+    assert "PYTHON=/path/to/python3.12 ./launch.sh" in done.stderr
+    assert machine.calls("uv") == []
+    assert not machine.venv.exists()
+
+
+def test_no_python_at_all(machine):
+    (machine.bin / "python3").unlink()
+    done = machine.run()
+    assert done.returncode == 1
+    assert "none runs of: python3 python3.13 python3.12 python3.11" in done.stderr
+
+
+def test_a_python_that_was_asked_for_is_not_replaced_by_another(machine):
+    done = machine.run(PYTHON="/no/such/python")
+    assert done.returncode == 1
+    assert "none runs of: /no/such/python" in done.stderr
+
+
+# --- test, lint, help
+
+
+def test_test_adds_its_tools_and_runs_pytest(machine):
+    machine.launch()
+    (machine.venv / "kept").touch()
+    done = machine.run("test", "-k", "a  or  b")
+    assert done.returncode == 0, done.stderr
+    assert machine.calls("uv") == [INSTALL, INSTALL_TEST]
+    assert machine.calls("python3")[-1] == "-m pytest -k a  or  b"  # both spaces: still one argument
+    assert (machine.venv / "kept").exists()
+
+    machine.run("test")
+    machine.launch()
+    assert machine.calls("uv") == [INSTALL, INSTALL_TEST]
+
+
+def test_test_on_a_fresh_machine_installs_once(machine):
+    assert machine.run("test").returncode == 0
+    assert machine.calls("uv") == [INSTALL_TEST]
+
+
+def test_changed_test_pins_concern_only_test(machine):
+    machine.run("test")
+    with (machine.root / "requirements-test.txt").open("a") as file:
+        file.write("another==1.0\n")
+    machine.launch()
+    assert machine.calls("uv") == [INSTALL_TEST]
+    machine.run("test")
+    assert machine.calls("uv") == [INSTALL_TEST] * 2
+
+
+LINT = ["-m ruff format --check .", "-m ruff check .", "-m mypy"]
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_lint_runs_every_check_and_fails_when_one_does(machine, status):
+    assert machine.run("lint", RUFF_STATUS=str(status)).returncode == status
+    assert machine.calls("python3")[-3:] == LINT
+
+
+def test_continuous_integration_lints_and_tests(machine, tmp_path):
+    done = machine.run(script=".ci/run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [call for call in machine.calls("python3") if call in [*LINT, "-m pytest"]] == [*LINT, "-m pytest"]
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help", "help"])
+def test_help_installs_nothing_and_names_every_variable(machine, flag):
+    done = machine.run(flag)
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: ./launch.sh")
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    script = (REPOSITORY / "launch.sh").read_text()
+    read = set(re.findall(r"\$\{([A-Z_]+):", script)) - {"TPU_NAME", "TPU_WORKER_ID"}
+    assert {"PYTHON", "SEG_JAX_VENV"} < read
+    assert [name for name in read if f"  {name}" not in done.stdout] == []
+    assert machine.log.read_text() == ""
+
+
+# --- pins
+
+
+def pins(name: str) -> set[str]:
+    lines = (REPOSITORY / name).read_text().splitlines()
+    return {line for line in lines if not line.startswith(("#", " "))}
+
+
+def test_every_dependency_is_pinned():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    for file, wanted in [
+        ("requirements.txt", project["dependencies"]),
+        ("requirements-test.txt", project["optional-dependencies"]["test"]),
+    ]:
+        assert [line for line in pins(file) if not re.match(r"[a-z0-9-]+==[0-9.]+( ; |$)", line)] == []
+        pinned = {line.split("==")[0] for line in pins(file)}
+        names = {re.match(r"[\w-]+", line)[0].replace("_", "-") for line in wanted}
+        assert names - pinned == set()
+
+
+def test_test_pins_are_the_pins_and_more():
+    assert pins("requirements.txt") < pins("requirements-test.txt")
+
+
+# --- the real thing
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.environ.get("SEG_JAX_TEST_INSTALL") != "1",
+    reason="downloads gigabytes into a new environment; SEG_JAX_TEST_INSTALL=1 runs it",
+)
+def test_real_installation(tmp_path):
+    root = tmp_path / "copy"
+    (root / "seg_jax").mkdir(parents=True)
+    for name in ("launch.sh", "requirements.txt", "requirements-test.txt"):
+        shutil.copy(REPOSITORY / name, root / name)
+    (root / "seg_jax/main.py").write_text("import jax; print(f'jax=={jax.__version__}')")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SEG_JAX_")}
+    try:
+        for _ in range(2):
+            done = subprocess.run(
+                [root / "launch.sh"],
+                env={**environment, "SEG_JAX_ACCELERATOR": "cpu", "PYTHON": sys.executable},
+                capture_output=True,
+                text=True,
+                timeout=550,
+            )
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.strip() in {line.split(" ;")[0] for line in pins("requirements.txt")}
+        assert done.stderr == ""  # the second launch had nothing to do
+    finally:
+        shutil.rmtree(root)  # pytest keeps temporary directories, and this one has gigabytes

@@ -1,0 +1,300 @@
+"""The whole program as its users start it: train, kill, resume, evaluate, predict."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TINY = (
+    "--config=configs/synthetic_unet.py",
+    "--config.data.size=(32, 48)",
+    "--config.data.synthetic.train_scenes=24",
+    "--config.data.synthetic.val_scenes=6",
+    "--config.model.encoder.width=4",
+    "--config.model.encoder.depth=2",
+    "--config.train.batch_size=4",
+    "--config.eval.batch_size=4",
+    "--config.train.steps=12",
+    "--config.eval.every_steps=6",
+    "--config.log.every_steps=3",
+    "--config.optim.warmup_steps=2",
+)
+QUIET = "--config.log.tensorboard=False"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """One compilation cache for all processes of this file; everything compiled is kept."""
+    cache = tmp_path_factory.mktemp("xla")
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    return environment | {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
+@pytest.fixture(scope="module")
+def run(environment):
+    """run(module, *arguments) -> finished process, with text output."""
+
+    def start(module: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env=environment | extra,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def finished(run, tmp_path_factory) -> Path:
+    """The run directory of an uninterrupted training."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    result = run("seg_jax.main", *TINY, f"--workdir={workdir}")
+    assert result.returncode == 0, result.stderr
+    assert "finished step 12" in result.stdout and str(workdir) in result.stdout
+    assert result.stdout.count("mean IoU") == 2  # a table for each evaluation
+    for command in ("seg_jax.predict", "--mode=eval", "tensorboard"):
+        assert command in result.stdout
+    return workdir
+
+
+def manifest(workdir: Path, step: int) -> dict[str, str]:
+    """Checksums of all arrays of a checkpoint."""
+    return json.loads((workdir / "checkpoints" / str(step) / "meta" / "metadata").read_text())["manifest"]
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def numbered(workdir: Path) -> list[int]:
+    return sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+
+
+def test_run_directory_explains_itself(finished):
+    names = {p.name for p in finished.iterdir()}
+    assert names >= {
+        *("config.json", "class_names.json", "checkpoints", "metrics.jsonl", "report.json"),
+        *("curves.png", "confusion.png", "predictions.png", "sample.png"),
+    }
+    report = json.loads((finished / "report.json").read_text())
+    assert report["protocol"]["images"] == 6
+    assert (report["protocol"]["height"], report["protocol"]["width"]) == (32, 48)
+    assert np.sum(report["confusion"]) == 6 * 32 * 48  # every pixel of every image exactly once
+    assert report["protocol"]["step"] in numbered(finished)
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train/loss" in line] == [3, 6, 9, 12]
+    assert [line["step"] for line in lines if "val/miou" in line] == [6, 12]
+    for name in ("curves", "confusion", "predictions"):
+        assert picture(finished / f"{name}.png").std() > 5
+
+
+def test_tensorboard_shows_everything(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished), size_guidance={"images": 0, "tensors": 0})
+    events.Reload()
+    tags = {tag for kind in ("scalars", "images", "tensors") for tag in events.Tags()[kind]}
+    assert tags >= {
+        *("train/loss", "train/lr", "train/grad_norm", "train/images_per_second", "train/input_bound"),
+        *("val/loss", "val/miou", "val/fwiou", "val/pixel_accuracy", "val/mean_accuracy"),
+        *("val/iou/sky", "val/iou/person", "val/0", "val/3", "_hparams_/session_start_info"),
+    }
+    assert any(tag.startswith("config") for tag in tags)
+
+
+def test_same_command_again_changes_nothing(run, finished):
+    before = manifest(finished, 12)
+    result = run("seg_jax.main", *TINY, f"--workdir={finished}", QUIET)
+    assert result.returncode == 0, result.stderr
+    assert manifest(finished, 12) == before
+
+
+def test_another_configuration_is_refused(run, finished):
+    result = run("seg_jax.main", *TINY, f"--workdir={finished}", "--config.optim.lr=0.5", QUIET)
+    assert result.returncode == 1
+    assert "config.optim.lr: now 0.5" in result.stderr and "--workdir" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_eval_repeats_the_report_of_training(run, finished):
+    result = run("seg_jax.main", f"--workdir={finished}", "--mode=eval")
+    assert result.returncode == 0, result.stderr
+    trained = json.loads((finished / "report.json").read_text())
+    step = trained["protocol"]["step"]
+    again = json.loads((finished / "eval" / f"val-{step}" / "report.json").read_text())
+    assert again["confusion"] == trained["confusion"]
+    assert again["scores"]["loss"] == pytest.approx(trained["scores"]["loss"], rel=1e-5)
+    last = run("seg_jax.main", f"--workdir={finished}", "--mode=eval", "--checkpoint=6")
+    assert last.returncode == 0 and (finished / "eval" / "val-6").is_dir()
+    missing = run("seg_jax.main", f"--workdir={finished}", "--mode=eval", "--checkpoint=7")
+    assert missing.returncode == 1 and "'7' is not one of: best, last" in missing.stderr
+
+
+def test_predict_any_size(run, finished, tmp_path):
+    photos = tmp_path / "photos"
+    (photos / "deep").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    sizes = {"wide": (37, 91), "tall": (64, 33), "deep/tiny": (5, 3)}
+    for name, size in sizes.items():
+        Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(photos / f"{name}.png")
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    result = run("seg_jax.predict", str(finished), str(photos), str(finished / "sam*.png"), f"--out={out}")
+    assert result.returncode == 1  # one input is broken; the others are done all the same
+    assert "broken.jpg" in result.stderr and "Traceback" not in result.stderr
+    for name, size in {**sizes, "sample": (32, 48)}.items():
+        stem = Path(name).name
+        mask = picture(out / f"{stem}_mask.png")
+        assert mask.shape == size and mask.dtype == np.uint8 and mask.max() < 8
+        assert picture(out / f"{stem}_color.png").shape == (*size, 3)
+        assert picture(out / f"{stem}_overlay.png").shape[1] == size[1]
+        assert f"{stem}.png" in result.stdout
+    assert result.stdout.count("%") == 8 * 4
+
+
+def test_predict_agrees_with_evaluation(run, finished, tmp_path):
+    """The mask of the first validation image holds what the network's report counts, to the pixel."""
+    from seg_jax.predict import Predictor
+
+    predictor = Predictor.load(finished)
+    image = picture(finished / "sample.png")
+    result = predictor(image)
+    weights = predictor._weights
+    probabilities = predictor._predict(weights["params"], weights["model_state"], image[None])
+    assert (result.label == np.asarray(probabilities[0].argmax(-1))).all()
+    assert sum(result.shares().values()) == pytest.approx(1)
+
+
+def test_wrong_input_is_explained(run, finished, tmp_path):
+    cases = {
+        ("seg_jax.predict", str(tmp_path), "x.png", "--out=o"): "is no image file",
+        ("seg_jax.predict", str(tmp_path), str(finished / "sample.png"), "--out=o"): "is not a run directory",
+        ("seg_jax.main", "--config=configs/synthetic_unet.py"): "--workdir is missing",
+        ("seg_jax.main", *TINY, f"--workdir={tmp_path}", "--config.model.name=unett"): "Did you mean 'unet'?",
+        ("seg_jax.main", *TINY, f"--workdir={tmp_path}", "--config.model.nam=unet"): 'Did you mean "name"',
+        (
+            "seg_jax.main",
+            "--config=configs/camvid_unet.py",
+            f"--workdir={tmp_path}",
+            "--config.data.dir=/nonexistent",
+        ): "'/nonexistent' is not a directory",
+    }
+    for command, message in cases.items():
+        result = run(*command)
+        assert result.returncode == 1, command
+        assert message in result.stderr, (command, result.stderr)
+        assert "Traceback" not in result.stderr
+
+
+def test_dry_run_prints_costs_and_writes_nothing(run, tmp_path):
+    result = run("seg_jax.main", *TINY, f"--workdir={tmp_path / 'none'}", "--mode=dry_run")
+    assert result.returncode == 0, result.stderr
+    for word in ("parameters", "FLOPs", "peak memory", "train step", "eval step"):
+        assert word in result.stdout
+    assert not (tmp_path / "none").exists()
+
+
+def test_divergence_stops_and_names_the_batch(run, tmp_path):
+    workdir = tmp_path / "diverged"
+    result = run(
+        "seg_jax.main", *TINY, f"--workdir={workdir}", QUIET,
+        "--config.optim.lr=1e30", "--config.optim.warmup_steps=0", "--config.checkpoint.every_steps=1",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "loss = nan at step" in result.stderr and "scene " in result.stderr
+    assert "last good checkpoint is" in result.stderr and "optim.lr" in result.stderr
+    assert "Traceback" not in result.stderr
+    for step in numbered(workdir):
+        assert all(np.isfinite(a).all() for a in arrays(workdir, step).values())
+
+
+def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
+    from seg_jax.checkpoint import Checkpoints
+
+    checkpoints = Checkpoints(workdir / "checkpoints", create=False)
+    return checkpoints._arrays(step, "weights", checkpoints.meta(step))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_save_and_exit(environment, tmp_path, number):
+    workdir = tmp_path / "signalled"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seg_jax.main", *TINY, QUIET, f"--workdir={workdir}", "--config.train.steps=100000",
+         "--config.eval.every_steps=100000"],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    wait_for(workdir / "metrics.jsonl", lambda text: text.count("train/loss") >= 2, process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert f"{signal.Signals(number).name}: saved step {numbered(workdir)[-1]}" in output
+
+
+def wait_for(path: Path, ready, process: subprocess.Popen, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not (path.is_file() and ready(path.read_text())):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, f"{path} was not ready within {seconds} s"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_bit(environment, run, tmp_path):
+    """SIGKILL at random moments, start-up, steps and saves alike; then the parameters of an undisturbed run."""
+    steps = 120
+    often = ("--config.checkpoint.every_steps=1", f"--config.train.steps={steps}", "--config.eval.every_steps=25")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    begin = time.monotonic()
+    assert run("seg_jax.main", *TINY, *often, QUIET, f"--workdir={whole}").returncode == 0
+    rng = random.Random(0)
+    stages = []
+    for attempt in range(20):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "seg_jax.main", *TINY, *often, QUIET, f"--workdir={killed}"],
+            cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        if attempt % 5 == 0:  # during start-up
+            time.sleep(rng.uniform(0.2, 4))
+        else:  # while steps and saves are under way
+            before = numbered(killed)[-1] if (killed / "checkpoints").is_dir() and numbered(killed) else 0
+            end = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < end:
+                if (killed / "checkpoints").is_dir() and (numbered(killed) or [0])[-1] > before:
+                    break
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.6))
+        process.kill()
+        process.wait()
+        stages.append(numbered(killed)[-1] if (killed / "checkpoints").is_dir() and numbered(killed) else 0)
+    assert stages == sorted(stages) and 0 < stages[-1] < steps, stages  # progress each time, not finished early
+    result = run("seg_jax.main", *TINY, *often, QUIET, f"--workdir={killed}")
+    assert result.returncode == 0, result.stderr
+    assert manifest(killed, steps) == manifest(whole, steps)
+    lines = {d: (d / "metrics.jsonl").read_text().splitlines() for d in (whole, killed)}
+
+    def losses(rows: list[str]) -> list[tuple[int, float]]:
+        return [(r["step"], r["train/loss"]) for r in map(json.loads, rows) if "train/loss" in r]
+
+    assert losses(lines[killed]) == losses(lines[whole])  # no line twice, none missing
+    assert (killed / "report.json").read_text() == (whole / "report.json").read_text()
+    print(f"{time.monotonic() - begin:.0f} s, checkpoints after each kill: {stages}")

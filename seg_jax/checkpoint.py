@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +45,11 @@ class Checkpoints:
         self.directory = directory.absolute()
         if not create and not self.directory.is_dir():
             raise CheckpointError(f"{directory} does not exist: the run has saved no checkpoint yet. Train it first.")
-        # best_fn with max_to_keep would delete the newest checkpoint whenever it is not among the best.
-        keep = policies.AnyPreservationPolicy(
-            [
-                policies.LatestN(keep_last),
-                policies.BestN(
-                    # Of equal scores the earlier step is the best one, as for the loop's patience.
-                    get_metric_fn=lambda metrics: (metrics["score"], -metrics["step"]),
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                ),
-            ]
-        )
+        self._scores: dict[int, float | None] = {}  # of every step, as far as it was asked for
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=keep,
+                preservation_policy=_NewestAndBest(keep_last, self._scores),
                 create=create,
                 cleanup_tmp_directories=create,
                 enable_async_checkpointing=create,
@@ -75,7 +65,10 @@ class Checkpoints:
           meta: JSON values to keep beside it.
           score: of this state on the validation split, higher is better; None if it was not evaluated.
         """
+        for step in self.steps():
+            self._score(step)  # of an earlier run: what is best is decided among all
         host = jax.device_get(state)
+        self._scores[int(host.step)] = score
         weights = _flatten({"params": host.params, "model_state": host.model_state})
         training = _flatten({"opt_state": host.opt_state, "step": host.step})
         meta = {
@@ -91,7 +84,6 @@ class Checkpoints:
                 training=ocp.args.PyTreeSave(training),
                 meta=ocp.args.JsonSave(meta),
             ),
-            metrics=None if score is None else {"score": score, "step": int(host.step)},
         )
 
     def wait(self) -> None:
@@ -178,21 +170,22 @@ class Checkpoints:
         if which == "last":
             return self._whole(found)
         if which == "best":
-            scores = {}
-            for step in found:
-                try:
-                    scores[step] = self.meta(step)["score"]
-                except CheckpointError as error:
-                    logging.error("%s It is passed over.", error)
-            known = {step: score for step, score in scores.items() if score is not None}
-            if known:
-                return max(known, key=lambda step: (known[step], -step))
-            return self._whole(found)
+            best = _best({step: self._score(step) for step in found})
+            return self._whole(found) if best is None else best
         if not which.isdigit() or int(which) not in found:
             raise CheckpointError(
                 f"checkpoint {which!r} is not one of: best, last, {', '.join(map(str, sorted(found)))}."
             )
         return int(which)
+
+    def _score(self, step: int) -> float | None:
+        if step not in self._scores:
+            try:
+                self._scores[step] = self.meta(step)["score"]
+            except CheckpointError as error:
+                logging.error("%s It is passed over.", error)
+                self._scores[step] = None
+        return self._scores[step]
 
     def _whole(self, found: list[int]) -> int:
         for step in found:
@@ -222,6 +215,25 @@ class Checkpoints:
                 f"{self._name(step)} is damaged: {len(wrong)} arrays differ from their checksums, such as {wrong[0]}."
             )
         return arrays
+
+
+@dataclass
+class _NewestAndBest(policies.PreservationPolicy):
+    """Which checkpoints stay. Orbax's own BestN forgets every score when a process ends."""
+
+    newest: int
+    scores: Mapping[int, float | None]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {*sorted(steps)[-self.newest :], _best({step: self.scores[step] for step in steps})}
+        return [step in kept for step in steps]
+
+
+def _best(scores: Mapping[int, float | None]) -> int | None:
+    """The step with the highest score; of equal ones the earliest, as for the loop's patience."""
+    known = {step: score for step, score in scores.items() if score is not None}
+    return max(known, key=lambda step: (known[step], -step)) if known else None
 
 
 def _flatten(tree: Any) -> Arrays:

@@ -12,7 +12,7 @@ import numpy as np
 
 from seg_jax import data, program, report, sharding, viz
 from seg_jax.checkpoint import Checkpoints
-from seg_jax.config import Config, ConfigError, differences, load
+from seg_jax.config import Config, ConfigError, check_classes, differences, load
 from seg_jax.data import pipeline, sampler
 from seg_jax.data.examples import Examples
 from seg_jax.data.labels import LabelTable
@@ -55,7 +55,7 @@ class Evaluator:
             "source": config.data.source,
             "split": examples.split,
             "images": len(examples),
-            "left_out": [{"name": bad.name, "why": bad.why} for bad in examples.bad],
+            "left_out": left_out(examples),
             "height": height,
             "width": width,
             "resized": bool(all(config.data.size)),
@@ -76,6 +76,11 @@ class Evaluator:
             prediction = np.asarray(probabilities[0].argmax(-1)).astype(np.uint8)
             pictures.append(viz.panel(image, label, prediction, self.examples.table))
         return pictures
+
+
+def left_out(examples: Examples) -> dict[str, list[dict[str, str]]]:
+    """{split: the examples that could not be used, each with its name and the reason}, for the report."""
+    return {examples.split: [{"name": bad.name, "why": bad.why} for bad in examples.bad]}
 
 
 def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
@@ -110,6 +115,7 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
         raise ConfigError(
             f"the data has the classes {examples.table.names}, the run in {workdir} {table.names}; they must agree."
         )
+    check_classes(config, classes=len(table))
     examples = pipeline.prepare(
         examples,
         cache="none",

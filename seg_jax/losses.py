@@ -32,14 +32,14 @@ def cross_entropy(
     k = logits.shape[-1]
     valid = label < k
     target = jnp.where(valid, label, 0).astype(jnp.int32)
-    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    # Before the softmax: an ignored pixel with infinite logits would have a gradient of 0 * inf = NaN.
+    log_p = jax.nn.log_softmax(jnp.where(valid[..., None], logits.astype(jnp.float32), 0.0))
     values = -jnp.take_along_axis(log_p, target[..., None], axis=-1)[..., 0]
     if label_smoothing:
         values = (1 - label_smoothing) * values - label_smoothing * log_p.mean(-1)
     weights = valid.astype(jnp.float32)
     if class_weights:
         weights = weights * jnp.asarray(class_weights, jnp.float32)[target]
-    # where, not a product: an ignored pixel with infinite logits must not become 0 * inf = NaN.
     return jnp.where(valid, values, 0.0), weights
 
 

@@ -89,11 +89,13 @@ def evaluate(config, workdir: Path) -> int:
 def dry_run(config, workdir: Path) -> int:
     """--mode=dry_run; writes nothing."""
     del workdir
+    from seg_jax import config as configs
     from seg_jax import data, program, sharding
 
     mesh = sharding.make_mesh()
     program.check(config, devices=mesh.size)
     train, val = (data.load(config, split) for split in (config.data.train_split, config.data.val_split))
+    configs.check_classes(config, classes=len(train.table))
     functions = program.Program(config, classes=len(train.table), mesh=mesh)
     print(program.describe(functions, size=train.size, eval_size=val.size))
     return 0

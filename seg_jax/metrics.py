@@ -29,7 +29,7 @@ def confusion_matrix(prediction: jax.Array, label: jax.Array, classes: int) -> j
     def one(p: jax.Array, t: jax.Array) -> jax.Array:
         p, t = p.reshape(-1).astype(jnp.int32), t.reshape(-1).astype(jnp.int32)
         # Ignored pixels land in one bin past the end.
-        bins = jnp.where(t < classes, t * classes + p, classes * classes)
+        bins = jnp.where((t >= 0) & (t < classes), t * classes + p, classes * classes)
         return jnp.bincount(bins, length=classes * classes + 1)[:-1].reshape(classes, classes)
 
     # One image at a time, so that a batch that is split over devices is counted where it lies.

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from seg_jax import augment, losses, models, optim, sharding, step
-from seg_jax.config import Config, check_classes, validate
+from seg_jax.config import Config, validate
 from seg_jax.data import SOURCES
 from seg_jax.state import TrainState
 
@@ -54,9 +54,6 @@ class Program:
     classes: int
     mesh: Mesh
     steps: int = 1
-
-    def __post_init__(self) -> None:
-        check_classes(self.config, classes=self.classes)
 
     @cached_property
     def model(self) -> Any:

@@ -55,7 +55,7 @@ def make_train_step(
             model_state=model_state,
             opt_state=opt_state,
         )
-        return new, {"loss": value, "grad_norm": optax.global_norm(grads), "lr": jnp.asarray(schedule(state.step))}
+        return new, {"loss": value, "grad_norm": optax.tree.norm(grads), "lr": jnp.asarray(schedule(state.step))}
 
     return train_step
 

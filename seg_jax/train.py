@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from seg_jax import data, program, report, sharding, writers
 from seg_jax.checkpoint import Checkpoints
-from seg_jax.config import Config, ConfigError, differences, flatten, load, to_json
+from seg_jax.config import Config, ConfigError, check_classes, differences, flatten, load, to_json
 from seg_jax.data import pipeline, sampler
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import write_bytes, write_image
-from seg_jax.evaluate import Evaluator
+from seg_jax.evaluate import Evaluator, left_out
 from seg_jax.process import Interruption
 from seg_jax.state import TrainState
 
@@ -55,7 +55,9 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     mesh = sharding.make_mesh()
     program.check(config, devices=mesh.size)
     open_run(config, workdir)
-    train, val = (prepare(config, split, workdir) for split in (config.data.train_split, config.data.val_split))
+    splits = [data.load(config, split) for split in (config.data.train_split, config.data.val_split)]
+    check_classes(config, classes=len(splits[0].table))
+    train, val = (prepare(config, examples, workdir) for examples in splits)
     write_once(workdir / "class_names.json", train.table.to_json())
     total, every = program.run_length(config, examples=len(train))
     functions = program.Program(config, classes=len(train.table), mesh=mesh, steps=total)
@@ -230,9 +232,12 @@ class Run:
         with self.clock.paused():
             split = self.val.split
             result = self._evaluator(state.params, state.model_state, step=step)
+            result.protocol["left_out"] |= left_out(self.train)
             tqdm.write(f"\nstep {step}, {split}\n{result.table()}\n", file=sys.stdout)
             values = {f"{split}/{name}": value for name, value in result.scores.items()}
-            values |= {f"{split}/iou/{n}": float(iou) for n, iou in zip(result.names, result.iou, strict=True)}
+            for kind in ("iou", "precision", "recall"):
+                per_class = zip(result.names, getattr(result, kind), strict=True)
+                values |= {f"{split}/{kind}/{name}": float(value) for name, value in per_class}
             self._writer.scalars(step, values)
             panels = self._evaluator.panels(state.params, state.model_state)
             self._writer.images(step, {f"{split}/{i}": picture for i, picture in enumerate(panels)})
@@ -349,12 +354,12 @@ def write_once(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def prepare(config: Config, split: str, workdir: Path) -> Examples:
+def prepare(config: Config, examples: Examples, workdir: Path) -> Examples:
     """One split, every example checked, and cached if the configuration says so."""
     return pipeline.prepare(
-        data.load(config, split),
+        examples,
         cache=config.data.cache,
         skip_bad=config.data.skip_bad,
         threads=config.data.threads,
-        record=workdir / "checked" / f"{split}.json",
+        record=workdir / "checked" / f"{examples.split}.json",
     )

@@ -9,6 +9,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_opti
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
+import hypothesis
 import jax
 import pytest
 
@@ -18,7 +19,11 @@ from seg_jax import process
 # Not as a variable of the environment: programs that tests start see one device, as a user's do.
 jax.config.update("jax_num_cpu_devices", 8)
 process.use_compilation_cache()  # a second run of the tests takes half the time
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+# The first example may compile for seconds.
+hypothesis.settings.register_profile("seg_jax", deadline=None)
+hypothesis.settings.load_profile("seg_jax")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

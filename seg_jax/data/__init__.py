@@ -30,4 +30,4 @@ def load(config: Config, split: str) -> Examples:
     if not all(size):
         return examples
     read = examples.read
-    return replace(examples, read=lambda i: images.resize(*read(i), size))
+    return replace(examples, read=lambda i: images.resize(*read(i), size), resized=size)

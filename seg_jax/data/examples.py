@@ -33,6 +33,7 @@ class Examples:
         called from several threads at once.
       table: what the class ids mean.
       files: the files behind each example, to notice when they change; empty for generated data.
+      resized: the (height, width) that `read` brings every example to; (0, 0): as stored.
       bad: examples that the source could not use (a photograph without a mask, say).
       arrays: all images [n h w 3] and labels [n h w], once they are cached in host memory.
     """
@@ -42,6 +43,7 @@ class Examples:
     read: Callable[[int], Pair]
     table: LabelTable
     files: tuple[tuple[Path, ...], ...] = ()
+    resized: tuple[int, int] = (0, 0)
     bad: tuple[Bad, ...] = ()
     arrays: Pair | None = None
 

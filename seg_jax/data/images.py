@@ -23,8 +23,8 @@ class DataError(ValueError):
 
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as image:  # a file of several pictures would stay open: the first one counts
+            image.load()
         return image
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is not an image that can be decoded; replace or remove it.") from error

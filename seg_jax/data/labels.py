@@ -180,7 +180,7 @@ class LabelTable:
     def load(cls, path: Path) -> LabelTable:
         """Reads a `class_names.json` file; errors carry its path."""
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            return cls.from_json(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise LabelError(f"cannot read the label table {path}: {error.strerror}.") from error
         except UnicodeDecodeError as error:

@@ -134,10 +134,10 @@ def _allocate(n: int, size: tuple[int, ...]) -> Pair:
 
 
 def _fingerprint(examples: Examples) -> str:
-    """Changes when a file, or the meaning of its values, does; '' for data without files."""
+    """Changes when a file, the meaning of its values, or the size to read it at does; '' for data without files."""
     if not examples.files:
         return ""
-    digest = hashlib.sha256(examples.table.to_json().encode())
+    digest = hashlib.sha256(f"{examples.resized}{examples.table.to_json()}".encode())
     for paths in examples.files:
         for path in paths:
             try:

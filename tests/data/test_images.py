@@ -115,6 +115,13 @@ def test_photographs_come_upright(tmp_path, name, orientation):
     assert np.abs(image.astype(int) - expected).max() <= (3 if name == "a.jpg" else 0)
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.webp"])
+def test_the_first_of_several_pictures(tmp_path, name):
+    options = {"lossless": True} if name == "a.webp" else {}
+    path = save(tmp_path / name, PHOTO, save_all=True, append_images=[Image.fromarray(255 - PHOTO)], **options)
+    np.testing.assert_array_equal(read_image(path), PHOTO)
+
+
 def test_damaged_exif_does_not_lose_the_photograph(tmp_path):
     path = save(tmp_path / "a.jpg", smooth(), quality=95, subsampling=0, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05broken")
     with warnings.catch_warnings(action="ignore"):  # Pillow may warn of the damage

@@ -242,6 +242,8 @@ def test_load_names_the_file(tmp_path):
         LabelTable.load(path)
     path.write_text(json.dumps(["Straße", "Gehweg"], ensure_ascii=False), encoding="utf-8")
     assert LabelTable.load(path).names == ("Straße", "Gehweg")
+    path.write_text('["sky", "road"]', encoding="utf-8-sig")  # some editors put a byte order mark in front
+    assert LabelTable.load(path).names == ("sky", "road")
 
 
 # ----- CamVid

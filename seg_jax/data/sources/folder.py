@@ -131,7 +131,7 @@ def _listed(root: Path, name: str) -> tuple[list[tuple[Path, Path]], list[Bad]]:
     if not path.is_file():
         raise DataError(f"config.data.list: there is no list file {path}.")
     pairs, bad = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         separator = "\t" if "\t" in line else "," if "," in line else None

@@ -24,12 +24,17 @@ LAYOUTS: dict[str, tuple[tuple[int, int, int, int], bool]] = {
 
 
 class Block(nn.Module):
-    """A residual block: two 3x3 convolutions, or with `bottleneck` 1x1, 3x3, 1x1 with four times the channels."""
+    """A residual block: two 3x3 convolutions, or with `bottleneck` 1x1, 3x3, 1x1 with four times the channels.
+
+    Attributes:
+      stride: of the first 3x3 convolution.
+      dilations: of the first 3x3 convolution, and of the second.
+    """
 
     channels: int
     bottleneck: bool
     stride: int
-    dilation: int
+    dilations: tuple[int, int]
     norm: str
     dtype: Any
 
@@ -40,11 +45,11 @@ class Block(nn.Module):
         out = self.channels * 4 if self.bottleneck else self.channels
         if self.bottleneck:
             y = ConvNormRelu(self.channels, 1, **common, name="conv1")(x, train)
-            y = ConvNormRelu(self.channels, 3, self.stride, self.dilation, **common, name="conv2")(y, train)
+            y = ConvNormRelu(self.channels, 3, self.stride, self.dilations[0], **common, name="conv2")(y, train)
             y = Conv(out, 1, dtype=self.dtype, name="conv3")(y)
         else:
-            y = ConvNormRelu(self.channels, 3, self.stride, self.dilation, **common, name="conv1")(x, train)
-            y = Conv(out, 3, 1, self.dilation, dtype=self.dtype, name="conv2")(y)
+            y = ConvNormRelu(self.channels, 3, self.stride, self.dilations[0], **common, name="conv1")(x, train)
+            y = Conv(out, 3, 1, self.dilations[1], dtype=self.dtype, name="conv2")(y)
         y = Norm(**{"kind": self.norm, "dtype": self.dtype}, name="norm_out")(y, train)
         if x.shape != y.shape:
             x = Conv(out, 1, self.stride, dtype=self.dtype, name="shortcut")(x)
@@ -88,13 +93,13 @@ class ResNet(nn.Module):
                     if stride < self.output_stride:
                         step, stride = 2, stride * 2
                     else:
-                        # The first block of a stage still works at the dilation of the stage before.
+                        # The convolution that would have the stride still sees the grid of the stage before.
                         dilation *= 2
                 x = Block(
                     64 * 2**stage,
                     bottleneck,
                     step,
-                    own,
+                    (own, dilation),
                     self.norm,
                     self.dtype,
                     name=f"stage{stage + 1}_block{i + 1}",

@@ -1,0 +1,19 @@
+"""U-Net on a ResNet-34 encoder on CamVid.
+
+python -m seg_jax.main --config=configs/camvid_unet_resnet34.py --config.data.dir=DIR \
+    --workdir=runs/camvid_unet_resnet34
+"""
+
+from ml_collections import ConfigDict
+
+from configs import camvid_unet
+
+
+def get_config() -> ConfigDict:
+    """U-Net's expanding path from stride 32 to the full resolution, nearest upsampling."""
+    c = camvid_unet.get_config()
+    c.model.encoder.name = "resnet34"
+    c.model.encoder.output_stride = 32
+    c.model.decoder_channels = (256, 128, 64, 32, 16)
+    c.model.upsampling = "nearest"
+    return c

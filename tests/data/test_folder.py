@@ -1,0 +1,354 @@
+"""Directories of photographs and masks: layouts, list files, and everything that can be wrong with them."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import default
+from seg_jax.data.images import DataError
+from seg_jax.data.labels import CAMVID, IGNORE, LabelError, LabelTable
+from seg_jax.data.sources import folder
+
+NAMES = ["sky", "road", "car"]
+
+
+def picture(i):
+    """A photograph of one colour and a mask of two values, told apart by `i`; 4 rows, 6 columns."""
+    mask = np.full((4, 6), i % 3, np.uint8)
+    mask[0, 0] = IGNORE
+    return np.full((4, 6, 3), 10 * i + 1, np.uint8), mask
+
+
+def put(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+    return path
+
+
+def dataset(root, images="train", masks="trainannot", *, count=3, suffix="", extension=".png"):
+    """Pairs n0, n1... in two directories, and their class names."""
+    for i in range(count):
+        image, mask = picture(i)
+        put(root / images / f"n{i}{extension}", image)
+        put(root / masks / f"n{i}{suffix}.png", mask)
+    (root / "class_names.json").write_text(json.dumps(NAMES), encoding="utf-8")
+    return root
+
+
+def load(root, split="train", **fields):
+    """What the source gives for `root` under the default layout, with some fields of config.data changed."""
+    data = default.get_config().data
+    data.update({"source": "folder", "dir": str(root), **fields})
+    return folder.load(data, split, seed=0)
+
+
+def assert_pairs(examples, order):
+    """Example by example the pictures `order`."""
+    assert len(examples) == len(order)
+    for k, i in enumerate(order):
+        image, label = examples.read(k)
+        assert (image.dtype, label.dtype) == (np.uint8, np.uint8)
+        np.testing.assert_array_equal(image, picture(i)[0])
+        np.testing.assert_array_equal(label, picture(i)[1])
+
+
+# ----- layouts
+
+
+@pytest.mark.parametrize(
+    ("made", "fields"),
+    [
+        ({}, {}),
+        ({"images": "images/train", "masks": "masks/train"}, {"images": "images/{split}", "masks": "masks/{split}"}),
+        ({"images": "photos", "masks": "truth"}, {"images": "photos", "masks": "truth"}),
+        ({"suffix": "_mask"}, {"mask_suffix": "_mask"}),
+        ({"suffix": "_L", "masks": "a/b/c/train_L"}, {"mask_suffix": "_L", "masks": "a/b/c/{split}_L"}),
+    ],
+)
+def test_layouts(tmp_path, made, fields):
+    examples = load(dataset(tmp_path, **made), **fields)
+    assert_pairs(examples, [0, 1, 2])
+    assert examples.split == "train"
+    assert examples.table.names == tuple(NAMES)
+    assert examples.bad == ()
+    assert examples.size == (4, 6)
+    images, masks = made.get("images", "train"), made.get("masks", "trainannot")
+    assert examples.names[1] == f"{images}/n1.png + {masks}/n1{made.get('suffix', '')}.png"
+    assert examples.files[1] == (tmp_path / images / "n1.png", tmp_path / masks / f"n1{made.get('suffix', '')}.png")
+
+
+def test_splits(tmp_path):
+    dataset(tmp_path)
+    dataset(tmp_path, "val", "valannot", count=2)
+    assert [len(load(tmp_path, split)) for split in ("train", "val")] == [3, 2]
+
+
+@pytest.mark.parametrize("extension", [".JPG", ".jpeg", ".bmp", ".tiff", ".webp"])
+def test_photographs_and_masks_of_different_kinds(tmp_path, extension):
+    examples = load(dataset(tmp_path, extension=extension))
+    assert len(examples) == 3
+    np.testing.assert_allclose(examples.read(2)[0], picture(2)[0], atol=2)
+    np.testing.assert_array_equal(examples.read(2)[1], picture(2)[1])
+
+
+def test_order_is_that_of_the_names(tmp_path):
+    # 11 comes before 2: as text, the same on every file system.
+    dataset(tmp_path, count=12)
+    assert_pairs(load(tmp_path), [0, 1, 10, 11, *range(2, 10)])
+
+
+def test_other_files_are_passed_over(tmp_path):
+    dataset(tmp_path)
+    for name in ("notes.txt", ".n0.png", "._n1.png", "Thumbs.db"):
+        (tmp_path / "train" / name).write_bytes(b"x")
+    (tmp_path / "trainannot" / "old").mkdir()
+    examples = load(tmp_path)
+    assert_pairs(examples, [0, 1, 2])
+    assert examples.bad == ()
+
+
+def test_home_directory(tmp_path, monkeypatch):
+    dataset(tmp_path / "scenes")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert_pairs(load("~/scenes"), [0, 1, 2])
+
+
+# ----- list files
+
+
+LISTS = {
+    "tab": "train/n2.png\ttrainannot/n2.png\ntrain/n0.png\ttrainannot/n0.png\n",
+    "comma": "train/n2.png, trainannot/n2.png\ntrain/n0.png,trainannot/n0.png",
+    "space": "train/n2.png trainannot/n2.png\n  train/n0.png    trainannot/n0.png  \n",
+    "comments": "# photographs, masks\n\ntrain/n2.png trainannot/n2.png\n\n# the end\ntrain/n0.png trainannot/n0.png\n",
+    "windows": "train/n2.png trainannot/n2.png\r\ntrain/n0.png trainannot/n0.png\r\n",
+    "byte order mark": "\ufefftrain/n2.png trainannot/n2.png\ntrain/n0.png trainannot/n0.png\n",
+    "SegNet": "/SegNet/CamVid/train/n2.png /SegNet/CamVid/trainannot/n2.png\n"
+    "/SegNet/CamVid/train/n0.png /SegNet/CamVid/trainannot/n0.png\n",
+    "leading slash": "/train/n2.png /trainannot/n2.png\n/train/n0.png /trainannot/n0.png\n",
+    "absolute": "{root}/train/n2.png {root}/trainannot/n2.png\n{root}/train/n0.png {root}/trainannot/n0.png\n",
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_list_files(tmp_path, kind):
+    dataset(tmp_path)
+    text = LISTS[kind].replace("{root}", str(tmp_path))
+    (tmp_path / "train.txt").write_text(text, encoding="utf-8", newline="")
+    examples = load(tmp_path, list="{split}.txt")
+    assert_pairs(examples, [2, 0])
+    assert examples.names[0] == "train/n2.png + trainannot/n2.png"
+    assert examples.bad == ()
+
+
+def test_names_with_spaces_are_separated_by_tabs(tmp_path):
+    image, mask = picture(1)
+    put(tmp_path / "my photos" / "a, b.png", image)
+    put(tmp_path / "my masks" / "a, b.png", mask)
+    (tmp_path / "pairs.txt").write_text("my photos/a, b.png\tmy masks/a, b.png", encoding="utf-8")
+    (tmp_path / "class_names.json").write_text(json.dumps(NAMES), encoding="utf-8")
+    assert_pairs(load(tmp_path, list="pairs.txt"), [1])
+
+
+def test_missing_files_of_a_list_are_reported(tmp_path):
+    dataset(tmp_path)
+    lines = ["train/n0.png trainannot/n0.png", "train/gone.png trainannot/n1.png", "/x/y/no.png /x/y/no2.png"]
+    (tmp_path / "train.txt").write_text("\n".join(lines), encoding="utf-8")
+    examples = load(tmp_path, list="{split}.txt")
+    assert_pairs(examples, [0])
+    assert [bad.name for bad in examples.bad] == [f"{tmp_path / 'train.txt'}, line {n}" for n in (2, 3)]
+    assert examples.bad[0].why == f"names a file that does not exist: {tmp_path / 'train' / 'gone.png'}"
+    assert examples.bad[1].why.count("no.png") == examples.bad[1].why.count("no2.png") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "config.data.list: there is no list file"),
+        ("", "train.txt lists no pairs."),
+        ("# nothing\n\n", "train.txt lists no pairs."),
+        ("a.png b.png\nc.png\n", "train.txt, line 2: 'c.png' is not 'image mask'; separate two paths by a tab."),
+        ("a b.png c.png\n", "line 1: 'a b.png c.png' is not 'image mask'"),
+    ],
+)
+def test_unusable_lists(tmp_path, text, message):
+    dataset(tmp_path)
+    if text is not None:
+        (tmp_path / "train.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=re.escape(message)) as error:
+        load(tmp_path, list="{split}.txt")
+    assert str(tmp_path) in str(error.value)
+
+
+# ----- what is wrong with directories
+
+
+def test_the_directory_must_exist(tmp_path):
+    with pytest.raises(
+        DataError, match=r"config.data.dir = '.*nowhere' is not a directory. Pass --config.data.dir=DIR"
+    ):
+        load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "there"),
+    [
+        ({"images": "photos"}, "data.images", "holds: train, trainannot."),
+        ({"masks": "truth/{split}"}, "data.masks", ""),  # not even 'truth' is there
+    ],
+)
+def test_a_missing_directory_says_what_is_there(tmp_path, fields, field, there):
+    dataset(tmp_path)
+    with pytest.raises(DataError) as error:
+        load(tmp_path, **fields)
+    message = str(error.value)
+    wrong = tmp_path / next(iter(fields.values())).format(split="train")
+    assert message.startswith(f"{wrong} is not a directory (config.{field}).")
+    assert there in message
+    assert "Set config.data.images and config.data.masks to your layout" in message
+
+
+def test_a_misspelled_split(tmp_path):
+    dataset(tmp_path)
+    with pytest.raises(DataError, match=r"vall is not a directory .* holds: train, trainannot\."):
+        load(tmp_path, "vall")
+
+
+@pytest.mark.parametrize("directory", ["train", "trainannot"])
+def test_an_empty_directory(tmp_path, directory):
+    dataset(tmp_path)
+    shutil.rmtree(tmp_path / directory)
+    (tmp_path / directory).mkdir()
+    (tmp_path / directory / "readme.txt").touch()
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / directory} holds no image files (.jpg, ")):
+        load(tmp_path)
+
+
+def test_unpaired_files_are_reported(tmp_path):
+    dataset(tmp_path, suffix="_L")
+    (tmp_path / "trainannot" / "n1_L.png").unlink()
+    put(tmp_path / "trainannot" / "n7_L.png", picture(0)[1])
+    put(tmp_path / "trainannot" / "n0.png", picture(0)[1])  # the suffix is missing
+    examples = load(tmp_path, mask_suffix="_L")
+    assert_pairs(examples, [0, 2])
+    photos, masks = tmp_path / "train", tmp_path / "trainannot"
+    assert [(bad.name, bad.why) for bad in examples.bad] == [
+        (str(photos / "n1.png"), f"has no mask {masks / 'n1_L'}.png"),
+        (str(masks / "n0.png"), f"is a mask without a photograph in {photos}"),
+        (str(masks / "n7_L.png"), f"is a mask without a photograph in {photos}"),
+    ]
+
+
+@pytest.mark.parametrize("directory", ["train", "trainannot"])
+def test_two_files_of_one_stem(tmp_path, directory):
+    dataset(tmp_path)
+    put(tmp_path / directory / "n1.bmp", picture(1)[1])
+    with pytest.raises(DataError, match=re.escape(f"n1.bmp and n1.png in {tmp_path / directory} have the same stem")):
+        load(tmp_path)
+
+
+# ----- what is wrong with pairs
+
+
+def test_sizes_must_agree(tmp_path):
+    dataset(tmp_path)
+    mask = put(tmp_path / "trainannot" / "n1.png", np.zeros((6, 4), np.uint8))
+    examples = load(tmp_path)
+    message = f"{tmp_path / 'train' / 'n1.png'} has 4x6 pixels (height x width) but its mask {mask} has 6x4"
+    with pytest.raises(DataError, match=re.escape(message)):
+        examples.read(1)
+
+
+def test_unknown_mask_values_are_named_with_file_and_count(tmp_path):
+    dataset(tmp_path)
+    values = picture(1)[1]
+    values[1, :5] = 7
+    mask = put(tmp_path / "trainannot" / "n1.png", values)
+    examples = load(tmp_path)
+    with pytest.raises(LabelError, match=re.escape(f"{mask}: mask value 7 (5 pixels) is not in the label table")):
+        examples.read(1)
+    np.testing.assert_array_equal(examples.read(0)[1], picture(0)[1])
+
+
+def test_unreadable_files_are_named(tmp_path):
+    dataset(tmp_path)
+    (tmp_path / "train" / "n0.png").write_bytes(b"")
+    (tmp_path / "trainannot" / "n2.png").unlink()
+    put(tmp_path / "trainannot" / "n2.png", picture(2)[0])
+    examples = load(tmp_path)
+    with pytest.raises(DataError, match=re.escape(str(tmp_path / "train" / "n0.png"))):
+        examples.read(0)
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'trainannot' / 'n2.png'} is a RGB image; a mask")):
+        examples.read(2)
+
+
+# ----- label tables
+
+
+def test_class_names_are_used(tmp_path):
+    dataset(tmp_path)
+    text = (
+        '{"classes": [{"name": "a", "values": [2]}, {"name": "b", "values": [0]}, {"name": "c", "values": [1]}], '
+        '"ignore": [255]}'
+    )
+    (tmp_path / "class_names.json").write_text(text, encoding="utf-8")
+    examples = load(tmp_path)
+    assert examples.table == LabelTable.from_json(text)
+    assert [examples.read(i)[1][1, 1] for i in range(3)] == [1, 2, 0]
+    assert examples.read(0)[1][0, 0] == IGNORE
+
+
+def test_class_names_from_elsewhere(tmp_path):
+    dataset(tmp_path / "data")
+    path = tmp_path / "names.json"
+    path.write_text('["x", "y", "z"]', encoding="utf-8")
+    assert load(tmp_path / "data", labels=str(path)).table.names == ("x", "y", "z")
+
+
+def test_built_in_tables(tmp_path):
+    dataset(tmp_path)
+    (tmp_path / "class_names.json").unlink()
+    assert load(tmp_path, labels="camvid").table is CAMVID
+
+
+@pytest.mark.parametrize(("labels", "missing"), [("", "class_names.json"), ("camvod", "camvod")])
+def test_missing_class_names(tmp_path, labels, missing):
+    dataset(tmp_path)
+    (tmp_path / "class_names.json").unlink()
+    with pytest.raises(LabelError) as error:
+        load(tmp_path, labels=labels)
+    message = str(error.value)
+    assert message.startswith(f"config.data.labels = {labels!r}: there is no ")
+    assert f"{missing}. Name a built-in table (camvid)" in message
+    assert 'write a class_names.json such as ["background", "road", "car"]' in message
+
+
+def test_wrong_class_names_carry_their_path(tmp_path):
+    dataset(tmp_path)
+    (tmp_path / "class_names.json").write_text('["sky", "sky"]', encoding="utf-8")
+    with pytest.raises(LabelError, match=re.escape(f"{tmp_path / 'class_names.json'}: class names repeat: sky")):
+        load(tmp_path)
+
+
+# ----- CamVid itself
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 367), ("val", 101)])
+def test_camvid(real_data, split, count):
+    examples = load(real_data / "camvid", split, labels="camvid")
+    assert len(examples) == count
+    assert examples.bad == ()
+    seen = np.zeros(256, np.int64)
+    for i in range(count):
+        image, label = examples.read(i)
+        assert (image.shape, image.dtype) == ((360, 480, 3), np.uint8)
+        assert (label.shape, label.dtype) == ((360, 480), np.uint8)
+        seen += np.bincount(label.ravel(), minlength=256)
+    assert set(np.flatnonzero(seen)) == {*range(11), IGNORE}
+    # The order of the classes shows in their frequency: most pixels are sky, building, road or tree.
+    assert set(np.argsort(seen)[-4:]) == {CAMVID.names.index(n) for n in ("sky", "building", "road", "tree")}

@@ -1,0 +1,154 @@
+"""Losses against closed forms, and what ignored pixels must not do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ml_collections import ConfigDict
+
+from seg_jax import losses
+from seg_jax.config import ConfigError
+
+IGNORE = 255
+
+
+def mean_loss(logits, label, **options):
+    return losses.mean(*losses.reduce(*losses.cross_entropy(jnp.asarray(logits), jnp.asarray(label), **options)))
+
+
+value_and_gradient = jax.value_and_grad(mean_loss)
+
+
+def random_batch(k=4, shape=(2, 3, 5), seed=0, ignored=0.3):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(k, size=shape).astype(np.uint8)
+    label[rng.random(shape) < ignored] = IGNORE
+    return 3 * rng.standard_normal((*shape, k), np.float32), label
+
+
+@pytest.mark.parametrize("k", [2, 11, 200])
+def test_uniform_logits_cost_log_k(k):
+    values, weights = losses.cross_entropy(jnp.full((1, 2, 2, k), 7.0), jnp.array([[[0, 1], [k - 1, 0]]]))
+    np.testing.assert_allclose(values, np.full((1, 2, 2), np.log(k)), rtol=1e-6)
+    np.testing.assert_array_equal(weights, np.ones((1, 2, 2)))
+
+
+def test_one_pixel_by_hand():
+    # softmax of (log 1, log 2, log 5) is (1, 2, 5) / 8; the gradient of the logits is softmax - onehot.
+    logits = jnp.log(jnp.array([1.0, 2.0, 5.0])).reshape(1, 1, 1, 3)
+    value, gradient = value_and_gradient(logits, jnp.array([[[1]]], jnp.uint8))
+    assert float(value) == pytest.approx(np.log(4))
+    np.testing.assert_allclose(gradient.ravel(), [1 / 8, 2 / 8 - 1, 5 / 8], rtol=1e-6)
+
+
+def test_smoothing_by_hand():
+    # Target for e = 0.3: (0.1, 0.8, 0.1); minus the logs of (1, 2, 5) / 8.
+    logits = jnp.log(jnp.array([1.0, 2.0, 5.0])).reshape(1, 1, 1, 3)
+    expected = 0.1 * np.log(8) + 0.8 * np.log(4) + 0.1 * np.log(8 / 5)
+    assert float(mean_loss(logits, np.array([[[1]]]), label_smoothing=0.3)) == pytest.approx(expected)
+
+
+def test_class_weights_by_hand():
+    # Two pixels of class 0 that cost log 2 and log 4, weight 1; one of class 1 that costs log 4 / 3, weight 3.
+    logits = np.log(np.array([[1.0, 1.0], [1.0, 3.0], [1.0, 3.0]], np.float32)).reshape(1, 1, 3, 2)
+    label = np.array([[[0, 0, 1]]])
+    expected = (np.log(2) + np.log(4) + 3 * np.log(4 / 3)) / 5
+    assert float(mean_loss(logits, label, class_weights=(1.0, 3.0))) == pytest.approx(expected)
+    # Only the ratio of weights matters for the mean; a class of weight 0 is left out.
+    assert float(mean_loss(logits, label, class_weights=(2.0, 6.0))) == pytest.approx(expected)
+    assert float(mean_loss(logits, label, class_weights=(1.0, 0.0))) == pytest.approx(np.log(8) / 2)
+
+
+def test_is_optax_cross_entropy():
+    logits, label = random_batch(ignored=0)
+    values, _ = losses.cross_entropy(logits, label)
+    expected = optax.softmax_cross_entropy_with_integer_labels(logits, label.astype(np.int32))
+    np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.01, 0.1, 0.9])
+def test_smoothing_is_a_soft_target(smoothing):
+    logits, label = random_batch(ignored=0)
+    values, _ = losses.cross_entropy(logits, label, label_smoothing=smoothing)
+    expected = optax.softmax_cross_entropy(logits, optax.smooth_labels(jax.nn.one_hot(label, 4), smoothing))
+    np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-5)
+
+
+OPTIONS = [{}, {"label_smoothing": 0.2}, {"class_weights": (0.5, 1.0, 2.0, 4.0)}]
+OPTIONS.append({**OPTIONS[1], **OPTIONS[2]})
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_ignored_pixels_change_neither_loss_nor_gradient(options):
+    logits, label = random_batch()
+    kept = label != IGNORE
+    assert 0 < kept.sum() < kept.size
+    value, gradient = value_and_gradient(logits, label, **options)
+    # What remains, alone in a batch of its own.
+    expected, remaining = value_and_gradient(logits[kept][None, None], label[kept][None, None], **options)
+    assert float(value) == pytest.approx(float(expected), rel=1e-6)
+    np.testing.assert_allclose(gradient[kept], remaining[0, 0], rtol=1e-5, atol=1e-8)
+    np.testing.assert_array_equal(gradient[~kept], 0)
+    # Whatever the network says there, even if it says infinity.
+    for nonsense in (1e4, np.inf, -np.inf):
+        wild = np.where(kept[..., None], logits, np.array([nonsense, 0, 0, -nonsense], np.float32))
+        again, wild_gradient = value_and_gradient(wild, label, **options)
+        assert float(again) == float(value)
+        np.testing.assert_array_equal(wild_gradient, gradient)
+
+
+@pytest.mark.parametrize("value", [4, 5, 200, 254])
+def test_every_value_past_the_classes_is_ignored(value):
+    logits, label = random_batch()
+    other = np.where(label == IGNORE, value, label)
+    for one, two in zip(losses.cross_entropy(logits, label), losses.cross_entropy(logits, other), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_all_ignored_is_zero_with_zero_gradient(options):
+    logits, label = random_batch()
+    value, gradient = value_and_gradient(logits, np.full_like(label, IGNORE), **options)
+    assert float(value) == 0
+    np.testing.assert_array_equal(gradient, np.zeros_like(logits))
+
+
+def test_sums_of_parts_give_the_mean_of_the_whole():
+    # What an evaluation does over batches.
+    logits, label = random_batch(shape=(6, 3, 5))
+    options = {"class_weights": (0.5, 1.0, 2.0, 4.0)}
+    parts = [losses.reduce(*losses.cross_entropy(logits[i : i + 2], label[i : i + 2], **options)) for i in (0, 2, 4)]
+    total, weight = (sum(part) for part in zip(*parts, strict=True))
+    assert float(total / weight) == pytest.approx(float(mean_loss(logits, label, **options)), rel=1e-5)
+
+
+def test_low_precision_logits_are_computed_on_in_float32():
+    logits, label = random_batch()
+    low = jnp.asarray(logits, jnp.bfloat16)
+    for a, b in zip(
+        losses.cross_entropy(low, label), losses.cross_entropy(low.astype(jnp.float32), label), strict=True
+    ):
+        assert a.dtype == jnp.float32
+        np.testing.assert_array_equal(a, b)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**20), st.floats(-100, 100))
+def test_adding_a_constant_to_all_logits_changes_nothing(seed, constant):
+    logits, label = random_batch(seed=seed)
+    assert float(mean_loss(logits + np.float32(constant), label)) == pytest.approx(
+        float(mean_loss(logits, label)), rel=1e-4, abs=1e-5
+    )
+
+
+def test_build_reads_every_field():
+    logits, label = random_batch()
+    options = {"class_weights": (1.0, 2.0, 3.0, 4.0), "label_smoothing": 0.1}
+    built = losses.build(ConfigDict({"name": "cross_entropy", **options}))
+    for a, b in zip(built(logits, label), losses.cross_entropy(logits, label, **options), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ConfigError, match=r"config\.loss\.name = 'crossentropy'.*Did you mean 'cross_entropy'\?"):
+        losses.build(ConfigDict({"name": "crossentropy", **options}))

@@ -1,0 +1,238 @@
+"""The compiled functions: against numpy on a network of one layer, and through Program on a small U-Net."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from seg_jax import losses, models, program, sharding, step
+from seg_jax.models import layers
+from seg_jax.state import TrainState
+
+CLASSES = 3
+IGNORE = 255
+SIZE = (32, 32)
+MEAN, STD = (0.5, 0.25, 0.75), (0.5, 0.25, 0.125)
+
+
+class Pointwise(nn.Module):
+    """Logits of a pixel from that pixel alone: then an ignored pixel cannot matter by way of its neighbours."""
+
+    @nn.compact
+    def __call__(self, image, train):
+        return {"logits": layers.Conv(CLASSES, 1, bias=True, name="head")(image)}
+
+
+def photographs(b=4, size=(6, 5), seed=0):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(CLASSES, size=(b, *size), dtype=np.uint8)
+    label[rng.random(label.shape) < 0.3] = IGNORE
+    return {"image": rng.integers(256, size=(b, *size, 3), dtype=np.uint8), "label": label}
+
+
+def pointwise_state(optimizer):
+    kernel = np.random.default_rng(1).standard_normal((1, 1, 3, CLASSES), np.float32)
+    params = {"head": {"kernel": kernel, "bias": np.array([0.1, -0.2, 0.3], np.float32)}}
+    return TrainState(step=jnp.int32(0), params=params, model_state={}, opt_state=optimizer.init(params))
+
+
+def whole_image(key, image, label):
+    return image.astype(jnp.float32), label
+
+
+def plain_train_step(optimizer, schedule=lambda t: 0.5, augment=whole_image, seed=0):
+    return jax.jit(
+        step.make_train_step(
+            model=Pointwise(),
+            optimizer=optimizer,
+            schedule=schedule,
+            loss=losses.cross_entropy,
+            augment=augment,
+            mean=MEAN,
+            std=STD,
+            seed=seed,
+        )
+    )
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def test_normalize_by_hand():
+    image = jnp.array([[[[0, 51, 255]]]], jnp.uint8)
+    normal = step.normalize(image, MEAN, STD)
+    assert normal.dtype == jnp.float32
+    np.testing.assert_allclose(normal[0, 0, 0], [-1.0, (0.2 - 0.25) / 0.25, 2.0], rtol=1e-6)
+
+
+def test_train_step_is_the_numpy_gradient_step():
+    optimizer = optax.sgd(0.5)
+    state, batch = pointwise_state(optimizer), photographs()
+    after, measured = plain_train_step(optimizer)(state, batch)
+    # Mean over valid pixels of -log softmax; its gradient with respect to the logits is softmax - onehot.
+    kept = batch["label"] != IGNORE
+    x = ((batch["image"] / 255 - MEAN) / STD)[kept]
+    t = batch["label"][kept]
+    kernel, bias = (np.float64(state.params["head"][name]) for name in ("kernel", "bias"))
+    log_p = log_softmax(x @ kernel[0, 0] + bias)
+    error = (np.exp(log_p) - np.eye(CLASSES)[t]) / len(t)
+    gradient = {"kernel": (x.T @ error)[None, None], "bias": error.sum(0)}
+    assert measured.keys() == {"loss", "grad_norm", "lr"}
+    assert float(measured["loss"]) == pytest.approx(-log_p[np.arange(len(t)), t].mean(), rel=1e-5)
+    norm = sum((g**2).sum() for g in gradient.values()) ** 0.5
+    assert float(measured["grad_norm"]) == pytest.approx(norm, rel=1e-5)
+    assert float(measured["lr"]) == 0.5
+    for name, before in (("kernel", kernel), ("bias", bias)):
+        np.testing.assert_allclose(after.params["head"][name], before - 0.5 * gradient[name], rtol=1e-5, atol=1e-6)
+    assert int(after.step) == 1 and after.step.dtype == jnp.int32
+
+
+def test_what_lies_under_ignored_pixels_changes_nothing():
+    optimizer = optax.sgd(0.5, momentum=0.9)
+    update, state, batch = plain_train_step(optimizer), pointwise_state(optimizer), photographs()
+    ignored = batch["label"] == IGNORE
+    noise = photographs(seed=9)["image"]
+    repainted = {**batch, "image": np.where(ignored[..., None], noise, batch["image"])}
+    assert (repainted["image"] != batch["image"]).any()
+    one, two = update(state, batch), update(state, repainted)
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+    # But the same noise under pixels that count is seen.
+    seen = {**batch, "image": np.where(ignored[..., None], batch["image"], noise)}
+    assert float(update(state, seen)[1]["loss"]) != float(one[1]["loss"])
+
+
+def test_every_value_past_the_classes_is_ignored_in_training():
+    optimizer = optax.sgd(0.5)
+    update, state, batch = plain_train_step(optimizer), pointwise_state(optimizer), photographs()
+    ignored = batch["label"] == IGNORE
+    other = {**batch, "label": np.where(ignored, np.uint8(CLASSES), batch["label"])}
+    jax.tree.map(np.testing.assert_array_equal, update(state, batch), update(state, other))
+
+
+def test_a_batch_that_is_ignored_altogether_moves_nothing():
+    optimizer = optax.sgd(0.5)
+    state, batch = pointwise_state(optimizer), photographs()
+    batch["label"][:] = IGNORE
+    after, measured = plain_train_step(optimizer)(state, batch)
+    jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
+    assert float(measured["loss"]) == 0 and float(measured["grad_norm"]) == 0
+
+
+def test_the_reported_rate_is_the_one_of_the_step():
+    optimizer = optax.sgd(1.0)
+    state = pointwise_state(optimizer).replace(step=jnp.int32(7))
+    after, measured = plain_train_step(optimizer, schedule=lambda t: 0.125 * t)(state, photographs())
+    assert float(measured["lr"]) == 0.875 and int(after.step) == 8
+
+
+def test_the_augmentation_is_drawn_from_seed_and_step():
+    optimizer, batch = optax.sgd(0.5), photographs()
+    batch["label"][:] = 0
+
+    def noise(key, image, label):
+        return 255 * jax.random.uniform(key, image.shape), label
+
+    def loss(seed, at):
+        state = pointwise_state(optimizer).replace(step=jnp.int32(at))
+        return float(plain_train_step(optimizer, augment=noise, seed=seed)(state, batch)[1]["loss"])
+
+    drawn = [loss(seed, at) for seed in (0, 1, 2) for at in (0, 1, 2)]
+    assert len(set(drawn)) == 9
+    assert loss(1, 2) == drawn[5]
+
+
+@pytest.fixture(scope="module")
+def small(tiny_config):
+    """A U-Net with augmentation and batch norm on one device."""
+    config = tiny_config(
+        {"augment.scale": (0.5, 2.0), "augment.rotate": 10.0, "augment.brightness": 0.3, "augment.hue": 0.1}
+    )
+    return program.Program(config, classes=CLASSES, mesh=sharding.make_mesh(1), steps=10)
+
+
+@pytest.fixture(scope="module")
+def compiled(small):
+    """(train step, eval step, initial state as host arrays), compiled once."""
+    return small.train_step(SIZE), small.eval_step(SIZE), jax.device_get(small.init())
+
+
+def on_device(small, tree):
+    return program.to_devices(tree, small.mesh)
+
+
+def test_a_step_is_a_function_of_seed_and_step(small, compiled):
+    train_step, _, state = compiled
+    batch = sharding.place(photographs(8, SIZE), small.mesh)
+    first, again = (train_step(on_device(small, state), batch) for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    # Another step draws another augmentation of the same batch; Adam's count and the schedule do not enter the loss.
+    later, measured = train_step(on_device(small, state.replace(step=np.int32(1))), batch)
+    assert abs(float(measured["loss"]) - float(first[1]["loss"])) > 1e-4
+    assert int(later.step) == 2 and int(first[0].step) == 1
+
+
+def test_training_changes_parameters_statistics_and_optimizer(small, compiled):
+    train_step, _, state = compiled
+    after, _ = train_step(on_device(small, state), sharding.place(photographs(8, SIZE), small.mesh))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    for before, now in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+        assert before.shape == now.shape and before.dtype == now.dtype
+        assert (np.asarray(now) != before).any()
+
+
+def test_the_state_is_donated(small, compiled):
+    train_step, _, state = compiled
+    placed = on_device(small, state)
+    batch = sharding.place(photographs(8, SIZE), small.mesh)
+    train_step(placed, batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(placed))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(batch))
+
+
+def logits_of(small, state, image):
+    image = (image.astype(np.float32) / 255 - np.float32(small.config.data.mean)) / np.float32(small.config.data.std)
+    outputs, _ = jax.jit(lambda x: models.forward(small.model, state.params, state.model_state, x, train=False))(image)
+    return np.asarray(outputs["logits"], np.float64)
+
+
+def test_eval_step_is_the_numpy_count(small, compiled):
+    _, eval_step, state = compiled
+    batch = photographs(8, SIZE)
+    counts = eval_step(*on_device(small, (state.params, state.model_state)), sharding.place(batch, small.mesh))
+    logits = logits_of(small, state, batch["image"])
+    confusion, total = np.zeros((CLASSES, CLASSES), int), 0.0
+    for truth, row in zip(batch["label"].ravel(), logits.reshape(-1, CLASSES), strict=True):
+        if truth != IGNORE:
+            confusion[truth, row.argmax()] += 1
+            total -= log_softmax(row)[truth]
+    assert counts["confusion"].dtype == jnp.int32
+    np.testing.assert_array_equal(counts["confusion"], confusion)
+    assert float(counts["total"]) == pytest.approx(total, rel=1e-5)
+    assert float(counts["weight"]) == confusion.sum()
+
+
+def test_padding_with_ignored_examples_changes_no_count(small, compiled):
+    # In evaluation examples do not see each other, so whatever lies in the padding of the last batch is nothing.
+    _, eval_step, state = compiled
+    weights = on_device(small, (state.params, state.model_state))
+    batch = photographs(8, SIZE)
+    batch["label"][5:] = IGNORE
+    other = {**batch, "image": batch["image"].copy()}
+    other["image"][5:] = photographs(8, SIZE, seed=9)["image"][5:]
+    one, two = (eval_step(*weights, sharding.place(b, small.mesh)) for b in (batch, other))
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+    assert int(one["confusion"].sum()) == (batch["label"] != IGNORE).sum()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (13, 21)])
+def test_predict_gives_probabilities(small, compiled, size):
+    state = compiled[2]
+    image = photographs(2, size)["image"]
+    p = small.predict(*on_device(small, (state.params, state.model_state)), image)
+    assert p.shape == (2, *size, CLASSES) and p.dtype == jnp.float32
+    np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-6)
+    np.testing.assert_allclose(p, np.exp(log_softmax(logits_of(small, state, image))), rtol=1e-4, atol=1e-6)

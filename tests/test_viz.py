@@ -1,0 +1,181 @@
+"""Pictures: which pixel has which colour, the sizes of panels and sheets, and PNGs that can be opened."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg_jax import viz
+from seg_jax.data.labels import CAMVID, IGNORE, LabelTable
+
+TABLE = LabelTable(names=("sky", "road"), colors=((100, 0, 0), (0, 200, 0)))
+LONG = LabelTable(names=CAMVID.names)  # in colours without grey, which the edges of letters have
+H, W = 6, 40
+
+
+def photo(h=H, w=W):
+    return np.random.default_rng(0).integers(0, 256, (h, w, 3), np.uint8)
+
+
+def decoded(png):
+    image = Image.open(io.BytesIO(png))
+    image.load()
+    assert image.format == "PNG"
+    return np.asarray(image.convert("RGB"))
+
+
+# ----- overlay and error map
+
+
+def test_overlay_by_hand():
+    image = np.array([[[0, 100, 200], [10, 20, 30], [255, 255, 255]]], np.uint8)
+    label = np.array([[0, 1, IGNORE]], np.uint8)
+    got = viz.overlay(image, label, TABLE, opacity=0.25)
+    assert got.dtype == np.uint8
+    # 3/4 of the photograph and 1/4 of the colour; the ignored pixel is as it was.
+    np.testing.assert_array_equal(got, [[[25, 75, 150], [8, 65, 22], [255, 255, 255]]])
+
+
+def test_overlay_keeps_ignored_pixels():
+    image = photo()
+    np.testing.assert_array_equal(viz.overlay(image, np.full((H, W), IGNORE, np.uint8), TABLE), image)
+
+
+@pytest.mark.parametrize(("opacity", "expected"), [(0.0, "photograph"), (1.0, "colour")])
+def test_overlay_from_photograph_to_colour(opacity, expected):
+    image, label = photo(), np.indices((H, W))[1].astype(np.uint8) % 2
+    got = viz.overlay(image, label, TABLE, opacity=opacity)
+    np.testing.assert_array_equal(got, image if expected == "photograph" else TABLE.colorize(label))
+
+
+def test_error_map():
+    truth = np.array([[0, 0, 1, IGNORE, IGNORE]], np.uint8)
+    prediction = np.array([[0, 1, 0, 0, 1]], np.uint8)
+    got = viz.error_map(truth, prediction)
+    assert got.dtype == np.uint8
+    right, wrong, ignored = (40, 40, 40), (235, 64, 52), (255, 255, 255)
+    assert [tuple(pixel) for pixel in got[0].tolist()] == [right, wrong, wrong, ignored, ignored]
+
+
+# ----- panels, sheets, legends
+
+
+def test_panel():
+    image = photo()
+    truth = np.zeros((H, W), np.uint8)
+    truth[0, 0] = IGNORE
+    prediction = np.ones((H, W), np.uint8)
+    got = viz.panel(image, truth, prediction, TABLE)
+    assert (got.shape, got.dtype) == ((H, 4 * W + 3 * 4, 3), np.uint8)
+    parts = [got[:, i * (W + 4) : i * (W + 4) + W] for i in range(4)]
+    np.testing.assert_array_equal(parts[0], image)
+    np.testing.assert_array_equal(parts[1], TABLE.colorize(truth))
+    np.testing.assert_array_equal(parts[2], TABLE.colorize(prediction))
+    np.testing.assert_array_equal(parts[3], viz.error_map(truth, prediction))
+    for i in range(3):
+        assert (got[:, i * (W + 4) + W : (i + 1) * (W + 4)] == 255).all()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("size", [(H, W), (96, 128)])
+def test_sheet(count, size):
+    label = np.zeros(size, np.uint8)
+    panels = [viz.panel(photo(*size) // (i + 1), label, label, TABLE) for i in range(count)]
+    got = viz.sheet(panels, TABLE)
+    width = panels[0].shape[1]
+    legend = viz.legend(TABLE, range(2), width)
+    assert got.dtype == np.uint8
+    assert got.shape[1:] == (width, 3)
+    np.testing.assert_array_equal(got[-legend.shape[0] :], legend)
+    head = got.shape[0] - legend.shape[0] - count * (size[0] + 4)
+    assert 20 <= head <= 40
+    for i, panel in enumerate(panels):
+        top = head + i * (size[0] + 4)
+        np.testing.assert_array_equal(got[top : top + size[0]], panel)
+        assert (got[top + size[0] : top + size[0] + 4] == 255).all()
+    # Each of the four titles stands above its column.
+    column = size[1]
+    for i in range(4):
+        assert (got[:head, i * (column + 4) : i * (column + 4) + column] < 128).any()
+
+
+def squares(legend, table, classes):
+    """Where the square of each class lies: (top row, left column)."""
+    places = []
+    for i in classes:
+        rows, columns = np.nonzero((legend == table.colors[i]).all(-1))
+        # The frame is black, the inside at least 8 pixels wide.
+        places.append((int(rows.min()), int(columns.min())))
+        assert len(rows) >= 64
+    return places
+
+
+def test_a_wide_legend_has_one_line():
+    legend = viz.legend(LONG, range(len(LONG)), 3000)
+    places = squares(legend, LONG, range(len(LONG)))
+    assert len({row for row, _ in places}) == 1
+    assert [column for _, column in places] == sorted(column for _, column in places)
+    assert legend.shape[0] < 40
+
+
+def test_a_narrow_legend_wraps():
+    width = 220
+    legend = viz.legend(LONG, range(len(LONG)), width)
+    places = squares(legend, LONG, range(len(LONG)))
+    assert legend.shape[1:] == (width, 3)
+    assert len({row for row, _ in places}) > 2
+    assert places == sorted(places)  # in reading order
+    # Nothing is written beyond the right edge: the names end before it.
+    assert (legend[:, -2:] == 255).all()
+    assert legend.shape[0] > 2 * viz.legend(LONG, range(len(LONG)), 3000).shape[0]
+
+
+def test_a_legend_narrower_than_its_names_still_shows_every_square():
+    legend = viz.legend(LONG, range(len(LONG)), 40)
+    assert len({row for row, _ in squares(legend, LONG, range(len(LONG)))}) == len(LONG)
+
+
+def test_a_legend_of_some_classes():
+    legend = viz.legend(LONG, [3, 8], 3000)
+    shown = {tuple(pixel) for pixel in legend.reshape(-1, 3).tolist()}
+    assert [i for i, color in enumerate(LONG.colors) if color in shown] == [3, 8]
+
+
+# ----- plots
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_curves(count):
+    series = {f"metric {i}": [(step, step**0.5 * i) for step in range(0, 500, 10)] for i in range(count)}
+    picture = decoded(viz.curves(series))
+    rows, columns = -(-count // 3), min(count, 3)
+    assert picture.shape == (round(320 * rows), 500 * columns, 3)
+    assert picture.std() > 5
+
+
+def test_a_curve_shows_its_values():
+    rising = viz.curves({"loss": [(0, 0.0), (1, 1.0)]})
+    assert rising == viz.curves({"loss": [(0, 0.0), (1, 1.0)]})
+    assert rising != viz.curves({"loss": [(0, 1.0), (1, 0.0)]})
+
+
+def test_curves_of_one_point_and_of_missing_values():
+    decoded(viz.curves({"val/miou": [(5, 0.3)], "loss": [(1, 2.0), (2, float("nan")), (3, 1.0)], "none": []}))
+
+
+def test_confusion():
+    # Rows as shares: class 0 is always right (dark), class 1 always taken for 0, class 2 does not occur (light).
+    matrix = np.array([[10, 0, 0], [7, 0, 0], [0, 0, 0]], np.int64)
+    picture = decoded(viz.confusion(matrix, ("a", "b", "c")))
+    assert picture.shape[0] >= 500
+    other = decoded(viz.confusion(matrix.T, ("a", "b", "c")))
+    assert (picture != other).any()
+    scaled = decoded(viz.confusion(matrix * [[1], [1000], [5]], ("a", "b", "c")))
+    np.testing.assert_array_equal(scaled, picture)  # shares of each row, not counts
+
+
+def test_confusion_of_many_classes():
+    k = 45
+    picture = decoded(viz.confusion(np.eye(k, dtype=np.int64), [f"class {i}" for i in range(k)]))
+    assert picture.shape[0] > 2000

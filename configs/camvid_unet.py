@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     # pixels.
     c.loss.class_weights = (0.52, 0.44, 2.14, 0.38, 1.0, 0.68, 1.96, 2.0, 0.87, 2.65, 3.92)
     c.train.batch_size = 4
-    c.train.epochs = 32.0
+    c.train.epochs = 24.0
     c.eval.batch_size = 4
     c.eval.every_epochs = 4.0
     c.optim.lr = 2e-3

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from configs import default
 from seg_jax import augment
-from seg_jax.augment import LUMA, Augmentation, affine, colour_map, jitter, make_augment, warp
+from seg_jax.augment import LUMA, Augmentation, affine, make_augment, warp
 from seg_jax.data.labels import IGNORE
 
 H, W = 12, 17

@@ -12,10 +12,8 @@ from seg_jax.data.images import write_bytes, write_image
 from seg_jax.data.labels import LabelTable
 from seg_jax.metrics import Report
 
-CURVES = (
-    ("train/loss", "train/lr", "train/grad_norm"),
-    ("val/loss", "val/miou", "val/pixel_accuracy"),
-)
+CURVES = ("loss", "lr", "grad_norm", "miou", "pixel_accuracy")  # of any split, such as train/loss
+WIDTH = 1200  # pixels that small panels are enlarged towards, in whole steps
 
 
 def write(directory: Path, report: Report, panels: Sequence[np.ndarray], table: LabelTable) -> None:
@@ -24,16 +22,18 @@ def write(directory: Path, report: Report, panels: Sequence[np.ndarray], table: 
     if report.confusion is not None:
         write_bytes(directory / "confusion.png", viz.confusion(report.confusion, report.names))
     if panels:
-        write_image(directory / "predictions.png", viz.sheet(panels, table))
+        times = max(1, WIDTH // panels[0].shape[1])
+        enlarged = [panel.repeat(times, axis=0).repeat(times, axis=1) for panel in panels]
+        write_image(directory / "predictions.png", viz.sheet(enlarged, table))
 
 
 def write_curves(workdir: Path) -> None:
     """Writes `curves.png` from the run's metrics.jsonl."""
-    lines = writers.read(workdir)
-    series = {}
-    for name in (name for row in CURVES for name in row):
-        points = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
-        if points:
-            series[name] = points
+    series: dict[str, list[tuple[int, float]]] = {}
+    for line in writers.read(workdir):
+        for name, value in line.items():
+            _, _, kind = name.partition("/")
+            if kind in CURVES and value is not None:
+                series.setdefault(name, []).append((line["step"], value))
     if series:
         write_bytes(workdir / "curves.png", viz.curves(series))

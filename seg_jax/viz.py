@@ -36,13 +36,12 @@ def panel(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, table: L
 def sheet(panels: Sequence[np.ndarray], table: LabelTable) -> np.ndarray:
     """Panels below each other under a line of titles, with the legend at the foot; uint8 [h w 3]."""
     width = panels[0].shape[1]
-    column = (width - 12) // 4
-    size = max(12, column // 16)
+    size = max(12, width // 64)
     font = _font(size)
     head = Image.new("RGB", (width, size + 10), "white")
     draw = ImageDraw.Draw(head)
     for i, title in enumerate(("image", "truth", "prediction", "error")):
-        draw.text((i * (column + 4) + 4, 3), title, fill="black", font=font)
+        draw.text((i * width // 4 + 4, 3), title, fill="black", font=font)
     gap = np.full((4, width, 3), 255, np.uint8)
     rows = [np.asarray(head)]
     for picture in panels:

@@ -65,7 +65,8 @@ def affine(key: jax.Array, spec: Augmentation, source: tuple[int, int], output: 
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     linear = jnp.array([[cos, sin * mirror], [-sin, cos * mirror]]) / scale
     centre_in, centre_out = (size_in - 1) / 2, (size_out - 1) / 2
-    offset = centre_in + linear @ (shift - centre_out)
+    # In whole pixels, so that a crop without scaling or rotation is a copy and not a blur.
+    offset = jnp.round(centre_in + linear @ (shift - centre_out))
     return jnp.concatenate([linear, offset[:, None]], axis=1)
 
 
@@ -97,8 +98,8 @@ def warp(
     row, column = jnp.arange(oh, dtype=jnp.float32)[:, None], jnp.arange(ow, dtype=jnp.float32)
     y = matrix[0, 0] * row + matrix[0, 1] * column + matrix[0, 2]
     x = matrix[1, 0] * row + matrix[1, 1] * column + matrix[1, 2]
-    # In the framed image; whatever lies farther out than the frame reads the frame.
-    y, x = jnp.clip(y + 1, 0, h + 1), jnp.clip(x + 1, 0, w + 1)
+    # In the framed image. Half a pixel around the outermost centres still belongs to the image.
+    y, x = _framed(y, h), _framed(x, w)
     y0, x0 = jnp.minimum(y.astype(jnp.int32), h), jnp.minimum(x.astype(jnp.int32), w)
     fy, fx = y - y0, x - x0
     square = squares.at[y0 * stride + x0].get(mode="promise_in_bounds")
@@ -112,6 +113,12 @@ def warp(
     a, b, c, d = (pixels[..., i, 3] for i in range(4))
     nearest = jnp.where(fy < 0.5, jnp.where(fx < 0.5, a, b), jnp.where(fx < 0.5, c, d))
     return colour, nearest
+
+
+def _framed(position: jax.Array, size: int) -> jax.Array:
+    """Coordinates along an axis of `size` pixels -> the same behind a frame of one pixel; 0, the frame, if outside."""
+    inside = jnp.abs(position - (size - 1) / 2) <= size / 2
+    return jnp.where(inside, jnp.clip(position, 0, size - 1) + 1, 0)
 
 
 def _word(red: int, green: int, blue: int, label: int) -> jax.Array:

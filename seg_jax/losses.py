@@ -30,7 +30,7 @@ def cross_entropy(
       its class.
     """
     k = logits.shape[-1]
-    valid = label < k
+    valid = (label >= 0) & (label < k)
     target = jnp.where(valid, label, 0).astype(jnp.int32)
     # Before the softmax: an ignored pixel with infinite logits would have a gradient of 0 * inf = NaN.
     log_p = jax.nn.log_softmax(jnp.where(valid[..., None], logits.astype(jnp.float32), 0.0))

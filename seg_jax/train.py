@@ -21,6 +21,7 @@ from seg_jax.config import Config, ConfigError, check_classes, differences, flat
 from seg_jax.data import pipeline, sampler
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import write_bytes, write_image
+from seg_jax.data.labels import LabelTable
 from seg_jax.evaluate import Evaluator, left_out
 from seg_jax.process import Interruption
 from seg_jax.state import TrainState
@@ -58,7 +59,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     splits = [data.load(config, split) for split in (config.data.train_split, config.data.val_split)]
     check_classes(config, classes=len(splits[0].table))
     train, val = (prepare(config, examples, workdir) for examples in splits)
-    write_once(workdir / "class_names.json", train.table.to_json())
+    write_table(workdir, train.table)
     total, every = program.run_length(config, examples=len(train))
     functions = program.Program(config, classes=len(train.table), mesh=mesh, steps=total)
     checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.checkpoint.keep_last)
@@ -323,13 +324,13 @@ class Clock:
 
 
 def open_run(config: Config, workdir: Path) -> None:
-    """Makes the run directory, or refuses one that belongs to another configuration.
+    """Makes the run directory, or refuses one with checkpoints of another configuration.
 
     Raises:
       ConfigError: naming every field that differs.
     """
     path = workdir / "config.json"
-    if path.is_file():
+    if path.is_file() and has_checkpoints(workdir):
         changed = differences(config, load(path), free=(*FREE, *FREE_GROUPS))
         if changed:
             rows = "\n".join(f"  config.{key}: now {now!r}, there {then!r}" for key, (now, then) in changed.items())
@@ -340,13 +341,19 @@ def open_run(config: Config, workdir: Path) -> None:
     write_bytes(path, to_json(config).encode())
 
 
-def write_once(path: Path, text: str) -> None:
-    """Writes the class table, or refuses if it is there with another content.
+def has_checkpoints(workdir: Path) -> bool:
+    """Whether there is a run to go on with; one that ended before its first checkpoint left nothing to lose."""
+    return any(place.name.isdigit() for place in (workdir / "checkpoints").glob("*"))
+
+
+def write_table(workdir: Path, table: LabelTable) -> None:
+    """Writes the class table, or refuses to go on with another one.
 
     Raises:
       ConfigError: the data's table is not the one that the run was started with.
     """
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
+    path, text = workdir / "class_names.json", table.to_json()
+    if path.is_file() and has_checkpoints(workdir) and path.read_text(encoding="utf-8") != text:
         raise ConfigError(
             f"the label table of the data has changed since this run was started: {path} differs. "
             "Use another --workdir, or restore the table."

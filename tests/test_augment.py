@@ -115,7 +115,7 @@ def test_enlarging_by_hand():
     image = np.repeat(np.array([[0, 100]], np.uint8)[..., None], 3, -1)
     label = np.array([[3, 4]], np.uint8)
     got, got_label = warped(image, label, [[1, 0, 0], [0, 0.5, -0.25]], (1, 4))
-    np.testing.assert_allclose(got[0, :, 0], [0.25 * FILL[0], 25, 75, 75 + 0.25 * FILL[0]], atol=1e-4)
+    np.testing.assert_allclose(got[0, :, 0], [0, 25, 75, 100], atol=1e-4)
     np.testing.assert_array_equal(got_label, [[3, 3, 4, 4]])
 
 
@@ -133,15 +133,18 @@ def reference(image, label, matrix, output):
         picked = array[np.clip(rows, 0, h - 1), np.clip(columns, 0, w - 1)]
         return np.where(inside[..., None] if array.ndim == 3 else inside, picked, outside)
 
+    nearest = at(np.floor(y + 0.5).astype(int), np.floor(x + 0.5).astype(int), label, IGNORE)
+    sure = (np.abs(y % 1 - 0.5) > 1e-3) & (np.abs(x % 1 - 0.5) > 1e-3)
+    # The outermost pixels reach half a pixel beyond their centres; farther out is the fill.
+    inside = (y > -0.5) & (y < h - 0.5) & (x > -0.5) & (x < w - 0.5)
+    y, x = np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)
     y0, x0 = np.floor(y).astype(int), np.floor(x).astype(int)
     colour = np.zeros((*output, 3))
     for dy in (0, 1):
         for dx in (0, 1):
             weight = np.abs(1 - dy - (y - y0)) * np.abs(1 - dx - (x - x0))
             colour += weight[..., None] * at(y0 + dy, x0 + dx, image.astype(np.float64), np.array(FILL))
-    nearest = at(np.floor(y + 0.5).astype(int), np.floor(x + 0.5).astype(int), label, IGNORE)
-    sure = (np.abs(y - y0 - 0.5) > 1e-3) & (np.abs(x - x0 - 0.5) > 1e-3)
-    return colour, nearest, sure
+    return np.where(inside[..., None], colour, FILL), nearest, sure
 
 
 entries = st.floats(-3, 3)
@@ -157,8 +160,20 @@ def test_warp_is_bilinear_and_nearest(linear, offset):
     matrix = np.c_[np.reshape(linear, (2, 2)), offset].astype(np.float32)
     got, got_label = warped(image, label, matrix, (11, 14))
     colour, nearest, sure = reference(image, label, matrix, (11, 14))
-    np.testing.assert_allclose(got, colour, atol=0.02)
+    np.testing.assert_allclose(got[sure], colour[sure], atol=0.02)
     np.testing.assert_array_equal(got_label[sure], nearest[sure])
+
+
+def test_an_unscaled_crop_is_a_copy():
+    images, labels = batch_of(4)
+    out, out_labels = compiled(Augmentation(crop=(5, 8)))(jax.random.key(0), images, labels)
+    for image, label, crop, crop_label in zip(images, labels, out, out_labels, strict=True):
+        places = [
+            (r, c)
+            for r, c in np.ndindex(label.shape[0] - 4, label.shape[1] - 7)
+            if (image[r : r + 5, c : c + 8] == crop).all() and (label[r : r + 5, c : c + 8] == crop_label).all()
+        ]
+        assert places
 
 
 # ----- what holds for every draw

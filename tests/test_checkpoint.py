@@ -65,8 +65,9 @@ def directory(tmp_path):
     return tmp_path / "run" / "checkpoints"
 
 
-@pytest.fixture(autouse=True)
-def no_leftover_tasks():
+@pytest.fixture(scope="module", autouse=True)
+def leftover_tasks():
+    """Ends them here, not in the middle of another file's tests."""
     yield
     gc.collect()
 

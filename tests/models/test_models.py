@@ -54,9 +54,10 @@ def network(build):
     return make
 
 
-def shapes(model, size=(32, 32)):
+@cache
+def shapes(model):
     """Abstract (params, model_state)."""
-    return jax.eval_shape(lambda key: models.init(model, key, (1, *size, 3)), jax.random.key(0))
+    return jax.eval_shape(lambda key: models.init(model, key, (1, 32, 32, 3)), jax.random.key(0))
 
 
 @cache
@@ -181,11 +182,11 @@ def test_bfloat16_is_near_float32(network, name, encoder):
 
 
 def encoder_features(model, size):
-    variables = shapes(model)
+    params, model_state = shapes(model)
     return jax.eval_shape(
         lambda p, s, x: model.encoder.apply({"params": p, **s}, x, False),
-        variables[0]["encoder"],
-        {name: value["encoder"] for name, value in variables[1].items()},
+        params["encoder"],
+        {name: value["encoder"] for name, value in model_state.items()},
         jax.ShapeDtypeStruct((1, *size, 3), jnp.float32),
     )
 

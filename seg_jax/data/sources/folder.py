@@ -82,6 +82,9 @@ def label_table(root: Path, labels: str) -> LabelTable:
 
 def _matched(image_dir: Path, mask_dir: Path, mask_suffix: str) -> tuple[list[tuple[Path, Path]], list[Bad]]:
     photos, masks = _by_stem(image_dir, "data.images"), _by_stem(mask_dir, "data.masks")
+    if mask_suffix and image_dir == mask_dir:  # told apart by the suffix alone
+        photos = {stem: path for stem, path in photos.items() if not stem.endswith(mask_suffix)}
+        masks = {stem: path for stem, path in masks.items() if stem not in photos}
     pairs, bad, used = [], [], set()
     for stem, photo in photos.items():
         mask = masks.get(stem + mask_suffix)

@@ -30,8 +30,9 @@ def _open(path: Path) -> Image.Image:
         raise DataError(f"{path} is not an image that can be decoded; replace or remove it.") from error
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow reports truncated files as OSError or SyntaxError.
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise many kinds for damaged files: OSError, SyntaxError, EOFError...
         raise DataError(f"{path} cannot be read ({error}); replace or remove it.") from error
 
 

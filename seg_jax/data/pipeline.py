@@ -11,8 +11,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def prepare(examples: Examples, *, cache: str, skip_bad: bool, threads: int, rec
     bad = {}
     arrays: Pair | None = None
     size: tuple[int, ...] | None = None
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool, _cancelling(pool):
         results = pool.map(lambda i: _try_read(examples, i), range(n))
         bar = tqdm(results, total=n, desc=f"checking {examples.split}", unit="img", file=sys.stderr, mininterval=1.0)
         for i, result in enumerate(bar):
@@ -77,6 +78,16 @@ def prepare(examples: Examples, *, cache: str, skip_bad: bool, threads: int, rec
         text = json.dumps({"fingerprint": fingerprint, "bad": entries}, indent=1)
         write_bytes(record, text.encode())
     return _without(replace(examples, arrays=arrays), bad, skip_bad)
+
+
+@contextmanager
+def _cancelling(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """An error does not wait for what the pool has not begun."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def _try_read(examples: Examples, index: int) -> Pair | Bad:

@@ -16,7 +16,7 @@ import jax
 from tqdm import tqdm
 
 from seg_jax import data, program, report, sharding, writers
-from seg_jax.checkpoint import Checkpoints
+from seg_jax.checkpoint import Checkpoints, Meta
 from seg_jax.config import Config, ConfigError, check_classes, differences, flatten, load, to_json
 from seg_jax.data import pipeline, sampler
 from seg_jax.data.examples import Examples
@@ -66,6 +66,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     restored = checkpoints.restore_latest(functions.abstract_state)
     if restored:
         state, memory = program.to_devices(restored[0], mesh), restored[1]["memory"]
+        require_same_examples(restored[1], train, val)
         logging.info("resuming after step %d of %d", int(state.step), total)
     else:
         state, memory = functions.init(), {"best": None, "best_step": 0, "without_gain": 0}
@@ -116,6 +117,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
         progress.close()
         batches.close()
         run.close()
+    logging.info("%s", run.outcome())
     return state
 
 
@@ -167,6 +169,16 @@ class Run:
             f"{len(self.val)} validation images of {height}x{width}, {len(self.train.table)} classes, {total} steps, "
             f"{self.functions.mesh.size} {jax.default_backend()} device(s), run directory {self.workdir}"
         )
+
+    def outcome(self) -> str:
+        """One line on how it went."""
+        best, metric, step = self.memory["best"], self.config.checkpoint.metric, self.memory["best_step"]
+        early = (
+            f"stopped early after {self.memory['without_gain']} evaluations without gain; " if self.exhausted else ""
+        )
+        if best is None:
+            return f"{early}not evaluated yet"
+        return f"{early}best {self.val.split} {metric} {abs(best):.4f} at step {step}"
 
     def compiled_train_step(self) -> Any:
         """The compiled training step; says how long that took."""
@@ -259,6 +271,7 @@ class Run:
             "config": self.config.to_dict(),
             "classes": self.train.table.to_json(),
             "image_size": list(self.val.size),
+            "examples": {examples.split: examples.digest for examples in (self.train, self.val)},
         }
         with self.clock.paused():
             self.checkpoints.save(state, meta, score=score)
@@ -359,6 +372,20 @@ def write_table(workdir: Path, table: LabelTable) -> None:
             "Use another --workdir, or restore the table."
         )
     write_bytes(path, text.encode())
+
+
+def require_same_examples(meta: Meta, *splits: Examples) -> None:
+    """Refuses to go on with other examples: the order of training, and scores, would silently be others.
+
+    Raises:
+      ConfigError: naming the split.
+    """
+    for examples in splits:
+        if meta["examples"][examples.split] != examples.digest:
+            raise ConfigError(
+                f"the examples of the split {examples.split!r} (now {len(examples)}) are not those that this run was "
+                "started with: files were added, removed or renamed. Use another --workdir, or restore the files."
+            )
 
 
 def prepare(config: Config, examples: Examples, workdir: Path) -> Examples:

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-# XLA reads its options when JAX starts. Unoptimized programs compile in a third of the time (initial parameters in a
-# tenth), which is most of what a test costs; what they compute differs in the last bits only.
+# XLA reads its options when JAX starts. Programs without optimization compile in half of the time (initial parameters
+# in a tenth), which is most of what a test costs; what they compute differs in the last bits only.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -256,7 +256,7 @@ def test_no_checkpoint_at_all(directory):
 
 
 def test_leftovers_of_a_killed_process_count_for_nothing(copy):
-    leftover = copy / "3.orbax-checkpoint-tmp"
+    leftover = copy / "9.orbax-checkpoint-tmp"
     shutil.copytree(copy / "2", leftover)
     assert reader(copy).steps() == [2, 1] and leftover.exists()
     checkpoints = Checkpoints(copy, keep_last=3)

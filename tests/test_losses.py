@@ -100,10 +100,10 @@ def test_ignored_pixels_change_neither_loss_nor_gradient(options):
         np.testing.assert_array_equal(wild_gradient, gradient)
 
 
-@pytest.mark.parametrize("value", [4, 5, 200, 254])
-def test_every_value_past_the_classes_is_ignored(value):
+@pytest.mark.parametrize("value", [4, 5, 200, 254, -1, -100])
+def test_every_value_that_is_no_class_is_ignored(value):
     logits, label = random_batch()
-    other = np.where(label == IGNORE, value, label)
+    other = np.where(label == IGNORE, value, label.astype(np.int32))
     for one, two in zip(losses.cross_entropy(logits, label), losses.cross_entropy(logits, other), strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -114,6 +114,10 @@ def test_all_ignored_is_zero_with_zero_gradient(options):
     value, gradient = value_and_gradient(logits, np.full_like(label, IGNORE), **options)
     assert float(value) == 0
     np.testing.assert_array_equal(gradient, np.zeros_like(logits))
+
+
+def test_mean_of_nothing_is_zero_with_zero_gradient():
+    assert [float(x) for x in (losses.mean(0.0, 0.0), *jax.grad(losses.mean, (0, 1))(0.0, 0.0))] == [0, 0, 0]
 
 
 def test_sums_of_parts_give_the_mean_of_the_whole():

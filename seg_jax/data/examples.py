@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +50,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes when examples come, go or change places; not when the directory is moved."""
+        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
 
     @cached_property
     def size(self) -> tuple[int, int]:

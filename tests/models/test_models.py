@@ -330,6 +330,20 @@ def test_dropout_draws_in_training_only(network, name):
         jax.eval_shape(lambda: models.forward(model, params, model_state, image, train=True))
 
 
+@pytest.mark.parametrize(("name", "part"), [*((name, "decoder") for name in MODELS), ("unet", "encoder")])
+def test_each_part_drops_its_features_in_training(network, name, part):
+    model = network(name, "plain", **{"model.dropout": 0.5, "model.norm": "none"})
+    params = {"params": variables(model)[0][part]}
+    features = [photographs(1, 16 >> i, 16 >> i).repeat(2 << i, -1)[..., : 4 << i] for i in range(3)]
+    x = photographs(1, 16, 16) if part == "encoder" else features
+
+    @jax.jit
+    def train(key):
+        return jax.tree.leaves(getattr(model, part).apply(params, x, True, rngs={"dropout": key}))[-1]
+
+    assert np.abs(train(jax.random.key(1)) - train(jax.random.key(2))).max() > 0.01
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_overfits_one_batch(network, name):
     model = network(name, "plain")

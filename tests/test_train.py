@@ -1,0 +1,148 @@
+"""The loop in this process, on photographs and masks in a directory."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg_jax.config import ConfigError
+from seg_jax.data.images import DataError
+from seg_jax.train import DivergedError, train_and_evaluate
+
+CLASSES = ["left", "right", "top"]
+
+
+def write_pair(root, split, name, seed):
+    """Three regions of three colours, in SegNet's layout."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((32, 40), np.uint8)
+    mask[:, rng.integers(8, 32) :] = 1
+    mask[: rng.integers(4, 16)] = 2
+    colours = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]])
+    image = np.clip(colours[mask] + rng.integers(-30, 30, (32, 40, 3)), 0, 255).astype(np.uint8)
+    for folder, array in ((split, image), (f"{split}annot", mask)):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(root / folder / f"{name}.png")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "data"
+    for split, count in (("train", 16), ("val", 5)):
+        for i in range(count):
+            write_pair(root, split, f"{i:02}", seed=i + (100 if split == "val" else 0))
+    (root / "class_names.json").write_text(json.dumps(CLASSES))
+    return root
+
+
+@pytest.fixture
+def config_for(tiny_config, folder):
+    def make(**overrides):
+        fields = {
+            "data.source": "folder",
+            "data.dir": str(folder),
+            "data.size": (0, 0),
+            "train.steps": 4,
+            "eval.every_steps": 2,
+            "log.every_steps": 2,
+            "log.tensorboard": False,
+        }
+        return tiny_config(fields | {key.replace("__", "."): value for key, value in overrides.items()})
+
+    return make
+
+
+def manifest(workdir, step):
+    return json.loads((workdir / "checkpoints" / str(step) / "meta" / "metadata").read_text())["manifest"]
+
+
+def lines(workdir, name):
+    rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [(row["step"], row[name]) for row in rows if name in row]
+
+
+def test_files_and_cache_feed_the_same(config_for, tmp_path):
+    for cache in ("host", "none"):
+        train_and_evaluate(config_for(data__cache=cache), tmp_path / cache)
+    assert manifest(tmp_path / "host", 4) == manifest(tmp_path / "none", 4)
+    assert (tmp_path / "host" / "report.json").read_text() == (tmp_path / "none" / "report.json").read_text()
+
+
+def test_resuming_from_a_checkpoint_gives_the_same_bits(config_for, tmp_path):
+    train_and_evaluate(config_for(), tmp_path / "whole")
+    train_and_evaluate(config_for(), tmp_path / "resumed")
+    shutil.rmtree(tmp_path / "resumed" / "checkpoints" / "4")
+    state = train_and_evaluate(config_for(), tmp_path / "resumed")
+    assert int(state.step) == 4
+    assert manifest(tmp_path / "resumed", 4) == manifest(tmp_path / "whole", 4)
+    assert lines(tmp_path / "resumed", "train/loss") == lines(tmp_path / "whole", "train/loss")
+
+
+def test_other_examples_are_refused(config_for, folder, tmp_path):
+    train_and_evaluate(config_for(), tmp_path / "run")
+    write_pair(folder, "train", "99", seed=99)
+    with pytest.raises(ConfigError, match=r"'train' \(now 17\) are not those"):
+        train_and_evaluate(config_for(), tmp_path / "run")
+    moved = folder.rename(tmp_path / "elsewhere")
+    (moved / "train" / "99.png").unlink()
+    (moved / "trainannot" / "99.png").unlink()
+    train_and_evaluate(config_for(data__dir=str(moved)), tmp_path / "run")  # a moved directory is the same data
+
+
+def test_a_failed_check_does_not_bind_the_configuration(config_for, folder, tmp_path):
+    Image.new("RGB", (48, 48)).save(folder / "train" / "00.png")
+    Image.new("L", (48, 48)).save(folder / "trainannot" / "00.png")
+    with pytest.raises(DataError, match=r"set config\.data\.size"):
+        train_and_evaluate(config_for(), tmp_path / "run")
+    state = train_and_evaluate(config_for(data__size=(32, 32)), tmp_path / "run")
+    assert int(state.step) == 4
+
+
+def test_left_out_examples_are_in_the_report(config_for, folder, tmp_path):
+    (folder / "train" / "03.png").write_bytes(b"")
+    Image.fromarray(np.full((32, 40), 77, np.uint8)).save(folder / "valannot" / "01.png")
+    with pytest.raises(DataError, match=r"1 of 16 .*train.*\n.*03\.png"):
+        train_and_evaluate(config_for(), tmp_path / "run")
+    train_and_evaluate(config_for(data__skip_bad=True), tmp_path / "run")
+    protocol = json.loads((tmp_path / "run" / "report.json").read_text())["protocol"]
+    (train,), (val,) = protocol["left_out"]["train"], protocol["left_out"]["val"]
+    assert "03.png" in train["name"] and "01.png" in val["name"]
+    assert "77 (1280 pixels)" in val["why"]
+    assert protocol["images"] == 4
+
+
+def test_early_stopping_survives_a_restart(config_for, tmp_path, caplog):
+    config = config_for(optim__lr=1e-12, early_stop__patience=2, train__steps=40)
+    config.model.norm = "group"  # no running statistics: nothing changes, so no evaluation is a gain
+    state = train_and_evaluate(config, tmp_path / "run")
+    assert int(state.step) == 6  # the first evaluation, at step 2, is the best; two more without gain
+    assert int(train_and_evaluate(config, tmp_path / "run").step) == 6
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["protocol"]["step"] == 2
+
+
+def test_the_metric_of_the_best_may_be_the_loss(config_for, tmp_path):
+    train_and_evaluate(config_for(checkpoint__metric="loss", train__steps=6), tmp_path / "run")
+    losses = dict(lines(tmp_path / "run", "val/loss"))
+    best = json.loads((tmp_path / "run" / "report.json").read_text())["protocol"]["step"]
+    assert losses[best] == min(losses.values())
+
+
+def test_profile_window(config_for, tmp_path):
+    train_and_evaluate(config_for(profile__start_step=1, profile__steps=2), tmp_path / "run")
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+
+
+def test_divergence_is_not_saved(config_for, tmp_path):
+    config = config_for(optim__lr=1e30, optim__schedule="constant", checkpoint__every_steps=1, train__steps=20)
+    with pytest.raises(
+        DivergedError, match=r"nan at step \d+, on the batch\n  train/\d\d\.png \+ trainannot/\d\d\.png"
+    ):
+        train_and_evaluate(config, tmp_path / "run")
+
+
+def test_class_weights_are_checked_before_files_are_read(config_for, folder, tmp_path):
+    (folder / "train" / "03.png").write_bytes(b"")  # would be found by reading
+    with pytest.raises(ConfigError, match=r"loss\.class_weights = \(1\.0, 2\.0\).*3 classes"):
+        train_and_evaluate(config_for(loss__class_weights=(1.0, 2.0)), tmp_path / "run")

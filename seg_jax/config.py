@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,12 +115,62 @@ def require(holds: bool, config: Mapping[str, Any], field: str, rule: str, cure:
         raise ConfigError(f"config.{field} = {value!r}: {rule}. {cure}.")
 
 
-def validate(
-    config: ConfigDict,
-    *,
-    tables: Mapping[str, Mapping[str, Any]],
-    devices: int,
-) -> None:
+# What a value must be whatever the others are: (fields, condition, rule, cure).
+RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
+    ("seed", lambda n: n >= 0, "random streams start from a number that is not negative", "Use 0 or a positive number"),
+    ("train.batch_size eval.batch_size", lambda n: n > 0, "a batch has at least one image", "Use a positive number"),
+    (
+        "train.steps train.epochs eval.every_steps eval.every_epochs eval.panels checkpoint.every_steps "
+        "early_stop.patience optim.warmup_steps optim.grad_clip optim.weight_decay profile.start_step profile.steps",
+        lambda n: n >= 0,
+        "this cannot be negative",
+        "Use 0 to switch it off",
+    ),
+    (
+        "log.every_steps checkpoint.keep_last data.threads data.prefetch data.synthetic.train_scenes "
+        "data.synthetic.val_scenes model.encoder.width model.encoder.depth",
+        lambda n: n >= 1,
+        "this is at least 1",
+        "Use a positive number",
+    ),
+    ("optim.lr", lambda x: x > 0, "the learning rate is positive", "Try 1e-3 with adam or adamw"),
+    ("optim.momentum", lambda x: 0 <= x < 1, "momentum lies in [0, 1)", "Use 0.9, or 0 to switch it off"),
+    ("loss.label_smoothing", lambda x: 0 <= x < 1, "smoothing lies in [0, 1)", "Use 0 to switch it off"),
+    ("augment.flip", lambda x: 0 <= x <= 1, "this is a probability", "Use a number in [0, 1]"),
+    ("model.dropout", lambda x: 0 <= x < 1, "this is a probability below 1", "Use a number in [0, 1)"),
+    ("model.encoder.output_stride", lambda n: n in (8, 16, 32), "it is 8, 16 or 32", "Use 16"),
+    (
+        "data.size augment.crop",
+        lambda size: (
+            len(size) == 2 and all(isinstance(n, int) and n >= 0 for n in size) and (size[0] > 0) == (size[1] > 0)
+        ),
+        "a size is (height, width) in pixels",
+        "Use two positive integers, or (0, 0) for the size of the stored images",
+    ),
+    (
+        "augment.scale",
+        lambda scale: len(scale) == 2 and 0 < scale[0] <= scale[1],
+        "it is (low, high) with 0 < low <= high",
+        "Use (0.5, 2.0)",
+    ),
+    (
+        "augment.translate augment.brightness augment.contrast augment.saturation augment.hue augment.rotate",
+        lambda x: x >= 0,
+        "a strength is not negative",
+        "Use 0 to switch it off",
+    ),
+    (
+        "augment.brightness augment.contrast augment.saturation",
+        lambda x: x < 1,
+        "factors are drawn from 1 +- strength and stay positive",
+        "Use a number in [0, 1)",
+    ),
+    ("data.mean data.std", lambda x: len(x) == 3, "there is one number per colour channel", "Use three numbers"),
+    ("data.std", lambda x: min(x) > 0, "images are divided by it", "Use positive numbers in units of 1/255"),
+)
+
+
+def validate(config: ConfigDict, *, tables: Mapping[str, Mapping[str, Any]], devices: int) -> None:
     """Checks every field against its range and against the others, before anything is read.
 
     Args:
@@ -131,120 +181,42 @@ def validate(
     Raises:
       ConfigError: naming the field, its value, the rule and the cure.
     """
-
     flat = flatten(config)
     for field, table in tables.items():
         lookup(table, flat[field], field)
-
-    def check(holds: bool, field: str, rule: str, cure: str) -> None:
-        require(holds, config, field, rule, cure)
-
-    check(
-        config.seed >= 0,
-        "seed",
-        "random streams start from a number that is not negative",
-        "Use 0 or a positive number",
-    )
+    for fields, condition, rule, cure in RULES:
+        for field in fields.split():
+            require(condition(flat[field]), config, field, rule, cure)
     for field in ("train.batch_size", "eval.batch_size"):
-        check(flat[field] > 0, field, "a batch has at least one image", "Use a positive number")
-        check(
+        require(
             flat[field] % devices == 0,
+            config,
             field,
             f"the batch is split evenly over {devices} devices",
             f"Use a multiple of {devices}, such as {-(-flat[field] // devices) * devices}",
         )
-    check(
+    require(
         config.train.steps > 0 or config.train.epochs > 0,
+        config,
         "train.steps",
         f"the run has a length, in train.steps or else in train.epochs (now {config.train.epochs!r})",
         "Set one of them to a positive number",
     )
-    for field in (
-        "train.steps",
-        "train.epochs",
-        "eval.every_steps",
-        "eval.every_epochs",
-        "eval.panels",
-        "checkpoint.every_steps",
-        "early_stop.patience",
-        "optim.warmup_steps",
-        "optim.grad_clip",
-        "optim.weight_decay",
-        "profile.start_step",
-        "profile.steps",
-    ):
-        check(flat[field] >= 0, field, "this cannot be negative", "Use 0 to switch it off")
-    for field in (
-        "log.every_steps",
-        "checkpoint.keep_last",
-        "data.threads",
-        "data.prefetch",
-        "data.synthetic.train_scenes",
-        "data.synthetic.val_scenes",
-        "model.encoder.width",
-        "model.encoder.depth",
-    ):
-        check(flat[field] >= 1, field, "this is at least 1", "Use a positive number")
-    check(config.optim.lr > 0, "optim.lr", "the learning rate is positive", "Try 1e-3 with adam or adamw")
-    check(0 <= config.optim.momentum < 1, "optim.momentum", "momentum lies in [0, 1)", "Use 0.9, or 0 to switch it off")
-    check(
-        0 <= config.loss.label_smoothing < 1,
-        "loss.label_smoothing",
-        "smoothing lies in [0, 1)",
-        "Use 0 to switch it off",
-    )
-    check(0 <= config.augment.flip <= 1, "augment.flip", "this is a probability", "Use a number in [0, 1]")
-    check(0 <= config.model.dropout < 1, "model.dropout", "this is a probability below 1", "Use a number in [0, 1)")
-
-    # Sizes: (0, 0) means 'as stored' for data.size and 'the whole image' for augment.crop.
-    stride = config.model.encoder.output_stride
-    check(stride in (8, 16, 32), "model.encoder.output_stride", "it is 8, 16 or 32", "Use 16")
-    for field in ("data.size", "augment.crop"):
-        size = flat[field]
-        check(
-            len(size) == 2 and all(isinstance(n, int) and n >= 0 for n in size) and (size[0] > 0) == (size[1] > 0),
-            field,
-            "a size is (height, width) in pixels",
-            "Use two positive integers, or (0, 0) for the size of the stored images",
-        )
-    crop = flat["augment.crop"]
-    check(
+    stride, crop = config.model.encoder.output_stride, flat["augment.crop"]
+    require(
         all(n % stride == 0 for n in crop),
+        config,
         "augment.crop",
         f"height and width of training crops are multiples of model.encoder.output_stride = {stride}",
         f"Use {tuple(-(-n // stride) * stride for n in crop)}",
     )
-    scale = flat["augment.scale"]
-    check(
-        len(scale) == 2 and 0 < scale[0] <= scale[1],
-        "augment.scale",
-        "it is (low, high) with 0 < low <= high",
-        "Use (0.5, 2.0)",
+    require(
+        config.data.source != "folder" or bool(config.data.dir),
+        config,
+        "data.dir",
+        "the source 'folder' reads images and masks from a directory",
+        "Pass --config.data.dir=DIR",
     )
-    for field in ("translate", "brightness", "contrast", "saturation", "hue", "rotate"):
-        check(
-            config.augment[field] >= 0,
-            f"augment.{field}",
-            "a strength is not negative",
-            "Use 0 to switch it off",
-        )
-    for field in ("brightness", "contrast", "saturation"):
-        check(
-            config.augment[field] < 1,
-            f"augment.{field}",
-            "factors are drawn from 1 +- strength and stay positive",
-            "Use a number in [0, 1)",
-        )
-    for field in ("data.mean", "data.std"):
-        check(len(flat[field]) == 3, field, "there is one number per colour channel", "Use three numbers")
-    check(min(config.data.std) > 0, "data.std", "images are divided by it", "Use positive numbers in units of 1/255")
-    if config.data.source == "folder":
-        check(
-            bool(config.data.dir),
-            "data.dir",
-            "the source 'folder' reads images and masks from a directory",
-            "Pass --config.data.dir=DIR",
-        )
 
 
 def check_classes(config: ConfigDict, *, classes: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from seg_jax import augment, losses, models, optim, sharding, step
-from seg_jax.config import Config, validate
+from seg_jax.config import Config, require, validate
 from seg_jax.data import SOURCES
 from seg_jax.state import TrainState
 
@@ -140,9 +140,20 @@ class Program:
 
 
 def run_length(config: Config, *, examples: int) -> tuple[int, int]:
-    """(steps of the run, steps between evaluations) for a training split of `examples`; epochs become steps here."""
+    """(steps of the run, steps between evaluations) for a training split of `examples`; epochs become steps here.
+
+    Raises:
+      ConfigError: the run would end within its warm-up.
+    """
     per_epoch = examples / config.train.batch_size
     steps = config.train.steps or max(1, math.ceil(config.train.epochs * per_epoch))
+    require(
+        config.optim.warmup_steps < steps,
+        config,
+        "optim.warmup_steps",
+        f"the warm-up ends before the run does, after {steps} steps",
+        "Use 0 for none, or a longer run",
+    )
     if config.eval.every_steps:
         every = config.eval.every_steps
     elif config.eval.every_epochs:

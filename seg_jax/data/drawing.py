@@ -48,6 +48,7 @@ class Dice:
         self.sample = np.random.RandomState(bits).random_sample
 
     def __call__(self, low: float, high: float) -> float:
+        """A number from low to high."""
         return low + (high - low) * float(self.sample())
 
     def chance(self, probability: float) -> bool:

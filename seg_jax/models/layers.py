@@ -156,7 +156,13 @@ class ConvNormRelu(nn.Module):
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """Maximum over 2x2 windows, stride 2; height and width are even."""
+    """Maximum over 2x2 windows, stride 2.
+
+    Raises:
+      ValueError: height or width is odd, so that pixels would be left over.
+    """
+    if x.shape[1] % 2 or x.shape[2] % 2:
+        raise ValueError(f"a map of {x.shape[1]}x{x.shape[2]} has no whole 2x2 windows; pad it to even sides.")
     if not on_cpu():
         return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
     rows = jnp.maximum(x[:, ::2], x[:, 1::2])

@@ -1,9 +1,8 @@
 """Blocks shared by encoders and decoders; NHWC, float32 parameters, computation in `dtype`.
 
-XLA's CPU backend is slow for some operations that have a faster equal form: 1x1 convolution as a matrix
-product (2 to 7 times), depthwise convolution as shifted multiply-adds (6 times), 2x2 transposed convolution
-as a matrix product (13 times), max pooling by slices (5 times), each measured forward and backward on two
-cores. Parameters have the names and shapes of flax.linen.Conv in either form.
+XLA's CPU backend is slow for some operations that have a faster equal form: 1x1 and 2x2 transposed convolution
+as matrix products, depthwise convolution as shifted multiply-adds, max pooling and bilinear upsampling from slices.
+`python -m benchmarks.layers` measures each. Parameters have the names and shapes of flax.linen.Conv in either form.
 """
 
 from __future__ import annotations
@@ -194,7 +193,7 @@ def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
     """[b h w c] -> [b fh fw c], bilinear with pixel centres at halves (as jax.image.resize, align_corners=False).
 
     Output pixel f * i + j lies between source pixels i - 1, i, i + 1 with weights that depend on j alone, so each
-    axis is f weighted sums of shifted copies: several times faster on CPU than the general resize.
+    axis is f weighted sums of shifted copies.
     """
     if factor == 1:
         return x

@@ -264,7 +264,7 @@ def _fill(like: Any, arrays: Arrays, name: str) -> Any:
 
 def _sha256(array: np.ndarray) -> str:
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).view(np.uint8))
+    digest.update(array.tobytes())
     return digest.hexdigest()
 
 

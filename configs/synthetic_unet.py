@@ -1,6 +1,8 @@
 """A small U-Net on the embedded synthetic street scenes: the first thing to run.
 
 python -m seg_jax.main --config=configs/synthetic_unet.py --workdir=runs/synthetic_unet
+
+On two CPU cores: 2.5 minutes, val mIoU 0.849 (seed 0).
 """
 
 from ml_collections import ConfigDict

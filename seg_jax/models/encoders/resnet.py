@@ -50,7 +50,7 @@ class Block(nn.Module):
         else:
             y = ConvNormRelu(self.channels, 3, self.stride, self.dilations[0], **common, name="conv1")(x, train)
             y = Conv(out, 3, 1, self.dilations[1], dtype=self.dtype, name="conv2")(y)
-        y = Norm(**{"kind": self.norm, "dtype": self.dtype}, name="norm_out")(y, train)
+        y = Norm(self.norm, self.dtype, name="norm_out")(y, train)
         if x.shape != y.shape:
             x = Conv(out, 1, self.stride, dtype=self.dtype, name="shortcut")(x)
             x = Norm(self.norm, self.dtype, name="norm_shortcut")(x, train)

@@ -206,6 +206,7 @@ def _stream(examples: Examples, orders: Iterable[np.ndarray], *, threads: int, p
             raise failures[-1]
         return image, label
 
+    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and on Python 3.13 the attempt warns
     def decode(index):
         image, label = tf.numpy_function(read, [index], (tf.uint8, tf.uint8), stateful=False)
         return {"image": tf.ensure_shape(image, (*shape, 3)), "label": tf.ensure_shape(label, shape)}

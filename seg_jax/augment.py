@@ -58,8 +58,6 @@ def affine(key: jax.Array, spec: Augmentation, source: tuple[int, int], output: 
     mirror = jnp.where(jax.random.bernoulli(keys[2], spec.flip), -1.0, 1.0)
     size_in, size_out = jnp.array(source, jnp.float32), jnp.array(output, jnp.float32)
     slack = jnp.abs(scale * size_in - size_out) / 2
-    # A whole image at its own size stays where it is, bit for bit.
-    slack = jnp.where(slack < 1e-3, 0.0, slack)
     shift = slack * jax.random.uniform(keys[3], (2,), minval=-1.0, maxval=1.0)
     shift += spec.translate * size_out * jax.random.uniform(keys[4], (2,), minval=-1.0, maxval=1.0)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -100,12 +98,11 @@ def warp(
     x = matrix[1, 0] * row + matrix[1, 1] * column + matrix[1, 2]
     # In the framed image. Half a pixel around the outermost centres still belongs to the image.
     y, x = _framed(y, h), _framed(x, w)
-    y0, x0 = jnp.minimum(y.astype(jnp.int32), h), jnp.minimum(x.astype(jnp.int32), w)
+    y0, x0 = y.astype(jnp.int32), x.astype(jnp.int32)
     fy, fx = y - y0, x - x0
     square = squares.at[y0 * stride + x0].get(mode="promise_in_bounds")
-    pixels = jax.lax.bitcast_convert_type(
-        square, jnp.uint8
-    )  # [oh ow 4 4]: pixel of the square; red, green, blue, label
+    # [oh ow 4 4]: the pixel of the square; its red, green, blue and label.
+    pixels = jax.lax.bitcast_convert_type(square, jnp.uint8)
 
     a, b, c, d = (pixels[..., i, :3].astype(jnp.float32) for i in range(4))
     top, bottom = a + (b - a) * fx[..., None], c + (d - c) * fx[..., None]

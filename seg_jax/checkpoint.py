@@ -32,6 +32,10 @@ class CheckpointError(ValueError):
     """No usable checkpoint; the message says what was found and what to do."""
 
 
+class MismatchError(CheckpointError):
+    """A whole checkpoint, but of another network or optimizer."""
+
+
 class Checkpoints:
     """The `checkpoints` directory of one run.
 
@@ -107,12 +111,15 @@ class Checkpoints:
           like: gives structure, shapes and dtypes.
 
         Raises:
-          CheckpointError: checkpoints exist, but none of them is whole.
+          MismatchError: the newest whole checkpoint is of another network or optimizer; it stays where it is.
+          CheckpointError: there were checkpoints, but none of them is whole.
         """
         found = self.steps()
         for step in found:
             try:
                 return self.restore(step, like)
+            except MismatchError:
+                raise
             except CheckpointError as error:
                 place = self.directory / str(step)
                 aside = self.directory / f"{step}.damaged"
@@ -123,9 +130,10 @@ class Checkpoints:
                 place.rename(aside)
                 logging.error("%s It is set aside as %s; trying the one before.", error, aside.name)
                 self._manager.reload()
-        if found:
+        damaged = sorted(place.name for place in self.directory.glob("*.damaged*"))
+        if damaged:  # to begin at step 0 in their place would be a surprise
             raise CheckpointError(
-                f"none of the checkpoints {found} in {self.directory} can be read. "
+                f"none of the checkpoints in {self.directory} can be read: {', '.join(damaged)}. "
                 "Restore one from a copy, or start again in another --workdir."
             )
         return None
@@ -255,7 +263,7 @@ def _fill(like: Any, arrays: Arrays, name: str) -> Any:
         if arrays[key].shape != wanted[key].shape or arrays[key].dtype != wanted[key].dtype
     ]
     if missing or extra or shapes:
-        raise CheckpointError(
+        raise MismatchError(
             f"{name} is of another network or optimizer: missing {missing[:5]}, unknown {extra[:5]}, "
             f"other shape {sorted(shapes)[:5]}."
         )

@@ -27,8 +27,10 @@ from seg_jax.process import Interruption
 from seg_jax.state import TrainState
 
 # Fields that a resumed run may change: they move files and pictures, not parameters.
-FREE = ("data.dir", "data.cache", "data.threads", "data.prefetch", "eval.panels", "checkpoint.keep_last")
-FREE_GROUPS = ("log.", "profile.")
+FREE = (
+    *("data.dir", "data.cache", "data.threads", "data.prefetch", "eval.panels", "checkpoint.keep_last"),
+    *("log.", "profile."),
+)
 
 LAG = 2  # steps in flight: losses are looked at this late, so that devices never wait for Python
 
@@ -344,7 +346,7 @@ def open_run(config: Config, workdir: Path) -> None:
     """
     path = workdir / "config.json"
     if path.is_file() and has_checkpoints(workdir):
-        changed = differences(config, load(path), free=(*FREE, *FREE_GROUPS))
+        changed = differences(config, load(path), free=FREE)
         if changed:
             rows = "\n".join(f"  config.{key}: now {now!r}, there {then!r}" for key, (now, then) in changed.items())
             raise ConfigError(
@@ -356,7 +358,8 @@ def open_run(config: Config, workdir: Path) -> None:
 
 def has_checkpoints(workdir: Path) -> bool:
     """Whether there is a run to go on with; one that ended before its first checkpoint left nothing to lose."""
-    return any(place.name.isdigit() for place in (workdir / "checkpoints").glob("*"))
+    names = [place.name for place in (workdir / "checkpoints").glob("*")]
+    return any(name.isdigit() or ".damaged" in name for name in names)
 
 
 def write_table(workdir: Path, table: LabelTable) -> None:

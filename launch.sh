@@ -253,7 +253,7 @@ case ${1:-} in
   test)
     shift
     prepare test
-    exec "$venv/bin/python" -m pytest "$@"
+    exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist worksteal "$@"
     ;;
   lint)
     prepare test

@@ -12,22 +12,48 @@ def get_config() -> ConfigDict:
     c.seed = 0  # of the initial parameters, the order of examples, and every augmentation
 
     c.data = d = ConfigDict()
-    d.source = "synthetic"  # where examples come from: synthetic, folder
-    d.dir = ""  # directory of the data set (folder)
+    d.source = "synthetic"  # examples from: synthetic, folder, arrays, cityscapes, huggingface, pairs, pets, tfds
+    d.dir = ""  # directory of the data set
     d.train_split = "train"  # split to learn from
     d.val_split = "val"  # split to evaluate on
-    d.images = "{split}"  # directory of photographs below data.dir (folder)
-    d.masks = "{split}annot"  # directory of masks below data.dir, matched by file stem (folder)
-    d.mask_suffix = ""  # what a mask's stem has after the photograph's, such as "_mask" (folder)
+    d.images = "{split}"  # directory of photographs below data.dir, or a pattern such as "**/*_photo.jpg" (folder)
+    d.masks = "{split}annot"  # the same of masks; * (a name) and ** (directories) are what a pair shares (folder)
+    d.mask_suffix = ""  # what a mask's stem has after the photograph's, such as "_mask", in a directory (folder)
+    d.mask_format = "auto"  # what masks hold: index, color, nearest (damaged colours); auto: as the channels are
+    d.resize_masks = False  # bring masks to the size of their photographs (folder)
+    d.val_share = 0.0  # share of the pairs to evaluate on, where no directory or list has "{split}" (folder)
     d.list = ""  # instead of a search: file of 'image mask' lines below data.dir, such as "{split}.txt" (folder)
-    d.labels = ""  # built-in label table (camvid) or path of a class_names.json; "": data.dir/class_names.json
+    d.labels = ""  # label table: camvid, camvid32, camvid32_to_11, or a class_names.json, .csv, .txt; "": in data.dir
+    d.merge = ""  # JSON file that unites classes, such as {"vehicle": ["car", "bus"], ..., "ignore": ["void"]}
+    d.ignore_classes = ()  # names of classes whose pixels do not count, such as ("Void",)
     d.size = (0, 0)  # (height, width) that images are resized to; (0, 0): as stored
-    d.mean = (0.485, 0.456, 0.406)  # subtracted from images in 0..1; ImageNet's
-    d.std = (0.229, 0.224, 0.225)  # what they are divided by afterwards
-    d.cache = "host"  # "host": decode once and keep in memory; "none": read files at every step
+    d.mean = ()  # subtracted from images in 0..1; (): as the weights were trained with, ImageNet's without weights
+    d.std = ()  # what they are divided by afterwards; (): as for data.mean
+    d.cache = "host"  # decode once and keep in memory: "host", or that of every "device"; "none": read at every step
     d.skip_bad = False  # leave unusable examples out and list them in the report, instead of stopping
     d.threads = 4  # files read and decoded at once
     d.prefetch = 2  # batches prepared ahead when reading from files
+    d.cityscapes = ConfigDict()
+    d.cityscapes.labels = "trainids"  # the classes: trainids (19), ids (34), thirty (30), categories (8)
+    d.cityscapes.cities = ()  # only these cities, such as ("aachen", "lindau"); (): all
+    d.cityscapes.coarse = False  # the coarse annotations instead of the fine ones
+    d.pairs = ConfigDict()
+    d.pairs.train_size = 0  # how many files of the training split, drawn by seed; 0: all
+    d.pairs.cleanup = False  # repair JPEG's damage along the borders in masks; False: plain nearest colour
+    d.pets = ConfigDict()
+    d.pets.border = "class"  # what the border of a pet is: class (its own), pet, background, ignore
+    d.pets.val_share = 0.1  # share of the official trainval list that is the split "val"
+    d.tfds = ConfigDict()
+    d.tfds.name = ""  # builder of TensorFlow Datasets, such as "oxford_iiit_pet" or "cityscapes/semantic_segmentation"
+    d.tfds.data_dir = ""  # directory of its prepared sets; "": ~/tensorflow_datasets
+    d.tfds.image = ""  # feature with the photograph; "": the only one with 3 channels
+    d.tfds.mask = ""  # feature with the mask; "": the only image with 1 channel
+    d.huggingface = ConfigDict()
+    d.huggingface.name = ""  # repository, such as "owner/name"; "": the saved folder data.dir
+    d.huggingface.subset = ""  # which of the repository's configurations; "": its default
+    d.huggingface.image = ""  # column with the photograph; "": found by its name
+    d.huggingface.mask = ""  # column with the mask; "": found by its name
+    d.huggingface.val_share = 0.1  # share of the training split to evaluate on, if there is no validation split
     d.synthetic = ConfigDict()
     d.synthetic.train_scenes = 800  # scenes to learn from
     d.synthetic.val_scenes = 100  # scenes to evaluate on
@@ -44,23 +70,39 @@ def get_config() -> ConfigDict:
     a.hue = 0.0  # largest turn of the hue, share of the colour circle
 
     c.model = m = ConfigDict()
-    m.name = "unet"  # decoder: unet, deeplabv3plus
-    m.norm = "batch"  # normalisation: batch, group, none
+    m.name = "unet"  # unet, deeplabv3(plus), pspnet, upernet, fpn, fcn32s, 16s, 8s, segnet, segformer, danet
+    m.weights = ""  # of the whole network: a run directory, or a file of segmentation_models.pytorch or transformers
+    m.norm = "batch"  # normalisation: batch, frozen (batch with its running statistics), group, none
     m.dropout = 0.0  # rate, at the places that the architecture's paper names
     m.dtype = "float32"  # of the computation: float32, bfloat16; parameters, statistics and loss stay float32
     m.decoder_channels = ()  # unet: channels of each upward step; (): mirrors the encoder
+    m.channels = 0  # of the decoder (all but unet, segnet); 0: as in the paper
     m.upsampling = "transpose"  # unet: transpose, nearest, bilinear
-    m.aspp_rates = (6, 12, 18, 24)  # deeplabv3plus: dilations of the spatial pyramid
+    m.head_kernel = 1  # of the convolution that gives the logits: 1, or 3 as in segmentation_models.pytorch
+    m.align_corners = False  # of bilinear upsampling; True as in segmentation_models.pytorch
+    m.aspp_rates = (6, 12, 18, 24)  # deeplabv3, deeplabv3plus: dilations of the spatial pyramid
+    m.separable = False  # deeplabv3, deeplabv3plus: 3x3 convolutions are depthwise separable
+    m.pool_bins = (1, 2, 3, 6)  # pspnet, upernet: bins along an axis of the pooling pyramid
     m.encoder = ConfigDict()
-    m.encoder.name = "plain"  # plain (U-Net's own), resnet18, resnet34, resnet50, resnet101
+    # plain (U-Net's own), vgg16, vgg16_bn, resnet18, 34, 50, 101, 152, mobilenet, mobilenetv2, efficientnet_b0 to b7,
+    # convnext_tiny, convnext_small, mit_b0 to b5:
+    m.encoder.name = "plain"  # the encoder, one of these
+    m.encoder.weights = ""  # a weight file (Keras .h5, .safetensors, .pth), a run directory, "imagenet"; "": random
+    m.encoder.style = "auto"  # arithmetic: torch, keras, smp; auto: of the weights
+    m.encoder.norm = ""  # other than model.norm; "frozen" for a pretrained encoder and small batches
     m.encoder.width = 32  # plain: channels at full resolution
-    m.encoder.depth = 4  # plain: how many times the resolution is halved
-    m.encoder.output_stride = 16  # resnet: input size / size of the coarsest features, 8, 16 or 32
+    m.encoder.alpha = 1.0  # mobilenet, mobilenetv2: width multiplier
+    m.encoder.depth = 0  # how many times the resolution is halved; 0: as in the paper (plain 4, others 5)
+    m.encoder.drop_path = 0.0  # efficientnet, convnext, mit: probability to leave out the last block in training
+    m.encoder.output_stride = 0  # input size / size of the coarsest features: 8, 16, 32; 0: as in the model's paper
 
     c.loss = ls = ConfigDict()
-    ls.name = "cross_entropy"  # cross_entropy
-    ls.class_weights = ()  # one weight for each class; (): equal
-    ls.label_smoothing = 0.0  # share of the target spread over all classes
+    ls.name = "cross_entropy"  # cross_entropy, focal
+    ls.class_weights = ()  # one for each class, or ("median_frequency",) or another scheme of data.stats; (): equal
+    ls.label_smoothing = 0.0  # share of the target spread over all classes (cross_entropy)
+    ls.alpha = 0.25  # factor of the whole loss (focal)
+    ls.gamma = 2.0  # how much less pixels count that are right already (focal)
+    ls.aux_weight = 0.4  # of the loss of auxiliary heads, in architectures that have them; 0: no such heads
 
     c.optim = o = ConfigDict()
     o.name = "adamw"  # adam, adamw, sgd
@@ -71,6 +113,14 @@ def get_config() -> ConfigDict:
     o.momentum = 0.9  # sgd
     o.grad_clip = 0.0  # largest global norm of the gradient; 0: off
 
+    c.finetune = f = ConfigDict()
+    f.freeze = False  # the encoder stays as it is for the whole run, its statistics too
+    f.freeze_steps = 0  # the encoder stays as it is for so many steps; 0: see freeze_epochs
+    f.freeze_epochs = 0.0  # the encoder stays as it is for so many passes over the training split
+    f.lr = 0.0  # learning rate after that, with warm-up and schedule anew; 0: optim's goes on
+    f.encoder_lr = 1.0  # learning rate of the encoder relative to the decoder's
+    f.layer_decay = 1.0  # the same for each stage of the encoder relative to the next deeper one
+
     c.train = t = ConfigDict()
     t.batch_size = 16  # images a step, over all devices
     t.steps = 0  # length of the run in steps; 0: see epochs
@@ -80,6 +130,7 @@ def get_config() -> ConfigDict:
     e.batch_size = 16  # images a step, over all devices
     e.every_steps = 0  # evaluate after this many steps; 0: see every_epochs
     e.every_epochs = 1.0  # evaluate after this many passes; 0: at the end only
+    e.threshold = 0.0  # also score each class where its probability exceeds this (miou_above); 0: not
     e.panels = 4  # photographs shown as image | truth | prediction | error
 
     c.early_stop = s = ConfigDict()
@@ -88,7 +139,7 @@ def get_config() -> ConfigDict:
     c.checkpoint = k = ConfigDict()
     k.every_steps = 0  # save after this many steps, besides at each evaluation; 0: only there
     k.keep_last = 2  # newest checkpoints to keep, besides the best
-    k.metric = "miou"  # what "best" means: miou, fwiou, pixel_accuracy, mean_accuracy, loss
+    k.metric = "miou"  # what "best" means: miou, fwiou, pixel_accuracy, mean_accuracy, loss, miou_above
 
     c.log = g = ConfigDict()
     g.every_steps = 20  # write training metrics after this many steps

@@ -153,7 +153,11 @@ class Checkpoints:
 
     def weights(self, step: int, like: Any) -> dict[str, Any]:
         """{'params', 'model_state'} of one step, with the structure of `like`; the optimizer is not read."""
-        return _fill(like, self._arrays(step, "weights", self.meta(step)), self._name(step))
+        return _fill(like, self.arrays(step), self._name(step))
+
+    def arrays(self, step: int) -> Arrays:
+        """The weights of one step under their paths, {'params/encoder/stem/conv/kernel': array}."""
+        return self._arrays(step, "weights", self.meta(step))
 
     def meta(self, step: int) -> Meta:
         """What was saved beside the arrays.

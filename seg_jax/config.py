@@ -121,24 +121,60 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
     ("train.batch_size eval.batch_size", lambda n: n > 0, "a batch has at least one image", "Use a positive number"),
     (
         "train.steps train.epochs eval.every_steps eval.every_epochs eval.panels checkpoint.every_steps "
-        "early_stop.patience optim.warmup_steps optim.grad_clip optim.weight_decay profile.start_step profile.steps",
+        "early_stop.patience optim.warmup_steps optim.grad_clip optim.weight_decay profile.start_step profile.steps "
+        "finetune.freeze_steps finetune.freeze_epochs finetune.lr loss.aux_weight data.pairs.train_size",
         lambda n: n >= 0,
         "this cannot be negative",
         "Use 0 to switch it off",
     ),
     (
         "log.every_steps checkpoint.keep_last data.threads data.prefetch data.synthetic.train_scenes "
-        "data.synthetic.val_scenes model.encoder.width model.encoder.depth",
+        "data.synthetic.val_scenes model.encoder.width",
         lambda n: n >= 1,
         "this is at least 1",
         "Use a positive number",
     ),
+    (
+        "data.val_share data.pets.val_share data.huggingface.val_share",
+        lambda x: 0 <= x < 1,
+        "this is a share of the training split, which is not all of it",
+        "Use 0.1, or 0 for none",
+    ),
     ("optim.lr", lambda x: x > 0, "the learning rate is positive", "Try 1e-3 with adam or adamw"),
+    ("loss.gamma", lambda x: x >= 0, "the exponent is not negative", "Use 2.0"),
+    ("loss.alpha", lambda x: x > 0, "it scales the loss", "Use 0.25"),
+    ("eval.threshold", lambda x: 0 <= x < 1, "this is a probability below 1", "Use 0.5, or 0 to switch it off"),
+    (
+        "model.encoder.depth",
+        lambda n: 0 <= n <= 5,
+        "the resolution is halved 1 to 5 times",
+        "Use 0 for the usual depth",
+    ),
+    ("model.encoder.alpha", lambda x: x > 0, "it multiplies the channels", "Use 1.0, 0.5 or 0.35"),
+    ("model.channels", lambda n: n >= 0, "it is a number of channels", "Use 0 for the width of the paper"),
+    (
+        "model.pool_bins",
+        lambda bins: len(bins) > 0 and all(isinstance(n, int) and n >= 1 for n in bins),
+        "there is at least one grid, of one bin or more along an axis",
+        "Use (1, 2, 3, 6)",
+    ),
+    ("model.head_kernel", lambda n: n in (1, 3), "it is 1 or 3", "Use 1"),
+    ("finetune.encoder_lr finetune.layer_decay", lambda x: 0 < x <= 10, "a factor is positive, at most 10", "Use 1.0"),
     ("optim.momentum", lambda x: 0 <= x < 1, "momentum lies in [0, 1)", "Use 0.9, or 0 to switch it off"),
     ("loss.label_smoothing", lambda x: 0 <= x < 1, "smoothing lies in [0, 1)", "Use 0 to switch it off"),
     ("augment.flip", lambda x: 0 <= x <= 1, "this is a probability", "Use a number in [0, 1]"),
-    ("model.dropout", lambda x: 0 <= x < 1, "this is a probability below 1", "Use a number in [0, 1)"),
-    ("model.encoder.output_stride", lambda n: n in (8, 16, 32), "it is 8, 16 or 32", "Use 16"),
+    (
+        "model.dropout model.encoder.drop_path",
+        lambda x: 0 <= x < 1,
+        "this is a probability below 1",
+        "Use a number in [0, 1)",
+    ),
+    (
+        "model.encoder.output_stride",
+        lambda n: n in (0, 8, 16, 32),
+        "it is 8, 16 or 32",
+        "Use 0 for the architecture's own",
+    ),
     (
         "data.size augment.crop",
         lambda size: (
@@ -165,8 +201,13 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         "factors are drawn from 1 +- strength and stay positive",
         "Use a number in [0, 1)",
     ),
-    ("data.mean data.std", lambda x: len(x) == 3, "there is one number per colour channel", "Use three numbers"),
-    ("data.std", lambda x: min(x) > 0, "images are divided by it", "Use positive numbers in units of 1/255"),
+    (
+        "data.mean data.std",
+        lambda x: len(x) in (0, 3),
+        "there is one number per colour channel",
+        "Use three numbers, or () for those of the weights",
+    ),
+    ("data.std", lambda x: all(n > 0 for n in x), "images are divided by it", "Use positive numbers in units of 1/255"),
 )
 
 
@@ -202,7 +243,14 @@ def validate(config: ConfigDict, *, tables: Mapping[str, Mapping[str, Any]], dev
         f"the run has a length, in train.steps or else in train.epochs (now {config.train.epochs!r})",
         "Set one of them to a positive number",
     )
-    stride, crop = config.model.encoder.output_stride, flat["augment.crop"]
+    require(
+        config.checkpoint.metric != "miou_above" or config.eval.threshold > 0,
+        config,
+        "checkpoint.metric",
+        "this metric counts probabilities above eval.threshold, which is 0",
+        "Set eval.threshold=0.5, or use miou",
+    )
+    stride, crop = config.model.encoder.output_stride or 1, flat["augment.crop"]
     require(
         all(n % stride == 0 for n in crop),
         config,
@@ -211,12 +259,18 @@ def validate(config: ConfigDict, *, tables: Mapping[str, Mapping[str, Any]], dev
         f"Use {tuple(-(-n // stride) * stride for n in crop)}",
     )
     require(
-        config.data.source != "folder" or bool(config.data.dir),
+        config.data.source not in ("arrays", "cityscapes", "folder", "pairs", "pets") or bool(config.data.dir),
         config,
         "data.dir",
-        "the source 'folder' reads images and masks from a directory",
+        f"the source {config.data.source!r} reads images and masks from a directory",
         "Pass --config.data.dir=DIR",
     )
+
+
+def weighting(config: ConfigDict) -> str:
+    """The scheme that `loss.class_weights` names, to be replaced by numbers; '' where it holds numbers."""
+    weights = config.loss.class_weights
+    return weights[0] if len(weights) == 1 and isinstance(weights[0], str) else ""
 
 
 def check_classes(config: ConfigDict, *, classes: int) -> None:
@@ -227,9 +281,10 @@ def check_classes(config: ConfigDict, *, classes: int) -> None:
     """
     weights = config.loss.class_weights
     require(
-        len(weights) in (0, classes) and all(w >= 0 for w in weights),
+        bool(weighting(config))
+        or (len(weights) in (0, classes) and all(isinstance(w, int | float) and w >= 0 for w in weights)),
         config,
         "loss.class_weights",
         f"there is one non-negative weight for each of the {classes} classes",
-        f"Use {classes} numbers, or () for none",
+        f"Use {classes} numbers, the name of a scheme such as 'median_frequency', or () for none",
     )

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from seg_jax import data, program, report, sharding, viz
+from seg_jax import data, pretrained, program, report, sharding, viz
 from seg_jax.checkpoint import Checkpoints
 from seg_jax.config import Config, ConfigError, check_classes, differences, load
-from seg_jax.data import pipeline, sampler
+from seg_jax.data import feed, pipeline, sampler
 from seg_jax.data.examples import Examples
 from seg_jax.data.labels import LabelTable
 from seg_jax.metrics import Report
@@ -40,13 +40,13 @@ class Evaluator:
         """The report of `params` and `model_state` after training step `step`."""
         config, examples = self._config, self.examples
         k = len(examples.table)
-        confusion = np.zeros((k, k), np.int64)
+        confusion, above = np.zeros((k, k), np.int64), np.zeros((3, k), np.int64)
         total = weight = 0.0
         order = sampler.evaluation_order(config.eval.batch_size, len(examples), pad=pipeline.PAD)
-        for batch in pipeline.batches(examples, order, threads=config.data.threads, prefetch=config.data.prefetch):
-            placed = sharding.place(batch, self._functions.mesh)
+        for placed in feed.batches(examples, order, config.data, self._functions.mesh):
             counted = jax.device_get(self._step(params, model_state, placed))
             confusion += counted["confusion"]
+            above += counted.get("above", 0)
             total += float(counted["total"])
             weight += float(counted["weight"])
         height, width = examples.size
@@ -63,7 +63,14 @@ class Evaluator:
             "miou": "mean over the classes that occur in truth or prediction, counted over the whole split",
         }
         loss = total / weight if weight else 0.0
-        return Report.from_confusion(confusion, examples.table.names, loss=loss, protocol=protocol)
+        threshold = config.eval.threshold
+        return Report.from_confusion(
+            confusion,
+            examples.table.names,
+            loss=loss,
+            protocol=protocol,
+            above=(threshold, above) if threshold else None,
+        )
 
     def panels(self, params: Any, model_state: Any) -> list[np.ndarray]:
         """The same few examples every time, spread over the split: image | truth | prediction | error."""
@@ -99,10 +106,13 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
       CheckpointError: there is no such checkpoint, or it is damaged.
     """
     mesh = sharding.make_mesh()
+    recorded = load(workdir / "config.json")
+    config = pretrained.resolve(config, recorded)
     program.check(config, devices=mesh.size)
+    weights_fields = ("model.weights", "model.encoder.weights")
     changed = {
         key: values
-        for key, values in differences(config, load(workdir / "config.json")).items()
+        for key, values in differences(config, recorded, free=weights_fields).items()
         if key.startswith(("model.", "data.mean", "data.std"))
     }
     if changed:
@@ -116,13 +126,7 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
             f"the data has the classes {examples.table.names}, the run in {workdir} {table.names}; they must agree."
         )
     check_classes(config, classes=len(table))
-    examples = pipeline.prepare(
-        examples,
-        cache="none",
-        skip_bad=config.data.skip_bad,
-        threads=config.data.threads,
-        record=workdir / "checked" / f"{split}.json",
-    )
+    examples = feed.prepare(examples, config.data, mesh, workdir=workdir)
     functions = program.Program(config, classes=len(table), mesh=mesh)
     checkpoints = Checkpoints(workdir / "checkpoints", create=False)
     step = checkpoints.choose(which)

@@ -90,12 +90,15 @@ def dry_run(config, workdir: Path) -> int:
     """--mode=dry_run; writes nothing."""
     del workdir
     from seg_jax import config as configs
-    from seg_jax import data, program, sharding
+    from seg_jax import data, pretrained, program, sharding
 
     mesh = sharding.make_mesh()
+    config = pretrained.resolve(config)
     program.check(config, devices=mesh.size)
     train, val = (data.load(config, split) for split in (config.data.train_split, config.data.val_split))
     configs.check_classes(config, classes=len(train.table))
+    if configs.weighting(config):
+        config.loss.class_weights = (1.0,) * len(train.table)  # cost as much as those that training counts
     functions = program.Program(config, classes=len(train.table), mesh=mesh)
     print(program.describe(functions, size=train.size, eval_size=val.size))
     return 0

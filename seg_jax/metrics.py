@@ -36,6 +36,22 @@ def confusion_matrix(prediction: jax.Array, label: jax.Array, classes: int) -> j
     return jax.vmap(one)(prediction, label).sum(0).astype(jnp.int32)
 
 
+def counts_above(probabilities: jax.Array, label: jax.Array, threshold: float) -> jax.Array:
+    """int32 [3 k]: true positives, false positives and false negatives of each class on its own.
+
+    Args:
+      probabilities: float [b h w k]; class c is found where its probability exceeds the threshold, so a pixel may
+        belong to no class or to several.
+      label: class ids, integer [b h w]; values outside 0..k-1 are ignored.
+      threshold: in 0..1.
+    """
+    k = probabilities.shape[-1]
+    counted = ((label >= 0) & (label < k))[..., None]
+    found, true = (probabilities > threshold) & counted, label[..., None] == jnp.arange(k)
+    pairs = (found & true, found & ~true, ~found & true)
+    return jnp.stack([pair.sum((0, 1, 2), dtype=jnp.int32) for pair in pairs])
+
+
 @dataclass(frozen=True)
 class Report:
     """Scores of one evaluation, all derived from true positives, false positives and false negatives.
@@ -52,6 +68,7 @@ class Report:
       loss: mean loss over the counted pixels.
       protocol: how it was measured (split, resolution, images, step...), kept beside the figures.
       confusion: int64 [k k], rows truth, columns prediction; None if only the counts are known.
+      above: (threshold, counts int64 [3 k] of `counts_above` over the split), if they were asked for.
     """
 
     names: Sequence[str]
@@ -61,12 +78,19 @@ class Report:
     loss: float = math.nan
     protocol: dict[str, Any] = field(default_factory=dict)
     confusion: np.ndarray | None = None
+    above: tuple[float, np.ndarray] | None = None
 
     @classmethod
     def from_confusion(
-        cls, confusion: np.ndarray, names: Sequence[str], *, loss: float, protocol: dict[str, Any]
+        cls,
+        confusion: np.ndarray,
+        names: Sequence[str],
+        *,
+        loss: float,
+        protocol: dict[str, Any],
+        above: tuple[float, np.ndarray] | None = None,
     ) -> Report:
-        """The report of a confusion matrix, integer [k k]."""
+        """The report of a confusion matrix, integer [k k], and of the counts of probabilities above a threshold."""
         confusion = np.asarray(confusion, np.int64)
         tp = np.diag(confusion)
         return cls(
@@ -77,6 +101,7 @@ class Report:
             loss=loss,
             protocol=protocol,
             confusion=confusion,
+            above=above,
         )
 
     @property
@@ -96,9 +121,10 @@ class Report:
 
     @property
     def scores(self) -> dict[str, float]:
-        """The scalar figures: loss, miou, fwiou, pixel_accuracy, mean_accuracy."""
+        """The scalar figures: loss, miou, fwiou, pixel_accuracy, mean_accuracy; miou_above if it was asked for."""
         truth = self.tp + self.fn
-        return {
+        above = {} if self.above is None else {"miou_above": _mean(_ratio(self.above[1][0], self.above[1].sum(0)))}
+        return above | {
             "loss": self.loss,
             "miou": _mean(self.iou),
             "fwiou": float(np.nansum(self.iou * truth) / truth.sum()) if truth.sum() else math.nan,
@@ -120,6 +146,9 @@ class Report:
             ("mean accuracy", "mean_accuracy"),
         ):
             lines.append(f"{label:<{width}} {'':>12} {'':>12} {'':>12} {_three(scores[key])}")
+        if self.above is not None:
+            label = f"mean IoU, p > {self.above[0]:g}"
+            lines.append(f"{label:<{width}} {'':>12} {'':>12} {'':>12} {_three(scores['miou_above'])}")
         return "\n".join(lines)
 
     def to_json(self) -> str:

@@ -40,8 +40,13 @@ def quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for name in ("absl", "jax", "orbax", "tensorflow", "matplotlib", "PIL"):
+    for name in ("absl", "datasets", "jax", "orbax", "tensorflow", "matplotlib", "PIL"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def cache_directory() -> Path:
+    """Where this program keeps what it can make anew, in the user's cache directory."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seg_jax"
 
 
 def use_compilation_cache() -> None:
@@ -54,9 +59,8 @@ def use_compilation_cache() -> None:
 
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
-        place = base / "seg_jax" / "xla" / _processor()
+        place = cache_directory() / "xla" / _processor()
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         logging.warning("no compilation cache: %s", error)

@@ -13,19 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from seg_jax import augment, losses, models, optim, sharding, step
-from seg_jax.config import Config, require, validate
-from seg_jax.data import SOURCES
+from seg_jax import augment, losses, models, optim, pretrained, sharding, step
+from seg_jax.config import Config, lookup, require, validate, weighting
+from seg_jax.data import CHOICES, SOURCES, stats
 from seg_jax.state import TrainState
 
 Size = tuple[int, int]
 
-METRICS = ("fwiou", "loss", "mean_accuracy", "miou", "pixel_accuracy")
+METRICS = ("fwiou", "loss", "mean_accuracy", "miou", "miou_above", "pixel_accuracy")
 
 # Every field that names something, and what it may name.
 TABLES: Mapping[str, Mapping[str, Any]] = {
     "data.source": SOURCES,
-    "data.cache": dict.fromkeys(("host", "none")),
+    "data.cache": dict.fromkeys(("device", "host", "none")),
+    **CHOICES,
     **models.TABLES,
     "loss.name": losses.LOSSES,
     "optim.name": optim.OPTIMIZERS,
@@ -37,6 +38,8 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
 def check(config: Config, *, devices: int) -> None:
     """Refuses a configuration that cannot be run, before anything is read; see `config.validate`."""
     validate(config, tables=TABLES, devices=devices)
+    if scheme := weighting(config):
+        lookup(stats.SCHEMES, scheme, "loss.class_weights")
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,14 @@ class Program:
       classes: number of classes.
       mesh: the devices.
       steps: length of the run, for the learning-rate schedule.
+      frozen_steps: of these, how many with a frozen encoder.
     """
 
     config: Config
     classes: int
     mesh: Mesh
     steps: int = 1
+    frozen_steps: int = 0
 
     @cached_property
     def model(self) -> Any:
@@ -62,29 +67,39 @@ class Program:
 
     @cached_property
     def _optimizer(self) -> Any:
-        return optim.build(self.config.optim, steps=self.steps)
+        return optim.build(self.config.optim, self.config.finetune, steps=self.steps, frozen_steps=self.frozen_steps)
 
     @property
     def _normalisation(self) -> dict[str, tuple[float, ...]]:
-        return {"mean": tuple(self.config.data.mean), "std": tuple(self.config.data.std)}
+        # An open one would mean that the configuration was not resolved.
+        mean, std = tuple(self.config.data.mean), tuple(self.config.data.std)
+        assert mean and std, "pretrained.resolve fills in the normalisation"
+        return {"mean": mean, "std": std}
 
     def _init(self) -> TrainState:
         # Parameters do not depend on the size of the image; the smallest one makes the trace cheap.
-        side = max(self.config.model.encoder.output_stride, 32)
+        side = 32
         key = jax.random.key(self.config.seed)
         params, model_state = models.init(self.model, key, (1, side, side, 3))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             model_state=model_state,
-            opt_state=self._optimizer[0].init(params),
+            opt_state=self._optimizer.init(params),
         )
 
     def init(self) -> TrainState:
-        """The state at step 0, a copy on every device."""
+        """The state at step 0, a copy on every device: random, or with the weights that the configuration names.
+
+        Raises:
+          WeightsError: they do not fit, see `pretrained.start`.
+        """
         # It runs once: compiling it without optimization takes a quarter of the time.
         quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-        return jax.jit(self._init, out_shardings=sharding.replicated(self.mesh), compiler_options=quick)()
+        whole = sharding.replicated(self.mesh)
+        state = jax.jit(self._init, out_shardings=whole, compiler_options=quick)()
+        params, model_state = pretrained.start(self.config, self.model, state.params, state.model_state)
+        return state.replace(params=jax.device_put(params, whole), model_state=jax.device_put(model_state, whole))
 
     @cached_property
     def abstract_state(self) -> TrainState:
@@ -101,19 +116,22 @@ class Program:
             "label": jax.ShapeDtypeStruct((batch_size, *size), jnp.uint8, sharding=place),
         }
 
-    def train_step(self, size: Size) -> jax.stages.Compiled:
-        """Compiled (state, batch) -> (state, metrics) for images of `size`; the state is donated."""
+    def train_step(self, size: Size, *, frozen: bool = False) -> jax.stages.Compiled:
+        """Compiled (state, batch) -> (state, metrics) for images of `size`; the state is donated.
+
+        With `frozen` the encoder is not trained.
+        """
         config = self.config
-        optimizer, schedule = self._optimizer
         on_cpu = jax.default_backend() == "cpu"
         function = step.make_train_step(
             model=self.model,
-            optimizer=optimizer,
-            schedule=schedule,
+            optimizer=self._optimizer,
             loss=losses.build(config.loss),
+            aux_weight=config.loss.aux_weight,
+            frozen=frozen,
             augment=augment.build(
                 config.augment,
-                mean=tuple(config.data.mean),
+                mean=self._normalisation["mean"],
                 groups=self.mesh.size if on_cpu else config.train.batch_size,
             ),
             seed=config.seed,
@@ -126,7 +144,11 @@ class Program:
     def eval_step(self, size: Size) -> jax.stages.Compiled:
         """Compiled (params, model_state, batch) -> counts for images of `size`."""
         function = step.make_eval_step(
-            model=self.model, classes=self.classes, loss=losses.build(self.config.loss), **self._normalisation
+            model=self.model,
+            classes=self.classes,
+            loss=losses.build(self.config.loss),
+            threshold=self.config.eval.threshold,
+            **self._normalisation,
         )
         jitted = jax.jit(function, out_shardings=sharding.replicated(self.mesh))
         state = self.abstract_state
@@ -163,6 +185,25 @@ def run_length(config: Config, *, examples: int) -> tuple[int, int]:
     return steps, every
 
 
+def freeze_length(config: Config, *, examples: int, steps: int) -> int:
+    """For how many of the `steps` of a run the encoder is frozen; epochs become steps here.
+
+    Raises:
+      ConfigError: a second learning rate without a second phase.
+    """
+    per_epoch = examples / config.train.batch_size
+    asked = config.finetune.freeze_steps or math.ceil(config.finetune.freeze_epochs * per_epoch)
+    frozen = steps if config.finetune.freeze else min(asked, steps)
+    require(
+        not config.finetune.lr or 0 < frozen < steps,
+        config,
+        "finetune.lr",
+        f"it is the learning rate after the encoder was frozen, which ends within the run of {steps} steps",
+        "Set finetune.freeze_steps or finetune.freeze_epochs, or use 0",
+    )
+    return frozen
+
+
 def describe(program: Program, *, size: Size, eval_size: Size) -> str:
     """Compiles both steps and says what they cost: parameters, FLOPs, memory."""
     state = program.abstract_state
@@ -171,7 +212,12 @@ def describe(program: Program, *, size: Size, eval_size: Size) -> str:
         lines.append(f"  {part:<22}{models.count(tree):>14,d}")
     lines.append(f"  {'total':<22}{models.count(state.params):>14,d}")
     for name, batch, image_size, compiled in (
-        ("train step", program.config.train.batch_size, size, program.train_step(size)),
+        (
+            "train step",
+            program.config.train.batch_size,
+            size,
+            program.train_step(size, frozen=program.config.finetune.freeze),
+        ),
         ("eval step", program.config.eval.batch_size, eval_size, program.eval_step(eval_size)),
     ):
         memory: Any = compiled.memory_analysis()

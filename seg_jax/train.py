@@ -15,10 +15,10 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from seg_jax import data, program, report, sharding, writers
+from seg_jax import data, pretrained, program, report, sharding, writers
 from seg_jax.checkpoint import Checkpoints, Meta
-from seg_jax.config import Config, ConfigError, check_classes, differences, flatten, load, to_json
-from seg_jax.data import pipeline, sampler
+from seg_jax.config import Config, ConfigError, check_classes, differences, flatten, load, to_json, weighting
+from seg_jax.data import feed, sampler, stats
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import write_bytes, write_image
 from seg_jax.data.labels import LabelTable
@@ -28,7 +28,9 @@ from seg_jax.state import TrainState
 
 # Fields that a resumed run may change: they move files and pictures, not parameters.
 FREE = (
-    *("data.dir", "data.cache", "data.threads", "data.prefetch", "eval.panels", "checkpoint.keep_last"),
+    *("model.weights", "model.encoder.weights"),  # a run takes from them at its start only
+    *("data.dir", "data.tfds.data_dir", "data.cache", "data.threads", "data.prefetch"),
+    *("eval.panels", "checkpoint.keep_last"),
     *("log.", "profile."),
 )
 
@@ -56,14 +58,17 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
       DivergedError: loss or gradient became infinite or NaN.
     """
     mesh = sharding.make_mesh()
+    config = pretrained.resolve(config, recorded_configuration(workdir))
     program.check(config, devices=mesh.size)
     open_run(config, workdir)
     splits = [data.load(config, split) for split in (config.data.train_split, config.data.val_split)]
     check_classes(config, classes=len(splits[0].table))
-    train, val = (prepare(config, examples, workdir) for examples in splits)
+    train, val = (feed.prepare(examples, config.data, mesh, workdir=workdir) for examples in splits)
     write_table(workdir, train.table)
+    config = weigh_classes(config, train, workdir)
     total, every = program.run_length(config, examples=len(train))
-    functions = program.Program(config, classes=len(train.table), mesh=mesh, steps=total)
+    frozen = program.freeze_length(config, examples=len(train), steps=total)
+    functions = program.Program(config, classes=len(train.table), mesh=mesh, steps=total, frozen_steps=frozen)
     checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.checkpoint.keep_last)
     restored = checkpoints.restore_latest(functions.abstract_state)
     if restored:
@@ -76,8 +81,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     run = Run(config, workdir, functions, train, val, checkpoints, memory, start=done)
     logging.info("%s", run.summary(total))
 
-    if done < total and not run.exhausted:
-        train_step = run.compiled_train_step()
+    train_step = None
     order = sampler.training_order(
         config.seed,
         start=done,
@@ -87,15 +91,17 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
         process=jax.process_index(),
         processes=jax.process_count(),
     )
-    batches = pipeline.batches(train, order, threads=config.data.threads, prefetch=config.data.prefetch)
+    batches = feed.batches(train, order, config.data, mesh)
     progress = tqdm(total=total, initial=done, file=sys.stderr, mininterval=1, dynamic_ncols=True, bar_format=BAR)
     try:
         with Interruption() as interruption:
             while done < total and not run.exhausted and not interruption.name:
+                if train_step is None or done == frozen:
+                    train_step = run.compiled_train_step(frozen=done < frozen)
                 run.profile(done)
                 with run.clock.waiting():
                     batch = next(batches)
-                state, metrics = train_step(state, sharding.place(batch, mesh))
+                state, metrics = train_step(state, batch)
                 done += 1
                 run.started(done, metrics)
                 evaluate_now = done % every == 0 or done == total
@@ -182,11 +188,14 @@ class Run:
             return f"{early}not evaluated yet"
         return f"{early}best {self.val.split} {metric} {abs(best):.4f} at step {step}"
 
-    def compiled_train_step(self) -> Any:
-        """The compiled training step; says how long that took."""
+    def compiled_train_step(self, *, frozen: bool) -> Any:
+        """The compiled training step, of the encoder too unless `frozen`; says how long that took."""
+        self.settle(0)
         begin = time.perf_counter()
-        compiled = self.functions.train_step(self.train.size)
-        logging.info("compiled the training step in %.1f s", time.perf_counter() - begin)
+        with self.clock.paused():
+            compiled = self.functions.train_step(self.train.size, frozen=frozen)
+        part = "decoder's " if frozen else ""
+        logging.info("compiled the %straining step in %.1f s", part, time.perf_counter() - begin)
         return compiled
 
     @property
@@ -344,9 +353,9 @@ def open_run(config: Config, workdir: Path) -> None:
     Raises:
       ConfigError: naming every field that differs.
     """
-    path = workdir / "config.json"
-    if path.is_file() and has_checkpoints(workdir):
-        changed = differences(config, load(path), free=FREE)
+    path, recorded = workdir / "config.json", recorded_configuration(workdir)
+    if recorded is not None:
+        changed = differences(config, recorded, free=FREE)
         if changed:
             rows = "\n".join(f"  config.{key}: now {now!r}, there {then!r}" for key, (now, then) in changed.items())
             raise ConfigError(
@@ -354,6 +363,25 @@ def open_run(config: Config, workdir: Path) -> None:
                 "Use another --workdir, or the configuration of that run."
             )
     write_bytes(path, to_json(config).encode())
+
+
+def weigh_classes(config: Config, train: Examples, workdir: Path) -> Config:
+    """The configuration with numbers for the scheme that `loss.class_weights` may name; the run records them."""
+    if scheme := weighting(config):
+        counted = stats.load(train, config.data)
+        config.loss.class_weights = stats.class_weights(counted, scheme)
+        pairs = zip(counted.names, config.loss.class_weights, strict=True)
+        logging.info("class weights by %s: %s", scheme, ", ".join(f"{name} {weight:g}" for name, weight in pairs))
+        if counted.missing:
+            logging.warning("weight 0, because they occur nowhere in training: %s", ", ".join(counted.missing))
+        write_bytes(workdir / "config.json", to_json(config).encode())
+    return config
+
+
+def recorded_configuration(workdir: Path) -> Config | None:
+    """The configuration of the run that is to go on, or None for a new one."""
+    path = workdir / "config.json"
+    return load(path) if path.is_file() and has_checkpoints(workdir) else None
 
 
 def has_checkpoints(workdir: Path) -> bool:
@@ -389,14 +417,3 @@ def require_same_examples(meta: Meta, *splits: Examples) -> None:
                 f"the examples of the split {examples.split!r} (now {len(examples)}) are not those that this run was "
                 "started with: files were added, removed or renamed. Use another --workdir, or restore the files."
             )
-
-
-def prepare(config: Config, examples: Examples, workdir: Path) -> Examples:
-    """One split, every example checked, and cached if the configuration says so."""
-    return pipeline.prepare(
-        examples,
-        cache=config.data.cache,
-        skip_bad=config.data.skip_bad,
-        threads=config.data.threads,
-        record=workdir / "checked" / f"{examples.split}.json",
-    )

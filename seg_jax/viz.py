@@ -1,4 +1,4 @@
-"""Pictures: panels of image, truth, prediction and error; overlays; curves; the confusion matrix."""
+"""Pictures: panels of image, truth, prediction and error; overlays; contact sheets; curves and other plots."""
 
 from __future__ import annotations
 
@@ -47,6 +47,33 @@ def sheet(panels: Sequence[np.ndarray], table: LabelTable) -> np.ndarray:
     for picture in panels:
         rows += [picture, gap]
     return np.concatenate([*rows, legend(table, range(len(table)), width)], axis=0)
+
+
+def contacts(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], table: LabelTable, *, height: int = 160, columns: int = 2
+) -> np.ndarray:
+    """Photographs beside their masks in colour, in a grid, with the legend at the foot; uint8 [h w 3].
+
+    Args:
+      pairs: images uint8 [h w 3] and labels uint8 [h w], of any size.
+      table: names and colours of the classes.
+      height: of every picture, in pixels.
+      columns: pairs in a row.
+    """
+    cells = []
+    for image, label in pairs:
+        width = max(1, round(height * image.shape[1] / image.shape[0]))
+        photo = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        mask = Image.fromarray(table.colorize(label)).resize((width, height), Image.Resampling.NEAREST)
+        cells.append(np.concatenate([np.asarray(photo), np.asarray(mask)], axis=1))
+    columns = min(columns, len(cells))
+    widest = max(cell.shape[1] for cell in cells)
+    gap = 4
+    grid = np.full((-(-len(cells) // columns) * (height + gap), columns * (widest + gap), 3), 255, np.uint8)
+    for i, cell in enumerate(cells):
+        y, x = i // columns * (height + gap), i % columns * (widest + gap)
+        grid[y : y + height, x : x + cell.shape[1]] = cell
+    return np.concatenate([grid, legend(table, range(len(table)), grid.shape[1])], axis=0)
 
 
 def legend(table: LabelTable, classes: Sequence[int], width: int) -> np.ndarray:
@@ -112,6 +139,31 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> bytes:
                 colour = "white" if shares[i, j] > 0.5 else "black"
                 axes.text(j, i, f"{shares[i, j]:.2f}", ha="center", va="center", fontsize=7, color=colour)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
+    return _png(figure)
+
+
+def distribution(shares: Mapping[str, Sequence[float]], table: LabelTable) -> bytes:
+    """PNG of the share of the pixels that each class has in each split, on a logarithmic scale.
+
+    Args:
+      shares: split -> one number for each class.
+      table: names and colours of the classes.
+    """
+    from matplotlib.figure import Figure
+
+    k, thick = len(table), 0.8 / len(shares)
+    figure = Figure(figsize=(8, 1.5 + 0.25 * k * max(1, len(shares) / 1.5)), layout="constrained")
+    axes = figure.add_subplot()
+    colors = [tuple(c / 255 for c in color) for color in table.colors]
+    for i, (split, values) in enumerate(shares.items()):
+        places = [j + (i + 0.5) * thick - 0.4 for j in range(k)]
+        bars = axes.barh(places, values, thick, color=colors, edgecolor="black", linewidth=0.5)
+        axes.bar_label(bars, [f"{split} {value:.2%}" for value in values], padding=3, fontsize=7)
+    axes.set_yticks(range(k), table.names)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlim(min((v for values in shares.values() for v in values if v), default=0.1) / 2, 4)
+    axes.set_xlabel("share of the labelled pixels")
     return _png(figure)
 
 

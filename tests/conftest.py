@@ -25,6 +25,14 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 hypothesis.settings.register_profile("seg_jax", deadline=None)
 hypothesis.settings.load_profile("seg_jax")
 
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs():
+    """Programs of one module are of no use to the next, and hundreds of them take gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -13,14 +13,22 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # A module imports from lower floors only. A new file gets its place here first.
 FLOORS = [
     # what a thing is: no other part of the program is needed to say it
-    "config process sharding metrics data.labels data.images data.sampler data.drawing models.layers",
+    "config process sharding metrics data.labels data.images data.colors data.sampler data.drawing models.layers "
+    "models.naming models.files",
     # one subject each
-    "data.examples data.scenes viz losses optim augment models.encoders.plain models.encoders.resnet "
-    "models.unet models.deeplab",
-    "data.pipeline data.sources.folder data.sources.synthetic state writers",
+    "data.examples data.trimaps data.cityscapes_labels data.masks data.tables data.scenes data.layout "
+    "viz losses optim augment models.encoders.plain models.encoders.resnet "
+    "models.encoders.vgg models.encoders.mobilenet models.fcn models.segnet "
+    "models.convert models.segmenter models.encoders.mobilenetv2 models.encoders.convnext "
+    "models.unet models.pspnet models.fpn models.attention models.segformer",
+    "data.pipeline data.sources.arrays data.sources.folder data.sources.huggingface data.sources.pets "
+    "data.sources.tfds data.sources.cityscapes data.sources.pairs data.sources.synthetic "
+    "state writers models.deeplab models.upernet "
+    "models.encoders.efficientnet models.encoders.mit models.danet",
+    "data.feed data.stats data.lint data.formats data.values models.catalogue",
     # the doors to data and networks
-    "data models checkpoint",
-    "step",
+    "data models checkpoint data.inspect data.prepare data.propose",
+    "step pretrained data.__main__",
     "program report",
     "evaluate predict",
     "train",
@@ -41,11 +49,13 @@ DOORS = {
     "flax": Door(("models", "state")),
     "tensorflow": Door(("data", "process"), lazily=True),
     "tensorflow_datasets": Door(("data",), lazily=True),
+    "datasets": Door(("data",), lazily=True),
     "orbax": Door(("checkpoint",)),
     "clu": Door(("writers",), lazily=True),
-    "ml_collections": Door(("config", "main")),
+    "ml_collections": Door(("config", "main", "data.__main__")),
     "optax": Door(("optim", "step")),
     "matplotlib": Door(("viz",), lazily=True),
+    **dict.fromkeys(("h5py", "keras", "safetensors", "torch"), Door(("models.files",), lazily=True)),
 }
 
 
@@ -188,6 +198,8 @@ def test_no_module_for_everything_else():
         (wrong_doors, "data.pipeline", "import tensorflow as tf"),
         (wrong_doors, "database", "def f():\n    import tensorflow as tf"),
         (wrong_doors, "viz", "if True:\n    from matplotlib import pyplot"),
+        (wrong_doors, "models.files", "import h5py"),
+        (wrong_doors, "models.convert", "def f():\n    import torch"),
     ],
 )
 def test_the_rules_can_be_broken(rule, module, source):
@@ -210,7 +222,7 @@ def test_missing_docstrings_are_found(source, found):
 
 def loaded(*modules):
     """The slow libraries that a fresh process has loaded after it imported these modules."""
-    slow = ("tensorflow", "tensorflow_datasets", "clu", "matplotlib", "tensorboard")
+    slow = ("tensorflow", "tensorflow_datasets", "keras", "torch", "clu", "matplotlib", "tensorboard")
     program = f"import sys, {', '.join(modules)}\nprint(sorted(set({slow}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

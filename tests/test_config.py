@@ -185,6 +185,11 @@ def test_every_configuration_is_valid(name, devices):
         ("train.steps", 1),
         ("optim.momentum", 0.0),
         ("log.every_steps", 1),
+        ("model.encoder.depth", 5),
+        ("model.encoder.output_stride", 8),
+        ("finetune.encoder_lr", 10.0),
+        ("loss.aux_weight", 0.0),
+        ("data.mean", (0.0, 0.0, 0.0)),
     ],
 )
 def test_limits_are_allowed(field, value):
@@ -197,6 +202,7 @@ PROBABILITY = ("this is a probability below 1", "Use a number in [0, 1)")
 A_SIZE = ("a size is (height, width) in pixels", "Use two positive integers")
 STRENGTH = ("a strength is not negative", OFF)
 FACTOR = ("factors are drawn from 1 +- strength and stay positive", "Use a number in [0, 1)")
+FACTORS = ("a factor is positive, at most 10", "Use 1.0")
 NOT_NEGATIVE = ("this cannot be negative", OFF)
 
 # field, bad value, rule, cure: every rule has its case, and each message has all four.
@@ -216,9 +222,20 @@ BAD = [
             "profile.start_step",
             "profile.steps",
             "eval.panels",
+            "finetune.freeze_steps",
         )
     ),
-    *((f, -0.5, *NOT_NEGATIVE) for f in ("eval.every_epochs", "optim.grad_clip", "optim.weight_decay")),
+    *(
+        (field, -0.5, *NOT_NEGATIVE)
+        for field in (
+            "eval.every_epochs",
+            "optim.grad_clip",
+            "optim.weight_decay",
+            "finetune.freeze_epochs",
+            "finetune.lr",
+            "loss.aux_weight",
+        )
+    ),
     *(
         (field, 0, "this is at least 1", POSITIVE)
         for field in (
@@ -227,11 +244,12 @@ BAD = [
             "data.threads",
             "data.prefetch",
             "model.encoder.width",
-            "model.encoder.depth",
             "data.synthetic.train_scenes",
             "data.synthetic.val_scenes",
         )
     ),
+    ("data.pets.val_share", 1.0, "this is a share", "Use 0.1"),
+    ("data.huggingface.val_share", 1.0, "this is a share", "Use 0.1"),
     ("seed", -1, "random streams start from a number that is not negative", "Use 0 or a positive number"),
     ("optim.lr", 0.0, "the learning rate is positive", "Try 1e-3"),
     ("optim.lr", -1e-3, "the learning rate is positive", "Try 1e-3"),
@@ -244,14 +262,17 @@ BAD = [
     ("model.dropout", -0.1, *PROBABILITY),
     ("augment.flip", 1.1, "this is a probability", "Use a number in [0, 1]"),
     ("augment.flip", -0.1, "this is a probability", "Use a number in [0, 1]"),
-    ("model.encoder.output_stride", 4, "it is 8, 16 or 32", "Use 16"),
+    ("model.encoder.output_stride", 4, "it is 8, 16 or 32", "Use 0 for the architecture's own"),
+    ("model.encoder.depth", 6, "the resolution is halved 1 to 5 times", "Use 0 for the usual depth"),
+    ("model.encoder.alpha", 0.0, "it multiplies the channels", "Use 1.0, 0.5 or 0.35"),
+    ("model.head_kernel", 2, "it is 1 or 3", "Use 1"),
+    *((f"finetune.{field}", bad, *FACTORS) for field in ("encoder_lr", "layer_decay") for bad in (0.0, -1.0, 10.5)),
     ("data.size", (64,), *A_SIZE),
     ("data.size", (0, 64), *A_SIZE),
     ("data.size", (-64, -64), *A_SIZE),
     ("data.size", (64.5, 64), *A_SIZE),
     ("augment.crop", (64, 64, 3), *A_SIZE),
     ("augment.crop", (64, 0), *A_SIZE),
-    ("augment.crop", (100, 128), "multiples of model.encoder.output_stride = 16", "Use (112, 128)"),
     ("augment.scale", (2.0, 0.5), "it is (low, high) with 0 < low <= high", "Use (0.5, 2.0)"),
     ("augment.scale", (0.0, 1.0), "it is (low, high) with 0 < low <= high", "Use (0.5, 2.0)"),
     ("augment.scale", (0.5,), "it is (low, high) with 0 < low <= high", "Use (0.5, 2.0)"),
@@ -260,7 +281,7 @@ BAD = [
         for field in ("translate", "brightness", "contrast", "saturation", "hue", "rotate")
     ),
     *((f"augment.{field}", 1.0, *FACTOR) for field in ("brightness", "contrast", "saturation")),
-    ("data.mean", (0.5,), "there is one number per colour channel", "Use three numbers"),
+    ("data.mean", (0.5,), "there is one number per colour channel", "Use three numbers, or ()"),
     ("data.std", (0.5, 0.5), "there is one number per colour channel", "Use three numbers"),
     ("data.std", (0.2, 0.0, 0.2), "images are divided by it", "Use positive numbers"),
     *((field, "no such name", "is not one of: ", ", ".join(sorted(t))) for field, t in program.TABLES.items()),
@@ -277,11 +298,26 @@ def test_bad_values_are_refused(field, value, rule, cure):
     assert cure in message
 
 
+def test_a_metric_above_a_threshold_needs_one():
+    with pytest.raises(ConfigError, match=r"config\.checkpoint\.metric = 'miou_above': .*Set eval\.threshold=0\.5"):
+        program.check(changed(**{"checkpoint.metric": "miou_above"}), devices=1)
+
+
 def test_a_run_has_a_length():
     with pytest.raises(ConfigError, match=re.escape("config.train.steps = 0: the run has a length")) as error:
         program.check(changed(**{"train.steps": 0, "train.epochs": 0.0}), devices=1)
     assert "(now 0.0)" in str(error.value)
     program.check(changed(**{"train.steps": 5, "train.epochs": 0.0}), devices=1)
+
+
+def test_crops_are_multiples_of_the_stride():
+    with pytest.raises(ConfigError) as error:
+        program.check(changed(**{"augment.crop": (100, 128), "model.encoder.output_stride": 16}), devices=1)
+    assert str(error.value) == (
+        "config.augment.crop = (100, 128): height and width of training crops are multiples of "
+        "model.encoder.output_stride = 16. Use (112, 128)."
+    )
+    program.check(changed(**{"augment.crop": (112, 128), "model.encoder.output_stride": 16}), devices=1)
 
 
 def test_epochs_are_not_negative_even_when_unused():
@@ -310,7 +346,7 @@ def test_every_name_is_checked_against_its_table():
     # A field with a table that validate does not look at would fail only when it is used.
     for field, table in program.TABLES.items():
         for name in table:
-            validate(changed(**{field: name, "data.dir": "x"}), tables=program.TABLES, devices=1)
+            validate(changed(**{field: name, "data.dir": "x", "eval.threshold": 0.5}), tables=program.TABLES, devices=1)
 
 
 @pytest.mark.parametrize(
@@ -320,6 +356,8 @@ def test_every_name_is_checked_against_its_table():
         ((1.0, 0.0, 2.0), 3, True),
         ((1.0, 1.0), 3, False),
         ((1.0, -1.0, 2.0), 3, False),
+        (("median_frequency",), 3, True),  # to be replaced by numbers
+        (("median_frequency", "inverse_log"), 2, False),
     ],
 )
 def test_check_classes(weights, classes, holds):
@@ -331,7 +369,7 @@ def test_check_classes(weights, classes, holds):
         check_classes(config, classes=classes)
     assert str(error.value) == (
         f"config.loss.class_weights = {weights!r}: there is one non-negative weight for each of the {classes} "
-        f"classes. Use {classes} numbers, or () for none."
+        f"classes. Use {classes} numbers, the name of a scheme such as 'median_frequency', or () for none."
     )
 
 

@@ -148,11 +148,47 @@ def test_adding_a_constant_to_all_logits_changes_nothing(seed, constant):
     )
 
 
-def test_build_reads_every_field():
+def test_focal_by_hand():
+    # Two classes, logits (log 3, 0): p = 3/4 for class 0, 1/4 for class 1; -0.25 (1 - p)^2 log p.
+    logits = np.log(np.array([[[[3.0, 1.0], [3.0, 1.0], [3.0, 1.0]]]], np.float32))
+    label = np.array([[[0, 1, IGNORE]]], np.uint8)
+    values, weights = losses.focal(logits, label, class_weights=(1.0, 5.0))
+    expected = [0.25 * 0.25**2 * np.log(4 / 3), 0.25 * 0.75**2 * np.log(4), 0.0]
+    np.testing.assert_allclose(values[0, 0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(weights[0, 0], [1.0, 5.0, 0.0])
+
+
+def test_focal_without_focus_is_cross_entropy():
     logits, label = random_batch()
-    options = {"class_weights": (1.0, 2.0, 3.0, 4.0), "label_smoothing": 0.1}
-    built = losses.build(ConfigDict({"name": "cross_entropy", **options}))
-    for a, b in zip(built(logits, label), losses.cross_entropy(logits, label, **options), strict=True):
+    values, weights = losses.focal(logits, label, alpha=1.0, gamma=0.0)
+    expected, same = losses.cross_entropy(logits, label)
+    np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(weights, same)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_gradient_is_finite_where_the_network_is_sure(gamma):
+    logits = np.array([[[[200.0, 0.0], [0.0, 200.0], [np.inf, 0.0]]]], np.float32)
+    label = np.array([[[0, 0, IGNORE]]], np.uint8)
+    gradient = jax.grad(lambda x: losses.mean(*losses.reduce(*losses.focal(x, label, gamma=gamma))))(logits)
+    assert np.isfinite(gradient).all()
+    assert gradient[0, 0, 1, 0] < 0 and not np.any(gradient[0, 0, 2])
+
+
+OPTIONS = {"class_weights": (1.0, 2.0, 3.0, 4.0), "label_smoothing": 0.1, "alpha": 0.5, "gamma": 3.0}
+READ = {
+    "cross_entropy": (losses.cross_entropy, ("class_weights", "label_smoothing")),
+    "focal": (losses.focal, ("class_weights", "alpha", "gamma")),
+}
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_build_reads_every_field(name):
+    logits, label = random_batch()
+    function, fields = READ[name]
+    built = losses.build(ConfigDict({"name": name, **OPTIONS}))
+    expected = function(logits, label, **{field: OPTIONS[field] for field in fields})
+    for a, b in zip(built(logits, label), expected, strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ConfigError, match=r"config\.loss\.name = 'crossentropy'.*Did you mean 'cross_entropy'\?"):
-        losses.build(ConfigDict({"name": "crossentropy", **options}))
+        losses.build(ConfigDict({"name": "crossentropy", **OPTIONS}))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seg_jax.metrics import Report, confusion_matrix
+from seg_jax.metrics import Report, confusion_matrix, counts_above
 
 IGNORE = 255
 K = 4
@@ -248,3 +248,29 @@ def test_scores_lie_between_zero_and_one(confusion):
     # IoU is the harmonic relation of precision and recall: never above either of them.
     present = confusion.diagonal() > 0
     assert (result.iou[present] <= np.minimum(result.precision, result.recall)[present] + 1e-12).all()
+
+
+# ----- counts above a threshold
+
+
+def test_counts_above_by_hand():
+    # Four pixels of truth 0, 1, 1, ignored. A pixel may be found in two classes or in none.
+    probabilities = np.array([[[[0.6, 0.6], [0.3, 0.4], [0.7, 0.5], [0.9, 0.9]]]], np.float32)
+    label = np.array([[[0, 1, 1, IGNORE]]], np.uint8)
+    counts = counts_above(probabilities, label, 0.5)
+    assert counts.dtype == jnp.int32
+    # Class 0: found in pixels 0 (right) and 2 (wrong). Class 1: found in 0 (wrong), missed in 1 and 2 (0.5: not above).
+    np.testing.assert_array_equal(counts, [[1, 0], [1, 1], [0, 2]])
+    scored = report(np.eye(2, dtype=int), above=(0.5, np.asarray(counts)))
+    assert scored.scores["miou_above"] == pytest.approx((1 / 2 + 0 / 3) / 2)
+    assert "mean IoU, p > 0.5" in scored.table() and json.loads(scored.to_json())["scores"]["miou_above"] == 0.25
+    assert "miou_above" not in report(np.eye(2, dtype=int)).scores
+
+
+def test_counts_above_agree_with_the_confusion_matrix_of_sure_predictions():
+    rng = np.random.default_rng(0)
+    label, prediction = rng.integers(0, 5, (2, 2, 7, 9)).astype(np.uint8)
+    label[label == 4], prediction = IGNORE, prediction % K
+    counts = counts_above(np.eye(K, dtype=np.float32)[prediction], label, 0.5)
+    exact = report(count(prediction, label, K))
+    np.testing.assert_array_equal(counts, [exact.tp, exact.fp, exact.fn])

@@ -3,15 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from ml_collections import ConfigDict
 
 from seg_jax import optim
 from seg_jax.config import ConfigError
 
+FINETUNE = {"lr": 0.0, "encoder_lr": 1.0, "layer_decay": 1.0}
 
-def config(**fields):
+
+def build(*, steps=10, frozen_steps=0, finetune=None, **fields):
+    """The optimizer of these fields of config.optim over plain gradient descent at a rate of 0.1."""
     defaults = {
         "name": "sgd",
         "lr": 0.1,
@@ -21,22 +23,23 @@ def config(**fields):
         "momentum": 0.0,
         "grad_clip": 0.0,
     }
-    assert fields.keys() <= defaults.keys()
-    return ConfigDict({**defaults, **fields})
+    assert fields.keys() <= defaults.keys() and (finetune or {}).keys() <= FINETUNE.keys()
+    groups = ConfigDict({**defaults, **fields}), ConfigDict({**FINETUNE, **(finetune or {})})
+    return optim.build(*groups, steps=steps, frozen_steps=frozen_steps)
 
 
 def rates(steps, at, **fields):
-    _, schedule = optim.build(config(**fields), steps=steps)
+    schedule = build(steps=steps, **fields).schedule
     return [float(schedule(jnp.int32(t))) for t in at]
 
 
 def run(optimizer, params, gradients):
-    """The parameters after each of the gradients."""
+    """The parameters of a decoder after each of the gradients."""
+    params = {"encoder": {}, "decoder": params}
     state, history = optimizer.init(params), []
-    for gradient in gradients:
-        updates, state = optimizer.update(gradient, state, params)
-        params = optax.apply_updates(params, updates)
-        history.append(params)
+    for step, gradient in enumerate(gradients):
+        params, state = optimizer.update({"encoder": {}, "decoder": gradient}, state, params, jnp.int32(step))
+        history.append(params["decoder"])
     return history
 
 
@@ -107,7 +110,7 @@ def test_decay_is_for_kernels():
 )
 def test_decay_shrinks_kernels_and_leaves_the_rest_exactly(name, change):
     params = parameters()
-    optimizer, _ = optim.build(config(name=name, weight_decay=0.01), steps=10)
+    optimizer = build(name=name, weight_decay=0.01)
     after = run(optimizer, params, [jax.tree.map(jnp.zeros_like, params)])[0]
     kernel = params["conv"].pop("kernel")
     moved = after["conv"].pop("kernel")
@@ -121,22 +124,22 @@ def test_optimizers_are_all_tested():
 
 def test_sgd_with_momentum_by_hand():
     # v1 = g1, w1 = w0 - 0.1 v1; v2 = 0.9 v1 + g2, w2 = w1 - 0.1 v2.
-    optimizer, _ = optim.build(config(momentum=0.9), steps=10)
+    optimizer = build(momentum=0.9)
     first, second = run(optimizer, {"w": jnp.array([1.0, -2.0])}, vectors([2.0, 1.0], [-1.0, 3.0]))
     np.testing.assert_allclose(first["w"], [0.8, -2.1], rtol=1e-6)
     np.testing.assert_allclose(second["w"], [0.8 - 0.1 * (1.8 - 1.0), -2.1 - 0.1 * (0.9 + 3.0)], rtol=1e-6)
 
 
 def test_sgd_without_momentum_keeps_no_state_for_it():
-    optimizer, _ = optim.build(config(momentum=0.0), steps=10)
-    assert not any(leaf.size > 1 for leaf in jax.tree.leaves(optimizer.init({"w": jnp.zeros(5)})))
+    state = build(momentum=0.0).init({"encoder": {}, "decoder": {"w": jnp.zeros(5)}})
+    assert not any(leaf.size > 1 for leaf in jax.tree.leaves(state))
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_adam_by_hand(name):
     # Bias-corrected, b1 = 0.9, b2 = 0.999: m1 = g1, v1 = g1^2, a step of lr * sign; then
     # m2 = (0.9 * 0.1 g1 + 0.1 g2) / (1 - 0.81), v2 = (0.999 * 0.001 g1^2 + 0.001 g2^2) / (1 - 0.998001).
-    optimizer, _ = optim.build(config(name=name), steps=10)
+    optimizer = build(name=name)
     first, second = run(optimizer, {"w": jnp.array([1.0])}, vectors([2.0], [-1.0]))
     assert float(first["w"][0]) == pytest.approx(0.9, rel=1e-5)
     m2 = (0.09 * 2 - 0.1) / 0.19
@@ -146,7 +149,7 @@ def test_adam_by_hand(name):
 
 def test_clipping_scales_the_whole_gradient():
     # (3, 4) and 12 have the global norm 13; at most 6.5 leaves half of each.
-    optimizer, _ = optim.build(config(grad_clip=6.5), steps=10)
+    optimizer = build(grad_clip=6.5)
     params = {"a": jnp.zeros(2), "b": jnp.zeros(1)}
     long, short = run(
         optimizer,
@@ -160,23 +163,23 @@ def test_clipping_scales_the_whole_gradient():
 
 def test_clipping_comes_before_the_decay():
     # What is clipped is the gradient of the loss, not the pull of the decay: a zero gradient stays zero.
-    optimizer, _ = optim.build(config(grad_clip=1e-3, weight_decay=0.5), steps=10)
+    optimizer = build(grad_clip=1e-3, weight_decay=0.5)
     after = run(optimizer, {"kernel": jnp.full((1, 1), 8.0)}, [{"kernel": jnp.zeros((1, 1))}])[0]
     assert float(after["kernel"][0, 0]) == pytest.approx(8 - 0.1 * 0.5 * 8)
 
 
 def test_no_clipping_at_zero():
-    optimizer, _ = optim.build(config(grad_clip=0.0), steps=10)
+    optimizer = build(grad_clip=0.0)
     assert float(run(optimizer, {"w": jnp.zeros(1)}, vectors([1e6]))[0]["w"][0]) == pytest.approx(-1e5)
 
 
 def test_the_optimizer_follows_the_schedule():
     # A gradient of 1 shows the rates: 1/2, 1, then half a cosine over 2 steps: 1, 1/2.
-    optimizer, schedule = optim.build(config(lr=1.0, schedule="cosine", warmup_steps=2), steps=4)
+    optimizer = build(steps=4, lr=1.0, schedule="cosine", warmup_steps=2)
     history = run(optimizer, {"w": jnp.zeros(1)}, vectors(*[[1.0]] * 4))
     positions = np.array([0.0, *(float(p["w"][0]) for p in history)])
     np.testing.assert_allclose(-np.diff(positions), [0.5, 1.0, 1.0, 0.5], rtol=1e-6)
-    np.testing.assert_allclose(-np.diff(positions), [float(schedule(t)) for t in range(4)], rtol=1e-6)
+    np.testing.assert_allclose(-np.diff(positions), [float(optimizer.schedule(t)) for t in range(4)], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -185,4 +188,101 @@ def test_the_optimizer_follows_the_schedule():
 def test_unknown_names_are_refused(field, name, meant):
     hint = rf".*Did you mean '{meant}" if meant else ""
     with pytest.raises(ConfigError, match=rf"config\.optim\.{field} = '{name}' is not one of: {hint}"):
-        optim.build(config(**{field: name}), steps=10)
+        build(**{field: name})
+
+
+# ----- fine-tuning
+
+
+def test_a_second_rate_begins_warmup_and_schedule_anew():
+    # 4 frozen steps at 1.0, then 6 at 0.1, each with 2 steps of warm-up and a cosine over what is left:
+    # (1 + cos(pi t / 2)) / 2 = 1, 1/2; (1 + cos(pi t / 4)) / 2 = 1, (1 + sqrt(1/2)) / 2, 1/2, (1 - sqrt(1/2)) / 2.
+    found = rates(10, range(10), lr=1.0, schedule="cosine", warmup_steps=2, frozen_steps=4, finetune={"lr": 0.1})
+    half = 0.5**0.5 / 2
+    expected = [0.5, 1, 1, 0.5, *(0.1 * x for x in (0.5, 1, 1, 0.5 + half, 0.5, 0.5 - half))]
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("frozen_steps", "lr"), [(0, 0.1), (4, 0.0), (10, 0.1), (0, 0.0)])
+def test_one_phase_has_one_schedule(frozen_steps, lr):
+    options = {"lr": 1.0, "schedule": "cosine", "warmup_steps": 2}
+    found = rates(10, range(10), **options, frozen_steps=frozen_steps, finetune={"lr": lr})
+    assert found == rates(10, range(10), **options)
+
+
+@pytest.mark.parametrize(("frozen_steps", "expected"), [(1, [1, 0.05, 0.1, 0.1]), (3, [0.5, 1, 1, 0.1])])
+def test_a_warmup_that_is_longer_than_a_phase_ends_with_it(frozen_steps, expected):
+    # A phase of one step has none: it is taken at the whole rate.
+    assert rates(4, range(4), lr=1.0, warmup_steps=2, frozen_steps=frozen_steps, finetune={"lr": 0.1}) == (
+        pytest.approx(expected)
+    )
+
+
+def stages():
+    """An encoder of a stem and three stages, the second of two blocks; a decoder."""
+    encoder = {name: {"kernel": jnp.ones((1, 1))} for name in ("stem", "stage1", "stage2_block1", "stage2_block10")}
+    return {"encoder": {**encoder, "stage3_norm": {"scale": jnp.ones(1)}}, "decoder": {"head": {"bias": jnp.ones(1)}}}
+
+
+def test_rates_by_hand():
+    # Deepest stage 3: 0.5; then a quarter of it each stage towards the image, whose stem counts as stage 0.
+    found = optim.rates(stages(), encoder_lr=0.5, layer_decay=0.25)
+    assert found == {
+        "encoder": {
+            "stem": {"kernel": 0.5 / 64},
+            "stage1": {"kernel": 0.5 / 16},
+            "stage2_block1": {"kernel": 0.5 / 4},
+            "stage2_block10": {"kernel": 0.5 / 4},
+            "stage3_norm": {"scale": 0.5},
+        },
+        "decoder": {"head": {"bias": 1.0}},
+    }
+
+
+def test_rates_are_1_unless_asked_for():
+    assert set(jax.tree.leaves(optim.rates(stages(), encoder_lr=1.0, layer_decay=1.0))) == {1.0}
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_a_rate_scales_the_step_and_its_decay(name):
+    # At the first step the direction does not depend on the rate: a tenth of the rate is a tenth of the way.
+    params = stages()
+    grads = jax.tree.map(lambda p: 0.5 * p, params)
+
+    def moved(**finetune):
+        optimizer = build(name=name, weight_decay=0.01, finetune=finetune)
+        after, _ = optimizer.update(grads, optimizer.init(params), params, jnp.int32(0))
+        return jax.tree.map(lambda a, b: float((a - b).ravel()[0]), params, after)
+
+    whole, scaled = moved(), moved(encoder_lr=0.1, layer_decay=0.5)
+    assert min(jax.tree.leaves(whole)) > 1e-3
+    factors = jax.tree.map(lambda a, b: a / b, scaled, whole)
+    expected = optim.rates(params, encoder_lr=0.1, layer_decay=0.5)
+    assert jax.tree.leaves(factors) == pytest.approx(jax.tree.leaves(expected), rel=1e-4)
+    assert whole["decoder"] == scaled["decoder"]
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_parts_without_gradients_stay(name):
+    params = stages()
+    optimizer = build(name=name, weight_decay=0.5, momentum=0.9, grad_clip=0.1)
+    state = optimizer.init(params)
+    grads = {"decoder": params["decoder"]}
+    after, new_state = optimizer.update(grads, state, params, jnp.int32(3))
+    jax.tree.map(
+        np.testing.assert_array_equal, (after["encoder"], new_state["encoder"]), (params["encoder"], state["encoder"])
+    )
+    assert float(after["decoder"]["head"]["bias"][0]) < 1
+    assert jax.tree.structure((after, new_state)) == jax.tree.structure((params, state))
+
+
+def test_a_part_that_thaws_begins_as_if_training_had_just_begun():
+    # Adam's first step is of the length of the rate; with a count that had run on it would be corrected less.
+    params = stages()
+    optimizer = build(name="adam")
+    state = optimizer.init(params)
+    grads = jax.tree.map(lambda p: 0.01 * p, params)
+    for step in range(5):
+        params, state = optimizer.update({"decoder": grads["decoder"]}, state, params, jnp.int32(step))
+    after, _ = optimizer.update(grads, state, params, jnp.int32(5))
+    assert float(after["encoder"]["stem"]["kernel"][0, 0]) == pytest.approx(1 - 0.1, rel=1e-5)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from seg_jax import program, sharding
+from seg_jax import pretrained, program, sharding
 
 CLASSES = 3
 SIZE = (32, 32)
@@ -44,6 +44,7 @@ def results(tiny_config):
             "optim.schedule": "constant",
         }
     )
+    config = pretrained.resolve(config)
     found = {}
     start = None
     for devices in DEVICES:

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from seg_jax import losses, models, program, sharding, step
+from seg_jax import losses, models, optim, pretrained, program, sharding, step
 from seg_jax.models import layers
 from seg_jax.state import TrainState
 
@@ -17,12 +17,38 @@ SIZE = (32, 32)
 MEAN, STD = (0.5, 0.25, 0.75), (0.5, 0.25, 0.125)
 
 
+class Part(nn.Module):
+    """A 1x1 convolution named 'head', and with `count` a statistic of how often it was trained."""
+
+    features: int
+    count: bool = False
+
+    @nn.compact
+    def __call__(self, x, train):
+        if self.count:
+            steps = self.variable("batch_stats", "steps", jnp.zeros, ())
+            steps.value += train
+        return layers.Conv(self.features, 1, bias=True, name="head")(x)
+
+
 class Pointwise(nn.Module):
     """Logits of a pixel from that pixel alone: then an ignored pixel cannot matter by way of its neighbours."""
 
     @nn.compact
-    def __call__(self, image, train):
-        return {"logits": layers.Conv(CLASSES, 1, bias=True, name="head")(image)}
+    def __call__(self, image, train, frozen=False):
+        return {"logits": Part(CLASSES, name="decoder")(image, train)}
+
+
+class Twofold(nn.Module):
+    """An encoder and a decoder of a layer each, and two auxiliary heads in training."""
+
+    @nn.compact
+    def __call__(self, image, train, frozen=False):
+        x = Part(4, count=True, name="encoder")(image, train and not frozen)
+        outputs = {"logits": Part(CLASSES, count=True, name="decoder")(x, train)}
+        if train:
+            outputs |= {"aux": 2 * outputs["logits"], "other": -outputs["logits"]}
+        return outputs
 
 
 def photographs(b=4, size=(6, 5), seed=0):
@@ -32,23 +58,36 @@ def photographs(b=4, size=(6, 5), seed=0):
     return {"image": rng.integers(256, size=(b, *size, 3), dtype=np.uint8), "label": label}
 
 
+def optimizer_of(direction, schedule=lambda step: 0.5):
+    return optim.Optimizer(direction, schedule, rates=lambda params: jax.tree.map(lambda _: 1.0, params))
+
+
+SGD = optimizer_of(optax.identity())
+
+
 def pointwise_state(optimizer):
     kernel = np.random.default_rng(1).standard_normal((1, 1, 3, CLASSES), np.float32)
-    params = {"head": {"kernel": kernel, "bias": np.array([0.1, -0.2, 0.3], np.float32)}}
+    params = {"decoder": {"head": {"kernel": kernel, "bias": np.array([0.1, -0.2, 0.3], np.float32)}}}
     return TrainState(step=jnp.int32(0), params=params, model_state={}, opt_state=optimizer.init(params))
+
+
+def twofold_state(optimizer):
+    params, model_state = models.init(Twofold(), jax.random.key(0), (1, 2, 2, 3))
+    return TrainState(step=jnp.int32(0), params=params, model_state=model_state, opt_state=optimizer.init(params))
 
 
 def whole_image(key, image, label):
     return image.astype(jnp.float32), label
 
 
-def plain_train_step(optimizer, schedule=lambda t: 0.5, augment=whole_image, seed=0):
+def plain_train_step(optimizer, augment=whole_image, seed=0, model=None, aux_weight=0.0, frozen=False):
     return jax.jit(
         step.make_train_step(
-            model=Pointwise(),
+            model=model or Pointwise(),
             optimizer=optimizer,
-            schedule=schedule,
             loss=losses.cross_entropy,
+            aux_weight=aux_weight,
+            frozen=frozen,
             augment=augment,
             mean=MEAN,
             std=STD,
@@ -70,14 +109,13 @@ def test_normalize_by_hand():
 
 
 def test_train_step_is_the_numpy_gradient_step():
-    optimizer = optax.sgd(0.5)
-    state, batch = pointwise_state(optimizer), photographs()
-    after, measured = plain_train_step(optimizer)(state, batch)
+    state, batch = pointwise_state(SGD), photographs()
+    after, measured = plain_train_step(SGD)(state, batch)
     # Mean over valid pixels of -log softmax; its gradient with respect to the logits is softmax - onehot.
     kept = batch["label"] != IGNORE
     x = ((batch["image"] / 255 - MEAN) / STD)[kept]
     t = batch["label"][kept]
-    kernel, bias = (np.float64(state.params["head"][name]) for name in ("kernel", "bias"))
+    kernel, bias = (np.float64(state.params["decoder"]["head"][name]) for name in ("kernel", "bias"))
     log_p = log_softmax(x @ kernel[0, 0] + bias)
     error = (np.exp(log_p) - np.eye(CLASSES)[t]) / len(t)
     gradient = {"kernel": (x.T @ error)[None, None], "bias": error.sum(0)}
@@ -87,12 +125,14 @@ def test_train_step_is_the_numpy_gradient_step():
     assert float(measured["grad_norm"]) == pytest.approx(norm, rel=1e-5)
     assert float(measured["lr"]) == 0.5
     for name, before in (("kernel", kernel), ("bias", bias)):
-        np.testing.assert_allclose(after.params["head"][name], before - 0.5 * gradient[name], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            after.params["decoder"]["head"][name], before - 0.5 * gradient[name], rtol=1e-5, atol=1e-6
+        )
     assert int(after.step) == 1 and after.step.dtype == jnp.int32
 
 
 def test_what_lies_under_ignored_pixels_changes_nothing():
-    optimizer = optax.sgd(0.5, momentum=0.9)
+    optimizer = optimizer_of(optax.trace(0.9))
     update, state, batch = plain_train_step(optimizer), pointwise_state(optimizer), photographs()
     ignored = batch["label"] == IGNORE
     noise = photographs(seed=9)["image"]
@@ -106,39 +146,84 @@ def test_what_lies_under_ignored_pixels_changes_nothing():
 
 
 def test_every_value_past_the_classes_is_ignored_in_training():
-    optimizer = optax.sgd(0.5)
-    update, state, batch = plain_train_step(optimizer), pointwise_state(optimizer), photographs()
+    update, state, batch = plain_train_step(SGD), pointwise_state(SGD), photographs()
     ignored = batch["label"] == IGNORE
     other = {**batch, "label": np.where(ignored, np.uint8(CLASSES), batch["label"])}
     jax.tree.map(np.testing.assert_array_equal, update(state, batch), update(state, other))
 
 
 def test_a_batch_that_is_ignored_altogether_moves_nothing():
-    optimizer = optax.sgd(0.5)
-    state, batch = pointwise_state(optimizer), photographs()
+    state, batch = pointwise_state(SGD), photographs()
     batch["label"][:] = IGNORE
-    after, measured = plain_train_step(optimizer)(state, batch)
+    after, measured = plain_train_step(SGD)(state, batch)
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
     assert float(measured["loss"]) == 0 and float(measured["grad_norm"]) == 0
 
 
 def test_the_reported_rate_is_the_one_of_the_step():
-    optimizer = optax.sgd(1.0)
+    optimizer = optimizer_of(optax.identity(), schedule=lambda step: 0.125 * step)
     state = pointwise_state(optimizer).replace(step=jnp.int32(7))
-    after, measured = plain_train_step(optimizer, schedule=lambda t: 0.125 * t)(state, photographs())
+    after, measured = plain_train_step(optimizer)(state, photographs())
     assert float(measured["lr"]) == 0.875 and int(after.step) == 8
 
 
+def changed(before, after):
+    """Which leaves of two states differ, by path."""
+    after = dict(jax.tree_util.tree_leaves_with_path(after))
+    leaves = jax.tree_util.tree_leaves_with_path(before)
+    return {jax.tree_util.keystr(path, simple=True, separator="/") for path, a in leaves if (a != after[path]).any()}
+
+
+def test_a_frozen_encoder_stays_with_its_statistics_and_its_optimizer():
+    optimizer = optimizer_of(optax.chain(optax.add_decayed_weights(0.1), optax.trace(0.9)))
+    state, batch = twofold_state(optimizer), photographs()
+    everything = {
+        f"{part}/{name}/{leaf}"
+        for part, name, leaf in [
+            *(("params", part, leaf) for part in ("encoder", "decoder") for leaf in ("head/kernel", "head/bias")),
+            *(
+                ("opt_state", part, f"1/trace/head/{leaf}")
+                for part in ("encoder", "decoder")
+                for leaf in ("kernel", "bias")
+            ),
+            *(("model_state/batch_stats", part, "steps") for part in ("encoder", "decoder")),
+        ]
+    }
+    after, measured = plain_train_step(optimizer, model=Twofold())(state, batch)
+    assert changed(state, after) == {"step", *everything}
+    frozen, without = plain_train_step(optimizer, model=Twofold(), frozen=True)(state, batch)
+    assert changed(state, frozen) == {"step", *(name for name in everything if "encoder" not in name)}
+    assert jax.tree.structure(frozen) == jax.tree.structure(state)
+    # The decoder learns the same, and its gradient alone is measured.
+    jax.tree.map(np.testing.assert_array_equal, frozen.params["decoder"], after.params["decoder"])
+    assert float(without["loss"]) == float(measured["loss"])
+    assert 0 < float(without["grad_norm"]) < float(measured["grad_norm"])
+
+
+def test_the_losses_of_auxiliary_heads_are_added_with_their_weight():
+    state, batch = twofold_state(SGD), photographs()
+
+    def loss_of(factor):
+        scaled = jax.tree.map(lambda p: factor * p, state.params["decoder"])
+        step = plain_train_step(SGD, model=Twofold())
+        return float(step(state.replace(params={**state.params, "decoder": scaled}), batch)[1]["loss"])
+
+    weighted, measured = plain_train_step(SGD, model=Twofold(), aux_weight=0.25)(state, batch)
+    expected = loss_of(1) + 0.25 * (loss_of(2) + loss_of(-1))
+    assert float(measured["loss"]) == pytest.approx(expected, rel=1e-5)
+    assert "params/encoder/head/kernel" in changed(plain_train_step(SGD, model=Twofold())(state, batch)[0], weighted)
+
+
 def test_the_augmentation_is_drawn_from_seed_and_step():
-    optimizer, batch = optax.sgd(0.5), photographs()
+    batch = photographs()
     batch["label"][:] = 0
 
     def noise(key, image, label):
         return 255 * jax.random.uniform(key, image.shape), label
 
     def loss(seed, at):
-        state = pointwise_state(optimizer).replace(step=jnp.int32(at))
-        return float(plain_train_step(optimizer, augment=noise, seed=seed)(state, batch)[1]["loss"])
+        state = pointwise_state(SGD).replace(step=jnp.int32(at))
+        return float(plain_train_step(SGD, augment=noise, seed=seed)(state, batch)[1]["loss"])
 
     drawn = [loss(seed, at) for seed in (0, 1, 2) for at in (0, 1, 2)]
     assert len(set(drawn)) == 9
@@ -151,7 +236,7 @@ def small(tiny_config):
     config = tiny_config(
         {"augment.scale": (0.5, 2.0), "augment.rotate": 10.0, "augment.brightness": 0.3, "augment.hue": 0.1}
     )
-    return program.Program(config, classes=CLASSES, mesh=sharding.make_mesh(1), steps=10)
+    return program.Program(pretrained.resolve(config), classes=CLASSES, mesh=sharding.make_mesh(1), steps=10)
 
 
 @pytest.fixture(scope="module")

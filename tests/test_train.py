@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax.config import ConfigError
+from seg_jax import data
+from seg_jax.config import ConfigError, load
+from seg_jax.data import stats
 from seg_jax.data.images import DataError
+from seg_jax.evaluate import evaluate_checkpoint
 from seg_jax.train import DivergedError, train_and_evaluate
 
 CLASSES = ["left", "right", "top"]
@@ -63,11 +66,12 @@ def lines(workdir, name):
     return [(row["step"], row[name]) for row in rows if name in row]
 
 
-def test_files_and_cache_feed_the_same(config_for, tmp_path):
-    for cache in ("host", "none"):
+def test_files_and_caches_feed_the_same(config_for, tmp_path):
+    for cache in ("host", "none", "device"):
         train_and_evaluate(config_for(data__cache=cache), tmp_path / cache)
-    assert manifest(tmp_path / "host", 4) == manifest(tmp_path / "none", 4)
-    assert (tmp_path / "host" / "report.json").read_text() == (tmp_path / "none" / "report.json").read_text()
+    for cache in ("none", "device"):
+        assert manifest(tmp_path / "host", 4) == manifest(tmp_path / cache, 4)
+        assert (tmp_path / "host" / "report.json").read_text() == (tmp_path / cache / "report.json").read_text()
 
 
 def test_resuming_from_a_checkpoint_gives_the_same_bits(config_for, tmp_path):
@@ -146,3 +150,38 @@ def test_class_weights_are_checked_before_files_are_read(config_for, folder, tmp
     (folder / "train" / "03.png").write_bytes(b"")  # would be found by reading
     with pytest.raises(ConfigError, match=r"loss\.class_weights = \(1\.0, 2\.0\).*3 classes"):
         train_and_evaluate(config_for(loss__class_weights=(1.0, 2.0)), tmp_path / "run")
+
+
+def test_class_weights_by_name(config_for, folder, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    named = config_for(loss__class_weights=("median_frequency",))
+    with caplog.at_level("INFO"):
+        train_and_evaluate(named, run)
+    counted = stats.load(data.load(named, "train"), named.data)
+    numbers = stats.class_weights(counted, "median_frequency")
+    assert load(run / "config.json").loss.class_weights == numbers
+    assert f"class weights by median_frequency: left {numbers[0]:g}, " in caplog.text
+    # The numbers give the same run.
+    train_and_evaluate(config_for(loss__class_weights=numbers), tmp_path / "numbers")
+    assert manifest(run, 4) == manifest(tmp_path / "numbers", 4)
+    # A resumed run has those that were recorded, whatever the files say by now.
+    shutil.rmtree(run / "checkpoints" / "4")
+    monkeypatch.setattr(stats, "load", None)
+    train_and_evaluate(named, run)
+    assert manifest(run, 4) == manifest(tmp_path / "numbers", 4)
+    assert evaluate_checkpoint(named, run, "last").scores["loss"] > 0
+    with pytest.raises(ConfigError, match=r"loss\.class_weights"):
+        train_and_evaluate(config_for(loss__class_weights=(1.0, 2.0, 3.0)), run)
+
+
+def test_unknown_scheme_of_class_weights(config_for, tmp_path):
+    with pytest.raises(ConfigError, match=r"loss\.class_weights = 'median' is not one of: .*'median_frequency'\?"):
+        train_and_evaluate(config_for(loss__class_weights=("median",)), tmp_path / "run")
+
+
+def test_class_that_occurs_nowhere_has_no_weight(config_for, folder, tmp_path, caplog):
+    (folder / "class_names.json").write_text(json.dumps([*CLASSES, "unseen"]))
+    train_and_evaluate(config_for(loss__class_weights=("inverse_log",), train__steps=1), tmp_path / "run")
+    assert load(tmp_path / "run" / "config.json").loss.class_weights[3] == 0
+    assert "weight 0, because they occur nowhere in training: unseen" in caplog.text

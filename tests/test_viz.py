@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from seg_jax import viz
-from seg_jax.data.labels import CAMVID, IGNORE, LabelTable
+from seg_jax.data.labels import IGNORE, LabelTable
+from seg_jax.data.tables import CAMVID
 
 TABLE = LabelTable(names=("sky", "road"), colors=((100, 0, 0), (0, 200, 0)))
 LONG = LabelTable(names=CAMVID.names)  # in colours without grey, which the edges of letters have
@@ -179,3 +180,32 @@ def test_confusion_of_many_classes():
     k = 45
     picture = decoded(viz.confusion(np.eye(k, dtype=np.int64), [f"class {i}" for i in range(k)]))
     assert picture.shape[0] > 2000
+
+
+# ----- contact sheet and distribution
+
+
+def test_contacts_by_hand():
+    image, label = np.full((4, 6, 3), 30, np.uint8), np.tile(np.array([0, 0, 0, 1, 1, IGNORE], np.uint8), (4, 1))
+    got = viz.contacts([(image, label)] * 3, TABLE, height=4, columns=2)
+    assert got.dtype == np.uint8
+    assert got.shape[1] == 2 * (6 + 6 + 4)
+    mask = [*[(100, 0, 0)] * 3, *[(0, 200, 0)] * 2, (0, 0, 0)]
+    for y, x in ((0, 0), (0, 16), (8, 0)):
+        cell = got[y : y + 4, x : x + 12]
+        np.testing.assert_array_equal(cell[:, :6], image)
+        np.testing.assert_array_equal(cell[0, 6:], mask)
+    assert (got[8:12, 16:] == 255).all()  # no fourth one
+
+
+def test_contacts_of_different_sizes():
+    pairs = [(photo(h, w), np.zeros((h, w), np.uint8)) for h, w in ((20, 30), (60, 30), (300, 900))]
+    got = viz.contacts(pairs, TABLE, height=60)
+    assert got.shape[1] == 2 * (360 + 4)
+
+
+@pytest.mark.parametrize("shares", [{"train": (0.5, 0.5)}, {"train": (0.999, 0.001), "val": (1.0, 0.0)}])
+def test_distribution(shares):
+    picture = decoded(viz.distribution(shares, TABLE))
+    colors = {tuple(c) for c in picture.reshape(-1, 3).tolist()}
+    assert {(100, 0, 0), (0, 200, 0)} <= colors

@@ -7,27 +7,76 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 
 from seg_jax.config import Config, lookup
-from seg_jax.data import images
+from seg_jax.data import cityscapes_labels, images, masks, trimaps
 from seg_jax.data.examples import Examples
-from seg_jax.data.sources import folder, synthetic
+from seg_jax.data.formats import refuse_unfinished
+from seg_jax.data.labels import IGNORE, LabelError, LabelTable
+from seg_jax.data.sources import arrays, cityscapes, folder, huggingface, pairs, pets, synthetic, tfds
+from seg_jax.data.tables import read_groups
 
 SOURCES: Mapping[str, Callable[..., Examples]] = {
+    "arrays": arrays.load,
+    "cityscapes": cityscapes.load,
     "folder": folder.load,
+    "huggingface": huggingface.load,
+    "pairs": pairs.load,
+    "pets": pets.load,
     "synthetic": synthetic.load,
+    "tfds": tfds.load,
+}
+
+# What fields of single sources may name.
+CHOICES: Mapping[str, Mapping[str, object]] = {
+    "data.mask_format": masks.FORMATS,
+    "data.cityscapes.labels": cityscapes_labels.TABLES,
+    "data.pets.border": trimaps.TABLES,
 }
 
 
 def load(config: Config, split: str) -> Examples:
-    """The examples of one split, each read at `config.data.size` where that is set.
+    """The examples of one split, with classes united by `config.data.merge` and left out by `ignore_classes`, each
+    read at `config.data.size` where that is set.
 
     Raises:
       ConfigError, DataError, LabelError: naming the field or the file, the rule and the cure.
     """
-    examples = lookup(SOURCES, config.data.source, "data.source")(config.data, split, seed=config.seed)
+    source = lookup(SOURCES, config.data.source, "data.source")
+    if config.data.dir:
+        refuse_unfinished(Path(config.data.dir).expanduser())
+    examples = source(config.data, split, seed=config.seed)
+    if config.data.merge or config.data.ignore_classes:
+        examples = _with_table(examples, _merged(examples.table, config.data))
     size = tuple(config.data.size)
     if not all(size):
         return examples
     read = examples.read
     return replace(examples, read=lambda i: images.resize(*read(i), size), resized=size)
+
+
+def _merged(table: LabelTable, data: Config) -> LabelTable:
+    field = "merge"
+    try:
+        if data.merge:
+            table = table.merge(read_groups(Path(data.merge).expanduser()))
+        field = "ignore_classes"
+        return table.without(tuple(data.ignore_classes))
+    except LabelError as error:
+        raise LabelError(f"config.data.{field} = {data[field]!r}: {error}") from error
+
+
+def _with_table(examples: Examples, table: LabelTable) -> Examples:
+    """The examples with the classes of a table that was merged of theirs."""
+    read, k = examples.read, len(examples.table)
+    ids = np.full(256, IGNORE, np.uint8)
+    ids[:k] = table.encode(examples.table.decode(np.arange(k)))
+
+    def merged(index: int) -> tuple[np.ndarray, np.ndarray]:
+        image, label = read(index)
+        return image, ids[label]
+
+    return replace(examples, read=merged, table=table)

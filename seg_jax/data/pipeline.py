@@ -11,11 +11,13 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -25,28 +27,33 @@ from seg_jax.data.images import DataError, write_bytes
 from seg_jax.data.labels import IGNORE, LabelError
 
 Batch = dict[str, np.ndarray]
+T = TypeVar("T")
 
 PAD = -1  # the index of no example: a black image whose pixels are all ignored
 
 
-def prepare(examples: Examples, *, cache: str, skip_bad: bool, threads: int, record: Path) -> Examples:
+def prepare(
+    examples: Examples, *, cache: str, skip_bad: bool, threads: int, record: Path, one_size: bool = True
+) -> Examples:
     """Reads every example once, before anything is trained, so that no bad file stops a run half-way.
 
     Args:
       examples: one split.
-      cache: 'host' keeps what was read in memory, 'none' reads from files at every step.
+      cache: 'none' reads from files at every step; 'host' keeps what was read in memory, and so does 'device',
+        from where `data.feed` moves it on.
       skip_bad: leave unusable examples out (they stay listed in `bad`) instead of stopping.
       threads: how many files are read at once.
       record: where to note the outcome, so that unchanged files are not checked again when a run resumes.
+      one_size: whether examples of another size than the first one are bad; a cache needs that.
 
     Returns:
-      The usable examples; all of one size.
+      The usable examples.
 
     Raises:
       DataError: examples cannot be read, have unknown mask values or another size, or none is left.
     """
     n = len(examples)
-    fingerprint = _fingerprint(examples)
+    fingerprint = content_key(examples)
     if cache == "none" and (known := _recall(record, fingerprint)) is not None:
         bad = {int(i): Bad(**entry) for i, entry in known.items()}
         return _without(examples, bad, skip_bad)
@@ -54,24 +61,24 @@ def prepare(examples: Examples, *, cache: str, skip_bad: bool, threads: int, rec
     bad = {}
     arrays: Pair | None = None
     size: tuple[int, ...] | None = None
-    with ThreadPoolExecutor(threads) as pool, _cancelling(pool):
-        results = pool.map(lambda i: _try_read(examples, i), range(n))
-        bar = tqdm(results, total=n, desc=f"checking {examples.split}", unit="img", file=sys.stderr, mininterval=1.0)
-        for i, result in enumerate(bar):
+    with closing(
+        in_parallel(lambda i: try_read(examples, i), n, threads=threads, title=f"checking {examples.split}")
+    ) as results:
+        for i, result in enumerate(results):
             if isinstance(result, Bad):
                 bad[i] = result
                 continue
             image, label = result
             size = size or label.shape
-            if label.shape != size:
+            if one_size and label.shape != size:
                 bad[i] = Bad(
                     examples.names[i],
                     f"has {label.shape[0]}x{label.shape[1]} pixels (height x width) where the first one has "
                     f"{size[0]}x{size[1]}; set config.data.size to bring all to one size",
                 )
                 continue
-            if cache == "host":
-                arrays = arrays or _allocate(n, size)
+            if cache != "none":
+                arrays = arrays or _allocate(n, size, cache)
                 arrays[0][i], arrays[1][i] = image, label
     if fingerprint:
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}
@@ -80,17 +87,26 @@ def prepare(examples: Examples, *, cache: str, skip_bad: bool, threads: int, rec
     return _without(replace(examples, arrays=arrays), bad, skip_bad)
 
 
-@contextmanager
-def _cancelling(pool: ThreadPoolExecutor) -> Iterator[None]:
-    """An error does not wait for what the pool has not begun."""
+def in_parallel(function: Callable[[int], T], n: int, *, threads: int, title: str) -> Generator[T]:
+    """function(0), function(1), ... function(n - 1), each called in one of several threads, under a progress bar.
+
+    They run little ahead of whoever takes the results, and what has not begun is cancelled when the generator is
+    closed: an error does not wait for the rest.
+    """
+    pool = ThreadPoolExecutor(threads)
     try:
-        yield
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
+        ahead = deque(pool.submit(function, i) for i in range(min(n, 4 * threads)))
+        for i in tqdm(range(n), desc=title, unit="img", file=sys.stderr, mininterval=1.0):
+            result = ahead.popleft().result()
+            if i + 4 * threads < n:
+                ahead.append(pool.submit(function, i + 4 * threads))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _try_read(examples: Examples, index: int) -> Pair | Bad:
+def try_read(examples: Examples, index: int) -> Pair | Bad:
+    """An example, or why it cannot be used."""
     try:
         return examples.read(index)
     except (DataError, LabelError) as error:
@@ -131,31 +147,32 @@ def listing(bad: Iterable[Bad], limit: int = 20) -> str:
     return "\n".join(lines[:limit] + more)
 
 
-def _allocate(n: int, size: tuple[int, ...]) -> Pair:
+def _allocate(n: int, size: tuple[int, ...], cache: str) -> Pair:
     """Arrays for the cache, or an error before the machine starts to swap."""
     needed = n * size[0] * size[1] * 4
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > 0.8 * memory:
             raise DataError(
-                f"config.data.cache = 'host' needs {needed / 2**30:.1f} GiB for {n} images of {size[0]}x{size[1]}, "
+                f"config.data.cache = {cache!r} needs {needed / 2**30:.1f} GiB for {n} images of {size[0]}x{size[1]}, "
                 f"this machine has {memory / 2**30:.1f} GiB. Use --config.data.cache=none or a smaller data.size."
             )
     return np.zeros((n, *size, 3), np.uint8), np.full((n, *size), IGNORE, np.uint8)
 
 
-def _fingerprint(examples: Examples) -> str:
-    """Changes when a file, the meaning of its values, or the size to read it at does; '' for data without files."""
+def content_key(examples: Examples) -> str:
+    """Changes when a file, the meaning of its values, or the way to read it does; '' for data without files."""
     if not examples.files:
         return ""
-    digest = hashlib.sha256(f"{examples.resized}{examples.table.to_json()}".encode())
+    digest = hashlib.sha256(f"{examples.resized}{examples.reading}{examples.table.to_json()}".encode())
     for paths in examples.files:
         for path in paths:
             try:
                 stat = path.stat()
             except OSError:
                 return ""  # the reader will say it better
-            digest.update(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+            line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n"
+            digest.update(line.encode(errors="surrogateescape"))  # file names may be any bytes
     return digest.hexdigest()
 
 

@@ -56,3 +56,14 @@ def evaluation_order(batch_size: int, n: int, *, pad: int) -> Iterator[np.ndarra
         order = np.full(batch_size, pad, np.int64)
         order[: min(batch_size, n - start)] = np.arange(start, min(start + batch_size, n))
         yield order
+
+
+def held_out(seed: int, n: int, share: float) -> np.ndarray:
+    """bool [n]: which of `n` examples are set aside to evaluate on, drawn by `seed`.
+
+    `share` (in 0..1) of them, rounded; unless it is 0 at least one, but never all.
+    """
+    count = min(max(round(share * n), 1), n - 1) if share else 0
+    chosen = np.zeros(n, bool)
+    chosen[permutation(seed, 0, n)[:count]] = True
+    return chosen

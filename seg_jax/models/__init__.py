@@ -1,9 +1,12 @@
-"""The door to the networks: build, init, forward. Outside of here parameters are plain nested dicts."""
+"""The door to the networks: build, init, forward, weights. Outside of here parameters are plain nested dicts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -11,134 +14,212 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seg_jax.config import Config, ConfigError, lookup
-from seg_jax.models.deeplab import DeepLabV3PlusDecoder
-from seg_jax.models.encoders.plain import PlainEncoder
-from seg_jax.models.encoders.resnet import LAYOUTS, ResNet
-from seg_jax.models.layers import NORMS, upsample_bilinear
-from seg_jax.models.unet import UPSAMPLINGS, UNetDecoder
+from seg_jax.config import Config, lookup
+from seg_jax.models import convert, files
+from seg_jax.models.catalogue import ENCODERS, MODELS, Encoder
+from seg_jax.models.files import WeightsError
+from seg_jax.models.layers import NORMS, Style
+from seg_jax.models.naming import Naming
+from seg_jax.models.segmenter import Outputs, Segmenter
+from seg_jax.models.unet import UPSAMPLINGS
 
-Outputs = dict[str, jax.Array]
+__all__ = [
+    "ENCODERS",
+    "MODELS",
+    "TABLES",
+    "WeightsError",
+    "build",
+    "count",
+    "forward",
+    "init",
+    "load",
+    "naming",
+    "read",
+]
+
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-class Segmenter(nn.Module):
-    """Encoder, decoder, and the one place that makes every input size fit.
-
-    Attributes:
-      encoder: [b h w 3] -> feature maps, finest first; has `reduction`.
-      decoder: feature maps -> logits at their own stride.
-    """
-
-    encoder: Any
-    decoder: Any
-
-    @nn.compact
-    def __call__(self, image: jax.Array, train: bool) -> Outputs:
-        """float [b h w 3], any h and w -> {'logits': float32 [b h w k]}."""
-        h, w = image.shape[1:3]
-        multiple = self.encoder.reduction
-        # The border is repeated below and to the right: zeros would be seen as an edge.
-        pads = ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0))
-        x = jnp.pad(image, pads, mode="edge")
-        logits = self.decoder(self.encoder(x, train), train).astype(jnp.float32)
-        if logits.shape[1] > x.shape[1]:
-            raise ConfigError(
-                f"config.model.decoder_channels has too many entries: the decoder ends at {logits.shape[1]} rows for "
-                f"an input of {x.shape[1]}. Leave out the last ones."
-            )
-        logits = upsample_bilinear(logits, x.shape[1] // logits.shape[1])
-        return {"logits": logits[:, :h, :w]}
-
-
-def _plain(model: Config, dtype: Any) -> nn.Module:
-    return PlainEncoder(
-        width=model.encoder.width, depth=model.encoder.depth, norm=model.norm, dropout=model.dropout, dtype=dtype
-    )
-
-
-def _resnet(model: Config, dtype: Any, *, layout: str) -> nn.Module:
-    return ResNet(layout=layout, output_stride=model.encoder.output_stride, norm=model.norm, dtype=dtype)
-
-
-def _unet(model: Config, classes: int, dtype: Any) -> nn.Module:
-    return UNetDecoder(
-        classes=classes,
-        channels=tuple(model.decoder_channels),
-        upsampling=model.upsampling,
-        norm=model.norm,
-        dropout=model.dropout,
-        dtype=dtype,
-    )
-
-
-def _deeplabv3plus(model: Config, classes: int, dtype: Any) -> nn.Module:
-    return DeepLabV3PlusDecoder(
-        classes=classes, rates=tuple(model.aspp_rates), norm=model.norm, dropout=model.dropout, dtype=dtype
-    )
-
-
-ENCODERS: Mapping[str, Callable[[Config, Any], nn.Module]] = {
-    "plain": _plain,
-    **{name: partial(_resnet, layout=name) for name in LAYOUTS},
-}
-MODELS: Mapping[str, Callable[[Config, int, Any], nn.Module]] = {
-    "deeplabv3plus": _deeplabv3plus,
-    "unet": _unet,
-}
 
 # What the fields of a configuration choose from.
 TABLES: Mapping[str, Mapping[str, Any]] = {
     "model.name": MODELS,
     "model.encoder.name": ENCODERS,
+    "model.encoder.style": dict.fromkeys(("auto", "torch", "keras", "smp")),
+    "model.encoder.norm": dict.fromkeys(("", *NORMS)),
     "model.norm": NORMS,
     "model.upsampling": dict.fromkeys(UPSAMPLINGS),
     "model.dtype": DTYPES,
 }
 
+# Libraries that store whole networks: what they put in front of the encoder's names.
+WHOLE = {"smp": "encoder.", "transformers": "segformer."}
+
 
 def build(config: Config, *, classes: int) -> nn.Module:
     """The network that `config.model` describes, with `classes` output channels.
 
+    What the configuration leaves open is as without weights: the architecture's output stride, PyTorch's arithmetic.
+
     Raises:
       ConfigError: an unknown name.
     """
-    model = config.model
+    model = config.model.copy_and_resolve_references()
     dtype = lookup(DTYPES, model.dtype, "model.dtype")
-    encoder = lookup(ENCODERS, model.encoder.name, "model.encoder.name")(model, dtype)
-    decoder = lookup(MODELS, model.name, "model.name")(model, classes, dtype)
-    return Segmenter(encoder=encoder, decoder=decoder)
+    entry = lookup(ENCODERS, model.encoder.name, "model.encoder.name")
+    architecture = lookup(MODELS, model.name, "model.name")
+    model.encoder.output_stride = model.encoder.output_stride or architecture.output_stride
+    library = next(iter(entry.epsilon)) if model.encoder.style == "auto" else model.encoder.style
+    style = Style(
+        norm=model.encoder.norm or model.norm,
+        epsilon=lookup(entry.epsilon, library, "model.encoder.style"),
+        padding="same" if library == "keras" else "symmetric",
+        dilate_first=library == "smp",
+        dtype=dtype,
+    )
+    decoder: Any = architecture.build(model, classes, Style(norm=model.norm, dtype=dtype))
+    if hasattr(decoder, "aux"):
+        decoder = decoder.clone(aux=config.loss.aux_weight > 0)
+    return Segmenter(
+        encoder=entry.build(model, style, library),
+        decoder=decoder,
+        align_corners=model.align_corners,
+    )
 
 
 def init(model: nn.Module, key: jax.Array, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """Fresh (params, model_state) for images of `shape` [b h w 3]: nested dicts of float32 arrays."""
+    """Fresh (params, model_state) for images of `shape` [b h w c]: nested dicts of float32 arrays."""
     variables = model.init(key, jnp.zeros(shape, jnp.float32), False)
     return variables["params"], {name: value for name, value in variables.items() if name != "params"}
 
 
 def forward(
-    model: nn.Module, params: Any, model_state: Any, image: jax.Array, *, train: bool, key: jax.Array | None = None
+    model: nn.Module,
+    params: Any,
+    model_state: Any,
+    image: jax.Array,
+    *,
+    train: bool,
+    frozen: bool = False,
+    key: jax.Array | None = None,
 ) -> tuple[Outputs, Any]:
     """Applies the network.
 
     Args:
       model: from `build`.
       params, model_state: from `init` or a checkpoint.
-      image: normalised, float [b h w 3].
+      image: normalised, float [b h w c].
       train: batch statistics and dropout of training, or the running statistics and none.
+      frozen: with `train`, the encoder alone works as in evaluation.
       key: for dropout; needed when `train`.
 
     Returns:
-      ({'logits': float32 [b h w k]}, model_state), the latter changed only when `train`.
+      ({'logits': float32 [b h w k]}, model_state). Only when `train` the state is changed, and the logits of
+      auxiliary heads, where the network has them, lie beside 'logits'.
     """
     variables = {"params": params, **model_state}
     apply: Any = model.apply
     if not train:
         return apply(variables, image, False), model_state
     rngs = {} if key is None else {"dropout": key}
-    return apply(variables, image, True, mutable=list(model_state), rngs=rngs)
+    return apply(variables, image, True, frozen, mutable=list(model_state), rngs=rngs)
 
 
 def count(params: Any) -> int:
     """How many numbers a tree of parameters holds."""
     return sum(int(np.prod(p.shape)) for p in jax.tree.leaves(params))
+
+
+def _encoder(config: Config) -> Encoder:
+    return lookup(ENCODERS, config.model.encoder.name, "model.encoder.name")
+
+
+def _whole_namings(config: Config) -> dict[str, Naming]:
+    """The namings of whole networks: the encoder's names with a prefix, and the decoder's."""
+    namings = {}
+    for library, names in lookup(MODELS, config.model.name, "model.name").names.items():
+        encoder = _encoder(config).namings
+        inner = encoder.get(library) or encoder.get("torchvision")
+        if inner is None:
+            continue
+
+        def layers(network: Any, library: str = library, inner: Naming = inner, names: Any = names) -> dict[str, str]:
+            return {
+                **{
+                    f"encoder/{ours}": WHOLE[library] + theirs for ours, theirs in inner.layers(network.encoder).items()
+                },
+                **{f"decoder/{ours}": theirs for ours, theirs in names(network.decoder).items()},
+            }
+
+        style = library if library in _encoder(config).epsilon else inner.style
+        unused = tuple(re.escape(WHOLE[library]) + pattern for pattern in inner.unused)
+        namings[library] = replace(inner, layers=layers, style=style, unused=unused, image=f"encoder/{inner.image}")
+    return namings
+
+
+def _parts(config: Config, model: Any, *, whole: bool) -> tuple[Mapping[str, Naming], Any, str]:
+    """(namings, network, what it is called) of what a weight file is to fill."""
+    if whole:
+        name = f"the network {config.model.name} on {config.model.encoder.name}"
+        return _whole_namings(config), model, name
+    return _encoder(config).namings, model.encoder, f"the encoder {config.model.encoder.name}"
+
+
+def _deeper(naming: Naming, network: Any) -> tuple[str, ...]:
+    """Regular expressions for the tensors of the stages that an encoder of less than its full depth leaves out."""
+    if isinstance(network, Segmenter):
+        whole = network.clone(encoder=network.encoder.clone(depth=5))
+    else:
+        whole = network.clone(depth=5)
+    left_out = set(naming.layers(whole).values()) - set(naming.layers(network).values())
+    names = [rf"{re.escape(layer)}([./].*)?" for layer in sorted(left_out)]
+    # Where layers are only counted ('conv2d_7/0'), those that are left out are all that `by_layer` found no name for.
+    return (*names, r"\w+/(\w+/)?\d") if left_out else ()
+
+
+def read(config: Config, source: str) -> files.WeightFile:
+    """The weight file at the path `source`; for 'imagenet' the weights that keras.applications has for this encoder.
+
+    Raises:
+      WeightsError: there are none, or they cannot be read.
+    """
+    if source == "imagenet":
+        encoder = config.model.encoder
+        return files.from_keras(_encoder(config).keras, encoder=encoder.name, alpha=encoder.alpha)
+    return files.read(Path(source).expanduser())
+
+
+def naming(config: Config, file: files.WeightFile, *, whole: bool) -> tuple[str, Naming]:
+    """(library, naming) that a weight file follows: which arithmetic and normalisation its weights need.
+
+    Args:
+      config: its style must be a valid one, but need not be that of the weights.
+      file: from `read`.
+      whole: it holds encoder and decoder, not an encoder alone.
+
+    Raises:
+      WeightsError: it is not a file of this network.
+    """
+    namings, network, what = _parts(config, build(config, classes=2), whole=whole)
+    return convert.choose(file, namings, network, what=what)
+
+
+def load(
+    config: Config, model: Any, params: Any, model_state: Any, file: files.WeightFile, *, whole: bool
+) -> tuple[Any, Any]:
+    """(params, model_state) with the arrays of a weight file in place of the encoder's, or of all with `whole`.
+
+    Raises:
+      WeightsError: a tensor is missing, left over or of another shape.
+    """
+    namings, network, what = _parts(config, model, whole=whole)
+    library, chosen = convert.choose(file, namings, network, what=what)
+    chosen = replace(chosen, unused=(*chosen.unused, *_deeper(chosen, network)))
+    variables = {"params": params, **model_state}
+    part = variables if whole else {name: tree["encoder"] for name, tree in variables.items() if "encoder" in tree}
+    loaded = convert.convert(part, file, chosen, network, what=what)
+    logging.info(
+        "%s: %d arrays from %s, named as in %s, arithmetic of %s",
+        *(what, len(jax.tree.leaves(loaded)), file.path, library, chosen.style),
+    )
+    if not whole:
+        loaded = {**variables, **{name: {**variables[name], "encoder": tree} for name, tree in loaded.items()}}
+    return loaded["params"], {name: tree for name, tree in loaded.items() if name != "params"}

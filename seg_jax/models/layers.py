@@ -8,14 +8,39 @@ as matrix products, depthwise convolution as shifted multiply-adds, max pooling 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Dtype = Any
+glorot = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")  # Glorot and Bengio 2010
 kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2015, as in torchvision
+
+
+@dataclass(frozen=True)
+class Style:
+    """The arithmetic that all blocks of a network share; weights are only right in the one they were trained with.
+
+    Attributes:
+      norm: a key of `NORMS`.
+      epsilon: added to the variance by batch and layer norms.
+      momentum: of the running statistics, new = momentum * old + (1 - momentum) * batch.
+      padding: of convolutions with an odd kernel, see `Conv`.
+      dilate_first: with a dilated stage, whether its first spatial convolution is dilated too, as in
+        segmentation_models.pytorch. Elsewhere it is not: it still sees the grid of the stage before.
+      dtype: of the computation.
+    """
+
+    norm: str = "batch"
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+    padding: str = "symmetric"
+    dilate_first: bool = False
+    dtype: Dtype = jnp.float32
 
 
 def on_cpu() -> bool:
@@ -23,14 +48,29 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def pads(padding: str | tuple[int, int], size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """(before, after): how many zeros `Conv` puts around an axis of `size` pixels."""
+    reach = dilation * (kernel - 1)
+    if padding == "symmetric":
+        return reach // 2, reach // 2
+    if padding == "same":
+        total = max((-(-size // stride) - 1) * stride + reach + 1 - size, 0)
+        return total // 2, total - total // 2
+    assert not isinstance(padding, str), padding
+    return padding
+
+
 class Conv(nn.Module):
-    """Convolution with symmetric padding: an odd kernel keeps the size at stride 1.
+    """Convolution.
 
     Attributes:
       features: output channels.
       kernel: height and width of the kernel.
       stride, dilation, groups: as usual; groups equal to the channels is a depthwise convolution.
       bias: adds a learned bias; leave it out in front of a norm.
+      padding: 'symmetric' (PyTorch's habit: half the kernel on either side), 'same' (TensorFlow's: as little as gives
+        ceil(size / stride), the odd pixel at the end; it differs from 'symmetric' for strides), or (before, after).
+      kernel_init: initial values of the kernel.
       dtype: of the computation.
     """
 
@@ -40,26 +80,28 @@ class Conv(nn.Module):
     dilation: int = 1
     groups: int = 1
     bias: bool = False
+    padding: str | tuple[int, int] = "symmetric"
+    kernel_init: nn.initializers.Initializer = kaiming
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[b h w c] -> [b ceil(h / stride) ceil(w / stride) features]."""
+        """[b h w c] -> [b ceil(h / stride) ceil(w / stride) features] with a named padding."""
         channels = x.shape[-1]
         shape = (self.kernel, self.kernel, channels // self.groups, self.features)
-        kernel = self.param("kernel", kaiming, shape, jnp.float32).astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
         x = x.astype(self.dtype)
-        pad = self.dilation * (self.kernel - 1) // 2
+        around = [pads(self.padding, n, self.kernel, self.stride, self.dilation) for n in x.shape[1:3]]
         if self.kernel == 1 and self.groups == 1:
             y = x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
         elif on_cpu() and self.groups == channels == self.features:
-            y = self._depthwise(x, kernel, pad)
+            y = self._depthwise(x, kernel, around)
         else:
             y = jax.lax.conv_general_dilated(
                 x,
                 kernel,
                 window_strides=(self.stride, self.stride),
-                padding=((pad, pad), (pad, pad)),
+                padding=around,
                 rhs_dilation=(self.dilation, self.dilation),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
                 feature_group_count=self.groups,
@@ -68,15 +110,29 @@ class Conv(nn.Module):
             y = y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
         return y
 
-    def _depthwise(self, x: jax.Array, kernel: jax.Array, pad: int) -> jax.Array:
-        h, w = x.shape[1:3]
-        x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    def _depthwise(self, x: jax.Array, kernel: jax.Array, around: list[tuple[int, int]]) -> jax.Array:
+        x = jnp.pad(x, ((0, 0), *around, (0, 0)))
+        reach = self.dilation * (self.kernel - 1)
+        # One past the last tap's first pixel, of the padded map.
+        h, w = (n - reach for n in x.shape[1:3])
         y = jnp.zeros((), x.dtype)
         for i in range(self.kernel):
             for j in range(self.kernel):
                 top, left = i * self.dilation, j * self.dilation
                 y += x[:, top : top + h : self.stride, left : left + w : self.stride] * kernel[i, j, 0]
         return y
+
+
+class Head(Conv):
+    """The convolution that gives the logits of as many classes as it has features.
+
+    Its initial values are small: those of the other convolutions, made for a ReLU to follow and for as many outputs as
+    inputs, give logits of 4 to 7, and a first loss of several times ln k.
+    """
+
+    kernel: int = 1
+    bias: bool = True
+    kernel_init: nn.initializers.Initializer = glorot
 
 
 class UpConv(nn.Module):
@@ -98,46 +154,66 @@ class UpConv(nn.Module):
 
 
 class Norm(nn.Module):
-    """Normalisation by name: 'batch', 'group' (Wu and He 2018, 32 groups or fewer) or 'none'.
+    """Normalisation by `style.norm`: 'batch', 'frozen', 'group' (Wu and He 2018, 32 groups or fewer) or 'none'.
 
-    Batch statistics are of the whole batch on all devices, in float32.
+    Batch statistics are of the whole batch on all devices, in float32. 'frozen' is batch norm that uses its running
+    statistics in training too and never changes them; scale and bias are learned.
     """
 
-    kind: str = "batch"
-    dtype: Dtype = jnp.float32
+    style: Style = Style()
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Same shape; in training mode batch statistics are used and the running ones updated."""
-        return NORMS[self.kind](x, train, self.dtype)
+        return NORMS[self.style.norm](x, train, self.style)
 
 
-def _batch(x: jax.Array, train: bool, dtype: Dtype) -> jax.Array:
-    norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name="bn")
+def _batch(x: jax.Array, train: bool, style: Style) -> jax.Array:
+    norm = nn.BatchNorm(
+        use_running_average=not train, momentum=style.momentum, epsilon=style.epsilon, dtype=style.dtype, name="bn"
+    )
     return norm(x)
 
 
-def _group(x: jax.Array, train: bool, dtype: Dtype) -> jax.Array:
+def _group(x: jax.Array, train: bool, style: Style) -> jax.Array:
     groups = max(g for g in range(1, 33) if x.shape[-1] % g == 0)
-    return nn.GroupNorm(num_groups=groups, epsilon=1e-5, dtype=dtype, name="gn")(x)
+    return nn.GroupNorm(num_groups=groups, epsilon=1e-5, dtype=style.dtype, name="gn")(x)
 
 
-NORMS: dict[str, Callable[[jax.Array, bool, Dtype], jax.Array]] = {
+NORMS: dict[str, Callable[[jax.Array, bool, Style], jax.Array]] = {
     "batch": _batch,
+    "frozen": lambda x, train, style: _batch(x, False, style),
     "group": _group,
-    "none": lambda x, train, dtype: x,
+    "none": lambda x, train, style: x,
+}
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "none": lambda x: x,
+    "relu": nn.relu,
+    "relu6": nn.relu6,
+    "silu": nn.silu,
 }
 
 
-class ConvNormRelu(nn.Module):
-    """Convolution, norm, ReLU; the convolution has a bias only where no norm follows."""
+class ConvNormAct(nn.Module):
+    """Convolution, norm, activation.
+
+    Attributes:
+      features, kernel, stride, dilation, groups: of the convolution.
+      activation: a key of `ACTIVATIONS`.
+      bias: of the convolution; None: only where no norm follows.
+      padding: other than the style's.
+    """
 
     features: int
     kernel: int = 3
     stride: int = 1
     dilation: int = 1
-    norm: str = "batch"
-    dtype: Dtype = jnp.float32
+    groups: int = 1
+    activation: str = "relu"
+    bias: bool | None = None
+    padding: str | tuple[int, int] | None = None
+    style: Style = Style()
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -147,11 +223,13 @@ class ConvNormRelu(nn.Module):
             self.kernel,
             self.stride,
             self.dilation,
-            bias=self.norm == "none",
-            dtype=self.dtype,
+            self.groups,
+            bias=self.style.norm == "none" if self.bias is None else self.bias,
+            padding=self.padding or self.style.padding,
+            dtype=self.style.dtype,
             name="conv",
         )(x)
-        return nn.relu(Norm(self.norm, self.dtype, name="norm")(x, train))
+        return ACTIVATIONS[self.activation](Norm(self.style, name="norm")(x, train))
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
@@ -209,4 +287,33 @@ def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
         shape = list(x.shape)
         shape[axis] *= factor
         x = jnp.stack(phases, axis=axis + 1).reshape(shape)
+    return x
+
+
+def resize_bilinear(x: jax.Array, size: tuple[int, int], *, align_corners: bool = False) -> jax.Array:
+    """[b h w c] -> [b *size c], bilinear, any factor, no anti-aliasing (as torch.nn.functional.interpolate).
+
+    Args:
+      x: feature maps.
+      size: (height, width).
+      align_corners: pixel centres of the corners coincide, as in segmentation_models.pytorch; else the corners do.
+    """
+    if tuple(x.shape[1:3]) == tuple(size):
+        return x
+    factors = {new // old if new % old == 0 else 0 for old, new in zip(x.shape[1:3], size, strict=True)}
+    # Each phase of the slices is compiled by itself; from some size on that takes longer than it saves.
+    if not align_corners and len(factors) == 1 and 0 < max(factors) <= 8:
+        return upsample_bilinear(x, factors.pop())
+    for axis, new in zip((1, 2), size, strict=True):
+        old = x.shape[axis]
+        if align_corners:
+            at = np.arange(new) * ((old - 1) / max(new - 1, 1))
+        else:
+            at = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+        below = np.minimum(at.astype(int), old - 1)
+        weights = np.zeros((new, old), np.float32)
+        weights[np.arange(new), below] = 1 - (at - below)
+        weights[np.arange(new), np.minimum(below + 1, old - 1)] += at - below
+        matrix = jnp.asarray(weights, x.dtype)
+        x = jnp.einsum("oh,bhwc->bowc" if axis == 1 else "ow,bhwc->bhoc", matrix, x)
     return x

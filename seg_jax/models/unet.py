@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.models.layers import Conv, ConvNormRelu, UpConv, upsample_bilinear, upsample_nearest
+from seg_jax.models.layers import ConvNormAct, Head, Style, UpConv, upsample_bilinear, upsample_nearest
 
 UPSAMPLINGS = ("transpose", "nearest", "bilinear")
 
@@ -22,20 +21,20 @@ class UNetDecoder(nn.Module):
       channels: output channels of each upward step, coarsest first; () mirrors the encoder, as in the paper.
         One more than there are skips upsamples past the finest features to the full resolution.
       upsampling: 'transpose' (the paper's 2x2 up-convolution, halves the channels), 'nearest' or 'bilinear'.
-      norm: 'batch', 'group' or 'none'.
+      head_kernel: of the convolution that gives the logits: 1 in the paper, 3 in segmentation_models.pytorch.
       dropout: rate in front of the logits.
     """
 
     classes: int
     channels: tuple[int, ...] = ()
     upsampling: str = "transpose"
-    norm: str = "batch"
+    head_kernel: int = 1
     dropout: float = 0.0
-    dtype: Any = jnp.float32
+    style: Style = Style()
 
     @nn.compact
-    def __call__(self, features: Sequence[jax.Array], train: bool) -> jax.Array:
-        """Features, finest first -> logits [b h w k] at the finest resolution reached, in `dtype`."""
+    def __call__(self, features: Sequence[jax.Array], train: bool) -> dict[str, jax.Array]:
+        """Features, finest first -> logits [b h w k] at the finest resolution reached, in the style's dtype."""
         *skips, x = features
         skips = skips[::-1]
         channels = self.channels or tuple(skip.shape[-1] for skip in skips)
@@ -43,15 +42,26 @@ class UNetDecoder(nn.Module):
             skip = skips[step] if step < len(skips) else None
             x = self._up(x, 2 if skip is None else skip.shape[1] // x.shape[1], width, f"up{step + 1}")
             if skip is not None:
-                x = jnp.concatenate([skip, x], axis=-1)
+                x = jnp.concatenate([x, skip], axis=-1)
             for i in (1, 2):
-                x = ConvNormRelu(width, norm=self.norm, dtype=self.dtype, name=f"up{step + 1}_conv{i}")(x, train)
+                x = ConvNormAct(width, style=self.style, name=f"up{step + 1}_conv{i}")(x, train)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return Conv(self.classes, 1, bias=True, dtype=self.dtype, name="head")(x)
+        return {"logits": Head(self.classes, self.head_kernel, dtype=self.style.dtype, name="head")(x)}
 
     def _up(self, x: jax.Array, factor: int, width: int, name: str) -> jax.Array:
         if factor == 1:  # a dilated encoder: the skip has this resolution already
             return x
         if self.upsampling == "transpose":
-            return UpConv(width, dtype=self.dtype, name=name)(x)
+            return UpConv(width, dtype=self.style.dtype, name=name)(x)
         return {"nearest": upsample_nearest, "bilinear": upsample_bilinear}[self.upsampling](x, factor)
+
+
+def smp_names(decoder: UNetDecoder) -> Mapping[str, str]:
+    """Layers of segmentation_models.pytorch's Unet."""
+    del decoder
+    names = {"head": "segmentation_head.0"}
+    for step in range(5):
+        for i in (1, 2):
+            ours, theirs = f"up{step + 1}_conv{i}", f"decoder.blocks.{step}.conv{i}"
+            names |= {f"{ours}/conv": f"{theirs}.0", f"{ours}/norm": f"{theirs}.1"}
+    return names

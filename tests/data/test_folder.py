@@ -1,17 +1,21 @@
 """Directories of photographs and masks: layouts, list files, and everything that can be wrong with them."""
 
 import json
+import os
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from configs import default
+from seg_jax.config import ConfigError
 from seg_jax.data.images import DataError
-from seg_jax.data.labels import CAMVID, IGNORE, LabelError, LabelTable
+from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.sources import folder
+from seg_jax.data.tables import CAMVID
 
 NAMES = ["sky", "road", "car"]
 
@@ -111,11 +115,182 @@ def test_other_files_are_passed_over(tmp_path):
     assert examples.bad == ()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+def test_names_that_are_no_text(tmp_path):
+    dataset(tmp_path)
+    for directory in ("train", "trainannot"):
+        os.rename(tmp_path / directory / "n1.png", os.fsencode(tmp_path / directory) + b"/n1\xff.png")
+    examples = load(tmp_path)
+    assert_pairs(examples, [0, 1, 2])
+    assert len(examples.digest) == 64
+    os.remove(os.fsencode(tmp_path / "trainannot") + b"/n1\xff.png")
+    assert [bad.name for bad in load(tmp_path).bad] == [os.fsdecode(os.fsencode(tmp_path) + b"/train/n1\xff.png")]
+
+
 def test_home_directory(tmp_path, monkeypatch):
     dataset(tmp_path / "scenes")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert_pairs(load("~/scenes"), [0, 1, 2])
+
+
+# ----- patterns
+
+
+PATTERNS = {
+    # images, masks, where picture i lies
+    "suffix": ("{split}/*_photo", "truth/*_L", "train/n{i}_photo.png", "truth/n{i}_L.png"),
+    "prefix": ("{split}/img_*", "{split}/mask_*", "train/img_n{i}.png", "train/mask_n{i}.png"),
+    "extension": ("{split}/*.jpg", "{split}/*.png", "train/n{i}.JPG", "train/n{i}.png"),
+    "one directory, looser photographs": ("{split}", "{split}/*_L", "train/n{i}.png", "train/n{i}_L.png"),
+    "one directory, looser masks": ("{split}/*_photo", "{split}", "train/n{i}_photo.png", "train/n{i}.png"),
+    "nested": ("images/**", "masks/**", "images/a/b{i}/n.png", "masks/a/b{i}/n.png"),
+    "nested, partly": ("images/**/*.png", "masks/**/*_L.png", "images/n{i}.png", "masks/n{i}_L.png"),
+    "one level": (
+        "images/{split}/*/*.png",
+        "masks/{split}/*/*.png",
+        "images/train/c{i}/n.png",
+        "masks/train/c{i}/n.png",
+    ),
+    "a star in a directory": ("*/photo", "*/mask", "scene{i}/photo.png", "scene{i}/mask.png"),
+    "Cityscapes": (
+        "leftImg8bit/{split}/*/*_leftImg8bit.png",
+        "gtFine/{split}/*/*_gtFine_labelIds.png",
+        "leftImg8bit/train/ulm/ulm_{i}_leftImg8bit.png",
+        "gtFine/train/ulm/ulm_{i}_gtFine_labelIds.png",
+    ),
+    "brackets": ("[photos]/*", "(masks)+/*", "[photos]/n{i}.png", "(masks)+/n{i}.png"),
+    "dots": ("{split}/*.rgb.png", "{split}/*.label.png", "train/n.{i}.rgb.png", "train/n.{i}.label.png"),
+}
+
+
+@pytest.mark.parametrize("kind", PATTERNS)
+def test_patterns(tmp_path, kind):
+    images, masks, photo, mask = PATTERNS[kind]
+    for i in range(3):
+        path = put_as(tmp_path / photo.format(i=i), picture(i)[0])
+        put(tmp_path / mask.format(i=i), picture(i)[1])
+    (tmp_path / "class_names.json").write_text(json.dumps(NAMES), encoding="utf-8")
+    examples = load(tmp_path, images=images, masks=masks)
+    assert examples.bad == ()
+    assert [files[0].name for files in examples.files] == [photo.format(i=i).split("/")[-1] for i in range(3)]
+    assert examples.files[2][0] == path
+    for i in range(3):
+        np.testing.assert_allclose(examples.read(i)[0], picture(i)[0], atol=2)
+        np.testing.assert_array_equal(examples.read(i)[1], picture(i)[1])
+
+
+def put_as(path, array):
+    """A PNG whatever the name says: the content counts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, format="PNG")
+    return path
+
+
+def test_directories_keep_equal_names_apart(tmp_path):
+    for i, name in enumerate(("a/x", "b/x", "x")):
+        put(tmp_path / "images" / f"{name}.png", picture(i)[0])
+        put(tmp_path / "masks" / f"{name}.png", picture(i)[1])
+    put(tmp_path / "images" / ".cache" / "x.png", picture(0)[0])
+    (tmp_path / "class_names.json").write_text(json.dumps(NAMES), encoding="utf-8")
+    assert_pairs(load(tmp_path, images="images/**", masks="masks/**"), [0, 1, 2])
+
+
+def test_unpaired_files_of_patterns_are_reported(tmp_path):
+    dataset(tmp_path, "images/a", "masks/a", suffix="_L")
+    (tmp_path / "masks/a/n1_L.png").unlink()
+    put(tmp_path / "masks/b/n1_L.png", picture(1)[1])
+    put(tmp_path / "masks/a/n5.png", picture(1)[1])  # not of the pattern
+    examples = load(tmp_path, images="images/**/*.png", masks="masks/**/*_L.png")
+    assert_pairs(examples, [0, 2])
+    assert [(bad.name, bad.why) for bad in examples.bad] == [
+        (str(tmp_path / "images/a/n1.png"), f"has no mask {tmp_path / 'masks/a/n1_L.png'}"),
+        (str(tmp_path / "masks/b/n1_L.png"), f"is a mask without a photograph in {tmp_path / 'images'}"),
+    ]
+
+
+def test_a_pattern_without_files(tmp_path):
+    dataset(tmp_path)
+    with pytest.raises(DataError, match=r"trainannot holds no image files \(.png\) that match '\*_L.png'\."):
+        load(tmp_path, masks="trainannot/*_L.png")
+    with pytest.raises(DataError, match=r"truth is not a directory \(config.data.masks\).* holds: train, trainannot"):
+        load(tmp_path, masks="truth/*_L.png")
+
+
+def test_two_files_of_one_name_in_a_pattern(tmp_path):
+    dataset(tmp_path)
+    put(tmp_path / "train" / "n1.bmp", picture(1)[0])
+    assert_pairs(load(tmp_path, images="{split}/*.png"), [0, 1, 2])
+    with pytest.raises(DataError, match=r"n1.bmp and n1.png in .* have the same stem"):
+        load(tmp_path, images="{split}/*")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"images": "**/*.png"},
+            "config.data.masks = '{split}annot': it has 1 stars and data.images = '**/*.png' has 2",
+        ),
+        ({"masks": "{split}annot/*_L", "mask_suffix": "_L"}, "config.data.mask_suffix = '_L': data.masks = "),
+        ({"masks": "{split}"}, "config.data.masks = '{split}': it has the same files as data.images = '{split}'"),
+        ({"val_share": 0.5}, "config.data.val_share = 0.5: a validation split is held out of one set of pairs"),
+        ({"val_share": 0.5, "list": "{split}.txt"}, "config.data.val_share = 0.5: a validation split is held out"),
+    ],
+)
+def test_fields_that_contradict_one_another(tmp_path, fields, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(dataset(tmp_path), **fields)
+
+
+# ----- a validation split held out of one directory
+
+ONE = {"images": "train", "masks": "trainannot"}
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.25, 3), (0.5, 6), (0.99, 11)])
+def test_held_out(tmp_path, share, count):
+    dataset(tmp_path, count=12)
+    train, val = (load(tmp_path, split, val_share=share, **ONE) for split in ("train", "val"))
+    assert (len(train), len(val)) == (12 - count, count)
+    assert sorted(train.names + val.names) == sorted(load(tmp_path, **ONE).names)
+    assert list(train.names) == [name for name in load(tmp_path, **ONE).names if name in train.names]
+    assert load(tmp_path, "val", val_share=share, **ONE).names == val.names
+    for examples in (train, val):
+        for k, name in enumerate(examples.names):
+            i = int(re.match(r"train/n(\d+)", name)[1])
+            np.testing.assert_array_equal(examples.read(k)[0], picture(i)[0])
+
+
+def test_the_seed_draws_what_is_held_out(tmp_path):
+    data = default.get_config().data
+    data.update({"source": "folder", "dir": str(dataset(tmp_path, count=12)), "val_share": 0.25, **ONE})
+    assert len({folder.load(data, "val", seed=seed).names for seed in range(8)}) > 4
+
+
+def test_held_out_of_a_list(tmp_path):
+    dataset(tmp_path)
+    (tmp_path / "all.txt").write_text("".join(f"train/n{i}.png\ttrainannot/n{i}.png\n" for i in range(3)))
+    parts = [load(tmp_path, split, val_share=0.3, list="all.txt").names for split in ("train", "val")]
+    assert sorted(map(len, parts)) == [1, 2]
+    assert len(set(parts[0] + parts[1])) == 3
+
+
+def test_bad_examples_are_told_of_once(tmp_path):
+    dataset(tmp_path)
+    (tmp_path / "trainannot" / "n1.png").unlink()
+    assert [len(load(tmp_path, split, val_share=0.5, **ONE).bad) for split in ("train", "val")] == [1, 0]
+
+
+def test_validation_is_never_the_training_split(tmp_path):
+    dataset(tmp_path)
+    assert_pairs(load(tmp_path, **ONE), [0, 1, 2])
+    with pytest.raises(ConfigError, match=r"config.data.val_share = 0.0: .*the validation split would be the training"):
+        load(tmp_path, "val", **ONE)
+    # Unless that is what was asked for.
+    assert_pairs(load(tmp_path, val_split="train", **ONE), [0, 1, 2])
+    with pytest.raises(ConfigError, match=r"config.data.val_split = 'test' is not one of: train, val"):
+        load(tmp_path, "test", val_share=0.5, **ONE)
 
 
 # ----- list files
@@ -283,8 +458,104 @@ def test_unreadable_files_are_named(tmp_path):
     examples = load(tmp_path)
     with pytest.raises(DataError, match=re.escape(str(tmp_path / "train" / "n0.png"))):
         examples.read(0)
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'trainannot' / 'n2.png'} is a RGB image; a mask")):
+    with pytest.raises(LabelError, match=re.escape(f"{tmp_path / 'trainannot' / 'n2.png'}: mask colour (21, 21, 21)")):
         examples.read(2)
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'trainannot' / 'n2.png'} is a RGB image; a mask")):
+        load(tmp_path, mask_format="index").read(2)
+
+
+# ----- kinds of files
+
+
+def test_photographs_of_every_kind(tmp_path):
+    kinds = ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"]
+    y, x = np.mgrid[:32, :48]
+    photo = np.stack([100 + y, 90 + x, 200 - y - x], -1).astype(np.uint8)
+    mask = (x // 16).astype(np.uint8)
+    for i, kind in enumerate(kinds):
+        (tmp_path / "train").mkdir(exist_ok=True)
+        claimed = ["png", "gif", "jpg", "bmp", "webp", "tif"][i]
+        Image.fromarray(photo).save(tmp_path / "train" / f"n{i}.{claimed}", format=kind)
+        put(tmp_path / "trainannot" / f"n{i}.png", mask)
+    (tmp_path / "class_names.json").write_text(json.dumps(NAMES), encoding="utf-8")
+    examples = load(tmp_path)
+    assert len(examples) == len(kinds)
+    for i in range(len(kinds)):
+        image, label = examples.read(i)
+        assert np.abs(image.astype(int) - photo).mean() < 8  # GIF has 256 colours
+        np.testing.assert_array_equal(label, mask)
+
+
+def test_photographs_grey_with_alpha_and_turned(tmp_path):
+    photo, mask = np.arange(24, dtype=np.uint8).reshape(4, 6), picture(0)[1]
+    exif = Image.Exif()
+    exif[274] = 6  # lies on its side
+    (tmp_path / "train").mkdir()
+    Image.fromarray(photo).save(tmp_path / "train" / "a.png")
+    Image.fromarray(np.stack([photo] * 3 + [photo], -1)).save(tmp_path / "train" / "b.png")
+    Image.fromarray(np.rot90(photo)).save(tmp_path / "train" / "c.png", exif=exif)
+    for name in "abc":
+        put(tmp_path / "trainannot" / f"{name}.png", mask)
+    (tmp_path / "class_names.json").write_text(json.dumps(NAMES), encoding="utf-8")
+    examples = load(tmp_path)
+    for i in range(3):
+        image, label = examples.read(i)
+        np.testing.assert_array_equal(image, np.stack([photo] * 3, -1))
+        np.testing.assert_array_equal(label, mask)
+
+
+COLORS = [[10, 20, 30], [40, 50, 60], [70, 80, 90]]
+
+
+def colored(root, mode="RGB", **options):
+    """`dataset` with masks of colours and the table for them."""
+    dataset(root)
+    for i in range(3):
+        mask = picture(i)[1]
+        rgb = np.array([*COLORS, [0, 0, 0]], np.uint8)[np.minimum(mask, 3)]
+        Image.fromarray(rgb).convert(mode).save(root / "trainannot" / f"n{i}.png", **options)
+    classes = [{"name": name, "color": color} for name, color in zip(NAMES, COLORS, strict=True)]
+    table = {"classes": classes, "ignore_colors": [[0, 0, 0]]}
+    (root / "class_names.json").write_text(json.dumps(table), encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("form", ["auto", "color", "nearest"])
+def test_masks_of_colours(tmp_path, mode, form):
+    assert_pairs(load(colored(tmp_path, mode), mask_format=form), [0, 1, 2])
+
+
+def test_masks_of_16_bits(tmp_path):
+    dataset(tmp_path)
+    for i in range(3):
+        mask = picture(i)[1].astype(np.uint16)
+        put(tmp_path / "trainannot" / f"n{i}.png", np.where(mask == IGNORE, 65535, mask * 1000).astype(np.uint16))
+    classes = [{"name": name, "values": [1000 * i]} for i, name in enumerate(NAMES)]
+    (tmp_path / "class_names.json").write_text(json.dumps({"classes": classes, "ignore": [65535]}), encoding="utf-8")
+    assert_pairs(load(tmp_path), [0, 1, 2])
+
+
+def test_masks_of_another_size(tmp_path):
+    dataset(tmp_path)
+    small = np.array([[0, 1, 2], [255, 1, 2]], np.uint8)
+    put(tmp_path / "trainannot" / "n0.png", small)
+    mask = put(tmp_path / "trainannot" / "n1.png", np.zeros((6, 4), np.uint8))
+    with pytest.raises(DataError, match="they must agree"):
+        load(tmp_path).read(0)
+    examples = load(tmp_path, resize_masks=True)
+    np.testing.assert_array_equal(examples.read(0)[1], np.kron(small, np.ones((2, 2), np.uint8)))
+    np.testing.assert_array_equal(examples.read(2)[1], picture(2)[1])
+    # Other proportions are another picture, such as a photograph that was turned.
+    with pytest.raises(DataError, match=re.escape(f"its mask {mask} has 6x4; they must agree")):
+        examples.read(1)
+
+
+@pytest.mark.parametrize(("size", "mask"), [((375, 500), (256, 341)), ((720, 960), (360, 480)), ((5, 7), (10, 14))])
+def test_proportions_up_to_rounding(size, mask):
+    assert folder._same_shape(size, mask)
+    assert not folder._same_shape(size, mask[::-1])
+    assert not folder._same_shape(size, (mask[0], mask[1] + max(4, mask[1] // 50)))
 
 
 # ----- label tables
@@ -324,7 +595,7 @@ def test_missing_class_names(tmp_path, labels, missing):
         load(tmp_path, labels=labels)
     message = str(error.value)
     assert message.startswith(f"config.data.labels = {labels!r}: there is no ")
-    assert f"{missing}. Name a built-in table (camvid)" in message
+    assert f"{missing}. Name a built-in table (camvid, camvid32, camvid32_to_11)" in message
     assert 'write a class_names.json such as ["background", "road", "car"]' in message
 
 
@@ -352,3 +623,19 @@ def test_camvid(real_data, split, count):
     assert set(np.flatnonzero(seen)) == {*range(11), IGNORE}
     # The order of the classes shows in their frequency: most pixels are sky, building, road or tree.
     assert set(np.argsort(seen)[-4:]) == {CAMVID.names.index(n) for n in ("sky", "building", "road", "tree")}
+
+
+def test_camvid32(real_data):
+    # Seven frames in one directory, masks of colours with a suffix, united into the 11 classes.
+    place = real_data / "camvid32"
+    fields = {"images": "701_StillsRaw_full", "masks": "LabeledApproved_full/*_L", "val_share": 0.3}
+    train, val = (load(place, split, labels="camvid32_to_11", **fields) for split in ("train", "val"))
+    assert (len(train), len(val), train.bad, val.bad) == (5, 2, (), ())
+    assert train.table.names == CAMVID.names
+    image, label = train.read(0)
+    assert (image.shape, label.shape) == ((720, 960, 3), (720, 960))
+    assert {*np.unique(label)} <= {*range(11), IGNORE}
+    # The file of the data set itself: 32 classes.
+    assert len(load(place, **fields).table) == 32
+    for i in range(len(val)):
+        assert (val.read(i)[1] != IGNORE).mean() > 0.95

@@ -2,13 +2,15 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_jax.data.labels import CAMVID, IGNORE, TABLES, LabelError, LabelTable, palette
+from seg_jax.data.labels import IGNORE, LabelError, LabelTable, palette
+from seg_jax.data.tables import CAMVID
 
 # Stored 7 and 300 are "sky", 2 is "road", 0 and 9 are ignored.
 TABLE = LabelTable(
@@ -31,6 +33,29 @@ def tables(draw):
     owners = [*range(k), *(draw(st.integers(0, k)) for _ in stored[k:])]
     values = tuple(tuple(v for v, o in zip(stored, owners, strict=True) if o == i) for i in range(k + 1))
     return LabelTable(names=tuple(names), colors=tuple(colors), values=values[:k], ignore=values[k])
+
+
+@st.composite
+def color_tables(draw):
+    """Tables of 2..6 classes with up to 5 colours more than classes, each with one meaning."""
+    table = draw(tables())
+    k = len(table)
+    stored = draw(st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=k, max_size=k + 5, unique=True))
+    owners = [*range(k), *(draw(st.integers(0, k)) for _ in stored[k:])]
+    meant = tuple(tuple(c for c, o in zip(stored, owners, strict=True) if o == i) for i in range(k + 1))
+    return replace(table, colors=tuple(stored[:k]), color_values=meant[:k], ignore_colors=meant[k])
+
+
+@st.composite
+def groupings(draw, table):
+    """Groups that hold each class of a table once, two of them or more besides 'ignore'."""
+    order = draw(st.permutations(table.names))
+    ignored = draw(st.integers(0, len(order) - 2))
+    cuts = sorted(draw(st.sets(st.integers(1, len(order) - ignored - 1), min_size=1)))
+    kept = order[ignored:]
+    parts = [kept[a:b] for a, b in zip([0, *cuts], [*cuts, len(kept)], strict=True)]
+    groups = {f"group {i}": part for i, part in enumerate(parts)}
+    return groups | {"ignore": order[:ignored]} if ignored or draw(st.booleans()) else groups
 
 
 # ----- encode, decode, colorize
@@ -125,6 +150,80 @@ def test_palette_is_fixed_and_distinct(k):
     assert LabelTable(names=tuple(map(str, range(k)))).colors == colors
 
 
+# ----- merging
+
+
+FIVE = LabelTable(
+    names=("car", "bus", "sky", "void", "tree"),
+    colors=((1, 1, 1), (2, 2, 2), (3, 3, 3), (4, 4, 4), (5, 5, 5)),
+    values=((10,), (20, 21), (30,), (40,), (50,)),
+    ignore=(0,),
+)
+
+
+def test_merge():
+    table = FIVE.merge({"sky": ["sky"], "vehicle": ["bus", "car"], "ignore": ["void"], "nature": ("tree",)})
+    assert table == LabelTable(
+        names=("sky", "vehicle", "nature"),
+        colors=((3, 3, 3), (2, 2, 2), (5, 5, 5)),
+        values=((30,), (20, 21, 10), (50,)),
+        ignore=(0, 40),
+        color_values=(((3, 3, 3),), ((2, 2, 2), (1, 1, 1)), ((5, 5, 5),)),
+        ignore_colors=((4, 4, 4),),
+    )
+
+
+def test_without():
+    table = FIVE.without(("void", "sky"))
+    assert table.names == ("car", "bus", "tree")
+    assert table.ignore == (0, 40, 30)
+    assert FIVE.without(()) == FIVE
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"a": ["car", "bus"], "b": ["sky", "tree"]}, "'void' is in 0 groups. Name each class once"),
+        ({"a": FIVE.names, "b": ["sky"]}, "'sky' is in 2 groups"),
+        ({"a": FIVE.names, "ignore": ["sky"]}, "'sky' is in 2 groups"),
+        ({"a": ["car", "bus", "bus"], "b": ["sky", "tree", "void"]}, "'bus' is in 2 groups"),
+        ({"a": FIVE.names, "b": ["Car"]}, "there is no class 'Car'; classes: car, bus, sky, void, tree."),
+        ({"a": FIVE.names, "b": []}, "the group 'b' is empty"),
+        ({"a": FIVE.names}, "1 classes: a label table has 2 to 255"),
+        ({}, "'car' is in 0 groups, 'bus' is in 0 groups"),
+    ],
+)
+def test_groups_that_do_not_fit(groups, message):
+    with pytest.raises(LabelError, match=re.escape(message)):
+        FIVE.merge(groups)
+
+
+@given(st.data(), color_tables())
+def test_merging_masks_is_merging_labels(data, table):
+    groups = data.draw(groupings(table))
+    merged = table.merge(groups)
+    assert merged.names == tuple(name for name in groups if name != "ignore")
+    new = {
+        name: merged.names.index(group) if group != "ignore" else IGNORE for group in groups for name in groups[group]
+    }
+    known = [v for stored in (*table.values, table.ignore) for v in stored]
+    mask = np.array(known, np.uint16)[None]
+    expected = [new[table.names[i]] if i != IGNORE else IGNORE for i in table.encode(mask)[0]]
+    np.testing.assert_array_equal(merged.encode(mask), [expected])
+    meanings = {color: new[table.names[i]] if i != IGNORE else IGNORE for i, color in table.color_meanings()}
+    assert {color: i for i, color in merged.color_meanings()} == meanings
+
+
+@given(st.data(), color_tables())
+def test_groups_of_one_class_reorder_the_table(data, table):
+    order = data.draw(st.permutations(range(len(table))))
+    names = [table.names[i] for i in order]
+    merged = table.merge({name: [name] for name in names})
+    back = merged.merge({name: [name] for name in table.names})
+    assert merged.names == tuple(names)
+    assert back == table
+
+
 # ----- what a table refuses
 
 
@@ -144,6 +243,9 @@ def test_palette_is_fixed_and_distinct(k):
         ({"names": ("a", "b"), "values": ((0, 5), (5,))}, "the stored value 5 means both 'a' and 'b'"),
         ({"names": ("a", "b"), "ignore": (1,)}, "the stored value 1 means both 'b' and 'ignore'"),
         ({"names": ("a", "b"), "values": ((3, 3), (1,))}, "the stored value 3 means both 'a' and 'a'"),
+        ({"names": ("a", "b"), "color_values": (((0, 0, 0),),)}, "1 color_values for 2 classes; give one for each."),
+        ({"names": ("a", "b"), "color_values": ((), ((0, -1, 0),))}, "class 'b' has colour (0, -1, 0)"),
+        ({"names": ("a", "b"), "ignore_colors": ((0, 0, 256),)}, "class 'ignore' has colour (0, 0, 256)"),
     ],
 )
 def test_contradictory_tables_are_refused(fields, message):
@@ -198,7 +300,21 @@ def test_written_form():
     )
 
 
-@given(tables())
+def test_colours_of_masks_are_written_where_they_are_not_those_of_the_classes():
+    table = replace(TABLE, color_values=(((1, 2, 3), (4, 5, 6)), ((128, 64, 128),)), ignore_colors=((0, 0, 0),))
+    assert table.to_json() == (
+        "{\n"
+        '  "classes": [\n'
+        '    {"name": "sky", "color": [70, 130, 180], "values": [7, 300], "color_values": [[1, 2, 3], [4, 5, 6]]},\n'
+        '    {"name": "road", "color": [128, 64, 128], "values": [2]}\n'
+        "  ],\n"
+        '  "ignore": [0, 9],\n'
+        '  "ignore_colors": [[0, 0, 0]]\n'
+        "}\n"
+    )
+
+
+@given(tables() | color_tables())
 def test_json_round_trip(table):
     assert LabelTable.from_json(table.to_json()) == table
 
@@ -244,18 +360,3 @@ def test_load_names_the_file(tmp_path):
     assert LabelTable.load(path).names == ("Straße", "Gehweg")
     path.write_text('["sky", "road"]', encoding="utf-8-sig")  # some editors put a byte order mark in front
     assert LabelTable.load(path).names == ("sky", "road")
-
-
-# ----- CamVid
-
-
-def test_camvid():
-    assert TABLES["camvid"] is CAMVID
-    assert CAMVID.names == (
-        *("sky", "building", "pole", "road", "pavement", "tree"),
-        *("sign symbol", "fence", "car", "pedestrian", "bicyclist"),
-    )
-    mask = np.array([[*range(12), 255]], np.uint8)
-    np.testing.assert_array_equal(CAMVID.encode(mask), [[*range(11), 255, 255]])
-    with pytest.raises(LabelError, match=r"mask value 12 \(1 pixels\) .* knows 0-11, 255"):
-        CAMVID.encode(np.array([[12]], np.uint8))

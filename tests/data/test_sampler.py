@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seg_jax.data.sampler import evaluation_order, indices, permutation, training_order
+from seg_jax.data.sampler import evaluation_order, held_out, indices, permutation, training_order
 
 numbers = st.integers(1, 40)
 seeds = st.integers(0, 2**64)
@@ -128,3 +128,22 @@ def test_evaluation_covers_everything_once(n, batch_size):
 
 def test_evaluation_by_hand():
     assert [order.tolist() for order in evaluation_order(3, 7, pad=-1)] == [[0, 1, 2], [3, 4, 5], [6, -1, -1]]
+
+
+@given(seeds, numbers, st.floats(0, 1, exclude_max=True))
+@example(0, 1, 0.5)
+@example(0, 2, 1e-9)
+@example(0, 40, 0.9999)
+def test_a_part_is_held_out(seed, n, share):
+    chosen = held_out(seed, n, share)
+    assert (chosen.dtype, chosen.shape) == (bool, (n,))
+    assert (chosen == held_out(seed, n, share)).all()
+    assert chosen.sum() < n
+    if share == 0 or n == 1:
+        assert not chosen.any()
+    else:
+        assert chosen.any() and abs(chosen.sum() - share * n) <= 1
+
+
+def test_the_part_that_is_held_out_is_known():
+    assert np.flatnonzero(held_out(0, 10, 0.3)).tolist() == [0, 1, 6]  # when it changes, so does every old score

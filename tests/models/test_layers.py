@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from seg_jax.models import layers
+from seg_jax.models.layers import Style
 
 
 @pytest.fixture(params=[True, False], ids=["cpu", "accelerator"])
@@ -91,6 +92,41 @@ def test_conv_is_flax_conv(kernel, stride, dilation, groups, features, size):
 
 
 @pytest.mark.usefixtures("both_forms")
+@pytest.mark.parametrize("size", [(6, 8), (7, 5)], ids=["even", "odd"])
+@pytest.mark.parametrize("groups", [1, 4], ids=["full", "depthwise"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "padding", "theirs"),
+    [
+        pytest.param(3, 1, 1, "same", "SAME", id="3x3 same"),
+        pytest.param(3, 2, 1, "same", "SAME", id="3x3 stride 2 same"),
+        pytest.param(5, 2, 1, "same", "SAME", id="5x5 stride 2 same"),
+        pytest.param(3, 1, 2, "same", "SAME", id="3x3 dilation 2 same"),
+        pytest.param(1, 2, 1, "same", "SAME", id="1x1 stride 2 same"),
+        pytest.param(7, 2, 1, (3, 3), 3, id="7x7 stride 2 padded by 3"),
+        pytest.param(3, 2, 1, (0, 2), ((0, 2), (0, 2)), id="3x3 stride 2 padded at the end"),
+        pytest.param(4, 4, 1, (0, 0), 0, id="4x4 patches"),
+    ],
+)
+def test_conv_pads_as_flax_does(kernel, stride, dilation, padding, theirs, groups, size):
+    reference = nn.Conv(
+        4, (kernel, kernel), strides=stride, padding=theirs, kernel_dilation=dilation, feature_group_count=groups
+    )
+    ours = layers.Conv(4, kernel, stride, dilation, groups, bias=True, padding=padding)
+    assert_same_module(ours, reference, normal(2, *size, 4))
+
+
+def test_padding_by_hand():
+    # Stride 2 on 6 pixels: the first window's centre is pixel 0 in PyTorch, pixel 1 in TensorFlow.
+    assert layers.pads("symmetric", 6, 3, 2, 1) == (1, 1)
+    assert layers.pads("same", 6, 3, 2, 1) == (0, 1)
+    assert layers.pads("same", 7, 3, 2, 1) == (1, 1)
+    assert layers.pads("same", 224, 7, 2, 1) == (2, 3)
+    assert layers.pads("same", 5, 1, 2, 1) == (0, 0)  # never negative
+    assert layers.pads("same", 9, 3, 1, 4) == layers.pads("symmetric", 9, 3, 1, 4) == (4, 4)
+    assert layers.pads((0, 3), 9, 3, 1, 4) == (0, 3)
+
+
+@pytest.mark.usefixtures("both_forms")
 def test_conv_of_an_impulse_is_the_flipped_kernel():
     # Correlation, as in every network library: y[i] = sum_j x[i + j] k[j].
     x = np.zeros((1, 3, 3, 1), np.float32)
@@ -169,10 +205,39 @@ def test_upsample_bilinear_by_hand():
     np.testing.assert_array_equal(layers.upsample_bilinear(x, 2)[0, :, :, 0], [[0, 1, 3, 5, 7, 8]] * 2)
 
 
+@pytest.mark.parametrize(
+    ("size", "new"), [((4, 6), (8, 12)), ((3, 5), (7, 5)), ((4, 6), (9, 4)), ((6, 7), (2, 3)), ((1, 1), (3, 4))]
+)
+def test_resize_bilinear_is_resize_without_antialiasing(size, new):
+    x = normal(2, *size, 3)
+
+    def theirs(x):
+        return jax.image.resize(x, (2, *new, 3), "bilinear", antialias=False)
+
+    ours = value_and_gradients(lambda x: layers.resize_bilinear(x, new), x)
+    assert_same(ours, value_and_gradients(theirs, x))
+
+
+@pytest.mark.parametrize(("size", "new"), [((4, 6), (8, 12)), ((3, 5), (9, 5)), ((5, 9), (3, 5)), ((2, 1), (1, 4))])
+def test_resize_bilinear_with_aligned_corners_is_interpolation_between_them(size, new):
+    x = normal(1, *size, 1)
+    rows, columns = (np.linspace(0, old - 1, n) if n > 1 else np.zeros(1) for old, n in zip(size, new, strict=True))
+    wide = np.stack([np.interp(columns, np.arange(size[1]), row) for row in x[0, ..., 0]])
+    expected = np.stack([np.interp(rows, np.arange(size[0]), column) for column in wide.T], axis=1)
+    ours = layers.resize_bilinear(x, new, align_corners=True)
+    np.testing.assert_allclose(ours[0, ..., 0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_resize_bilinear_to_the_same_size_is_nothing():
+    x = normal(1, 3, 4, 2)
+    for align_corners in (False, True):
+        assert layers.resize_bilinear(x, (3, 4), align_corners=align_corners) is x
+
+
 def test_batch_norm_by_hand():
     # One channel with values 0, 2, 4, 6 over the batch: mean 3, variance 5.
     x = np.array([0.0, 2.0, 4.0, 6.0], np.float32).reshape(2, 1, 2, 1)
-    norm = layers.Norm("batch")
+    norm = layers.Norm()
     variables = norm.init(jax.random.key(0), x, False)
     assert jax.tree.map(np.shape, variables) == {
         "params": {"bn": {"scale": (1,), "bias": (1,)}},
@@ -187,10 +252,35 @@ def test_batch_norm_by_hand():
     np.testing.assert_allclose(y.ravel(), (x.ravel() - 0.3) / np.sqrt(1.4 + 1e-5), rtol=1e-6)
 
 
+def test_batch_norm_has_the_epsilon_and_momentum_of_its_style():
+    x = np.array([0.0, 2.0, 4.0, 6.0], np.float32).reshape(2, 1, 2, 1)
+    norm = layers.Norm(Style(epsilon=1.0, momentum=0.75))
+    variables = norm.init(jax.random.key(0), x, False)
+    y, changed = norm.apply(variables, x, True, mutable=["batch_stats"])
+    np.testing.assert_allclose(y.ravel(), (x.ravel() - 3) / np.sqrt(5 + 1), rtol=1e-6)
+    statistics = changed["batch_stats"]["bn"]
+    assert (float(statistics["mean"][0]), float(statistics["var"][0])) == (0.25 * 3, 0.75 * 1 + 0.25 * 5)
+
+
+def test_frozen_norm_is_batch_norm_in_evaluation():
+    x = normal(2, 4, 4, 3)
+    frozen, batch = layers.Norm(Style(norm="frozen")), layers.Norm()
+    variables = batch.init(jax.random.key(0), x, False)
+    assert jax.tree.map(np.shape, frozen.init(jax.random.key(0), x, True)) == jax.tree.map(np.shape, variables)
+    variables = jax.tree.map(lambda v: v + np.arange(3, dtype=np.float32) / 4, variables)
+    expected = batch.apply(variables, x, False)
+    y, changed = frozen.apply(variables, x, True, mutable=["batch_stats"])
+    np.testing.assert_array_equal(y, expected)
+    jax.tree.map(np.testing.assert_array_equal, changed["batch_stats"], variables["batch_stats"])
+    # Scale and bias are learned all the same.
+    gradient = jax.grad(lambda p: (frozen.apply({**variables, "params": p}, x, True) ** 2).sum())(variables["params"])
+    assert all(np.all(g != 0) for g in jax.tree.leaves(gradient))
+
+
 @pytest.mark.parametrize(("channels", "groups"), [(64, 32), (48, 24), (6, 6), (34, 17), (37, 1)])
 def test_group_norm_by_hand(channels, groups):
     x = 3 * normal(2, 4, 3, channels) + 1
-    norm = layers.Norm("group")
+    norm = layers.Norm(Style(norm="group"))
     variables = norm.init(jax.random.key(0), x, True)
     assert jax.tree.map(np.shape, variables) == {"params": {"gn": {"scale": (channels,), "bias": (channels,)}}}
     grouped = x.reshape(2, 12, groups, channels // groups)
@@ -202,30 +292,67 @@ def test_group_norm_by_hand(channels, groups):
 
 def test_norm_none_changes_nothing():
     x = normal(2, 4, 4, 3)
-    norm = layers.Norm("none")
+    norm = layers.Norm(Style(norm="none"))
     assert norm.init(jax.random.key(0), x, True) == {}
     np.testing.assert_array_equal(norm.apply({}, x, True), x)
 
 
 @pytest.mark.parametrize("kind", layers.NORMS)
 def test_conv_has_a_bias_exactly_where_no_norm_follows(kind):
-    block = layers.ConvNormRelu(4, norm=kind)
+    block = layers.ConvNormAct(4, style=Style(norm=kind))
     params = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, False), normal(1, 4, 4, 2))["params"]
     assert params["conv"].keys() == ({"kernel", "bias"} if kind == "none" else {"kernel"})
     assert ("norm" in params) == (kind != "none")
 
 
 @pytest.mark.parametrize("kind", layers.NORMS)
-def test_conv_norm_relu_is_the_three_in_order(kind):
-    block = layers.ConvNormRelu(4, stride=2, dilation=2, norm=kind)
+def test_conv_norm_act_is_the_three_in_order(kind):
+    block = layers.ConvNormAct(4, stride=2, dilation=2, style=Style(norm=kind))
     x = normal(2, 6, 6, 2)
     variables = jax.jit(lambda x: block.init(jax.random.key(0), x, False))(x)
     part = {name: {p: v[name] for p, v in variables.items() if name in v} for name in ("conv", "norm")}
     conv = layers.Conv(4, stride=2, dilation=2, bias=kind == "none")
-    y = layers.Norm(kind).apply(part["norm"], conv.apply(part["conv"], x), False)
+    y = layers.Norm(Style(norm=kind)).apply(part["norm"], conv.apply(part["conv"], x), False)
     expected = np.maximum(y, 0)
     assert (expected == 0).any() and (expected > 0).any()
     np.testing.assert_allclose(block.apply(variables, x, False), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "bias"), [("batch", True), ("none", False)])
+def test_the_bias_may_be_asked_for(kind, bias):
+    block = layers.ConvNormAct(4, bias=bias, style=Style(norm=kind))
+    params = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, False), normal(1, 4, 4, 2))["params"]
+    assert ("bias" in params["conv"]) == bias
+
+
+@pytest.mark.parametrize(
+    ("activation", "function"),
+    [
+        ("none", lambda x: x),
+        ("relu", lambda x: np.maximum(x, 0)),
+        ("relu6", lambda x: np.clip(x, 0, 6)),
+        ("silu", lambda x: x / (1 + np.exp(-x))),
+    ],
+)
+def test_activations_by_hand(activation, function):
+    x = np.array([-8.0, -1.0, 0.0, 3.0, 8.0], np.float32).reshape(1, 1, 5, 1)
+    params = {"params": {"conv": {"kernel": np.ones((1, 1, 1, 1), np.float32)}}}
+    block = layers.ConvNormAct(1, 1, activation=activation, bias=False, style=Style(norm="none"))
+    np.testing.assert_allclose(block.apply(params, x, False), function(x), rtol=1e-6)
+
+
+def test_padding_is_the_styles_unless_given():
+    x = normal(1, 6, 6, 2)
+    same = Style(norm="none", padding="same")
+    blocks = {
+        "style": layers.ConvNormAct(3, 3, 2, activation="none", style=same),
+        "given": layers.ConvNormAct(3, 3, 2, activation="none", padding=(1, 1), style=same),
+    }
+    variables = blocks["style"].init(jax.random.key(0), x, False)
+    conv = {"params": variables["params"]["conv"]}
+    for name, padding in (("style", "same"), ("given", "symmetric")):
+        expected = layers.Conv(3, 3, 2, bias=True, padding=padding).apply(conv, x)
+        np.testing.assert_array_equal(blocks[name].apply(variables, x, False), expected)
 
 
 class Call(nn.Module):
@@ -235,7 +362,7 @@ class Call(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        return self.inner(x, True) if isinstance(self.inner, layers.Norm | layers.ConvNormRelu) else self.inner(x)
+        return self.inner(x, True) if isinstance(self.inner, layers.Norm | layers.ConvNormAct) else self.inner(x)
 
 
 @pytest.mark.usefixtures("both_forms")
@@ -246,14 +373,16 @@ class Call(nn.Module):
         pytest.param(lambda: layers.Conv(4, 3, dtype=jnp.bfloat16, bias=True), id="3x3"),
         pytest.param(lambda: layers.Conv(4, 3, groups=4, dtype=jnp.bfloat16, bias=True), id="depthwise"),
         pytest.param(lambda: layers.UpConv(4, dtype=jnp.bfloat16), id="upconv"),
-        pytest.param(lambda: layers.ConvNormRelu(4, norm="batch", dtype=jnp.bfloat16), id="conv, batch norm"),
-        pytest.param(lambda: layers.Norm("batch", dtype=jnp.bfloat16), id="batch norm"),
-        pytest.param(lambda: layers.Norm("group", dtype=jnp.bfloat16), id="group norm"),
-        pytest.param(lambda: layers.Norm("none", dtype=jnp.bfloat16), id="no norm"),
+        pytest.param(lambda: layers.ConvNormAct(4, style=Style(dtype=jnp.bfloat16)), id="conv, batch norm"),
+        pytest.param(lambda: layers.Norm(Style(norm="batch", dtype=jnp.bfloat16)), id="batch norm"),
+        pytest.param(lambda: layers.Norm(Style(norm="group", dtype=jnp.bfloat16)), id="group norm"),
+        pytest.param(lambda: layers.Norm(Style(norm="none", dtype=jnp.bfloat16)), id="no norm"),
         pytest.param(lambda: layers.max_pool_2x2, id="max pool 2x2"),
         pytest.param(lambda: layers.max_pool_3x3, id="max pool 3x3"),
         pytest.param(lambda: lambda x: layers.upsample_nearest(x, 2), id="nearest"),
         pytest.param(lambda: lambda x: layers.upsample_bilinear(x, 3), id="bilinear"),
+        pytest.param(lambda: lambda x: layers.resize_bilinear(x, (5, 11)), id="resize"),
+        pytest.param(lambda: layers.Norm(Style(norm="frozen", dtype=jnp.bfloat16)), id="frozen norm"),
     ],
 )
 def test_bfloat16_stays_and_parameters_are_float32(make):
@@ -266,7 +395,7 @@ def test_bfloat16_stays_and_parameters_are_float32(make):
 def test_batch_statistics_of_bfloat16_are_float32():
     # 1024 + (0 or 8): bfloat16 numbers whose mean 1026 is none.
     x = jnp.asarray(np.tile([1024.0, 1024.0, 1024.0, 1032.0], 16).reshape(4, 4, 4, 1), jnp.bfloat16)
-    norm = layers.Norm("batch", dtype=jnp.bfloat16)
+    norm = layers.Norm(Style(dtype=jnp.bfloat16))
     variables = norm.init(jax.random.key(0), x, False)
     _, changed = norm.apply(variables, x, True, mutable=["batch_stats"])
     assert float(changed["batch_stats"]["bn"]["mean"][0]) == pytest.approx(102.6, abs=1e-3)

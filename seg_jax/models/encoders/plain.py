@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from seg_jax.models.layers import ConvNormRelu, max_pool_2x2
+from seg_jax.models.layers import ConvNormAct, Style, max_pool_2x2
 
 
 class PlainEncoder(nn.Module):
@@ -17,15 +14,13 @@ class PlainEncoder(nn.Module):
     Attributes:
       width: channels at full resolution.
       depth: how many times the resolution is halved.
-      norm: 'batch', 'group' or 'none' (the paper's).
       dropout: rate after the two deepest levels, as in the paper's "end of the contracting path".
     """
 
     width: int = 64
     depth: int = 4
-    norm: str = "batch"
     dropout: float = 0.0
-    dtype: Any = jnp.float32
+    style: Style = Style()
 
     @property
     def reduction(self) -> int:
@@ -41,7 +36,7 @@ class PlainEncoder(nn.Module):
                 x = max_pool_2x2(x)
             for i in (1, 2):
                 channels = self.width * 2**level
-                x = ConvNormRelu(channels, norm=self.norm, dtype=self.dtype, name=f"level{level}_conv{i}")(x, train)
+                x = ConvNormAct(channels, style=self.style, name=f"level{level}_conv{i}")(x, train)
             if self.dropout and level >= self.depth - 1:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             features.append(x)

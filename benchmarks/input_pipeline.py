@@ -1,0 +1,88 @@
+"""Augmented CamVid pairs a second, delivered in batches: ours against torch's DataLoader with albumentations.
+
+python -m benchmarks.input_pipeline --data=CAMVID --peer=PYTHON
+
+CAMVID is SegNet's layout (480x360), PYTHON an interpreter with torch, albumentations and OpenCV
+(`pip install torch albumentations`); without --peer ours alone is measured. Both sides read the same files, shuffle,
+and draw flip, scale 0.5 to 2, rotation up to 10 degrees, shift up to a tenth, brightness, contrast and saturation 0.3
+and hue 0.05 for every pair at 480x360; the peer in two worker processes, ours on the device. The best of interleaved
+turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from seg_jax import process
+
+if __name__ == "__main__":
+    process.use_huge_pages()
+
+import jax
+
+from configs import default
+from seg_jax import augment, data, sharding
+from seg_jax.data import feed, sampler
+
+BATCH, SECONDS, TURNS = 16, 8.0, 2
+
+
+def ours(root: str, cache: str) -> float:
+    """Pairs a second with `data.cache`; the clock starts with the second batch."""
+    config = default.get_config()
+    config.data.source, config.data.labels, config.data.dir, config.data.cache = "folder", "camvid", root, cache
+    strengths = {"scale": (0.5, 2.0), "rotate": 10.0, "translate": 0.1, "hue": 0.05}
+    config.augment.update({**strengths, "brightness": 0.3, "contrast": 0.3, "saturation": 0.3})
+    mesh = sharding.make_mesh(1)
+    with tempfile.TemporaryDirectory() as workdir:
+        examples = feed.prepare(data.load(config, "train"), config.data, mesh, workdir=Path(workdir))
+    groups = 1 if jax.default_backend() == "cpu" else BATCH
+    warp = jax.jit(augment.build(config.augment, mean=(0.485, 0.456, 0.406), groups=groups))
+    order = sampler.training_order(0, start=0, stop=10**6, batch_size=BATCH, n=len(examples), process=0, processes=1)
+    batches = feed.batches(examples, order, config.data, mesh)
+    begin, count = 0.0, 0
+    for step, batch in enumerate(itertools.islice(batches, 10**6)):
+        jax.block_until_ready(warp(jax.random.key(step), batch["image"], batch["label"]))
+        if not step:
+            begin = time.perf_counter()
+            continue
+        count += BATCH
+        if time.perf_counter() - begin > SECONDS:
+            break
+    elapsed = time.perf_counter() - begin
+    batches.close()
+    return count / elapsed
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="CamVid in SegNet's layout")
+    parser.add_argument("--peer", default="", help="an interpreter with torch and albumentations")
+    options = parser.parse_args()
+    rates = {"files": 0.0, "memory": 0.0}
+    theirs = dict(rates)
+    versions = ""
+    for _ in range(TURNS):
+        for place, cache in (("files", "none"), ("memory", "host")):
+            rates[place] = max(rates[place], ours(options.data, cache))
+        if options.peer:
+            script = Path(__file__).with_name("peer_dataloader.py")
+            command = [options.peer, str(script), options.data, str(BATCH), str(SECONDS)]
+            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            theirs = {place: max(theirs[place], found[place]) for place in theirs}
+            versions = f"torch {found['torch']}, albumentations {found['albumentations']}"
+    print(f"augmented pairs of 480x360 a second, batches of {BATCH} {versions}")
+    for place, rate in rates.items():
+        ratio = f"{theirs[place]:>8.0f} peer{rate / theirs[place]:>8.2f} x" if theirs[place] else ""
+        print(f"  from {place:<8}{rate:>8.0f} ours{ratio}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Colour masks to class ids, exact nearest colour: 2,597 masks of 256x256 with 30 colours, as JPEG leaves them.
+
+python -m benchmarks.label_decode
+
+Ours (`seg_jax.data.masks.Palette.nearest` on two threads, making its table included) beside a NumPy loop over the
+colours and TensorFlow's distances, each on its own share of the masks, scaled to all of them. All three must agree.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import numpy as np
+
+from seg_jax.data.cityscapes_labels import TABLES
+from seg_jax.data.masks import Palette
+
+MASKS, SIDE, THREADS, REPEATS = 2597, 256, 2, 3
+NUMPY_MASKS, TENSORFLOW_MASKS = 20, 200
+
+
+def masks(colors: np.ndarray) -> np.ndarray:
+    """uint8 [MASKS SIDE SIDE 3]: squares of random colours with the noise that JPEG leaves, seed 0."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(len(colors), size=(MASKS, SIDE // 16, SIDE // 16)).repeat(16, 1).repeat(16, 2)
+    clean = colors.astype(np.int16)[ids]
+    noise = rng.integers(-6, 7, size=(64, SIDE, SIDE, 3), dtype=np.int16)
+    return np.clip(clean + noise[np.arange(MASKS) % 64], 0, 255).astype(np.uint8)
+
+
+def numpy_loop(mask: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """The textbook way for one mask: the squared distance to one colour after the other."""
+    best, found = np.full(mask.shape[:2], np.inf), np.zeros(mask.shape[:2], np.uint8)
+    for i, color in enumerate(colors):
+        distance = ((mask.astype(np.float64) - color) ** 2).sum(-1)
+        closer = distance < best
+        best[closer], found[closer] = distance[closer], i
+    return found
+
+
+def main() -> None:
+    """Measures and prints."""
+    palette = Palette(TABLES["thirty"])
+    colors = palette.colors
+    images = masks(colors)
+
+    best = np.inf
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        fresh = Palette(TABLES["thirty"])
+        fresh.nearest(images[0])  # makes the table once, not in both threads
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(fresh.nearest, np.array_split(images, 2 * THREADS)))
+        best = min(best, time.perf_counter() - begin)
+    begin = time.perf_counter()
+    reference = [numpy_loop(mask, colors) for mask in images[:NUMPY_MASKS]]
+    slow = (time.perf_counter() - begin) * MASKS / NUMPY_MASKS
+
+    import tensorflow as tf
+
+    @tf.function
+    def by_distance(mask: tf.Tensor) -> tf.Tensor:
+        difference = tf.cast(mask, tf.float32)[..., None, :] - tf.constant(colors, tf.float32)
+        return tf.cast(tf.argmin(tf.reduce_sum(difference**2, -1), -1), tf.uint8)
+
+    by_distance(images[0])
+    begin = time.perf_counter()
+    theirs = [by_distance(mask).numpy() for mask in images[:TENSORFLOW_MASKS]]
+    tensorflow = (time.perf_counter() - begin) * MASKS / TENSORFLOW_MASKS
+    for i, found in enumerate(reference):
+        np.testing.assert_array_equal(palette.ids[found], palette.nearest(images[i]))
+        np.testing.assert_array_equal(found, theirs[i])
+    print(f"{MASKS} masks of {SIDE}x{SIDE}, {len(colors)} colours, two threads")
+    for name, seconds in (("table over all colours", best), ("TensorFlow", tensorflow), ("NumPy loop", slow)):
+        print(f"  {name:<24}{seconds:>8.2f} s{seconds / best:>8.1f} x")
+
+
+if __name__ == "__main__":
+    main()

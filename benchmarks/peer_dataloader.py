@@ -1,0 +1,72 @@
+"""The peer of `benchmarks.input_pipeline`: torch's DataLoader with albumentations; runs where these are installed.
+
+python benchmarks/peer_dataloader.py CAMVID BATCH SECONDS -> JSON: augmented pairs a second from files, from memory.
+
+It imports nothing of this project, so that it can run in an environment of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+WORKERS = 2
+
+
+class Pairs(Dataset):
+    """Photographs and masks of CamVid in SegNet's layout, augmented; `cached` keeps the decoded arrays."""
+
+    def __init__(self, root: Path, *, cached: bool):
+        self.paths = [(path, root / "trainannot" / f"{path.stem}.png") for path in sorted((root / "train").iterdir())]
+        self.augment = A.Compose(
+            [
+                A.HorizontalFlip(p=0.5),
+                A.Affine(scale=(0.5, 2.0), rotate=(-10, 10), translate_percent=(-0.1, 0.1), fill_mask=255, p=1.0),
+                A.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05, p=1.0),
+            ]
+        )
+        self.arrays = [self.decode(i) for i in range(len(self.paths))] if cached else None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def decode(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """One pair, uint8."""
+        photo, mask = self.paths[index]
+        image = cv2.cvtColor(cv2.imread(str(photo)), cv2.COLOR_BGR2RGB)
+        return image, cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image, mask = self.arrays[index] if self.arrays else self.decode(index)
+        found = self.augment(image=image, mask=mask)
+        return torch.from_numpy(found["image"]), torch.from_numpy(found["mask"])
+
+
+def pairs_per_second(data: Pairs, batch: int, seconds: float) -> float:
+    """Delivered pairs a second once the workers are busy."""
+    cv2.setNumThreads(0)
+    count, begin = 0, None
+    while begin is None or time.perf_counter() - begin < seconds:
+        for images, _ in DataLoader(data, batch, shuffle=True, num_workers=WORKERS, drop_last=True):
+            if begin is None:
+                begin = time.perf_counter()  # the first batch waits for the workers to start
+            else:
+                count += len(images)
+    return count / (time.perf_counter() - begin)
+
+
+if __name__ == "__main__":
+    place, size, length = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    rates = {
+        name: pairs_per_second(Pairs(place, cached=cached), size, length)
+        for name, cached in (("files", False), ("memory", True))
+    }
+    print(json.dumps(rates | {"torch": torch.__version__, "albumentations": A.__version__}))

@@ -1,0 +1,103 @@
+"""From a split to batches on the devices: placed there one by one, or gathered from a copy of the whole split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from seg_jax import sharding
+from seg_jax.config import Config
+from seg_jax.data import pipeline
+from seg_jax.data.examples import Examples, Pair
+from seg_jax.data.images import DataError
+from seg_jax.data.labels import IGNORE
+
+Batch = dict[str, jax.Array]
+
+
+def prepare(examples: Examples, data: Config, mesh: Mesh, *, workdir: Path) -> Examples:
+    """Checks every example and keeps them where `data.cache` says: in files, in host memory, or on every device.
+
+    Args:
+      examples: one split.
+      data: reads `cache`, `skip_bad` and `threads`.
+      mesh: the devices.
+      workdir: the run directory, which notes what was checked.
+
+    Raises:
+      DataError: see `pipeline.prepare`; or the split does not fit into the memory of a device.
+    """
+    checked = pipeline.prepare(
+        examples,
+        cache=data.cache,
+        skip_bad=data.skip_bad,
+        threads=data.threads,
+        record=workdir / "checked" / f"{examples.split}.json",
+    )
+    return _hold(checked, mesh) if data.cache == "device" else checked
+
+
+def batches(examples: Examples, orders: Iterable[np.ndarray], data: Config, mesh: Mesh) -> Generator[Batch]:
+    """Global batches, split over the mesh, one for each array of indices in `orders`; the same from everywhere.
+
+    Args:
+      examples: a split that was prepared.
+      orders: the indices that this process feeds, `PAD` for none; see `pipeline.batches`.
+      data: reads `threads` and `prefetch`.
+      mesh: the devices.
+    """
+    if examples.arrays is not None and isinstance(examples.arrays[0], jax.Array):
+        images, labels = examples.arrays
+        gather = _gather(mesh)
+        for order in orders:
+            yield gather(images, labels, sharding.place({"order": order.astype(np.int32)}, mesh)["order"])
+        return
+    with closing(pipeline.batches(examples, orders, threads=data.threads, prefetch=data.prefetch)) as stream:
+        for batch in stream:
+            yield sharding.place(batch, mesh)
+
+
+def _hold(examples: Examples, mesh: Mesh) -> Examples:
+    """Moves a split from host memory to a copy on every device."""
+    assert examples.arrays is not None
+    needed = sum(array.nbytes for array in examples.arrays)
+    memory = jax.local_devices()[0].memory_stats() or {}  # none on CPU
+    free = memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0)
+    if memory and needed > 0.8 * free:
+        raise DataError(
+            f"config.data.cache = 'device' needs {needed / 2**30:.1f} GiB for the {len(examples)} examples of "
+            f"{examples.split!r}, of {free / 2**30:.1f} GiB that are free on each device. Use --config.data.cache=host "
+            "or a smaller data.size."
+        )
+    place = sharding.replicated(mesh)
+    images, labels = (jax.make_array_from_process_local_data(place, array) for array in examples.arrays)
+    mine = [array.addressable_data(0) for array in (images, labels)]
+
+    def read(index: int) -> Pair:
+        image, label = (np.asarray(array[index]) for array in mine)
+        return image, label
+
+    return replace(examples, arrays=(images, labels), read=read)
+
+
+@cache
+def _gather(mesh: Mesh) -> Callable[[jax.Array, jax.Array, jax.Array], Batch]:
+    """A function (images, labels, order) -> batch that every device computes for its part of the order."""
+
+    def gather(images: jax.Array, labels: jax.Array, order: jax.Array) -> Batch:
+        padding = order == pipeline.PAD
+        image, label = (jnp.take(array, order, axis=0, mode="clip") for array in (images, labels))
+        return {
+            "image": jnp.where(padding[:, None, None, None], jnp.uint8(0), image),
+            "label": jnp.where(padding[:, None, None], jnp.uint8(IGNORE), label),
+        }
+
+    return jax.jit(gather, out_shardings=sharding.split(mesh))

@@ -1,0 +1,104 @@
+"""NumPy files: all images of a split in one array, all masks in another; read without TensorFlow.
+
+`SPLIT.npz` with the arrays `images` and `labels`, or `SPLIT_images.npy` and `SPLIT_labels.npy`, which are mapped
+into memory: of a set larger than that, only what is asked for is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from seg_jax.config import Config
+from seg_jax.data.examples import Examples, Pair
+from seg_jax.data.images import DataError
+from seg_jax.data.labels import LabelError
+from seg_jax.data.tables import label_table
+
+
+def load(data: Config, split: str, *, seed: int) -> Examples:
+    """The images and masks of one split, in their order in the arrays.
+
+    Args:
+      data: reads `dir`, the directory of the files, and `labels`, see `label_table`.
+      split: the first part of the files' names.
+      seed: unused; nothing is drawn here.
+
+    Raises:
+      DataError: a file is missing or damaged, or holds other arrays than uint8 [n h w 3] and uint8 or uint16 [n h w].
+      LabelError: no label table, or a wrong one.
+    """
+    del seed
+    root = Path(data.dir).expanduser()
+    if not root.is_dir():
+        raise DataError(f"config.data.dir = {data.dir!r} is not a directory. Pass --config.data.dir=DIR.")
+    table = label_table(root, data.labels)
+    files = _files(root, split)
+    images, labels = _from_npz(*files) if len(files) == 1 else map(_from_npy, files)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise DataError(
+            f"{files[0]}: images are {images.dtype} {list(images.shape)}, not uint8 [n h w 3], RGB in 0..255. "
+            "Convert them with .astype(np.uint8)."
+        )
+    if labels.dtype not in (np.uint8, np.uint16) or labels.shape != images.shape[:3]:
+        raise DataError(
+            f"{files[-1]}: labels are {labels.dtype} {list(labels.shape)}, not uint8 or uint16 "
+            f"{list(images.shape[:3])}, one value for each pixel of the images. Convert them with .astype(np.uint8)."
+        )
+
+    def read(index: int) -> Pair:
+        try:
+            return np.array(images[index]), table.encode(labels[index])
+        except LabelError as error:
+            raise LabelError(f"{files[-1]}, example {index}: {error}") from error
+
+    return Examples(
+        split=split,
+        names=tuple(f"{split}[{i}]" for i in range(len(images))),
+        read=read,
+        table=table,
+        files=(files,) * len(images),
+    )
+
+
+def _files(root: Path, split: str) -> tuple[Path, ...]:
+    one, two = (root / f"{split}.npz",), (root / f"{split}_images.npy", root / f"{split}_labels.npy")
+    found = [files for files in (one, two) if all(file.is_file() for file in files)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"{root} holds {one[0].name} and {two[0].name}, two forms of the split; remove one of them.")
+    there = ", ".join(sorted(path.name for path in root.glob("*.np[yz]"))) or "no .npz or .npy files"
+    raise DataError(
+        f"{root} holds neither {one[0].name} nor {two[0].name} with {two[1].name}; there: {there}. Write them with "
+        "np.savez or np.save, or set config.data.train_split and config.data.val_split to what is there."
+    )
+
+
+def _from_npz(path: Path) -> Pair:
+    with _reporting(path), path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+        if missing := {"images", "labels"} - set(content):
+            raise DataError(
+                f"{path} holds {', '.join(sorted(content)) or 'no arrays'}, but not {', '.join(sorted(missing))}. "
+                "Write it with np.savez(file, images=images, labels=labels)."
+            )
+        return content["images"], content["labels"]
+
+
+def _from_npy(path: Path) -> np.ndarray:
+    with _reporting(path):
+        return np.lib.format.open_memmap(path, mode="r")
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    """Names the file in what NumPy and zipfile raise: ValueError, EOFError, BadZipFile, OSError..."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path} cannot be read ({error}); write it anew.") from error

@@ -1,0 +1,117 @@
+"""Cityscapes (Cordts et al. 2016) from its unpacked official archives.
+
+`DIR/leftImg8bit/SPLIT/CITY/FRAME_leftImg8bit.png` with `DIR/gtFine/SPLIT/CITY/FRAME_gtFine_labelIds.png`, or
+`gtCoarse`; where there are no `labelIds`, `labelTrainIds` or `color` files serve.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from seg_jax.config import Config, did_you_mean, lookup
+from seg_jax.data.cityscapes_labels import TABLES
+from seg_jax.data.examples import Bad, Examples, check_sizes
+from seg_jax.data.images import DataError, read_image
+from seg_jax.data.labels import LabelTable
+from seg_jax.data.masks import MaskReader
+
+
+def load(data: Config, split: str, *, seed: int) -> Examples:
+    """The frames of one split, in the order of their cities and names.
+
+    Args:
+      data: reads `dir`, which holds `leftImg8bit` and `gtFine` or `gtCoarse`; `cityscapes.labels`, what a class is;
+        `cityscapes.cities`, those to take, all if empty; `cityscapes.coarse`, whether to read `gtCoarse`.
+      split: train, val, test (whose annotations are blank), or train_extra, which has coarse ones only.
+      seed: unused; nothing is drawn here.
+
+    Raises:
+      ConfigError: no such classes.
+      DataError: a directory or city is missing.
+    """
+    del seed
+    root = Path(data.dir).expanduser()
+    table = lookup(TABLES, data.cityscapes.labels, "data.cityscapes.labels")
+    truth = "gtCoarse" if data.cityscapes.coarse else "gtFine"
+    photos = _frames(root, "leftImg8bit", split, "_leftImg8bit.png")
+    masks: dict[Path, tuple[Path, MaskReader]] = {}
+    readers = _readers(data.cityscapes.labels, table)
+    for kind, reader in readers.items():  # the best first
+        for frame, path in _frames(root, truth, split, f"_{truth}_{kind}.png").items():
+            masks.setdefault(frame, (path, reader))
+    if data.cityscapes.cities:
+        cities = _cities(root, split, sorted({frame.parts[0] for frame in photos}), tuple(data.cityscapes.cities))
+        photos = {frame: path for frame, path in photos.items() if frame.parts[0] in cities}
+        masks = {frame: mask for frame, mask in masks.items() if frame.parts[0] in cities}
+    frames = [frame for frame in photos if frame in masks]
+    bad = [
+        Bad(str(path), f"has no mask {root / truth / split / frame}_{truth}_{'|'.join(readers)}.png")
+        for frame, path in photos.items()
+        if frame not in masks
+    ]
+    bad += [
+        Bad(str(path), f"is a mask without a photograph {root / 'leftImg8bit' / split / frame}_leftImg8bit.png")
+        for frame, (path, _) in masks.items()
+        if frame not in photos
+    ]
+
+    def read(index: int) -> tuple[np.ndarray, np.ndarray]:
+        photo = photos[frames[index]]
+        path, reader = masks[frames[index]]
+        image, label = read_image(photo), reader.read(path)
+        check_sizes(image, label, image_name=photo, mask_name=path)
+        return image, label
+
+    return Examples(
+        split=split,
+        names=tuple(frame.name for frame in frames),
+        read=read,
+        table=table,
+        files=tuple((photos[frame], masks[frame][0]) for frame in frames),
+        bad=tuple(bad),
+    )
+
+
+def _readers(labels: str, table: LabelTable) -> dict[str, MaskReader]:
+    """For each kind of file that tells these classes apart, how to read it."""
+    readers = {"labelIds": MaskReader(table, "index"), "color": MaskReader(table, "color")}
+    if labels == "trainids":
+        by_train_id = LabelTable(names=table.names, colors=table.colors)
+        return {"labelIds": readers["labelIds"], "labelTrainIds": MaskReader(by_train_id, "index"), **readers}
+    return readers
+
+
+def _frames(root: Path, kind: str, split: str, suffix: str) -> dict[Path, Path]:
+    """'aachen/aachen_000000_000019' -> its file, for every file below `root/kind/split` with this suffix."""
+    directory = root / kind / split
+    if not directory.is_dir():
+        above = next(p for p in (directory, *directory.parents) if p.is_dir())
+        there = sorted(path.name for path in above.iterdir() if path.is_dir())
+        raise DataError(
+            f"{directory} is not a directory; {above} holds: {', '.join(there) or 'no directories'}. Unpack "
+            "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of Cityscapes into one directory and pass it as "
+            "--config.data.dir; 'train_extra' needs leftImg8bit_trainextra.zip, gtCoarse.zip and "
+            "--config.data.cityscapes.coarse=True."
+        )
+    found = sorted(directory.glob(f"*/*{suffix}"))
+    return {path.relative_to(directory).parent / path.name.removesuffix(suffix): path for path in found}
+
+
+def _cities(root: Path, split: str, here: list[str], wanted: tuple[str, ...]) -> set[str]:
+    """The cities of `wanted` that this split has; a name that no split has is an error."""
+    everywhere = {path.name for path in (root / "leftImg8bit").glob("*/*") if path.is_dir()}
+    for city in wanted:
+        if city not in everywhere:
+            raise DataError(
+                f"config.data.cityscapes.cities = {wanted!r}: there is no city {city!r} in {root / 'leftImg8bit'}, "
+                f"which holds: {', '.join(sorted(everywhere))}.{did_you_mean(city, everywhere)}"
+            )
+    cities = set(wanted) & set(here)
+    if not cities:
+        raise DataError(
+            f"config.data.cityscapes.cities = {wanted!r}: none of them is in the split {split!r}, which holds: "
+            f"{', '.join(here)}. Add one of these, or use () for all cities."
+        )
+    return cities

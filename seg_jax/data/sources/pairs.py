@@ -1,0 +1,156 @@
+"""Files that hold a photograph and its mask side by side: `DIR/SPLIT/NAME.jpg`, as in "cityscapes-image-pairs".
+
+The left half is the photograph, the right half a mask of colours that JPEG has damaged: along borders it has blended
+and shifted them. Every pixel means the class of the nearest colour.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from seg_jax.config import Config
+from seg_jax.data.cityscapes_labels import TABLES
+from seg_jax.data.colors import lookup, nearest_table
+from seg_jax.data.examples import Examples
+from seg_jax.data.images import EXTENSIONS, DataError, read_image
+from seg_jax.data.labels import LabelError, LabelTable
+from seg_jax.data.masks import Distances, Palette
+from seg_jax.data.sampler import permutation
+from seg_jax.data.tables import FILES, label_table
+
+SAMPLE = 16  # masks that the report of distances looks at
+
+# JPEG keeps brightness at full resolution and colour at half of it, so brightness tells more of a blended pixel.
+# On frames whose true masks are known, these two numbers recover the most.
+BRIGHTNESS = 8  # weight of its squared difference
+CERTAIN = 20  # within this distance a pixel keeps its class; others take the one that most of 3x3 have
+
+
+def load(data: Config, split: str, *, seed: int) -> Examples:
+    """The files of one split, in the order of their names; it logs how far their masks are from the palette.
+
+    Args:
+      data: reads `dir`, with a directory for each split; `labels`, a table of Cityscapes ('thirty', 'trainids',
+        'ids', 'categories') or what `label_table` takes, '': the file in `dir`, or else 'thirty';
+        `pairs.train_size`, how many files of the training split to take; `pairs.cleanup`, see `Repair`.
+      split: the directory.
+      seed: draws the files of `train_size`; a larger one takes more, not others.
+
+    Raises:
+      DataError: no such directory, or no files in it.
+      LabelError: a wrong table, or colours with two meanings.
+    """
+    root = Path(data.dir).expanduser()
+    files = _files(root / split)
+    if split == data.train_split and data.pairs.train_size:
+        if data.pairs.train_size > len(files):
+            raise DataError(
+                f"config.data.pairs.train_size = {data.pairs.train_size}: {root / split} has {len(files)} files. "
+                "Use 0 for all."
+            )
+        files = [files[i] for i in sorted(permutation(seed, 0, len(files))[: data.pairs.train_size])]
+    table = _table(root, data.labels)
+    palette = Palette(table)
+    decode = Repair(palette) if data.pairs.cleanup else palette.nearest
+
+    def read(index: int) -> tuple[np.ndarray, np.ndarray]:
+        image, mask = _halves(files[index])
+        try:
+            palette.check(mask)
+        except LabelError as error:
+            raise LabelError(f"{files[index]}: {error}") from error
+        return image, decode(mask)
+
+    logging.info("%s: %s", split, distances(palette, files[:: -(-len(files) // SAMPLE)]))
+    return Examples(
+        split=split,
+        names=tuple(path.name for path in files),
+        read=read,
+        table=table,
+        files=tuple((path,) for path in files),
+        reading=f"cleanup={data.pairs.cleanup}",
+    )
+
+
+def distances(palette: Palette, files: list[Path]) -> Distances:
+    """How far the masks of some files are from the palette; files that cannot be read are passed over."""
+
+    def masks():
+        for path in files:
+            try:
+                yield _halves(path)[1]
+            except DataError:  # the check of all examples reports it
+                continue
+
+    return Distances.measure(palette, masks())
+
+
+class Repair:
+    """Nearest colour with brightness weighted up, and a vote where that is in doubt.
+
+    Of four Cityscapes frames whose masks went through JPEG, it recovers 97.4 % of the pixels and a mean IoU of 73.9 %,
+    where plain nearest colour has 96.2 % and 68.0 %. A vote everywhere recovers as many pixels and loses poles.
+    """
+
+    def __init__(self, palette: Palette):
+        self.ids = palette.ids
+        self.colors = _ycc(palette.colors[None].astype(np.uint8))[0].astype(np.int32)
+        self.weights = np.array([BRIGHTNESS, 1, 1])
+        self.table = nearest_table(self.colors, (BRIGHTNESS, 1, 1))
+
+    def __call__(self, mask: np.ndarray) -> np.ndarray:
+        """Colours, uint8 [h w 3] -> class ids, uint8 [h w]."""
+        pixels = _ycc(mask)
+        position = lookup(self.table, pixels)
+        label = self.ids.take(position)
+        doubtful = np.square(pixels - self.colors[position]) @ self.weights > CERTAIN**2
+        y, x = np.nonzero(doubtful)
+        around = np.pad(label, 1, mode="edge")
+        # [n 9], the pixel itself first, so that it keeps its class in a tie
+        offsets = [(1, 1), *((i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1))]
+        votes = np.stack([around[y + i, x + j] for i, j in offsets], axis=-1)
+        most = (votes[:, :, None] == votes[:, None]).sum(axis=-1).argmax(axis=-1)
+        label[y, x] = votes[np.arange(len(votes)), most]
+        return label
+
+
+def _ycc(mask: np.ndarray) -> np.ndarray:
+    """RGB -> brightness and two differences of colour as JPEG has them, uint8 [h w 3]."""
+    return np.asarray(Image.fromarray(np.ascontiguousarray(mask)).convert("YCbCr"))
+
+
+def _table(root: Path, labels: str) -> LabelTable:
+    if labels in TABLES:
+        return TABLES[labels]
+    if not labels and not any((root / name).is_file() for name in FILES):
+        return TABLES["thirty"]
+    return label_table(root, labels)
+
+
+def _files(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        there = sorted(p.name for p in directory.parent.glob("*") if p.is_dir())
+        raise DataError(
+            f"{directory} is not a directory; {directory.parent} holds: {', '.join(there) or 'no directories'}. Pass "
+            "the directory that holds train and val as --config.data.dir."
+        )
+    files = sorted(p for p in directory.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+    if not files:
+        raise DataError(f"{directory} holds no image files ({', '.join(EXTENSIONS)}).")
+    return files
+
+
+def _halves(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Photograph and mask of colours, both uint8 [h w 3]."""
+    both = read_image(path)
+    width = both.shape[1]
+    if width % 2:
+        raise DataError(
+            f"{path} is {width} pixels wide; a photograph and its mask side by side have an even width. Remove it, or "
+            "use data.source='folder' for photographs and masks in files of their own."
+        )
+    return both[:, : width // 2], both[:, width // 2 :]

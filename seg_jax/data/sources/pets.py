@@ -1,0 +1,76 @@
+"""Oxford-IIIT Pets from the unpacked official archives `images` and `annotations`.
+
+The lists, not the directories, say what counts: those hold other files too, and photographs without a trimap.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seg_jax.config import Config, lookup
+from seg_jax.data import trimaps
+from seg_jax.data.examples import Bad, Examples, Pair, check_sizes
+from seg_jax.data.images import DataError, read_image
+from seg_jax.data.masks import MaskReader
+
+
+def load(data: Config, split: str, *, seed: int) -> Examples:
+    """The photographs of one split, in the order of the official lists.
+
+    Args:
+      data: reads `dir`, which holds `images` and `annotations`; `size`; `pets.border`, what the border is: a class
+        of its own, pet, background, or ignored; `pets.val_share`, the share of trainval that is 'val'.
+      split: trainval and test are the official ones; train and val are two parts of trainval.
+      seed: draws the validation part.
+
+    Raises:
+      ConfigError: no such split or choice, `data.size` is missing, or 'val' is empty.
+      DataError: a directory or list is missing or empty.
+    """
+    official = lookup(trimaps.LISTS, split, "data.val_split" if split == data.val_split else "data.train_split")
+    table = trimaps.table(data)
+    root = Path(data.dir).expanduser()
+    images, masks = root / "images", root / "annotations" / "trimaps"
+    for directory in (images, masks):
+        if not directory.is_dir():
+            raise DataError(
+                f"{directory} is not a directory. Unpack images.tar.gz and annotations.tar.gz of Oxford-IIIT Pets "
+                f"into one directory and pass it as --config.data.dir (now {data.dir!r})."
+            )
+    listed = _names(root / "annotations" / f"{official}.txt")
+    pairs, bad = [], []
+    for row in trimaps.rows(data, split, len(listed), seed=seed):
+        name = listed[row]
+        pair = (images / f"{name}.jpg", masks / f"{name}.png")
+        missing = [str(path) for path in pair if not path.is_file()]
+        if missing:
+            bad.append(Bad(name, f"is listed, but there is no {' and no '.join(missing)}"))
+        else:
+            pairs.append(pair)
+    reader = MaskReader(table, "index")
+
+    def read(index: int) -> Pair:
+        photo, trimap = pairs[index]
+        image, label = read_image(photo), reader.read(trimap)
+        check_sizes(image, label, image_name=photo, mask_name=trimap)
+        return image, label
+
+    return Examples(
+        split=split,
+        names=tuple(image.stem for image, _ in pairs),
+        read=read,
+        table=table,
+        files=tuple(pairs),
+        bad=tuple(bad),
+    )
+
+
+def _names(path: Path) -> list[str]:
+    """The first word of each line; the others are class, species and breed, which segmentation does not need."""
+    if not path.is_file():
+        raise DataError(f"there is no list {path}; unpack annotations.tar.gz of Oxford-IIIT Pets there.")
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    names = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not names:
+        raise DataError(f"{path} lists no photographs; restore it from annotations.tar.gz.")
+    return names

@@ -1,0 +1,282 @@
+"""What a split holds: pixels of each class, class weights that follow from them, mean and deviation of its colours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from seg_jax import process
+from seg_jax.config import Config, flatten, lookup
+from seg_jax.data.examples import Bad, Examples
+from seg_jax.data.images import DataError, write_bytes
+from seg_jax.data.labels import IGNORE
+from seg_jax.data.pipeline import in_parallel, listing, try_read
+
+VERSION = 1  # of what is counted, and how
+
+# Fields of config.data that do not change what an example is, or whose effect the label table and the files show.
+MECHANICS = (
+    *("dir", "labels", "merge", "ignore_classes", "list", "size", "tfds.data_dir"),
+    *("cache", "threads", "prefetch", "skip_bad", "mean", "std", "train_split", "val_split"),
+)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts over one split of k classes.
+
+    Attributes:
+      names: of the classes.
+      images: how many examples.
+      pixels: of each class.
+      files: for each class, in how many examples it occurs.
+      present: for each class, the labelled pixels of those examples.
+      ignored: pixels that count nowhere.
+      mean, std: of red, green and blue over all pixels, in 0..1.
+    """
+
+    names: tuple[str, ...]
+    images: int
+    pixels: tuple[int, ...]
+    files: tuple[int, ...]
+    present: tuple[int, ...]
+    ignored: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The classes that occur nowhere."""
+        return tuple(name for name, n in zip(self.names, self.pixels, strict=True) if not n)
+
+
+def median_frequency(pixels: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Median of the classes' frequencies / frequency of a class (Eigen and Fergus 2015, section 6.3.2).
+
+    Args:
+      pixels: [k], of each class.
+      present: [k], labelled pixels of the examples in which the class occurs; over these the frequency is counted.
+
+    Returns:
+      [k]; 0 for a class that never occurs, which has no part in the median either.
+    """
+    occurs = pixels > 0
+    frequency = pixels[occurs] / present[occurs]
+    return _where(occurs, np.median(frequency) / frequency)
+
+
+def inverse_log(pixels: np.ndarray) -> np.ndarray:
+    """1 / ln(1.02 + share of the pixels), [k] from 1.42 to 50.5; 0 for a class that never occurs (Paszke et al. 2016,
+    ENet, section 5.2)."""
+    occurs = pixels > 0
+    return _where(occurs, 1 / np.log(1.02 + pixels[occurs] / pixels.sum()))
+
+
+def effective_number(pixels: np.ndarray, beta: float | None = None) -> np.ndarray:
+    """(1 - beta) / (1 - beta^n) for a class of n pixels, scaled to a mean of 1 (Cui et al. 2019, equations 2 and 4).
+
+    Args:
+      pixels: [k], of each class.
+      beta: (N - 1) / N where N pixels would show all there is to see; near 1 the weights are those of inverse
+        frequency, far from it they are equal. None: N is the number of all labelled pixels.
+
+    Returns:
+      [k]; 0 for a class that never occurs, which has no part in the mean either.
+    """
+    occurs = pixels > 0
+    log_beta = np.log(beta) if beta else np.log1p(-1 / pixels.sum())
+    weights = 1 / -np.expm1(pixels[occurs] * log_beta)  # beta itself would be rounded
+    return _where(occurs, weights / weights.mean())
+
+
+def inverse_square_root(pixels: np.ndarray) -> np.ndarray:
+    """1 / sqrt(number of pixels), scaled to a mean of 1: [k], 0 for a class that never occurs (Mahajan et al. 2018,
+    section 2.2)."""
+    occurs = pixels > 0
+    weights = 1 / np.sqrt(pixels[occurs])
+    return _where(occurs, weights / weights.mean())
+
+
+def _where(occurs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    spread = np.zeros(len(occurs))
+    spread[occurs] = weights
+    return spread
+
+
+# What `loss.class_weights` may name.
+SCHEMES: Mapping[str, Callable[[Stats], np.ndarray]] = {
+    "median_frequency": lambda stats: median_frequency(np.array(stats.pixels), np.array(stats.present)),
+    "inverse_log": lambda stats: inverse_log(np.array(stats.pixels)),
+    "effective_number": lambda stats: effective_number(np.array(stats.pixels)),
+    "inverse_square_root": lambda stats: inverse_square_root(np.array(stats.pixels)),
+}
+
+
+def class_weights(stats: Stats, scheme: str) -> tuple[float, ...]:
+    """One weight for each class, to six digits.
+
+    Raises:
+      ConfigError: no such scheme.
+    """
+    return _rounded(lookup(SCHEMES, scheme, "loss.class_weights")(stats))
+
+
+def _rounded(weights: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(f"{w:.6g}") for w in weights)
+
+
+def measure(examples: Examples, *, threads: int) -> tuple[Stats, tuple[Bad, ...]]:
+    """The counts of one split, and the examples that could not be read, which are not in them.
+
+    Raises:
+      DataError: none could be read.
+    """
+    k = len(examples.table)
+
+    def count(index: int) -> tuple[list[int], list[int]] | Bad:
+        pair = try_read(examples, index)
+        if isinstance(pair, Bad):
+            return pair
+        image, label = (Image.fromarray(array).histogram() for array in pair)
+        return label, image
+
+    pixels, files, present = np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(256, np.int64)
+    colors = np.zeros((3, 256), np.int64)
+    bad = []
+    with closing(in_parallel(count, len(examples), threads=threads, title=f"counting {examples.split}")) as counted:
+        for result in counted:
+            if isinstance(result, Bad):
+                bad.append(result)
+                continue
+            labels = np.array(result[0])
+            pixels += labels
+            files += labels > 0
+            present += (labels > 0) * labels[:IGNORE].sum()
+            colors += np.reshape(result[1], (3, 256))
+    if not colors.any():
+        raise DataError(f"the split {examples.split!r} has no usable example:\n{listing((*examples.bad, *bad))}")
+    if not pixels[:k].any():
+        raise DataError(f"the split {examples.split!r} has no labelled pixel: its masks say 'ignore' everywhere.")
+    # From integers: the order in which files were read changes no bit.
+    values, n = np.arange(256), colors[0].sum()
+    mean = colors @ values / n
+    std = np.sqrt(colors @ values**2 / n - mean**2)
+    stats = Stats(
+        names=examples.table.names,
+        images=len(examples) - len(bad),
+        pixels=tuple(pixels[:k].tolist()),
+        files=tuple(files[:k].tolist()),
+        present=tuple(present[:k].tolist()),
+        ignored=int(pixels[IGNORE]),
+        mean=_rounded(mean / 255),
+        std=_rounded(std / 255),
+    )
+    return stats, tuple(bad)
+
+
+def load(examples: Examples, data: Config) -> Stats:
+    """The counts of one split: those that were written down for the very same files, or new ones.
+
+    They are kept in `.seg_jax` in the directory of the data, or in the user's cache directory if that cannot be
+    written to. Data without files is counted every time.
+
+    Args:
+      examples: a split.
+      data: reads `dir`, `threads` and `skip_bad`; what its other fields say about the files is part of the key.
+
+    Raises:
+      DataError: examples cannot be used, and `skip_bad` does not leave them out.
+    """
+    key = _key(examples, data)
+    places = [process.cache_directory() / "stats"]
+    if data.dir and Path(data.dir).expanduser().is_dir():
+        places.insert(0, Path(data.dir).expanduser() / ".seg_jax")
+    paths = [place / f"stats-{key[:32]}.json" for place in places if key]
+    for path in paths:
+        if (known := _recall(path, key)) is not None:
+            return known
+    stats, bad = measure(examples, threads=data.threads)
+    if bad and not data.skip_bad:
+        raise DataError(
+            f"{len(bad)} of {len(examples)} examples of the split {examples.split!r} cannot be used:\n{listing(bad)}\n"
+            "Correct them, or leave them out with --config.data.skip_bad=True."
+        )
+    text = json.dumps({"key": key, **asdict(stats)}, indent=1)
+    for path in paths:
+        try:
+            write_bytes(path, text.encode())
+            break
+        except OSError as error:
+            logging.info("%s cannot be written (%s)", path, error.strerror)
+    return stats
+
+
+def _key(examples: Examples, data: Config) -> str:
+    """Changes with the files of a split, their order, and what is made of them; '' for data without files."""
+    if not examples.files:
+        return ""
+    fields = {field: value for field, value in flatten(data).items() if field not in MECHANICS}
+    digest = hashlib.sha256(repr((VERSION, examples.resized, examples.table.to_json(), fields)).encode())
+    for name, paths in zip(examples.names, examples.files, strict=True):
+        try:
+            states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        except OSError:
+            return ""  # the reader will say it better
+        digest.update(repr((name, states)).encode())
+    return digest.hexdigest()
+
+
+def _recall(path: Path, key: str) -> Stats | None:
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        if noted.pop("key") != key:
+            return None
+        fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in noted.items()}
+        return Stats(**fields)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or a damaged one
+        return None
+
+
+def to_json(stats: Stats, *, beta: float | None = None) -> str:
+    """The counts and the weights of every scheme, as JSON text."""
+    weights = {scheme: list(w) for scheme, w in _all_weights(stats, beta).items()}
+    return json.dumps({**asdict(stats), "class_weights": weights}, indent=1) + "\n"
+
+
+def _all_weights(stats: Stats, beta: float | None) -> dict[str, tuple[float, ...]]:
+    weights = {scheme: class_weights(stats, scheme) for scheme in SCHEMES}
+    return weights | {"effective_number": _rounded(effective_number(np.array(stats.pixels), beta))}
+
+
+def table(stats: Stats, *, split: str, beta: float | None = None) -> str:
+    """The counts and the weights of every scheme, as text."""
+    weights = _all_weights(stats, beta)
+    total = sum(stats.pixels)
+    width = max(len("class"), *map(len, stats.names))
+    lines = [
+        f"{split}: {stats.images} images, {total:,d} labelled pixels, {stats.ignored:,d} ignored "
+        f"({stats.ignored / (total + stats.ignored):.2%})",
+        f"{'class':<{width}} {'pixels':>15} {'share':>8} {'images':>7}  {'  '.join(weights)}",
+    ]
+    for i, name in enumerate(stats.names):
+        columns = "  ".join(f"{w[i]:>{len(scheme)}.4g}" for scheme, w in weights.items())
+        lines.append(
+            f"{name:<{width}} {stats.pixels[i]:>15,d} {stats.pixels[i] / total:>8.3%} {stats.files[i]:>7}  {columns}"
+        )
+    if stats.missing:
+        lines.append(f"occur nowhere, so their weight is 0: {', '.join(stats.missing)}")
+    lines.append(f"mean {_triple(stats.mean)}  deviation {_triple(stats.std)}  (red, green, blue in 0..1)")
+    return "\n".join(lines)
+
+
+def _triple(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4f}" for value in values)

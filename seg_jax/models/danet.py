@@ -1,0 +1,87 @@
+"""DANet (Fu et al. 2019): attention between pixels and attention between channels, over any encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from seg_jax.models.attention import attention
+from seg_jax.models.layers import Conv, ConvNormAct, Dtype, Head, Style
+
+
+class PositionAttention(nn.Module):
+    """Every pixel adds a weighted sum of all pixels (section 3.2, equation 2); identity at first."""
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[b h w c] -> the same shape."""
+        b, h, w, c = x.shape
+        widths = {"query": max(c // 8, 1), "key": max(c // 8, 1), "value": c}
+        query, key, value = (
+            Conv(width, 1, bias=True, dtype=self.dtype, name=name)(x).reshape(b, h * w, 1, width)
+            for name, width in widths.items()
+        )
+        return x + _gate(self, self.dtype) * attention(query, key, value).reshape(x.shape)
+
+
+class ChannelAttention(nn.Module):
+    """Every channel adds a weighted sum of all channels (section 3.3, equation 4); identity at first.
+
+    The weights are the authors' code's: softmax(max - energy), which is softmax(-energy), prefers channels that differ,
+    where equation 3 of the paper has softmax(energy).
+    """
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[b h w c] -> the same shape."""
+        energy = jnp.einsum("bhwc,bhwd->bcd", x, x, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(-energy).astype(self.dtype)
+        return x + _gate(self, self.dtype) * jnp.einsum("bcd,bhwd->bhwc", weights, x)
+
+
+def _gate(module: nn.Module, dtype: Dtype) -> jax.Array:
+    """The learned factor of an attention module, 0 at first: without it training starts from random sums."""
+    return module.param("scale", nn.initializers.zeros, (1,), jnp.float32).astype(dtype)
+
+
+class DANetDecoder(nn.Module):
+    """Both kinds of attention on the coarsest features, side by side; their sum.
+
+    Attributes:
+      classes: channels of the logits.
+      channels: of both branches; 0: a quarter of the features', as in the paper.
+      dropout: rate of whole channels in front of the logits.
+      aux: whether either branch has logits of its own.
+    """
+
+    classes: int
+    channels: int = 0
+    dropout: float = 0.1
+    aux: bool = False
+    style: Style = Style()
+
+    @nn.compact
+    def __call__(self, features: Sequence[jax.Array], train: bool) -> dict[str, jax.Array]:
+        """Features, finest first -> logits [b h w k] at the size of the coarsest; in training 'position', 'channel'."""
+        x, dtype = features[-1], self.style.dtype
+        channels = self.channels or x.shape[-1] // 4
+        branches = {}
+        for name, kind in (("position", PositionAttention), ("channel", ChannelAttention)):
+            y = ConvNormAct(channels, style=self.style, name=f"{name}_in")(x, train)
+            y = kind(dtype, name=f"{name}_attention")(y)
+            branches[name] = ConvNormAct(channels, style=self.style, name=f"{name}_out")(y, train)
+        outputs = {"logits": self._classify(branches["position"] + branches["channel"], "head", train)}
+        if self.aux and (train or self.is_initializing()):
+            outputs |= {name: self._classify(y, f"{name}_head", train) for name, y in branches.items()}
+        return outputs
+
+    def _classify(self, x: jax.Array, name: str, train: bool) -> jax.Array:
+        x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
+        return Head(self.classes, dtype=self.style.dtype, name=name)(x)

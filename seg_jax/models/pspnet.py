@@ -1,0 +1,126 @@
+"""PSPNet (Zhao et al. 2017): pyramid pooling over any encoder, and the auxiliary head that the paper introduced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seg_jax.models.layers import ConvNormAct, Head, Style, resize_bilinear
+
+
+def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
+    """[b h w c] -> [b bins bins c], means over a grid of rectangles, for any h and w.
+
+    Bin i of n pixels reaches from floor(i n / bins) to ceil((i + 1) n / bins), as in PyTorch: neighbours share pixels
+    where n is no multiple of bins, and no bin is empty even if n is smaller.
+    """
+    rows, columns = (jnp.asarray(_shares(size, bins), x.dtype) for size in x.shape[1:3])
+    return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, x)
+
+
+def _shares(size: int, bins: int) -> np.ndarray:
+    """[bins size]: the share of every pixel in the mean of every bin."""
+    shares = np.zeros((bins, size), np.float32)
+    for i in range(bins):
+        start, end = i * size // bins, -(-(i + 1) * size // bins)
+        shares[i, start:end] = 1 / (end - start)
+    return shares
+
+
+class PyramidPooling(nn.Module):
+    """Means over grids of different fineness, each reduced by a 1x1 convolution and upsampled to the map's size.
+
+    Attributes:
+      bins: along an axis, of every grid.
+      channels: of every branch; 0: as many as make the branches together as wide as the map.
+      norm_of_one: whether a grid of one bin has a norm. Batch statistics are then of as many values as there are
+        images in the batch; segmentation_models.pytorch's PSPNet leaves it out.
+      align_corners: of the upsampling, see `layers.resize_bilinear`.
+    """
+
+    bins: tuple[int, ...] = (1, 2, 3, 6)
+    channels: int = 0
+    norm_of_one: bool = True
+    align_corners: bool = False
+    style: Style = Style()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> list[jax.Array]:
+        """[b h w c] -> [b h w channels] for each of `bins`."""
+        width = self.channels or x.shape[-1] // len(self.bins)
+        branches = []
+        for bins in self.bins:
+            style = self.style if bins > 1 or self.norm_of_one else replace(self.style, norm="none")
+            y = adaptive_average_pool(x, bins)
+            y = ConvNormAct(width, 1, style=style, name=f"bins{bins}")(y, train)
+            branches.append(resize_bilinear(y, (x.shape[1], x.shape[2]), align_corners=self.align_corners))
+        return branches
+
+
+class AuxiliaryHead(nn.Module):
+    """Logits from an inner stage of the encoder, for a second loss in training (section 3.3 of the paper)."""
+
+    classes: int
+    dropout: float = 0.1
+    style: Style = Style()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[b h w c] -> [b h w classes]."""
+        x = ConvNormAct(x.shape[-1] // 4, style=self.style, name="conv")(x, train)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return Head(self.classes, dtype=self.style.dtype, name="head")(x)
+
+
+class PSPNetDecoder(nn.Module):
+    """Pyramid pooling on the coarsest features, which stay beside it, and a convolution that fuses both.
+
+    Attributes:
+      classes: channels of the logits.
+      bins, norm_of_one, align_corners: of `PyramidPooling`.
+      channels: of the fused features.
+      head_kernel: of the convolution that gives the logits. One of the last two is 3x3: the fusing one before a head
+        of 1x1 as in the paper, or a head of 3x3 as in segmentation_models.pytorch.
+      dropout: rate in front of the logits.
+      aux: whether there is an auxiliary head, on the stage before the last.
+    """
+
+    classes: int
+    bins: tuple[int, ...] = (1, 2, 3, 6)
+    channels: int = 512
+    head_kernel: int = 1
+    norm_of_one: bool = True
+    align_corners: bool = False
+    dropout: float = 0.1
+    aux: bool = False
+    style: Style = Style()
+
+    @nn.compact
+    def __call__(self, features: Sequence[jax.Array], train: bool) -> dict[str, jax.Array]:
+        """Features, finest first -> logits [b h w k] at the size of the coarsest, and 'aux' in training."""
+        x = features[-1]
+        pooled = PyramidPooling(
+            self.bins, norm_of_one=self.norm_of_one, align_corners=self.align_corners, style=self.style, name="pyramid"
+        )(x, train)
+        x = jnp.concatenate([*pooled, x], axis=-1)
+        x = ConvNormAct(self.channels, 1 if self.head_kernel > 1 else 3, style=self.style, name="fuse")(x, train)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        outputs = {"logits": Head(self.classes, self.head_kernel, dtype=self.style.dtype, name="head")(x)}
+        if self.aux and (train or self.is_initializing()):
+            head = AuxiliaryHead(self.classes, self.dropout, self.style, name="aux_head")
+            outputs["aux"] = head(features[-2], train)
+        return outputs
+
+
+def smp_names(decoder: PSPNetDecoder) -> Mapping[str, str]:
+    """Layers of segmentation_models.pytorch's PSPNet."""
+    names = {"fuse/conv": "decoder.conv.0", "fuse/norm": "decoder.conv.1", "head": "segmentation_head.0"}
+    for i, bins in enumerate(decoder.bins):
+        theirs = f"decoder.psp.blocks.{i}.pool.1"
+        names |= {f"pyramid/bins{bins}/conv": f"{theirs}.0", f"pyramid/bins{bins}/norm": f"{theirs}.1"}
+    return names

@@ -1,0 +1,50 @@
+"""An encoder, a decoder, and the one place that makes every input size fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from seg_jax.config import ConfigError
+from seg_jax.models.layers import resize_bilinear
+
+Outputs = dict[str, jax.Array]
+
+
+class Segmenter(nn.Module):
+    """A network for semantic segmentation.
+
+    Attributes:
+      encoder: [b h w c] -> feature maps, finest first; has `reduction`.
+      decoder: feature maps -> {'logits': ..., and in training the logits of auxiliary heads}, at any stride.
+      align_corners: of the upsampling of logits to the size of the image, see `layers.resize_bilinear`.
+    """
+
+    encoder: Any
+    decoder: Any
+    align_corners: bool = False
+
+    @nn.compact
+    def __call__(self, image: jax.Array, train: bool, frozen: bool = False) -> Outputs:
+        """float [b h w c], any h and w -> float32 [b h w k] under 'logits' and the names of auxiliary heads.
+
+        With `frozen` the encoder works as in evaluation while the decoder is trained.
+        """
+        h, w = image.shape[1:3]
+        multiple = self.encoder.reduction
+        # The border is repeated below and to the right: zeros would be seen as an edge.
+        pads = ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0))
+        x = jnp.pad(image, pads, mode="edge")
+        outputs = self.decoder(self.encoder(x, train and not frozen), train)
+        return {name: self._whole(logits.astype(jnp.float32), x)[:, :h, :w] for name, logits in outputs.items()}
+
+    def _whole(self, logits: jax.Array, x: jax.Array) -> jax.Array:
+        if logits.shape[1] > x.shape[1]:
+            raise ConfigError(
+                f"config.model.decoder_channels has too many entries: the decoder ends at {logits.shape[1]} rows for "
+                f"an input of {x.shape[1]}. Leave out the last ones."
+            )
+        return resize_bilinear(logits, (x.shape[1], x.shape[2]), align_corners=self.align_corners)

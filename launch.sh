@@ -6,7 +6,7 @@ set -euo pipefail
 usage() {
   cat <<'HELP'
 usage: ./launch.sh [FLAGS...]              train; by default a U-Net on synthetic street scenes
-       ./launch.sh test [PYTEST ARGS...]   run the tests
+       ./launch.sh test [PYTEST ARGS...]   run the tests (-m "slow or not slow": all of them)
        ./launch.sh lint                    check format, style and types
        ./launch.sh --help                  this text (--helpfull: every flag of the program)
 
@@ -253,7 +253,7 @@ case ${1:-} in
   test)
     shift
     prepare test
-    exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist worksteal "$@"
+    exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow" "$@"
     ;;
   lint)
     prepare test

@@ -424,7 +424,7 @@ def test_test_adds_its_tools_and_runs_pytest(machine):
     done = machine.run("test", "-k", "a  or  b")
     assert done.returncode == 0, done.stderr
     assert machine.calls("uv") == [INSTALL, INSTALL_TEST]
-    assert machine.calls("python3")[-1] == "-m pytest -k a  or  b"  # both spaces: still one argument
+    assert machine.calls("python3")[-1] == f"{PYTEST} -k a  or  b"  # both spaces: still one argument
     assert (machine.venv / "kept").exists()
 
     machine.run("test")
@@ -447,6 +447,8 @@ def test_changed_test_pins_concern_only_test(machine):
     assert machine.calls("uv") == [INSTALL_TEST] * 2
 
 
+PYTEST = "-m pytest -n auto --maxprocesses 4 --dist worksteal -m not slow"
+CI_TESTS = f"{PYTEST} -m slow or not slow"
 LINT = ["-m ruff format --check .", "-m ruff check .", "-m mypy"]
 
 
@@ -459,7 +461,7 @@ def test_lint_runs_every_check_and_fails_when_one_does(machine, status):
 def test_continuous_integration_lints_and_tests(machine, tmp_path):
     done = machine.run(script=".ci/run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert [call for call in machine.calls("python3") if call in [*LINT, "-m pytest"]] == [*LINT, "-m pytest"]
+    assert [call for call in machine.calls("python3") if call in [*LINT, CI_TESTS]] == [*LINT, CI_TESTS]
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help", "help"])

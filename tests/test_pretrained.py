@@ -12,7 +12,7 @@ from seg_jax.config import ConfigError, to_json
 from seg_jax.models import WeightsError
 from seg_jax.train import train_and_evaluate
 from tests.models import parity
-from tests.test_train import config_for, folder  # noqa: F401 - fixtures
+from tests.test_train import config_for, folder
 
 MOBILENET = {"model.encoder.name": "mobilenetv2", "model.encoder.alpha": 0.35, "model.encoder.depth": 3}
 HALVES = {"data.mean": (0.5, 0.5, 0.5), "data.std": (0.5, 0.5, 0.5)}
@@ -117,7 +117,7 @@ def test_the_encoder_of_a_run_serves_another_network(tiny_config, trained):
 
 
 def test_the_encoder_alone_leaves_the_decoder_random(tiny_config, trained):
-    run, config, state = trained
+    run, _, state = trained
     _, ours = begin(tiny_config({"model.encoder.weights": str(run)}))
     _, fresh = begin(tiny_config())
     assert_equal(ours.params["decoder"], fresh.params["decoder"])

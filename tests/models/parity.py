@@ -65,7 +65,8 @@ def keras_network(function, size=(None, None), **options):
         for weight in layer.weights:
             rng = np.random.default_rng([len(layer.name), *map(ord, f"{layer.name}/{weight.name}")])
             if len(weight.shape) > 1:
-                fan_in = np.prod(weight.shape[:2]) * (weight.shape[2] if weight.shape[3] > 1 else 1)
+                depthwise = len(weight.shape) == 4 and weight.shape[3] == 1
+                fan_in = np.prod(weight.shape[: 2 if depthwise else -1])
                 value = rng.standard_normal(weight.shape) * (2 / fan_in) ** 0.5
             elif weight.name in ("gamma", "moving_variance"):
                 value = rng.uniform(0.5, 1.5, weight.shape)

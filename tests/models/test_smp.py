@@ -112,5 +112,5 @@ def test_heads_for_other_classes_start_anew_and_the_log_says_so(config, tmp_path
     settings = config("PSPNet", "resnet18", **{"loss.aux_weight": 0.4})
     params = with_weights(settings, path, classes=7)[2]
     assert params["decoder"]["head"]["kernel"].shape == (3, 3, 512, 7)
-    assert "start from random values, for other classes than the file's: decoder/aux_head/" in caplog.text
+    assert ".safetensors has not, start from random values: decoder/aux_head/" in caplog.text
     assert "decoder/head/kernel" in caplog.text and "decoder/fuse" not in caplog.text

@@ -100,7 +100,8 @@ class ResNet(nn.Module):
                         step, stride = 2, stride * 2
                     else:
                         dilation *= 2
-                        own = dilation if self.style.dilate_first else own
+                        # A stride in the 1x1 convolution comes before the 3x3 one, which then sees the coarser grid.
+                        own = dilation if self.style.dilate_first or self.stride_first else own
                 x = Block(
                     64 * 2**stage,
                     bottleneck,

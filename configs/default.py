@@ -105,12 +105,17 @@ def get_config() -> ConfigDict:
     ls.aux_weight = 0.4  # of the loss of auxiliary heads, in architectures that have them; 0: no such heads
 
     c.optim = o = ConfigDict()
-    o.name = "adamw"  # adam, adamw, sgd
+    o.name = "adamw"  # adafactor, adam, adamw, lamb, muon, sgd
     o.lr = 1e-3  # learning rate after warm-up
-    o.schedule = "cosine"  # constant, cosine, polynomial
+    o.schedule = "cosine"  # constant, cosine, one_cycle, plateau, polynomial, step
+    o.milestones = (0.6, 0.85)  # shares of the run after which `step` reduces the rate
+    o.factor = 0.1  # by which `step` and `plateau` multiply the rate
+    o.patience = 5  # evaluations without a better checkpoint.metric after which `plateau` reduces the rate
     o.warmup_steps = 0  # steps of linear growth of the learning rate
     o.weight_decay = 1e-4  # on kernels only
-    o.momentum = 0.9  # sgd
+    o.momentum = 0.9  # of sgd and muon
+    o.groups = ()  # (regular expression for whole paths, factor of the rate, factor of the decay), first fit holds
+    o.ema = 0.0  # decay of an average of the weights, such as 0.999, to be evaluated and used; 0: none
     o.grad_clip = 0.0  # largest global norm of the gradient; 0: off
 
     c.finetune = f = ConfigDict()
@@ -126,11 +131,20 @@ def get_config() -> ConfigDict:
     t.steps = 0  # length of the run in steps; 0: see epochs
     t.epochs = 10.0  # length of the run in passes over the training split
 
+    t.accumulate = 1  # parts of a batch that are worked on one after the other, to save memory
+    t.nonfinite = "stop"  # at a loss or gradient that is not finite: stop, or skip the step and count it
+
+    c.mesh = m = ConfigDict()
+    m.data = -1  # devices over which the images of a batch are split; -1: all that the other axes leave
+    m.model = 1  # of these, devices over which large parameters and the optimizer's state are split too
+    m.space = 1  # devices over which the rows of every image are split
+
     c.eval = e = ConfigDict()
     e.batch_size = 16  # images a step, over all devices
     e.every_steps = 0  # evaluate after this many steps; 0: see every_epochs
     e.every_epochs = 1.0  # evaluate after this many passes; 0: at the end only
     e.threshold = 0.0  # also score each class where its probability exceeds this (miou_above); 0: not
+    e.averaged = True  # evaluate and predict with the average of the weights, where optim.ema keeps one
     e.panels = 4  # photographs shown as image | truth | prediction | error
 
     c.early_stop = s = ConfigDict()

@@ -1,7 +1,7 @@
 """Checkpoints: asynchronous, atomic, checked when they are read.
 
-A checkpoint holds two flat dicts of arrays, `weights` (parameters and batch statistics; all that prediction
-needs) and `training` (optimizer state, step), and a JSON `meta` with what the loop must remember, the class
+A checkpoint holds two flat dicts of arrays, `weights` (parameters and batch statistics, and their averages; all that
+prediction needs) and `training` (optimizer state, step), and a JSON `meta` with what the loop must remember, the class
 table, the configuration, and a manifest: the SHA-256 of every array. Orbax writes it into a temporary directory that is
 renamed at the end, so a killed process leaves a whole checkpoint or none; but it would load a damaged array
 without a word, so the manifest is compared at every load.
@@ -26,6 +26,10 @@ from seg_jax.state import TrainState
 
 Arrays = dict[str, np.ndarray]
 Meta = dict[str, Any]
+
+# Fields of `TrainState` by the part of a checkpoint that holds them.
+WEIGHTS = ("params", "model_state", "ema")
+TRAINING = ("opt_state", "step", "lr_scale", "skipped")
 
 
 class CheckpointError(ValueError):
@@ -65,16 +69,16 @@ class Checkpoints:
         """Starts to save `state` under its step number; returns once the arrays are copied.
 
         Args:
-          state: may be donated to the next step right afterwards.
+          state: whole host arrays.
           meta: JSON values to keep beside it.
           score: of this state on the validation split, higher is better; None if it was not evaluated.
         """
         for step in self.steps():
             self._score(step)  # of an earlier run: what is best is decided among all
-        host = jax.device_get(state)
-        self._scores[int(host.step)] = score
-        weights = _flatten({"params": host.params, "model_state": host.model_state})
-        training = _flatten({"opt_state": host.opt_state, "step": host.step})
+        step = int(state.step)
+        self._scores[step] = score
+        weights = _flatten({name: getattr(state, name) for name in WEIGHTS})
+        training = _flatten({name: getattr(state, name) for name in TRAINING})
         meta = {
             **meta,
             "score": score,
@@ -82,7 +86,7 @@ class Checkpoints:
         }
         meta["sha256"] = _digest(meta)
         self._manager.save(
-            int(host.step),
+            step,
             args=ocp.args.Composite(
                 weights=ocp.args.PyTreeSave(weights),
                 training=ocp.args.PyTreeSave(training),
@@ -145,19 +149,28 @@ class Checkpoints:
           CheckpointError: it is missing, damaged, or of another network.
         """
         meta = self.meta(step)
-        weights, training = self._arrays(step, "weights", meta), self._arrays(step, "training", meta)
-        tree = {"params": like.params, "model_state": like.model_state}
-        filled = _fill(tree, weights, self._name(step))
-        rest = _fill({"opt_state": like.opt_state, "step": like.step}, training, self._name(step))
-        return TrainState(**filled, **rest), meta
+        fields: dict[str, Any] = {}
+        for item, names in (("weights", WEIGHTS), ("training", TRAINING)):
+            tree = {name: getattr(like, name) for name in names}
+            fields |= _fill(tree, self._arrays(step, item, meta), self._name(step))
+        return TrainState(**fields), meta
 
-    def weights(self, step: int, like: Any) -> dict[str, Any]:
-        """{'params', 'model_state'} of one step, with the structure of `like`; the optimizer is not read."""
-        return _fill(like, self.arrays(step), self._name(step))
+    def weights(self, step: int, like: Any, *, averaged: bool = True) -> dict[str, Any]:
+        """{'params', 'model_state'} of one step, with the structure of `like`; the optimizer is not read.
 
-    def arrays(self, step: int) -> Arrays:
-        """The weights of one step under their paths, {'params/encoder/stem/conv/kernel': array}."""
-        return self._arrays(step, "weights", self.meta(step))
+        Args:
+          step: of the checkpoint.
+          like: gives structure, shapes and dtypes.
+          averaged: the average over the steps, where the run kept one.
+        """
+        return _fill(like, self.arrays(step, averaged=averaged), self._name(step))
+
+    def arrays(self, step: int, *, averaged: bool = True) -> Arrays:
+        """The weights of one step under their paths, {'params/encoder/stem/conv/kernel': array}; see `weights`."""
+        arrays = self._arrays(step, "weights", self.meta(step))
+        average = {name.removeprefix("ema/"): array for name, array in arrays.items() if name.startswith("ema/")}
+        trained = {name: array for name, array in arrays.items() if not name.startswith("ema/")}
+        return average if averaged and average else trained
 
     def meta(self, step: int) -> Meta:
         """What was saved beside the arrays.

@@ -128,7 +128,7 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         "Use 0 to switch it off",
     ),
     (
-        "log.every_steps checkpoint.keep_last data.threads data.prefetch data.synthetic.train_scenes "
+        "log.every_steps checkpoint.keep_last train.accumulate optim.patience mesh.model mesh.space data.threads data.prefetch data.synthetic.train_scenes "
         "data.synthetic.val_scenes model.encoder.width",
         lambda n: n >= 1,
         "this is at least 1",
@@ -160,6 +160,24 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
     ),
     ("model.head_kernel", lambda n: n in (1, 3), "it is 1 or 3", "Use 1"),
     ("finetune.encoder_lr finetune.layer_decay", lambda x: 0 < x <= 10, "a factor is positive, at most 10", "Use 1.0"),
+    ("optim.ema", lambda x: 0 <= x < 1, "the decay of an average lies in [0, 1)", "Use 0.999, or 0 for none"),
+    ("optim.factor", lambda x: 0 < x < 1, "it reduces the learning rate", "Use 0.1"),
+    (
+        "optim.milestones",
+        lambda shares: all(0 < x < 1 for x in shares) and list(shares) == sorted(shares),
+        "they are shares of the run, in rising order",
+        "Use (0.6, 0.85)",
+    ),
+    (
+        "optim.groups",
+        lambda groups: all(
+            len(g) == 3 and isinstance(g[0], str) and all(isinstance(x, int | float) and x >= 0 for x in g[1:])
+            for g in groups
+        ),
+        "each group is (regular expression, factor of the learning rate, factor of the weight decay)",
+        "Use (('encoder/.*', 0.1, 1.0),), or () for none",
+    ),
+    ("mesh.data", lambda n: n == -1 or n >= 1, "it is a number of devices", "Use -1 for all that the other axes leave"),
     ("optim.momentum", lambda x: 0 <= x < 1, "momentum lies in [0, 1)", "Use 0.9, or 0 to switch it off"),
     ("loss.label_smoothing", lambda x: 0 <= x < 1, "smoothing lies in [0, 1)", "Use 0 to switch it off"),
     ("augment.flip", lambda x: 0 <= x <= 1, "this is a probability", "Use a number in [0, 1]"),
@@ -228,13 +246,15 @@ def validate(config: ConfigDict, *, tables: Mapping[str, Mapping[str, Any]], dev
     for fields, condition, rule, cure in RULES:
         for field in fields.split():
             require(condition(flat[field]), config, field, rule, cure)
-    for field in ("train.batch_size", "eval.batch_size"):
+    for field, parts in (("train.batch_size", config.train.accumulate), ("eval.batch_size", 1)):
+        unit = devices * parts
+        in_parts = f", in {parts} parts (train.accumulate)" if parts > 1 else ""
         require(
-            flat[field] % devices == 0,
+            flat[field] % unit == 0,
             config,
             field,
-            f"the batch is split evenly over {devices} devices",
-            f"Use a multiple of {devices}, such as {-(-flat[field] // devices) * devices}",
+            f"the batch is split evenly over {devices} devices{in_parts}",
+            f"Use a multiple of {unit}, such as {-(-flat[field] // unit) * unit}",
         )
     require(
         config.train.steps > 0 or config.train.epochs > 0,

@@ -105,10 +105,10 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
       ConfigError: the network is another one than the run's, or the data has other classes.
       CheckpointError: there is no such checkpoint, or it is damaged.
     """
-    mesh = sharding.make_mesh()
     recorded = load(workdir / "config.json")
     config = pretrained.resolve(config, recorded)
-    program.check(config, devices=mesh.size)
+    mesh = program.configured_mesh(config)
+    program.check(config, mesh)
     weights_fields = ("model.weights", "model.encoder.weights")
     changed = {
         key: values
@@ -130,8 +130,9 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
     functions = program.Program(config, classes=len(table), mesh=mesh)
     checkpoints = Checkpoints(workdir / "checkpoints", create=False)
     step = checkpoints.choose(which)
-    like = {"params": functions.abstract_state.params, "model_state": functions.abstract_state.model_state}
-    weights = program.to_devices(checkpoints.weights(step, like), mesh)
+    like = functions.abstract_state.weights(averaged=False)
+    stored = checkpoints.weights(step, like, averaged=config.eval.averaged)
+    weights = sharding.to_devices(stored, mesh)
     evaluator = Evaluator(functions, examples)
     result = evaluator(**weights, step=step)
     place = workdir / "eval" / f"{split}-{step}"

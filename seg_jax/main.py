@@ -90,11 +90,11 @@ def dry_run(config, workdir: Path) -> int:
     """--mode=dry_run; writes nothing."""
     del workdir
     from seg_jax import config as configs
-    from seg_jax import data, pretrained, program, sharding
+    from seg_jax import data, pretrained, program
 
-    mesh = sharding.make_mesh()
     config = pretrained.resolve(config)
-    program.check(config, devices=mesh.size)
+    mesh = program.configured_mesh(config)
+    program.check(config, mesh)
     train, val = (data.load(config, split) for split in (config.data.train_split, config.data.val_split))
     configs.check_classes(config, classes=len(train.table))
     if configs.weighting(config):

@@ -1,89 +1,114 @@
-"""Optimizers and learning-rate schedules by name; time is counted in steps."""
+"""Optimizers by name, with learning rate and weight decay for every parameter."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
+from optax import contrib
 
-from seg_jax.config import Config, lookup
+from seg_jax import schedules
+from seg_jax.config import Config, ConfigError, lookup
 
-
-def constant(lr: float, steps: int) -> optax.Schedule:
-    """The same rate throughout."""
-    del steps
-    return optax.constant_schedule(lr)
+Tree = Any  # of parameters, or of a number for each
 
 
-def cosine(lr: float, steps: int) -> optax.Schedule:
-    """Half a cosine from `lr` to 0 (Loshchilov and Hutter 2017)."""
-    return optax.cosine_decay_schedule(lr, max(steps, 1))
+def adam(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Adam (Kingma and Ba 2015); weight decay is added to the gradient."""
+    del optim
+    return optax.chain(decay, optax.scale_by_adam())
 
 
-def polynomial(lr: float, steps: int) -> optax.Schedule:
-    """lr * (1 - t / steps) ** 0.9, the 'poly' policy of DeepLab (Chen et al. 2018)."""
-    return optax.polynomial_schedule(lr, 0.0, power=0.9, transition_steps=max(steps, 1))
+def adamw(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """AdamW (Loshchilov and Hutter 2019): weight decay apart from the gradient."""
+    del optim
+    return optax.chain(optax.scale_by_adam(), decay)
 
 
-SCHEDULES: Mapping[str, Callable[[float, int], optax.Schedule]] = {
-    "constant": constant,
-    "cosine": cosine,
-    "polynomial": polynomial,
+def sgd(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Gradient descent with momentum; weight decay is added to the gradient, as in the papers of the field."""
+    return optax.chain(decay, optax.trace(decay=optim.momentum)) if optim.momentum else decay
+
+
+def lamb(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """LAMB for large batches (You et al. 2020): AdamW's direction as long as the parameter."""
+    del optim
+    return optax.chain(optax.scale_by_adam(eps=1e-6), decay, optax.scale_by_trust_ratio())
+
+
+def adafactor(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Adafactor (Shazeer and Stern 2018): second moments of large kernels by row and column, steps relative to the size
+    of the parameter."""
+    del optim
+    return optax.chain(
+        optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms(), decay
+    )
+
+
+def muon(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024): the momentum of kernels is orthogonalized, as a matrix of inputs and outputs; it is
+    scaled to the size of Adam's steps (Liu et al. 2025, 0.2 sqrt(max(n, m))). All other parameters follow Adam, both
+    with Nesterov's momentum."""
+
+    def kernels(params: Tree) -> Tree:
+        return jax.tree.map(
+            lambda p: contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1) if p.ndim > 1 else None, params
+        )
+
+    # The rate, and with it the sign, comes after the decay.
+    direction = contrib.muon(-1.0, beta=optim.momentum, muon_weight_dimension_numbers=kernels, consistent_rms=0.2)
+    return optax.chain(direction, decay)
+
+
+OPTIMIZERS: Mapping[str, Callable[[Config, optax.GradientTransformation], optax.GradientTransformation]] = {
+    "adafactor": adafactor,
+    "adam": adam,
+    "adamw": adamw,
+    "lamb": lamb,
+    "muon": muon,
+    "sgd": sgd,
 }
 
 
-def with_warmup(schedule: Callable[[float, int], optax.Schedule], lr: float, steps: int, warmup: int) -> optax.Schedule:
-    """`warmup` steps of linear growth from lr / warmup to lr, then `schedule` over the remaining steps."""
-    after = schedule(lr, steps - warmup)
-    if warmup == 0:
-        return after
-    return optax.join_schedules([lambda t: lr * (t + 1) / warmup, after], [warmup])
+def paths(params: Tree) -> Tree:
+    """The name of every parameter, 'encoder/stage1/conv/kernel', in the shape of the tree."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: "/".join(key.key for key in path), params)
 
 
-def in_two_phases(optim: Config, *, steps: int, frozen_steps: int, lr: float) -> optax.Schedule:
-    """The learning rate by step; with a second `lr`, warm-up and schedule begin anew after `frozen_steps`."""
-    schedule = lookup(SCHEDULES, optim.schedule, "optim.schedule")
-    if not lr or not 0 < frozen_steps < steps:
-        return with_warmup(schedule, optim.lr, steps, optim.warmup_steps)
-    phases = [
-        with_warmup(schedule, rate, length, min(optim.warmup_steps, length - 1))
-        for rate, length in ((optim.lr, frozen_steps), (lr, steps - frozen_steps))
-    ]
-    return optax.join_schedules(phases, [frozen_steps])
+def group_factors(params: Tree, groups: tuple[tuple[str, float, float], ...]) -> tuple[Tree, Tree]:
+    """(factors of the learning rate, factors of the weight decay) that groups of parameters have.
+
+    Args:
+      params: nested dicts.
+      groups: (regular expression for the whole path, factor of the rate, factor of the decay); the first that fits
+        a parameter holds, and a parameter that none fits keeps its rate and decay.
+
+    Raises:
+      ConfigError: an expression fits no parameter.
+    """
+    names = paths(params)
+    for pattern, _, _ in groups:
+        if not any(re.fullmatch(pattern, name) for name in jax.tree.leaves(names)):
+            known = ", ".join(jax.tree.leaves(names)[:5])
+            raise ConfigError(
+                f"config.optim.groups: {pattern!r} fits no parameter. It has to fit a whole path, such as one of {known}."
+            )
+
+    def factor(index: int) -> Tree:
+        def of(name: str) -> float:
+            return next((group[index] for group in groups if re.fullmatch(group[0], name)), 1.0)
+
+        return jax.tree.map(of, names)
+
+    return factor(1), factor(2)
 
 
-def decayed(params: Any) -> Any:
-    """True for the parameters that weight decay applies to: kernels; not norms (scale) and biases."""
-    return jax.tree.map(lambda p: p.ndim > 1, params)
-
-
-def adam(*, weight_decay: float, momentum: float) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba 2015); weight decay is added to the gradient."""
-    del momentum
-    return optax.chain(optax.add_decayed_weights(weight_decay, mask=decayed), optax.scale_by_adam())
-
-
-def adamw(*, weight_decay: float, momentum: float) -> optax.GradientTransformation:
-    """AdamW (Loshchilov and Hutter 2019): weight decay apart from the gradient."""
-    del momentum
-    return optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(weight_decay, mask=decayed))
-
-
-def sgd(*, weight_decay: float, momentum: float) -> optax.GradientTransformation:
-    """Gradient descent with momentum; weight decay is added to the gradient, as in the papers of the field."""
-    decay = optax.add_decayed_weights(weight_decay, mask=decayed)
-    return optax.chain(decay, optax.trace(decay=momentum)) if momentum else decay
-
-
-OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
-
-
-def rates(params: Mapping[str, Any], *, encoder_lr: float, layer_decay: float) -> Any:
+def stage_rates(params: Mapping[str, Any], *, encoder_lr: float, layer_decay: float) -> Tree:
     """The learning rate of every parameter relative to the decoder's: a tree of numbers.
 
     Stage i of an encoder of n stages has encoder_lr * layer_decay ** (n - i), its stem counts as stage 0: layer-wise
@@ -109,23 +134,35 @@ class Optimizer:
     afterwards as if training had just begun.
 
     Attributes:
-      direction: gradient -> direction of descent, before the learning rate.
+      direction: weight decay -> a transformation, gradient -> direction of descent, before the learning rate.
       schedule: step -> learning rate.
-      rates: parameters -> their learning rates relative to the schedule, see `rates`.
+      rates: parameters -> their learning rates relative to the schedule.
+      decays: parameters -> their weight decay.
       max_norm: gradients are scaled down to this global norm; 0: not.
     """
 
-    direction: optax.GradientTransformation
+    direction: Callable[[optax.GradientTransformation], optax.GradientTransformation]
     schedule: optax.Schedule
-    rates: Callable[[Any], Any]
+    rates: Callable[[Tree], Tree]
+    decays: Callable[[Tree], Tree]
     max_norm: float = 0.0
 
     def init(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The state at step 0, by part."""
-        return {part: self.direction.init(tree) for part, tree in params.items()}
+        """The state at step 0, by part.
+
+        Raises:
+          ConfigError: of `group_factors`.
+        """
+        self.rates(params)
+        return {part: self.direction(optax.identity()).init(tree) for part, tree in params.items()}
 
     def update(
-        self, grads: Mapping[str, Any], opt_state: Mapping[str, Any], params: Mapping[str, Any], step: jax.Array
+        self,
+        grads: Mapping[str, Any],
+        opt_state: Mapping[str, Any],
+        params: Mapping[str, Any],
+        step: jax.Array,
+        scale: jax.Array | float = 1.0,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """(parameters, state) after one step.
 
@@ -133,15 +170,22 @@ class Optimizer:
           grads: by part; parts that are not there are frozen: neither they nor their state change.
           opt_state, params: by part, all of them.
           step: of the schedule.
+          scale: factor of the learning rate.
         """
         if self.max_norm > 0:
             grads = optax.clip_by_global_norm(self.max_norm).update(grads, optax.EmptyState())[0]
-        lr, relative = self.schedule(step), self.rates(params)
+        lr, rates, decays = self.schedule(step) * scale, self.rates(params), self.decays(params)
         params, opt_state = dict(params), dict(opt_state)
         for part in grads:
-            directions, opt_state[part] = self.direction.update(grads[part], opt_state[part], params[part])
-            params[part] = jax.tree.map(lambda p, d, r: p - lr * r * d, params[part], directions, relative[part])
+            direction = self.direction(_decay(decays[part]))
+            directions, opt_state[part] = direction.update(grads[part], opt_state[part], params[part])
+            params[part] = jax.tree.map(lambda p, d, r: p - lr * r * d, params[part], directions, rates[part])
         return params, opt_state
+
+
+def _decay(decays: Tree) -> optax.GradientTransformation:
+    """Adds decay * parameter; without state, so that `optax.identity` stands for it at the start."""
+    return optax.stateless(lambda updates, params: jax.tree.map(lambda u, p, d: u + d * p, updates, params, decays))
 
 
 def build(optim: Config, finetune: Config, *, steps: int, frozen_steps: int = 0) -> Optimizer:
@@ -152,11 +196,21 @@ def build(optim: Config, finetune: Config, *, steps: int, frozen_steps: int = 0)
       steps: of the run.
       frozen_steps: of these, how many with a frozen encoder.
     """
+    method = lookup(OPTIMIZERS, optim.name, "optim.name")
+
+    def rates(params: Tree) -> Tree:
+        by_stage = stage_rates(params, encoder_lr=finetune.encoder_lr, layer_decay=finetune.layer_decay)
+        return jax.tree.map(jnp.multiply, by_stage, group_factors(params, optim.groups)[0])
+
+    def decays(params: Tree) -> Tree:
+        # Of kernels; not of norms (scale) and biases.
+        factors = group_factors(params, optim.groups)[1]
+        return jax.tree.map(lambda p, factor: optim.weight_decay * factor * (p.ndim > 1), params, factors)
+
     return Optimizer(
-        direction=lookup(OPTIMIZERS, optim.name, "optim.name")(
-            weight_decay=optim.weight_decay, momentum=optim.momentum
-        ),
-        schedule=in_two_phases(optim, steps=steps, frozen_steps=frozen_steps, lr=finetune.lr),
-        rates=partial(rates, encoder_lr=finetune.encoder_lr, layer_decay=finetune.layer_decay),
+        direction=lambda decay: method(optim, decay),
+        schedule=schedules.build(optim, steps=steps, frozen_steps=frozen_steps, second_lr=finetune.lr),
+        rates=rates,
+        decays=decays,
         max_norm=optim.grad_clip,
     )

@@ -98,7 +98,7 @@ class Predictor:
         checkpoints = Checkpoints(run / "checkpoints", create=False)
         step = checkpoints.choose(checkpoint)
         state = functions.abstract_state
-        weights = checkpoints.weights(step, {"params": state.params, "model_state": state.model_state})
+        weights = checkpoints.weights(step, state.weights(averaged=False), averaged=config.eval.averaged)
         height, width = checkpoints.meta(step)["image_size"]
         return cls(functions, weights, table, (height, width))
 

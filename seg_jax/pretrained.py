@@ -139,7 +139,7 @@ def _from_run(config: Config, run: Path, params: Any, model_state: Any, *, whole
     checkpoints = Checkpoints(run / "checkpoints", create=False)
     step = checkpoints.choose("best")
     ours = {"params": params, "model_state": model_state}
-    theirs = checkpoints.arrays(step)
+    theirs = checkpoints.arrays(step)  # averaged, where the run kept an average
     taken = random = 0
 
     def pick(path: Any, array: Any) -> Any:

@@ -10,10 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
-from seg_jax import augment, losses, models, optim, pretrained, sharding, step
+from seg_jax import augment, losses, models, optim, pretrained, schedules, sharding, step
 from seg_jax.config import Config, lookup, require, validate, weighting
 from seg_jax.data import CHOICES, SOURCES, stats
 from seg_jax.state import TrainState
@@ -30,14 +29,41 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     **models.TABLES,
     "loss.name": losses.LOSSES,
     "optim.name": optim.OPTIMIZERS,
-    "optim.schedule": optim.SCHEDULES,
+    "optim.schedule": schedules.SCHEDULES,
+    "train.nonfinite": dict.fromkeys(("skip", "stop")),
     "checkpoint.metric": dict.fromkeys(METRICS),
 }
 
 
-def check(config: Config, *, devices: int) -> None:
+def configured_mesh(config: Config) -> Mesh:
+    """The mesh that `config.mesh` describes, over all devices of all processes.
+
+    Raises:
+      ConfigError: the axes do not fit the devices.
+    """
+    devices, local = jax.device_count(), jax.local_device_count()
+    data, model, space = config.mesh.data, config.mesh.model, config.mesh.space
+    field, needed = ("mesh.model", model * space) if data == -1 else ("mesh.data", data * model * space)
+    require(
+        devices % needed == 0 if data == -1 else devices == needed,
+        config,
+        field,
+        f"mesh.data x mesh.model x mesh.space are the {devices} devices",
+        f"Use --config.mesh.data=-1 and axes whose product divides {devices}",
+    )
+    require(
+        local % space == 0,
+        config,
+        "mesh.space",
+        f"an image lies on devices of one process, which has {local}",
+        f"Use a divisor of {local}",
+    )
+    return sharding.make_mesh(model=model, space=space)
+
+
+def check(config: Config, mesh: Mesh) -> None:
     """Refuses a configuration that cannot be run, before anything is read; see `config.validate`."""
-    validate(config, tables=TABLES, devices=devices)
+    validate(config, tables=TABLES, devices=sharding.batch_parts(mesh))
     if scheme := weighting(config):
         lookup(stats.SCHEMES, scheme, "loss.class_weights")
 
@@ -81,36 +107,37 @@ class Program:
         side = 32
         key = jax.random.key(self.config.seed)
         params, model_state = models.init(self.model, key, (1, side, side, 3))
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            model_state=model_state,
-            opt_state=self._optimizer.init(params),
-        )
+        return TrainState.begin(params, model_state, self._optimizer.init(params), averaged=self.config.optim.ema > 0)
 
     def init(self) -> TrainState:
-        """The state at step 0, a copy on every device: random, or with the weights that the configuration names.
+        """The state at step 0 on the devices: random, or with the weights that the configuration names.
 
         Raises:
           WeightsError: they do not fit, see `pretrained.start`.
         """
         # It runs once: compiling it without optimization takes a quarter of the time.
         quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-        whole = sharding.replicated(self.mesh)
-        state = jax.jit(self._init, out_shardings=whole, compiler_options=quick)()
-        params, model_state = pretrained.start(self.config, self.model, state.params, state.model_state)
-        return state.replace(params=jax.device_put(params, whole), model_state=jax.device_put(model_state, whole))
+        state = jax.jit(self._init, out_shardings=self._places, compiler_options=quick)()
+        host = sharding.to_host({"params": state.params, "model_state": state.model_state}, self.mesh)
+        params, model_state = pretrained.start(self.config, self.model, **host)
+        begun = TrainState.begin(params, model_state, {}, averaged=bool(state.ema))
+        return sharding.to_devices(begun, self.mesh).replace(opt_state=state.opt_state)
+
+    @cached_property
+    def _places(self) -> TrainState:
+        return sharding.spread(jax.eval_shape(self._init), self.mesh)
 
     @cached_property
     def abstract_state(self) -> TrainState:
         """Shapes and dtypes of the state, with its sharding; nothing is computed."""
-        place = sharding.replicated(self.mesh)
         return jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), jax.eval_shape(self._init)
+            lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place),
+            jax.eval_shape(self._init),
+            self._places,
         )
 
     def _abstract_batch(self, batch_size: int, size: Size) -> dict[str, jax.ShapeDtypeStruct]:
-        place = sharding.split(self.mesh)
+        place = sharding.split_rows(self.mesh)
         return {
             "image": jax.ShapeDtypeStruct((batch_size, *size, 3), jnp.uint8, sharding=place),
             "label": jax.ShapeDtypeStruct((batch_size, *size), jnp.uint8, sharding=place),
@@ -129,17 +156,22 @@ class Program:
             loss=losses.build(config.loss),
             aux_weight=config.loss.aux_weight,
             frozen=frozen,
-            augment=augment.build(
-                config.augment,
-                mean=self._normalisation["mean"],
-                groups=self.mesh.size if on_cpu else config.train.batch_size,
-            ),
+            accumulate=config.train.accumulate,
+            groups=sharding.batch_parts(self.mesh),
+            ema=config.optim.ema,
+            skip_nonfinite=config.train.nonfinite == "skip",
+            augment=self._augment(sharding.batch_parts(self.mesh) if on_cpu else config.train.batch_size),
             seed=config.seed,
             **self._normalisation,
         )
-        whole = sharding.replicated(self.mesh)
-        jitted = jax.jit(function, donate_argnums=0, out_shardings=(whole, whole))
+        jitted = jax.jit(function, donate_argnums=0, out_shardings=(self._places, sharding.replicated(self.mesh)))
         return jitted.lower(self.abstract_state, self._abstract_batch(config.train.batch_size, size)).compile()
+
+    def _augment(self, groups: int) -> Any:
+        change = augment.build(self.config.augment, mean=self._normalisation["mean"], groups=groups)
+        rows = sharding.split_rows(self.mesh)
+        # The gather of a warp would leave its result on every device of the axis 'space'.
+        return lambda *args: jax.lax.with_sharding_constraint(change(*args), (rows, rows))
 
     def eval_step(self, size: Size) -> jax.stages.Compiled:
         """Compiled (params, model_state, batch) -> counts for images of `size`."""
@@ -232,8 +264,3 @@ def describe(program: Program, *, size: Size, eval_size: Size) -> str:
         lines.append(f"  {'FLOPs':<22}{flops / 1e9:>14,.2f} G  (counted by XLA, per device)")
         lines.append(f"  {'peak memory':<22}{peak / 2**20:>14,.1f} MiB per device")
     return "\n".join(lines)
-
-
-def to_devices(tree: Any, mesh: Mesh) -> Any:
-    """Host arrays -> a copy on every device."""
-    return jax.device_put(jax.tree.map(np.asarray, tree), sharding.replicated(mesh))

@@ -1,7 +1,14 @@
-"""Where arrays lie: a mesh over all devices, the batch split over it, the state copied to each."""
+"""Where arrays lie: a mesh of devices, batches split over it, parameters copied or split.
+
+The mesh has three axes. `data` and `model` split the batch; `space` splits the images themselves by rows, where XLA
+exchanges the rows at the borders that convolutions need; `model` also splits large parameters and the optimizer's state
+(fully sharded data parallelism: a parameter is gathered where it is used, its gradient is reduced to the part that
+updates it). No computation is written for any of them: XLA derives it from where arrays lie.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,17 +16,31 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+AXES = ("data", "model", "space")  # the last one varies fastest: the rows of an image lie on neighbouring devices
+SMALL = 2**16  # numbers; below, a parameter is copied to every device, since a message costs more than its memory
 
-def make_mesh(devices: int | None = None) -> Mesh:
-    """A mesh with the axis 'data' over the first `devices` devices (default: all of every process)."""
+
+def make_mesh(devices: int | None = None, *, model: int = 1, space: int = 1) -> Mesh:
+    """A mesh over the first `devices` devices (default: all of every process); `data` takes what the others leave."""
     count = len(jax.devices()) if devices is None else devices
+    shape = (count // (model * space), model, space)
     # The default axis type is Explicit since jax 0.9, under which a batched gather or sort is an error.
-    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=jax.devices()[: math.prod(shape)])
+
+
+def batch_parts(mesh: Mesh) -> int:
+    """Over how many devices the examples of a batch are split."""
+    return mesh.shape["data"] * mesh.shape["model"]
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """The leading axis split over 'data'."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    """The leading axis, of examples, split over 'data' and 'model'."""
+    return NamedSharding(mesh, PartitionSpec(("data", "model")))
+
+
+def split_rows(mesh: Mesh) -> NamedSharding:
+    """[b h ...], examples split over 'data' and 'model', rows over 'space'."""
+    return NamedSharding(mesh, PartitionSpec(("data", "model"), "space"))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -27,6 +48,50 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def spread(tree: Any, mesh: Mesh) -> Any:
+    """For every array of a state its place: large ones split over 'model' along their longest divisible axis."""
+    n = mesh.shape["model"]
+
+    def place(array: Any) -> NamedSharding:
+        axes = [axis for axis, length in enumerate(array.shape) if length % n == 0]
+        if n == 1 or not axes or math.prod(array.shape) < SMALL:
+            return replicated(mesh)
+        longest = max(axes, key=lambda axis: array.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*("model" if axis == longest else None for axis in range(array.ndim))))
+
+    return jax.tree.map(place, tree)
+
+
 def place(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
-    """This process's part of a batch -> global arrays, split over 'data'."""
-    return {name: jax.make_array_from_process_local_data(split(mesh), array) for name, array in batch.items()}
+    """This process's part of a batch -> global arrays, split over the mesh.
+
+    Args:
+      batch: images [b h w 3] and labels [b h w], or indices [b], of this process's examples.
+      mesh: the devices.
+    """
+    parts = jax.process_count()
+
+    def put(array: np.ndarray) -> jax.Array:
+        sharding = split(mesh) if array.ndim == 1 else split_rows(mesh)
+        # With the global shape, processes that disagree on it fail instead of making different arrays.
+        return jax.make_array_from_process_local_data(sharding, array, (array.shape[0] * parts, *array.shape[1:]))
+
+    return {name: put(array) for name, array in batch.items()}
+
+
+def to_devices(tree: Any, mesh: Mesh) -> Any:
+    """Host arrays, the same in every process -> global arrays, see `spread`."""
+
+    def put(array: np.ndarray, where: NamedSharding) -> jax.Array:
+        return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
+
+    tree = jax.tree.map(np.asarray, tree)
+    return jax.tree.map(put, tree, spread(tree, mesh))
+
+
+def to_host(tree: Any, mesh: Mesh) -> Any:
+    """Whole host arrays, in every process."""
+    if not all(array.is_fully_addressable for array in jax.tree.leaves(tree)):
+        whole = jax.jit(lambda t: t, out_shardings=replicated(mesh))(tree)
+        tree = jax.tree.map(lambda array: array.addressable_data(0), whole)
+    return jax.device_get(tree)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from seg_jax import data, pretrained, program, report, sharding, writers
@@ -33,6 +34,11 @@ FREE = (
     *("eval.panels", "checkpoint.keep_last"),
     *("log.", "profile."),
 )
+
+# What a run remembers besides its state: the best score and its step, evaluations since then, and since the rate fell.
+FORGOTTEN = {"best": None, "best_step": 0, "without_gain": 0, "waited": 0}
+
+SKIPS = 20  # steps in a row that are not finite, after which it is no accident
 
 LAG = 2  # steps in flight: losses are looked at this late, so that devices never wait for Python
 
@@ -57,9 +63,9 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
       ConfigError, DataError, LabelError, CheckpointError: before the first step, with the cure.
       DivergedError: loss or gradient became infinite or NaN.
     """
-    mesh = sharding.make_mesh()
     config = pretrained.resolve(config, recorded_configuration(workdir))
-    program.check(config, devices=mesh.size)
+    mesh = program.configured_mesh(config)
+    program.check(config, mesh)
     open_run(config, workdir)
     splits = [data.load(config, split) for split in (config.data.train_split, config.data.val_split)]
     check_classes(config, classes=len(splits[0].table))
@@ -72,11 +78,11 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.checkpoint.keep_last)
     restored = checkpoints.restore_latest(functions.abstract_state)
     if restored:
-        state, memory = program.to_devices(restored[0], mesh), restored[1]["memory"]
+        state, memory = sharding.to_devices(restored[0], mesh), restored[1]["memory"]
         require_same_examples(restored[1], train, val)
         logging.info("resuming after step %d of %d", int(state.step), total)
     else:
-        state, memory = functions.init(), {"best": None, "best_step": 0, "without_gain": 0}
+        state, memory = functions.init(), dict(FORGOTTEN)
     done = int(state.step)
     run = Run(config, workdir, functions, train, val, checkpoints, memory, start=done)
     logging.info("%s", run.summary(total))
@@ -114,6 +120,8 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
                 if log_now:
                     run.log(done, last)
                 score = run.evaluate(done, state) if evaluate_now else None
+                if evaluate_now:
+                    state = run.lower_rate(done, state)
                 if save_now:
                     run.save(state, score)
             run.settle(0)
@@ -162,6 +170,7 @@ class Run:
         self._evaluator = Evaluator(functions, val)
         self._pending: deque[tuple[int, dict[str, jax.Array]]] = deque()
         self._last: dict[str, float] = {}
+        self._skipped = 0  # in a row
         self._writer = writers.Writer(workdir, start_step=start, tensorboard=config.log.tensorboard)
         self._profiling = False
         if start == 0:
@@ -230,8 +239,15 @@ class Run:
             self._last = {name: float(value) for name, value in jax.device_get(metrics).items()}
             self.clock.finished_steps += 1
             wrong = [name for name, value in self._last.items() if not math.isfinite(value)]
-            if wrong:
+            if wrong and self.config.train.nonfinite == "stop":
                 raise self._diverged(step, wrong)
+            if wrong:
+                self._skipped += 1
+                logging.warning("step %d is skipped: %s", step, self._values(wrong))
+                if self._skipped == SKIPS:
+                    raise self._diverged(step, wrong)
+            else:
+                self._skipped = 0
         return self._last
 
     def _diverged(self, step: int, wrong: list[str]) -> DivergedError:
@@ -241,11 +257,14 @@ class Run:
         self.checkpoints.wait()
         good = self.checkpoints.steps()
         kept = f"The last good checkpoint is {self.checkpoints.directory / str(good[0])}" if good else "None was saved"
-        values = ", ".join(f"{name} = {self._last[name]}" for name in wrong)
+        values = self._values(wrong)
         return DivergedError(
             f"{values} at step {step}, on the batch\n{names}\n{kept}. Try a smaller optim.lr (now {config.optim.lr}), "
             "optim.grad_clip=1.0, more optim.warmup_steps, or model.dtype=float32."
         )
+
+    def _values(self, names: list[str]) -> str:
+        return ", ".join(f"{name} = {self._last[name]}" for name in names)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Writes the training metrics since the last call."""
@@ -255,7 +274,8 @@ class Run:
         """Evaluates, prints the table, writes the pictures; the score by which 'best' is chosen, higher is better."""
         with self.clock.paused():
             split = self.val.split
-            result = self._evaluator(state.params, state.model_state, step=step)
+            weights = state.weights(averaged=self.config.eval.averaged)
+            result = self._evaluator(**weights, step=step)
             result.protocol["left_out"] |= left_out(self.train)
             tqdm.write(f"\nstep {step}, {split}\n{result.table()}\n", file=sys.stdout)
             values = {f"{split}/{name}": value for name, value in result.scores.items()}
@@ -263,17 +283,33 @@ class Run:
                 per_class = zip(result.names, getattr(result, kind), strict=True)
                 values |= {f"{split}/{kind}/{name}": float(value) for name, value in per_class}
             self._writer.scalars(step, values)
-            panels = self._evaluator.panels(state.params, state.model_state)
+            panels = self._evaluator.panels(**weights)
             self._writer.images(step, {f"{split}/{i}": picture for i, picture in enumerate(panels)})
             value = result.scores[self.config.checkpoint.metric]
             score = None if math.isnan(value) else -value if self.config.checkpoint.metric == "loss" else value
             if score is not None and (self.memory["best"] is None or score > self.memory["best"]):
-                self.memory = {"best": score, "best_step": step, "without_gain": 0}
+                self.memory = {"best": score, "best_step": step, "without_gain": 0, "waited": 0}
                 report.write(self.workdir, result, panels, self.val.table)
             else:
-                self.memory = {**self.memory, "without_gain": self.memory["without_gain"] + 1}
+                waits = {name: self.memory[name] + 1 for name in ("without_gain", "waited")}
+                self.memory = {**self.memory, **waits}
             report.write_curves(self.workdir)
         return score
+
+    def lower_rate(self, step: int, state: TrainState) -> TrainState:
+        """With the schedule `plateau`, the state with a lower learning rate when the score has stayed behind."""
+        optim = self.config.optim
+        if optim.schedule != "plateau" or self.memory["waited"] < optim.patience:
+            return state
+        self.memory = {**self.memory, "waited": 0}
+        scale = sharding.to_host(state.lr_scale, self.functions.mesh) * optim.factor
+        logging.info(
+            "step %d: %d evaluations without gain, the learning rate is now %g of the first",
+            step,
+            optim.patience,
+            scale,
+        )
+        return state.replace(lr_scale=sharding.to_devices(np.float32(scale), self.functions.mesh))
 
     def save(self, state: TrainState, score: float | None) -> None:
         """Starts to write a checkpoint."""
@@ -285,7 +321,7 @@ class Run:
             "examples": {examples.split: examples.digest for examples in (self.train, self.val)},
         }
         with self.clock.paused():
-            self.checkpoints.save(state, meta, score=score)
+            self.checkpoints.save(sharding.to_host(state, self.functions.mesh), meta, score=score)
 
     def close(self) -> None:
         """Ends everything that runs beside the steps; what was written is on disk."""

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 META = {"wait": 2, "best": {"step": 3, "miou": 0.1 + 0.2}, "names": ["road", "Straße"], "nothing": None}
 
 
-def make_state(step=0, seed=0, *, width=64, optimizer=None, extra=()):
+def make_state(step=0, seed=0, *, width=64, optimizer=None, extra=(), averaged=False):
     """A state with everything that a real one has: nesting, statistics, scalar integers, moments."""
     rng = np.random.default_rng([seed, step])
     params = {
@@ -32,7 +32,12 @@ def make_state(step=0, seed=0, *, width=64, optimizer=None, extra=()):
         lambda a: np.int32(step) if a.ndim == 0 else rng.standard_normal(a.shape, np.float32), optimizer.init(params)
     )
     statistics = {"batch_stats": {"encoder": {"bn": {"mean": rng.standard_normal(width, np.float32)}}}}
-    return TrainState(step=np.int32(step), params=params, model_state=statistics, opt_state=opt_state)
+    state = TrainState.begin(params, statistics, opt_state).replace(step=np.int32(step), lr_scale=np.float32(0.1))
+    average = {
+        "params": jax.tree.map(lambda a: a / 2, params),
+        "model_state": jax.tree.map(lambda a: a / 3, statistics),
+    }
+    return state.replace(skipped=np.int32(seed), ema=average if averaged else {})
 
 
 def assert_equal_states(ours, theirs):

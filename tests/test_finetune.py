@@ -71,7 +71,7 @@ def test_resuming_across_the_phases_gives_the_same_bits(config_for, tmp_path, st
 def test_rates_by_part_and_stage():
     kernel = np.zeros((2, 2), np.float32)
     params = {"encoder": {"stem": {"k": kernel}, "stage1_block2": {"k": kernel}, "stage3": {"k": kernel}}}
-    rates = optim.rates({**params, "decoder": {"head": {"k": kernel}}}, encoder_lr=0.5, layer_decay=0.1)
+    rates = optim.stage_rates({**params, "decoder": {"head": {"k": kernel}}}, encoder_lr=0.5, layer_decay=0.1)
     # Three stages: the third is the deepest, the stem comes before the first.
     assert rates["encoder"]["stage3"]["k"] == 0.5
     assert rates["encoder"]["stage1_block2"]["k"] == pytest.approx(0.5 * 0.1**2)

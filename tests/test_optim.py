@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from seg_jax import optim
+from seg_jax import optim, schedules
 from seg_jax.config import ConfigError
 
 FINETUNE = {"lr": 0.0, "encoder_lr": 1.0, "layer_decay": 1.0}
@@ -22,6 +22,9 @@ def build(*, steps=10, frozen_steps=0, finetune=None, **fields):
         "weight_decay": 0.0,
         "momentum": 0.0,
         "grad_clip": 0.0,
+        "factor": 0.1,
+        "milestones": (0.6, 0.85),
+        "groups": (),
     }
     assert fields.keys() <= defaults.keys() and (finetune or {}).keys() <= FINETUNE.keys()
     groups = ConfigDict({**defaults, **fields}), ConfigDict({**FINETUNE, **(finetune or {})})
@@ -54,6 +57,18 @@ def vectors(*rows):
         # (1 + cos(pi t / 100)) / 2 at 0, 1/4, 1/2, 3/4, 1.
         ("cosine", [2, 1 + 0.5**0.5, 1, 1 - 0.5**0.5, 0]),
         ("polynomial", [2, 2 * 0.75**0.9, 2 * 0.5**0.9, 2 * 0.25**0.9, 0]),
+        # A tenth from step 60 on, a hundredth from step 85 on.
+        ("step", [2, 2, 2, 0.2, 0.02]),
+        ("plateau", [2, 2, 2, 2, 2]),
+        # 2/25 at 0, 2 at step 30, half a cosine up and down: at 25 five sixths of the way, at 50, 75, 100 2/7, 9/14, 1.
+        (
+            "one_cycle",
+            [
+                0.08,
+                0.08 + 1.92 * (1 + 0.75**0.5) / 2,
+                *(8e-6 + (2 - 8e-6) * (1 + np.cos(np.pi * x)) / 2 for x in (2 / 7, 9 / 14, 1)),
+            ],
+        ),
     ],
 )
 def test_schedules_at_known_steps(schedule, expected):
@@ -61,7 +76,12 @@ def test_schedules_at_known_steps(schedule, expected):
 
 
 def test_schedules_are_all_tested():
-    assert set(optim.SCHEDULES) == {"constant", "cosine", "polynomial"}
+    assert set(schedules.SCHEDULES) == {"constant", "cosine", "one_cycle", "plateau", "polynomial", "step"}
+
+
+def test_milestones_and_factor():
+    found = rates(10, range(10), lr=1.0, schedule="step", milestones=(0.2, 0.5, 0.9), factor=0.5)
+    assert found == pytest.approx([1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.125])
 
 
 def test_warmup_grows_linearly_and_reaches_the_rate():
@@ -76,7 +96,7 @@ def test_after_warmup_the_schedule_runs_over_the_rest(schedule):
     assert warm[0] == pytest.approx(0.1) and warm[-1] == pytest.approx(0, abs=1e-8)
 
 
-@pytest.mark.parametrize("schedule", optim.SCHEDULES)
+@pytest.mark.parametrize("schedule", schedules.SCHEDULES)
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 1), (5, 5), (5, 20), (7, 3)])
 def test_rates_are_finite_and_positive_while_the_run_lasts(schedule, steps, warmup):
     values = rates(steps, range(steps), schedule=schedule, warmup_steps=warmup)
@@ -91,13 +111,6 @@ def parameters():
     }
 
 
-def test_decay_is_for_kernels():
-    assert optim.decayed(parameters()) == {
-        "conv": {"kernel": True, "bias": False},
-        "norm": {"scale": False, "bias": False},
-    }
-
-
 # With a gradient of zero the decay alone moves a kernel k: by lr * decay * k; with Adam's normalisation of the
 # decayed gradient by lr * g / (|g| + 1e-8), g = decay * k, at the first step.
 @pytest.mark.parametrize(
@@ -105,6 +118,10 @@ def test_decay_is_for_kernels():
     [
         ("adamw", lambda k: 0.1 * 0.01 * k),
         ("sgd", lambda k: 0.1 * 0.01 * k),
+        ("muon", lambda k: 0.1 * 0.01 * k),
+        ("adafactor", lambda k: 0.1 * 0.01 * k),
+        # The direction, decay * k, as long as the kernel.
+        ("lamb", lambda k: 0.1 * k),
         ("adam", lambda k: 0.1 * 0.01 * k / (np.abs(0.01 * k) + 1e-8)),
     ],
 )
@@ -119,7 +136,50 @@ def test_decay_shrinks_kernels_and_leaves_the_rest_exactly(name, change):
 
 
 def test_optimizers_are_all_tested():
-    assert set(optim.OPTIMIZERS) == {"adam", "adamw", "sgd"}
+    assert set(optim.OPTIMIZERS) == {"adafactor", "adam", "adamw", "lamb", "muon", "sgd"}
+
+
+def test_lamb_by_hand():
+    # Adam's first direction is the sign, of norm sqrt(2) for two numbers; it is made as long as the parameter, 5.
+    after = run(build(name="lamb"), {"w": jnp.array([[3.0], [4.0]])}, [{"w": jnp.array([[0.1], [-2.0]])}])[0]["w"]
+    np.testing.assert_allclose(after[:, 0], [3 - 0.1 * 5 / 2**0.5, 4 + 0.1 * 5 / 2**0.5], rtol=1e-4)
+
+
+def test_muon_orthogonalizes_kernels_and_leaves_the_rest_to_adam():
+    # A kernel [1 1 4 3] is a matrix of 4 inputs and 3 outputs. Its direction is scaled by 0.2 sqrt(4); five steps of
+    # Newton-Schulz bring singular values to between 0.7 and 1.2 (Jordan et al. 2024).
+    rng = np.random.default_rng(0)
+    params = {"kernel": jnp.zeros((1, 1, 4, 3)), "bias": jnp.zeros(3)}
+    gradient = {"kernel": jnp.float32(rng.standard_normal((1, 1, 4, 3))), "bias": jnp.array([1.0, -2.0, 0.5])}
+    after = run(build(name="muon", momentum=0.95), params, [gradient])[0]
+    singular = np.linalg.svd(np.asarray(after["kernel"]).reshape(4, 3) / (-0.1 * 0.2 * 2), compute_uv=False)
+    assert (singular > 0.65).all() and (singular < 1.25).all()
+    # NAdam's first step: 0.9 of the momentum of the next step, corrected, 0.1 / 0.19, and the whole gradient.
+    step = 0.9 * 0.1 / 0.19 + 1
+    np.testing.assert_allclose(after["bias"], -0.1 * step * np.sign(gradient["bias"]), rtol=1e-4)
+
+
+def test_adafactor_by_hand():
+    # The first step divides by the gradient's own size, is clipped to a root mean square of 1, and is relative to that
+    # of the parameter, 0.5.
+    after = run(build(name="adafactor"), {"w": jnp.array([0.5, -0.5])}, vectors([2.0, -1.0]))[0]["w"]
+    np.testing.assert_allclose(after, [0.5 - 0.1 * 0.5, -0.5 + 0.1 * 0.5], rtol=1e-4)
+
+
+def test_groups_have_rates_and_decays_of_their_own():
+    params = {"encoder": {"stem": {"kernel": jnp.ones((1, 1))}}, "decoder": {"head": {"kernel": jnp.ones((1, 1))}}}
+    groups = (("encoder/.*", 0.5, 0.0), (".*/kernel", 1.0, 3.0))
+    optimizer = build(weight_decay=0.2, groups=groups)
+    after, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params, jnp.int32(0))
+    # The encoder at half of the rate without decay; the decoder with three times the decay.
+    assert float(after["encoder"]["stem"]["kernel"][0, 0]) == pytest.approx(1 - 0.1 * 0.5)
+    assert float(after["decoder"]["head"]["kernel"][0, 0]) == pytest.approx(1 - 0.1 * (1 + 3 * 0.2))
+
+
+@pytest.mark.parametrize("pattern", ["encoder", "encoder/stages/.*", "kernel"])
+def test_a_group_that_fits_nothing_is_refused(pattern):
+    with pytest.raises(ConfigError, match=rf"config\.optim\.groups: '{pattern}' fits no parameter.*decoder/head/bias"):
+        build(groups=((pattern, 1.0, 1.0),)).init(stages())
 
 
 def test_sgd_with_momentum_by_hand():
@@ -226,7 +286,7 @@ def stages():
 
 def test_rates_by_hand():
     # Deepest stage 3: 0.5; then a quarter of it each stage towards the image, whose stem counts as stage 0.
-    found = optim.rates(stages(), encoder_lr=0.5, layer_decay=0.25)
+    found = optim.stage_rates(stages(), encoder_lr=0.5, layer_decay=0.25)
     assert found == {
         "encoder": {
             "stem": {"kernel": 0.5 / 64},
@@ -240,7 +300,7 @@ def test_rates_by_hand():
 
 
 def test_rates_are_1_unless_asked_for():
-    assert set(jax.tree.leaves(optim.rates(stages(), encoder_lr=1.0, layer_decay=1.0))) == {1.0}
+    assert set(jax.tree.leaves(optim.stage_rates(stages(), encoder_lr=1.0, layer_decay=1.0))) == {1.0}
 
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
@@ -257,7 +317,7 @@ def test_a_rate_scales_the_step_and_its_decay(name):
     whole, scaled = moved(), moved(encoder_lr=0.1, layer_decay=0.5)
     assert min(jax.tree.leaves(whole)) > 1e-3
     factors = jax.tree.map(lambda a, b: a / b, scaled, whole)
-    expected = optim.rates(params, encoder_lr=0.1, layer_decay=0.5)
+    expected = optim.stage_rates(params, encoder_lr=0.1, layer_decay=0.5)
     assert jax.tree.leaves(factors) == pytest.approx(jax.tree.leaves(expected), rel=1e-4)
     assert whole["decoder"] == scaled["decoder"]
 

@@ -59,7 +59,10 @@ def photographs(b=4, size=(6, 5), seed=0):
 
 
 def optimizer_of(direction, schedule=lambda step: 0.5):
-    return optim.Optimizer(direction, schedule, rates=lambda params: jax.tree.map(lambda _: 1.0, params))
+    def every(value):
+        return lambda params: jax.tree.map(lambda _: value, params)
+
+    return optim.Optimizer(lambda decay: direction, schedule, rates=every(1.0), decays=every(0.0))
 
 
 SGD = optimizer_of(optax.identity())
@@ -68,19 +71,19 @@ SGD = optimizer_of(optax.identity())
 def pointwise_state(optimizer):
     kernel = np.random.default_rng(1).standard_normal((1, 1, 3, CLASSES), np.float32)
     params = {"decoder": {"head": {"kernel": kernel, "bias": np.array([0.1, -0.2, 0.3], np.float32)}}}
-    return TrainState(step=jnp.int32(0), params=params, model_state={}, opt_state=optimizer.init(params))
+    return TrainState.begin(params, {}, optimizer.init(params))
 
 
 def twofold_state(optimizer):
     params, model_state = models.init(Twofold(), jax.random.key(0), (1, 2, 2, 3))
-    return TrainState(step=jnp.int32(0), params=params, model_state=model_state, opt_state=optimizer.init(params))
+    return TrainState.begin(params, model_state, optimizer.init(params))
 
 
 def whole_image(key, image, label):
     return image.astype(jnp.float32), label
 
 
-def plain_train_step(optimizer, augment=whole_image, seed=0, model=None, aux_weight=0.0, frozen=False):
+def plain_train_step(optimizer, augment=whole_image, seed=0, model=None, aux_weight=0.0, frozen=False, **options):
     return jax.jit(
         step.make_train_step(
             model=model or Pointwise(),
@@ -92,6 +95,7 @@ def plain_train_step(optimizer, augment=whole_image, seed=0, model=None, aux_wei
             mean=MEAN,
             std=STD,
             seed=seed,
+            **{"accumulate": 1, "groups": 1, "ema": 0.0, "skip_nonfinite": False, **options},
         )
     )
 
@@ -119,7 +123,7 @@ def test_train_step_is_the_numpy_gradient_step():
     log_p = log_softmax(x @ kernel[0, 0] + bias)
     error = (np.exp(log_p) - np.eye(CLASSES)[t]) / len(t)
     gradient = {"kernel": (x.T @ error)[None, None], "bias": error.sum(0)}
-    assert measured.keys() == {"loss", "grad_norm", "lr"}
+    assert measured.keys() == {"loss", "grad_norm", "lr", "skipped"}
     assert float(measured["loss"]) == pytest.approx(-log_p[np.arange(len(t)), t].mean(), rel=1e-5)
     norm = sum((g**2).sum() for g in gradient.values()) ** 0.5
     assert float(measured["grad_norm"]) == pytest.approx(norm, rel=1e-5)
@@ -214,6 +218,65 @@ def test_the_losses_of_auxiliary_heads_are_added_with_their_weight():
     assert "params/encoder/head/kernel" in changed(plain_train_step(SGD, model=Twofold())(state, batch)[0], weighted)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_accumulation_is_the_step_of_the_whole_batch(groups):
+    # Where every example has as many labelled pixels, and without batch statistics, it is the very same step.
+    state, batch = pointwise_state(SGD), photographs(8)
+    batch["label"][batch["label"] == IGNORE] = 1
+    whole, measured = plain_train_step(SGD)(state, batch)
+    parts, in_parts = plain_train_step(SGD, accumulate=4, groups=groups)(state, batch)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), whole.params, parts.params)
+    for name in ("loss", "grad_norm"):
+        assert float(in_parts[name]) == pytest.approx(float(measured[name]), rel=1e-5)
+
+
+def test_accumulation_updates_statistics_and_draws_dropout_in_every_part():
+    state, batch = twofold_state(SGD), photographs(8)
+    after, _ = plain_train_step(SGD, model=Twofold(), accumulate=4)(state, batch)
+    assert {int(n) for n in jax.tree.leaves(after.model_state)} == {4}
+
+
+def test_parts_take_as_many_examples_of_every_device():
+    batch = jnp.arange(12)[:, None]
+    np.testing.assert_array_equal(step._parts(batch, 2, 3)[..., 0], [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]])
+
+
+def test_the_average_of_the_weights_by_hand():
+    state, batch = twofold_state(SGD), photographs()
+    state = state.replace(ema=state.weights(averaged=False))
+    one_step = plain_train_step(SGD, model=Twofold(), ema=0.15)
+    first = one_step(state, batch)[0]
+    second = one_step(first, batch)[0]
+    # The decay is 1/10 at step 0, and 2/11 at step 1, which is more than 0.15.
+    expected = state.weights(averaged=False)
+    for after, decay in ((first, 0.1), (second, 0.15)):
+        now = after.weights(averaged=False)
+        expected = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, expected, now)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), after.weights(averaged=True), expected)
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted():
+    optimizer = optimizer_of(optax.scale_by_adam())
+    state, batch = twofold_state(optimizer), photographs()
+    state = state.replace(ema=state.weights(averaged=False))
+    broken = state.replace(params=jax.tree.map(lambda p: jnp.full_like(p, jnp.inf), state.params))
+    one_step = plain_train_step(optimizer, model=Twofold(), ema=0.9, skip_nonfinite=True)
+    after, measured = one_step(broken, batch)
+    assert not np.isfinite(float(measured["loss"])) and int(measured["skipped"]) == 1
+    assert changed(broken, after) == {"step", "skipped"}
+    after, measured = one_step(state.replace(skipped=jnp.int32(2)), batch)
+    assert int(measured["skipped"]) == 2 and "params/encoder/head/kernel" in changed(state, after)
+
+
+def test_the_factor_of_the_rate_scales_the_step():
+    state, batch = pointwise_state(SGD), photographs()
+    whole, measured = plain_train_step(SGD)(state, batch)
+    half, scaled = plain_train_step(SGD)(state.replace(lr_scale=jnp.float32(0.5)), batch)
+    assert (float(measured["lr"]), float(scaled["lr"])) == (0.5, 0.25)
+    for before, one, two in zip(*(jax.tree.leaves(s.params) for s in (state, whole, half)), strict=True):
+        np.testing.assert_allclose(before - two, (before - one) / 2, rtol=1e-5)
+
+
 def test_the_augmentation_is_drawn_from_seed_and_step():
     batch = photographs()
     batch["label"][:] = 0
@@ -246,7 +309,7 @@ def compiled(small):
 
 
 def on_device(small, tree):
-    return program.to_devices(tree, small.mesh)
+    return sharding.to_devices(tree, small.mesh)
 
 
 def test_a_step_is_a_function_of_seed_and_step(small, compiled):
@@ -264,9 +327,12 @@ def test_training_changes_parameters_statistics_and_optimizer(small, compiled):
     train_step, _, state = compiled
     after, _ = train_step(on_device(small, state), sharding.place(photographs(8, SIZE), small.mesh))
     assert jax.tree.structure(after) == jax.tree.structure(state)
-    for before, now in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
-        assert before.shape == now.shape and before.dtype == now.dtype
-        assert (np.asarray(now) != before).any()
+    for field in ("params", "model_state", "opt_state", "step"):
+        one, two = (jax.tree.leaves(getattr(s, field)) for s in (state, after))
+        for before, now in zip(one, two, strict=True):
+            assert before.shape == now.shape and before.dtype == now.dtype
+            assert (np.asarray(now) != before).any()
+    assert (float(after.lr_scale), int(after.skipped), after.ema) == (1.0, 0, {})
 
 
 def test_the_state_is_donated(small, compiled):

@@ -375,7 +375,7 @@ def test_a_dilated_encoder_sees_what_the_strided_one_sees(network, encoder, styl
 @pytest.mark.parametrize(("name", "encoder"), named(LIGHT))
 def test_a_checkpoint_keeps_every_array(network, tmp_path, name, encoder):
     params, model_state = variables(network(name, encoder))
-    state = TrainState(step=np.int32(3), params=params, model_state=model_state, opt_state={})
+    state = TrainState.begin(params, model_state, {}).replace(step=np.int32(3))
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(state, {}, score=None)
     checkpoints.wait()
@@ -574,10 +574,11 @@ def test_every_configuration_builds(file):
     config = importlib.import_module(f"configs.{file}").get_config()
     config.data.dir = config.data.dir or "somewhere"
     config.model.encoder.weights = ""  # there may be none here
-    program.check(config, devices=1)
+    mesh = sharding.make_mesh(1)
+    program.check(config, mesh)
     config = pretrained.resolve(config)
-    program.check(config, devices=1)
-    built = program.Program(config, classes=11, mesh=sharding.make_mesh(1), steps=10)
+    program.check(config, mesh)
+    built = program.Program(config, classes=11, mesh=mesh, steps=10)
     state = built.abstract_state
     size = next(size for size in (config.augment.crop, config.data.size, (96, 128)) if all(size))
     image = jax.ShapeDtypeStruct((config.train.batch_size, *size, 3), jnp.float32)

@@ -37,6 +37,10 @@ def results(tiny_config):
             "augment.rotate": 10.0,
             "augment.brightness": 0.3,
             "augment.saturation": 0.3,
+            "augment.blur": 0.5,
+            "augment.randaugment": (2, 9),
+            "augment.cutmix": 0.5,
+            "augment.classmix": 0.5,
             "model.dropout": 0.2,
             # Adam would turn a difference of one bit in a gradient near zero into a whole step.
             "optim.name": "sgd",

@@ -8,6 +8,8 @@ Batches of 16 photographs of 480x360 with their labels; the best of several inte
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from typing import Any
 
 from seg_jax import process
 
@@ -19,13 +21,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
-from seg_jax.augment import Augmentation, affine, make_augment
+from seg_jax.augment import Augmentation, make_augment
+from seg_jax.augment.geometry import affine
 
 BATCH, HEIGHT, WIDTH = 16, 360, 480
 GEOMETRY = Augmentation(flip=0.5, scale=(0.5, 2.0), rotate=10.0, translate=0.1)
 COLOUR = Augmentation(
     flip=0.5, scale=(0.5, 2.0), rotate=10.0, translate=0.1, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05
 )
+# One feature each, beside the same geometry.
+FEATURES: dict[str, dict[str, Any]] = {
+    "blur": {"blur": 0.5},
+    "noise": {"noise": 10.0},
+    "randaugment": {"randaugment": (2, 9)},
+    "cutmix and classmix": {"cutmix": 0.5, "classmix": 0.5},
+}
 REPEATS = 10
 
 
@@ -53,6 +63,10 @@ def main() -> None:
     contestants = {
         "geometry": make_augment(GEOMETRY, fill=fill, groups=groups),
         "geometry and colour": make_augment(COLOUR, fill=fill, groups=groups),
+        **{
+            f"geometry, {name}": make_augment(replace(GEOMETRY, **fields), fill=fill, groups=groups)
+            for name, fields in FEATURES.items()
+        },
         "geometry, map_coordinates": reference,
     }
     compiled = {name: jax.jit(f) for name, f in contestants.items()}
@@ -65,7 +79,7 @@ def main() -> None:
                 best[name] = min(best[name], time.perf_counter() - begin)
     slowest = best["geometry, map_coordinates"]
     for name, seconds in best.items():
-        print(f"{name:<28}{BATCH / seconds:>8.0f} pairs/s{slowest / seconds:>8.2f} x")
+        print(f"{name:<30}{BATCH / seconds:>8.0f} pairs/s{slowest / seconds:>8.2f} x")
 
 
 if __name__ == "__main__":

@@ -5,18 +5,19 @@ python -m benchmarks.input_pipeline --data=CAMVID --peer=PYTHON
 CAMVID is SegNet's layout (480x360), PYTHON an interpreter with torch, albumentations and OpenCV
 (`pip install torch albumentations`); without --peer ours alone is measured. Both sides read the same files, shuffle,
 and draw flip, scale 0.5 to 2, rotation up to 10 degrees, shift up to a tenth, brightness, contrast and saturation 0.3
-and hue 0.05 for every pair at 480x360; the peer in two worker processes, ours on the device. The best of interleaved
-turns.
+and hue 0.05 for every pair at 480x360, and normalise; the peer in as many worker processes as there are cores, ours on
+the device (as many CPU devices as cores), two batches in flight, as in training. The best of interleaved turns.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
+import os
 import subprocess
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 from seg_jax import process
@@ -27,10 +28,12 @@ if __name__ == "__main__":
 import jax
 
 from configs import default
-from seg_jax import augment, data, sharding
+from seg_jax import augment, data, sharding, step
 from seg_jax.data import feed, sampler
 
-BATCH, SECONDS, TURNS = 16, 8.0, 2
+CORES = len(os.sched_getaffinity(0))
+BATCH, SECONDS, TURNS, LAG = 16, 8.0, 3, 2
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def ours(root: str, cache: str) -> float:
@@ -39,17 +42,24 @@ def ours(root: str, cache: str) -> float:
     config.data.source, config.data.labels, config.data.dir, config.data.cache = "folder", "camvid", root, cache
     strengths = {"scale": (0.5, 2.0), "rotate": 10.0, "translate": 0.1, "hue": 0.05}
     config.augment.update({**strengths, "brightness": 0.3, "contrast": 0.3, "saturation": 0.3})
-    mesh = sharding.make_mesh(1)
+    mesh = sharding.make_mesh()
     with tempfile.TemporaryDirectory() as workdir:
         examples = feed.prepare(data.load(config, "train"), config.data, mesh, workdir=Path(workdir))
-    groups = 1 if jax.default_backend() == "cpu" else BATCH
-    warp = jax.jit(augment.build(config.augment, mean=(0.485, 0.456, 0.406), groups=groups))
+    groups = mesh.size if jax.default_backend() == "cpu" else BATCH
+    change = augment.build(
+        config.augment, mean=MEAN, groups=groups, finish=lambda image: step.normalize(image, MEAN, STD)
+    )
+    warp = jax.jit(change, out_shardings=sharding.split(mesh))
     order = sampler.training_order(0, start=0, stop=10**6, batch_size=BATCH, n=len(examples), process=0, processes=1)
     batches = feed.batches(examples, order, config.data, mesh)
     begin, count = 0.0, 0
-    for step, batch in enumerate(itertools.islice(batches, 10**6)):
-        jax.block_until_ready(warp(jax.random.key(step), batch["image"], batch["label"]))
-        if not step:
+    flying: deque[tuple[jax.Array, jax.Array]] = deque()
+    for number, batch in enumerate(batches):
+        flying.append(warp(jax.random.key(number), batch["image"], batch["label"]))
+        if len(flying) <= LAG:
+            continue
+        jax.block_until_ready(flying.popleft())
+        if not begin:
             begin = time.perf_counter()
             continue
         count += BATCH
@@ -66,6 +76,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="CamVid in SegNet's layout")
     parser.add_argument("--peer", default="", help="an interpreter with torch and albumentations")
     options = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", CORES)
     rates = {"files": 0.0, "memory": 0.0}
     theirs = dict(rates)
     versions = ""
@@ -74,7 +85,7 @@ def main() -> None:
             rates[place] = max(rates[place], ours(options.data, cache))
         if options.peer:
             script = Path(__file__).with_name("peer_dataloader.py")
-            command = [options.peer, str(script), options.data, str(BATCH), str(SECONDS)]
+            command = [options.peer, str(script), options.data, str(BATCH), str(SECONDS), str(CORES)]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             theirs = {place: max(theirs[place], found[place]) for place in theirs}
             versions = f"torch {found['torch']}, albumentations {found['albumentations']}"

@@ -1,6 +1,6 @@
 """The peer of `benchmarks.input_pipeline`: torch's DataLoader with albumentations; runs where these are installed.
 
-python benchmarks/peer_dataloader.py CAMVID BATCH SECONDS -> JSON: augmented pairs a second from files, from memory.
+python benchmarks/peer_dataloader.py CAMVID BATCH SECONDS WORKERS -> JSON: pairs a second from files, from memory.
 
 It imports nothing of this project, so that it can run in an environment of its own.
 """
@@ -16,9 +16,8 @@ import albumentations as A
 import cv2
 import numpy as np
 import torch
+from albumentations.pytorch import ToTensorV2
 from torch.utils.data import DataLoader, Dataset
-
-WORKERS = 2
 
 
 class Pairs(Dataset):
@@ -31,6 +30,8 @@ class Pairs(Dataset):
                 A.HorizontalFlip(p=0.5),
                 A.Affine(scale=(0.5, 2.0), rotate=(-10, 10), translate_percent=(-0.1, 0.1), fill_mask=255, p=1.0),
                 A.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05, p=1.0),
+                A.Normalize(),
+                ToTensorV2(),
             ]
         )
         self.arrays = [self.decode(i) for i in range(len(self.paths))] if cached else None
@@ -47,15 +48,16 @@ class Pairs(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         image, mask = self.arrays[index] if self.arrays else self.decode(index)
         found = self.augment(image=image, mask=mask)
-        return torch.from_numpy(found["image"]), torch.from_numpy(found["mask"])
+        return found["image"], found["mask"]
 
 
-def pairs_per_second(data: Pairs, batch: int, seconds: float) -> float:
+def pairs_per_second(data: Pairs, batch: int, seconds: float, workers: int) -> float:
     """Delivered pairs a second once the workers are busy."""
     cv2.setNumThreads(0)
     count, begin = 0, None
+    loader = DataLoader(data, batch, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True)
     while begin is None or time.perf_counter() - begin < seconds:
-        for images, _ in DataLoader(data, batch, shuffle=True, num_workers=WORKERS, drop_last=True):
+        for images, _ in loader:
             if begin is None:
                 begin = time.perf_counter()  # the first batch waits for the workers to start
             else:
@@ -64,9 +66,9 @@ def pairs_per_second(data: Pairs, batch: int, seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    place, size, length = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    place, size, length, processes = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     rates = {
-        name: pairs_per_second(Pairs(place, cached=cached), size, length)
+        name: pairs_per_second(Pairs(place, cached=cached), size, length, processes)
         for name, cached in (("files", False), ("memory", True))
     }
     print(json.dumps(rates | {"torch": torch.__version__, "albumentations": A.__version__}))

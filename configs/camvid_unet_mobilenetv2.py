@@ -3,6 +3,10 @@
 python -m seg_jax.main --config=configs/camvid_unet_mobilenetv2.py --config.data.dir=DIR \
     --config.model.encoder.weights=WEIGHTS --workdir=runs/camvid_unet_mobilenetv2
 
+Measured on two cores of an AMD EPYC server, shared with other work, float32, seed 0, torchvision's weights: val mIoU
+0.613 after 552 steps (12 minutes), 0.655 with pixel accuracy 0.920 after 736 (16 minutes), 0.659 with 0.918 at the end
+(1,101 steps, 28 minutes), at 480x360.
+
 WEIGHTS: MobileNetV2 1.0 of torchvision (.safetensors, .pth), timm or Keras (.h5), or "imagenet".
 """
 

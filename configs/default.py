@@ -61,13 +61,22 @@ def get_config() -> ConfigDict:
     c.augment = a = ConfigDict()
     a.crop = (0, 0)  # (height, width) of training crops; (0, 0): the whole image
     a.flip = 0.5  # probability of a horizontal flip
+    a.vertical_flip = 0.0  # probability of a vertical flip
     a.scale = (1.0, 1.0)  # range of the zoom factor
     a.rotate = 0.0  # largest rotation, degrees
+    a.shear = 0.0  # largest slant of what is upright, degrees
     a.translate = 0.0  # largest shift, share of the crop
     a.brightness = 0.0  # factor drawn from 1 +- this
     a.contrast = 0.0  # factor drawn from 1 +- this
     a.saturation = 0.0  # factor drawn from 1 +- this
     a.hue = 0.0  # largest turn of the hue, share of the colour circle
+    a.grayscale = 0.0  # probability that nothing is left of the colours but their luma
+    a.blur = 0.0  # probability of a Gaussian blur
+    a.blur_sigma = (0.1, 2.0)  # range of its standard deviation, pixels of the crop
+    a.noise = 0.0  # largest standard deviation of Gaussian noise, levels of 0..255
+    a.randaugment = (0, 0)  # RandAugment: (operations drawn for each image, magnitude 0 to 10); (0, 0): off
+    a.cutmix = 0.0  # probability that a box is replaced by that of the batch's next image
+    a.classmix = 0.0  # probability that half of the classes of the batch's next image are pasted in
 
     c.model = m = ConfigDict()
     m.name = "unet"  # unet, deeplabv3(plus), pspnet, upernet, fpn, fcn32s, 16s, 8s, segnet, segformer, danet

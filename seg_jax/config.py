@@ -180,7 +180,12 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
     ("mesh.data", lambda n: n == -1 or n >= 1, "it is a number of devices", "Use -1 for all that the other axes leave"),
     ("optim.momentum", lambda x: 0 <= x < 1, "momentum lies in [0, 1)", "Use 0.9, or 0 to switch it off"),
     ("loss.label_smoothing", lambda x: 0 <= x < 1, "smoothing lies in [0, 1)", "Use 0 to switch it off"),
-    ("augment.flip", lambda x: 0 <= x <= 1, "this is a probability", "Use a number in [0, 1]"),
+    (
+        "augment.flip augment.vertical_flip augment.grayscale augment.blur augment.cutmix augment.classmix",
+        lambda x: 0 <= x <= 1,
+        "this is a probability",
+        "Use a number in [0, 1]",
+    ),
     (
         "model.dropout model.encoder.drop_path",
         lambda x: 0 <= x < 1,
@@ -208,7 +213,8 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         "Use (0.5, 2.0)",
     ),
     (
-        "augment.translate augment.brightness augment.contrast augment.saturation augment.hue augment.rotate",
+        "augment.translate augment.brightness augment.contrast augment.saturation augment.hue augment.rotate "
+        "augment.shear augment.noise",
         lambda x: x >= 0,
         "a strength is not negative",
         "Use 0 to switch it off",
@@ -218,6 +224,19 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         lambda x: x < 1,
         "factors are drawn from 1 +- strength and stay positive",
         "Use a number in [0, 1)",
+    ),
+    ("augment.shear", lambda x: x < 90, "at 90 degrees nothing is upright any more", "Use 10.0, or 0 to switch it off"),
+    (
+        "augment.blur_sigma",
+        lambda sigma: len(sigma) == 2 and 0 < sigma[0] <= sigma[1],
+        "it is (low, high) with 0 < low <= high",
+        "Use (0.1, 2.0)",
+    ),
+    (
+        "augment.randaugment",
+        lambda pair: len(pair) == 2 and isinstance(pair[0], int) and pair[0] >= 0 and 0 <= pair[1] <= 10,
+        "it is (number of operations, magnitude from 0 to 10)",
+        "Use (2, 9), or (0, 0) to switch it off",
     ),
     (
         "data.mean data.std",
@@ -277,6 +296,21 @@ def validate(config: ConfigDict, *, tables: Mapping[str, Mapping[str, Any]], dev
         "augment.crop",
         f"height and width of training crops are multiples of model.encoder.output_stride = {stride}",
         f"Use {tuple(-(-n // stride) * stride for n in crop)}",
+    )
+    cutmix, classmix = config.augment.cutmix, config.augment.classmix
+    require(
+        cutmix + classmix <= 1,
+        config,
+        "augment.classmix",
+        f"an image gets one of both at most, so that this and augment.cutmix = {cutmix!r} add up to 1 or less",
+        "Use 0.5 for each",
+    )
+    require(
+        not (cutmix or classmix) or config.train.batch_size > 1,
+        config,
+        "train.batch_size",
+        f"augment.cutmix = {cutmix!r} and augment.classmix = {classmix!r} take their parts from the batch's next image",
+        "Use 2 or more, or set both to 0",
     )
     require(
         config.data.source not in ("arrays", "cityscapes", "folder", "pairs", "pets") or bool(config.data.dir),

@@ -13,19 +13,19 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # A module imports from lower floors only. A new file gets its place here first.
 FLOORS = [
     # what a thing is: no other part of the program is needed to say it
-    "config process sharding metrics data.labels data.images data.colors data.sampler data.drawing models.layers "
-    "models.naming models.files",
+    "config process sharding metrics augment.spec data.labels data.images data.colors data.sampler data.drawing "
+    "models.layers models.naming models.files",
     # one subject each
     "data.examples data.trimaps data.cityscapes_labels data.masks data.tables data.scenes data.layout "
-    "viz losses optim augment models.encoders.plain models.encoders.resnet "
-    "models.encoders.vgg models.encoders.mobilenet models.fcn models.segnet "
-    "models.convert models.segmenter models.encoders.mobilenetv2 models.encoders.convnext "
+    "viz losses optim augment.geometry augment.colour augment.filters augment.mixing "
+    "models.encoders.plain models.encoders.resnet models.encoders.vgg models.encoders.mobilenet "
+    "models.fcn models.segnet models.convert models.segmenter models.encoders.mobilenetv2 models.encoders.convnext "
     "models.unet models.pspnet models.fpn models.attention models.segformer",
     "data.pipeline data.sources.arrays data.sources.folder data.sources.huggingface data.sources.pets "
     "data.sources.tfds data.sources.cityscapes data.sources.pairs data.sources.synthetic "
-    "state writers models.deeplab models.upernet "
+    "state writers augment.randaugment models.deeplab models.upernet "
     "models.encoders.efficientnet models.encoders.mit models.danet",
-    "data.feed data.stats data.lint data.formats data.values models.catalogue",
+    "data.feed data.stats data.lint data.formats data.values models.catalogue augment",
     # the doors to data and networks
     "data models checkpoint data.inspect data.prepare data.propose",
     "step pretrained data.__main__",

@@ -1,7 +1,9 @@
 """Augmentation: known maps by slicing, the resampling against a plain reference, and what holds for every draw."""
 
+import dataclasses
 import math
-from functools import cache
+import re
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 
 from configs import default
 from seg_jax import augment
-from seg_jax.augment import LUMA, Augmentation, affine, make_augment, warp
+from seg_jax.augment import Augmentation, make_augment
+from seg_jax.augment.colour import LUMA
+from seg_jax.augment.geometry import affine, warp
 from seg_jax.data.labels import IGNORE
 
 H, W = 12, 17
@@ -40,6 +44,11 @@ SPECS = {
     "translate": Augmentation(translate=1.5),
     "colour": Augmentation(brightness=0.9, contrast=0.9, saturation=0.9, hue=0.5),
     "everything": EVERYTHING,
+    "flips": Augmentation(flip=0.5, vertical_flip=0.5),
+    "shear": Augmentation(shear=60.0),
+    "filters": Augmentation(grayscale=0.5, blur=0.5, noise=40.0),
+    "randaugment": Augmentation(crop=(16, 16), randaugment=(3, 10)),
+    "mixing": Augmentation(crop=(8, 16), cutmix=0.5, classmix=0.5),
 }
 
 
@@ -83,6 +92,13 @@ def test_flip():
     out, out_labels = compiled(Augmentation(flip=1.0))(jax.random.key(0), images, labels)
     np.testing.assert_array_equal(out, images[:, :, ::-1])
     np.testing.assert_array_equal(out_labels, labels[:, :, ::-1])
+
+
+def test_vertical_flip():
+    images, labels = batch_of(3)
+    out, out_labels = compiled(Augmentation(vertical_flip=1.0))(jax.random.key(0), images, labels)
+    np.testing.assert_array_equal(out, images[:, ::-1])
+    np.testing.assert_array_equal(out_labels, labels[:, ::-1])
 
 
 @pytest.mark.parametrize("output", [(H, W), (5, 6), (20, 30)])
@@ -293,6 +309,32 @@ def test_rotation_keeps_to_its_range():
     assert abs(angle.mean()) < 1.5  # 12 / sqrt(2000) = 0.26 is one standard deviation
 
 
+def test_shear_keeps_to_its_range():
+    linear = drawn(Augmentation(shear=30.0))[:, :, :2]
+    # Rows stay rows, and a pixel farther down lies farther to one side.
+    np.testing.assert_allclose(linear[:, :, 1], np.tile([0, 1], (len(linear), 1)), atol=1e-6)
+    np.testing.assert_allclose(linear[:, 0, 0], 1, atol=1e-6)
+    slant = np.degrees(np.arctan(linear[:, 1, 0]))
+    assert -30.001 <= slant.min() < -29.5
+    assert 29.5 < slant.max() <= 30.001
+    assert abs(slant.mean()) < 2  # 17 / sqrt(2000) = 0.39 is one standard deviation
+
+
+def test_shear_leaves_the_other_maps_of_a_draw_as_they_are():
+    plain, sheared = (drawn(Augmentation(rotate=20.0, scale=(0.5, 2.0), shear=s)) for s in (0.0, 20.0))
+    # A shear has the determinant 1 and moves nothing along its own direction.
+    np.testing.assert_allclose(sheared[:, :, 1], plain[:, :, 1], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.det(sheared[:, :, :2]), np.linalg.det(plain[:, :, :2]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_vertical_flips_are_as_frequent_as_said(probability):
+    linear = drawn(Augmentation(vertical_flip=probability))[:, :, :2]
+    upside_down = linear[:, 0, 0] < 0
+    assert abs(upside_down.mean() - probability) <= (0.05 if 0 < probability < 1 else 0)
+    np.testing.assert_array_equal(linear[:, 1, 1], 1)
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_flips_are_as_frequent_as_said(probability):
     mirrored = np.linalg.det(drawn(Augmentation(flip=probability))[:, :, :2]) < 0
@@ -460,15 +502,62 @@ def test_saturation_keeps_to_its_range():
     assert 1.28 < factor.max() <= 1.3 + 1e-4
 
 
+@pytest.mark.parametrize("probability", [0.3, 1.0])
+def test_grayscale_leaves_the_luma(probability):
+    pixel = np.array([60, 80, 130])
+    out = draws([pixel], Augmentation(grayscale=probability))[:, 0]
+    grey = np.abs(out - pixel @ LUMA).max(-1) < 1e-2
+    np.testing.assert_allclose(out[~grey], np.tile(pixel, ((~grey).sum(), 1)), atol=1e-2)
+    assert abs(grey.mean() - probability) <= (0.05 if probability < 1 else 0)
+
+
+# ----- what was drawn before, and what is switched off
+
+
+def test_results_of_earlier_versions():
+    # Runs that were begun with other versions go on with the same pictures.
+    image = (np.arange(2 * 6 * 8 * 3).reshape(2, 6, 8, 3) * 5).astype(np.uint8)
+    label = (np.arange(2 * 6 * 8).reshape(2, 6, 8) % 7).astype(np.uint8)
+    spec = dataclasses.replace(EVERYTHING, crop=(4, 5))
+    out, out_labels = compiled(spec)(jax.random.key(7), image, label)
+    first = [[2, 3, 3, 5, 6], [3, 3, 4, 5, 6], [3, 4, 5, 5, 6], [3, 4, 5, 6, 0]]
+    second = [[2, 3, 3, 4, 255], [3, 3, 4, 4, 5], [5, 5, 6, 6, 0], [6, 6, 0, 0, 1]]
+    np.testing.assert_array_equal(out_labels, [first, second])
+    reds = [[59.35, 103.26, 147.18, 191.1, 235.01], [109.43, 144.26, 26.8, 0.0, 24.12]]
+    np.testing.assert_allclose(out[:, 0, :, 0], reds, atol=0.02)
+
+
+def primitives(spec):
+    """Names of the operations of the traced program, those of its loops and branches too."""
+    images, labels = batch_of(2)
+    text = str(jax.make_jaxpr(make_augment(spec, fill=FILL, groups=1))(jax.random.key(0), images, labels))
+    return set(re.findall(r"\b(cond|sort|erf_inv|scatter|scatter-add|scatter_add|cumsum|roll|random_\w+)\b", text))
+
+
+def test_what_is_switched_off_is_not_in_the_program():
+    off = primitives(EVERYTHING)
+    assert not off & {"cond", "sort", "erf_inv", "scatter", "scatter-add", "cumsum"}
+    replaced = partial(dataclasses.replace, EVERYTHING)
+    assert primitives(replaced(blur_sigma=(1.0, 9.0), randaugment=(0, 5))) == off
+    for on, found in (
+        (replaced(blur=0.5), "cond"),
+        (replaced(noise=5.0), "erf_inv"),
+        (replaced(randaugment=(1, 5)), "cumsum"),
+        (replaced(classmix=0.5), "sort"),
+    ):
+        assert found in primitives(on)
+
+
 # ----- the configuration
 
 
 def test_build_reads_the_configuration():
     config = default.get_config().augment
-    config.update({"crop": (32, 48), "flip": 1.0, "brightness": 0.5})
+    changes = {"crop": (32, 48), "flip": 1.0, "brightness": 0.5, "blur": 0.5, "randaugment": (2, 7), "cutmix": 0.7}
+    config.update(changes)
     images, labels = batch_of(2)
     got = jax.jit(augment.build(config, mean=(0.5, 0.0, 1.0), groups=2))(jax.random.key(0), images, labels)
-    spec = Augmentation(crop=(32, 48), flip=1.0, brightness=0.5)
+    spec = Augmentation(**changes)
     expected = jax.jit(make_augment(spec, fill=(128, 0, 255), groups=2))(jax.random.key(0), images, labels)
     jax.tree.map(np.testing.assert_array_equal, got, expected)
 

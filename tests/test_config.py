@@ -179,6 +179,11 @@ def test_every_configuration_is_valid(name, devices):
         ("augment.flip", 1.0),
         ("model.dropout", 0.999),
         ("augment.scale", (1.5, 1.5)),
+        ("augment.shear", 89.0),
+        ("augment.blur_sigma", (1.0, 1.0)),
+        ("augment.randaugment", (1, 10)),
+        ("augment.randaugment", (2, 9.5)),
+        ("augment.cutmix", 1.0),
         ("augment.crop", (32, 48)),
         ("data.size", (7, 9)),
         ("eval.every_epochs", 0.0),
@@ -260,8 +265,11 @@ BAD = [
     ("loss.label_smoothing", -0.1, "smoothing lies in [0, 1)", OFF),
     ("model.dropout", 1.0, *PROBABILITY),
     ("model.dropout", -0.1, *PROBABILITY),
-    ("augment.flip", 1.1, "this is a probability", "Use a number in [0, 1]"),
-    ("augment.flip", -0.1, "this is a probability", "Use a number in [0, 1]"),
+    *(
+        (f"augment.{field}", bad, "this is a probability", "Use a number in [0, 1]")
+        for field in ("flip", "vertical_flip", "grayscale", "blur", "cutmix", "classmix")
+        for bad in (-0.1, 1.1)
+    ),
     ("model.encoder.output_stride", 4, "it is 8, 16 or 32", "Use 0 for the architecture's own"),
     ("model.encoder.depth", 6, "the resolution is halved 1 to 5 times", "Use 0 for the usual depth"),
     ("model.encoder.alpha", 0.0, "it multiplies the channels", "Use 1.0, 0.5 or 0.35"),
@@ -278,9 +286,18 @@ BAD = [
     ("augment.scale", (0.5,), "it is (low, high) with 0 < low <= high", "Use (0.5, 2.0)"),
     *(
         (f"augment.{field}", -0.1, *STRENGTH)
-        for field in ("translate", "brightness", "contrast", "saturation", "hue", "rotate")
+        for field in ("translate", "brightness", "contrast", "saturation", "hue", "rotate", "shear", "noise")
     ),
     *((f"augment.{field}", 1.0, *FACTOR) for field in ("brightness", "contrast", "saturation")),
+    ("augment.shear", 90.0, "nothing is upright any more", "Use 10.0"),
+    *(
+        ("augment.blur_sigma", bad, "it is (low, high) with 0 < low <= high", "Use (0.1, 2.0)")
+        for bad in ((2.0, 0.1), (0.0, 2.0), (1.0,))
+    ),
+    *(
+        ("augment.randaugment", bad, "it is (number of operations, magnitude from 0 to 10)", "Use (2, 9)")
+        for bad in ((2,), (-1, 9), (1.5, 9), (2, -1), (2, 10.5))
+    ),
     ("data.mean", (0.5,), "there is one number per colour channel", "Use three numbers, or ()"),
     ("data.std", (0.5, 0.5), "there is one number per colour channel", "Use three numbers"),
     ("data.std", (0.2, 0.0, 0.2), "images are divided by it", "Use positive numbers"),

@@ -49,6 +49,10 @@ def results(request, tiny_config):
             "augment.brightness": 0.3,
             "augment.saturation": 0.3,
             "optim.ema": 0.9,
+            "augment.blur": 0.5,
+            "augment.randaugment": (2, 9),
+            "augment.cutmix": 0.5,
+            "augment.classmix": 0.5,
             # Adam would turn a difference of one bit in a gradient near zero into a whole step.
             "optim.name": "sgd",
             "optim.lr": 0.1,

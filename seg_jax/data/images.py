@@ -6,6 +6,7 @@ sees the same bytes in training and in prediction (decoders differ by a few grey
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tempfile
@@ -50,10 +51,9 @@ def _open(path: Path | Encoded) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     """As the camera was held, and as viewers show it."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except (ValueError, SyntaxError, OSError):  # damaged EXIF must not lose a good photograph
-        return image
+    with contextlib.suppress(ValueError, SyntaxError, OSError):  # damaged EXIF must not lose a good photograph
+        ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies what is upright already
+    return image
 
 
 def read_image(path: Path | Encoded) -> np.ndarray:
@@ -66,7 +66,7 @@ def read_image(path: Path | Encoded) -> np.ndarray:
     if upright.mode.startswith("I"):  # 16-bit grey: keep the high byte; Pillow would clip at 255
         return np.repeat((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
     upright.info.pop("transparency", None)  # dropped, without Pillow's warning that it cannot be kept
-    return np.asarray(upright.convert("RGB"))
+    return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
 
 
 class Stored(NamedTuple):

@@ -1,0 +1,98 @@
+"""Augmentation on the device, inside of the training step.
+
+All geometry is one resampling (`geometry`), all jitter of colours one 3x3 matrix (`colour`); what cannot be either is
+a filter (`filters`), an operation of RandAugment (`randaugment`) or a part of another example (`mixing`). What is
+switched off is not in the compiled program.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seg_jax.augment import filters, mixing, randaugment
+from seg_jax.augment.colour import LUMA, colour_map, jitter
+from seg_jax.augment.geometry import affine, compose, warp
+from seg_jax.augment.spec import Augmentation
+from seg_jax.config import Config
+
+__all__ = ["Augmentation", "build", "make_augment"]
+
+Finish = Callable[[jax.Array], jax.Array]  # float32 [h w 3] in 0..255 -> float32 [h w 3]
+
+
+def make_augment(
+    spec: Augmentation, *, fill: tuple[int, int, int], groups: int, finish: Finish = lambda image: image
+) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    """Builds augment(key, image, label) for batches.
+
+    Args:
+      spec: what to draw.
+      fill: colour outside of the source image, such as the mean that is subtracted later.
+      groups: the batch is cut into this many groups, worked on at once; inside a group one example follows
+        the other. One group for each CPU device keeps an example in the processor's cache (faster than the whole
+        batch at once); on accelerators use the batch size.
+      finish: comes last for every example, such as normalisation; on CPU that costs less than a pass over the batch.
+
+    Returns:
+      A function of (key, uint8 [b h w 3], uint8 [b h w]) that gives (float32 [b ch cw 3], in 0..255 before `finish`,
+      uint8 [b ch cw]). Example i draws from fold_in(key, i) whatever the grouping or the number of devices; its
+      partner in `mixing` is example i + 1, the last one's is the first.
+    """
+    grey = sum(share * value for share, value in zip(LUMA, fill, strict=True))
+    colours = any((spec.brightness, spec.contrast, spec.saturation, spec.hue, spec.grayscale))
+    operations, magnitude = spec.randaugment
+    # Under vmap all branches of a lax.cond or lax.switch are computed; a single group on CPU goes without.
+    branches = bool(operations or spec.blur)
+
+    def one(args: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        keys, image, label = args
+        source = (image.shape[0], image.shape[1])
+        output = spec.crop if all(spec.crop) else source
+        matrix = affine(keys[0], spec, source, output)
+        if operations:
+            drawn = randaugment.draw(keys[2], operations, magnitude)
+            matrix = compose(matrix, randaugment.geometry(*drawn, output))
+        image, label = warp(image, label, matrix, output, fill)
+        if operations:
+            image = randaugment.recolour(image, *drawn)
+        if colours:
+            image = jitter(image, *colour_map(keys[1], spec, grey))
+        if spec.blur:
+            image = filters.random_blur(keys[3], image, probability=spec.blur, sigma=spec.blur_sigma)
+        if spec.noise:
+            image = filters.random_noise(keys[4], image, strength=spec.noise)
+        return finish(image), label
+
+    def augment(key: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        b = image.shape[0]
+        # A row for each example, a column for each of its subjects.
+        keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 6))(jnp.arange(b))
+        if groups == 1 and branches:
+            image, label = jax.lax.map(one, (keys, image, label))
+        else:
+            grouped = jax.tree.map(lambda a: a.reshape(groups, b // groups, *a.shape[1:]), (keys, image, label))
+            result = jax.vmap(lambda group: jax.lax.map(one, group))(grouped)
+            image, label = jax.tree.map(lambda a: a.reshape(b, *a.shape[2:]), result)
+        if not (spec.cutmix or spec.classmix):
+            return image, label
+        partner = (jnp.roll(image, -1, axis=0), jnp.roll(label, -1, axis=0))
+        return jax.vmap(functools.partial(mixing.mix, spec=spec))(keys[:, 5], image, label, partner)
+
+    return augment
+
+
+def build(
+    augment: Config, *, mean: tuple[float, ...], groups: int, finish: Finish = lambda image: image
+) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    """The augmentation that `config.augment` describes; `mean` (0..1) fills what lies outside of an image."""
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in augment.to_dict().items()
+    }
+    spec = Augmentation(**fields)
+    red, green, blue = (round(255 * m) for m in mean)
+    return make_augment(spec, fill=(red, green, blue), groups=groups, finish=finish)

@@ -1,0 +1,103 @@
+"""All geometry in one resampling: an affine map from output to source pixels, and what lies there.
+
+Flip, scale, rotation, shear, translation and crop compose into one map, so that the image is interpolated once
+(bilinear) and the label once (nearest; outside the image = ignore).
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from seg_jax.augment.spec import Augmentation
+from seg_jax.data.labels import IGNORE
+
+
+def affine(key: jax.Array, spec: Augmentation, source: tuple[int, int], output: tuple[int, int]) -> jax.Array:
+    """Draws the map from output to source pixels: float32 [2 3], (y, x, 1) -> (y, x), pixel centres at integers.
+
+    The window that is cut out lies at a random place: inside the scaled image along an axis where that is
+    larger than the output, around it where it is smaller.
+    """
+    keys = jax.random.split(key, 7)
+    low, high = (math.log(s) for s in spec.scale)
+    scale = jnp.exp(jax.random.uniform(keys[0], minval=low, maxval=high))
+    angle = jax.random.uniform(keys[1], minval=-1.0, maxval=1.0) * math.radians(spec.rotate)
+    mirror = jnp.where(jax.random.bernoulli(keys[2], spec.flip), -1.0, 1.0)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    linear = jnp.array([[cos, sin * mirror], [-sin, cos * mirror]]) / scale
+    if spec.vertical_flip:
+        linear *= jnp.where(jax.random.bernoulli(keys[5], spec.vertical_flip), jnp.array([-1.0, 1.0]), 1.0)
+    if spec.shear:
+        slant = jnp.tan(math.radians(spec.shear) * jax.random.uniform(keys[6], minval=-1.0, maxval=1.0))
+        linear = linear.at[:, 0].add(slant * linear[:, 1])  # x of the output grows with its y
+    size_in, size_out = jnp.array(source, jnp.float32), jnp.array(output, jnp.float32)
+    slack = jnp.abs(scale * size_in - size_out) / 2
+    shift = slack * jax.random.uniform(keys[3], (2,), minval=-1.0, maxval=1.0)
+    shift += spec.translate * size_out * jax.random.uniform(keys[4], (2,), minval=-1.0, maxval=1.0)
+    centre_in, centre_out = (size_in - 1) / 2, (size_out - 1) / 2
+    # In whole pixels, so that a crop without scaling or rotation is a copy and not a blur.
+    offset = jnp.round(centre_in + linear @ (shift - centre_out))
+    return jnp.concatenate([linear, offset[:, None]], axis=1)
+
+
+def warp(
+    image: jax.Array, label: jax.Array, matrix: jax.Array, output: tuple[int, int], fill: tuple[int, int, int]
+) -> tuple[jax.Array, jax.Array]:
+    """Resamples an image bilinearly and its label by nearest neighbour under one affine map.
+
+    Args:
+      image: uint8 [h w 3].
+      label: uint8 [h w].
+      matrix: float32 [2 3] from output to source pixels, see `affine`.
+      output: (height, width) of the result.
+      fill: colour outside of the source; the label there is 255.
+
+    Returns:
+      float32 [oh ow 3] in 0..255, uint8 [oh ow]. No label value is invented.
+    """
+    (h, w), (oh, ow) = image.shape[:2], output
+    # Colour and label of a pixel travel as one 32-bit word, framed by one pixel of fill.
+    channels = (image[..., 0], image[..., 1], image[..., 2], label)
+    packed = sum(channel.astype(jnp.uint32) << 8 * i for i, channel in enumerate(channels))
+    words = jnp.pad(packed, 1, constant_values=_word(*fill, IGNORE)).reshape(-1)
+    # A pixel lies beside its right, lower and diagonal neighbour, so that one gather serves image and label; one
+    # gather for each neighbour takes more than twice as long on CPU.
+    stride = w + 2
+    squares = jnp.stack([words[: -stride - 1], words[1:-stride], words[stride:-1], words[stride + 1 :]], axis=-1)
+
+    row, column = jnp.arange(oh, dtype=jnp.float32)[:, None], jnp.arange(ow, dtype=jnp.float32)
+    y = matrix[0, 0] * row + matrix[0, 1] * column + matrix[0, 2]
+    x = matrix[1, 0] * row + matrix[1, 1] * column + matrix[1, 2]
+    # In the framed image. Half a pixel around the outermost centres still belongs to the image.
+    y, x = _framed(y, h), _framed(x, w)
+    y0, x0 = y.astype(jnp.int32), x.astype(jnp.int32)
+    fy, fx = y - y0, x - x0
+    square = squares.at[y0 * stride + x0].get(mode="promise_in_bounds")
+    # [oh ow 4 4]: the pixel of the square; its red, green, blue and label.
+    pixels = jax.lax.bitcast_convert_type(square, jnp.uint8)
+
+    a, b, c, d = (pixels[..., i, :3].astype(jnp.float32) for i in range(4))
+    top, bottom = a + (b - a) * fx[..., None], c + (d - c) * fx[..., None]
+    colour = top + (bottom - top) * fy[..., None]
+    a, b, c, d = (pixels[..., i, 3] for i in range(4))
+    nearest = jnp.where(fy < 0.5, jnp.where(fx < 0.5, a, b), jnp.where(fx < 0.5, c, d))
+    return colour, nearest
+
+
+def _framed(position: jax.Array, size: int) -> jax.Array:
+    """Coordinates along an axis of `size` pixels -> the same behind a frame of one pixel; 0, the frame, if outside."""
+    inside = jnp.abs(position - (size - 1) / 2) <= size / 2
+    return jnp.where(inside, jnp.clip(position, 0, size - 1) + 1, 0)
+
+
+def _word(red: int, green: int, blue: int, label: int) -> jax.Array:
+    """Colour and label of one pixel in 32 bits."""
+    return jnp.uint32(red | green << 8 | blue << 16 | label << 24)
+
+
+def compose(outer: jax.Array, inner: jax.Array) -> jax.Array:
+    """`inner` first, then `outer`: float32 [2 3] and [3 3] -> [2 3], for maps of (y, x, 1)."""
+    return jnp.matmul(outer, inner, precision="highest")

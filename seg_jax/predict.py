@@ -97,8 +97,7 @@ class Predictor:
         functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
         checkpoints = Checkpoints(run / "checkpoints", create=False)
         step = checkpoints.choose(checkpoint)
-        state = functions.abstract_state
-        weights = checkpoints.weights(step, {"params": state.params, "model_state": state.model_state})
+        weights = checkpoints.weights(step, program.weights_of(functions.abstract_state))
         height, width = checkpoints.meta(step)["image_size"]
         return cls(functions, weights, table, (height, width))
 

@@ -63,6 +63,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     open_run(config, workdir)
     splits = [data.load(config, split) for split in (config.data.train_split, config.data.val_split)]
     check_classes(config, classes=len(splits[0].table))
+    pretrained.check_teacher(config, splits[0].table)
     train, val = (feed.prepare(examples, config.data, mesh, workdir=workdir) for examples in splits)
     write_table(workdir, train.table)
     config = weigh_classes(config, train, workdir)
@@ -101,7 +102,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
                 run.profile(done)
                 with run.clock.waiting():
                     batch = next(batches)
-                state, metrics = train_step(state, batch)
+                state, metrics = train_step(state, batch, functions.teacher)
                 done += 1
                 run.started(done, metrics)
                 evaluate_now = done % every == 0 or done == total

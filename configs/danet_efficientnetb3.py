@@ -15,9 +15,10 @@ from configs import zoo
 def get_config() -> ConfigDict:
     """The best checkpoint is chosen by the IoU of probabilities above 0.5."""
     c = zoo.get_config("danet,efficientnet_b3,cityscapes")
-    c.loss.name = "focal"
-    c.loss.alpha = 0.25
-    c.loss.gamma = 2.0
+    c.loss.weights.cross_entropy = 0.0
+    c.loss.weights.focal = 1.0
+    c.loss.focal.alpha = 0.25
+    c.loss.focal.gamma = 2.0
     c.optim.name = "sgd"
     c.optim.lr = 0.2
     c.optim.momentum = 0.9

@@ -106,11 +106,31 @@ def get_config() -> ConfigDict:
     m.encoder.output_stride = 0  # input size / size of the coarsest features: 8, 16, 32; 0: as in the model's paper
 
     c.loss = ls = ConfigDict()
-    ls.name = "cross_entropy"  # cross_entropy, focal
+    ls.weights = ConfigDict()  # the objective is the sum of these weights times the mean of each loss; 0: left out
+    ls.weights.cross_entropy = 1.0  # of pixels
+    ls.weights.focal = 0.0  # cross-entropy in which pixels count less that are right already
+    ls.weights.ohem = 0.0  # cross-entropy of the hard pixels alone (online hard example mining, top-k)
+    ls.weights.dice = 0.0  # overlap of regions, 2 TP / (2 TP + FP + FN)
+    ls.weights.jaccard = 0.0  # soft IoU of regions
+    ls.weights.tversky = 0.0  # overlap in which FP and FN weigh differently; with a gamma focal Tversky
+    ls.weights.lovasz = 0.0  # Lovász-softmax: IoU of regions, by the order of the errors
+    ls.weights.boundary = 0.0  # distance of errors to the true boundary, in pixels; 0.01 beside another loss
+    ls.weights.distillation = 0.0  # divergence from the probabilities of loss.teacher
+    ls.head = "softmax"  # softmax; sigmoid: each class by itself; binary: two classes from one logit
     ls.class_weights = ()  # one for each class, or ("median_frequency",) or another scheme of data.stats; (): equal
     ls.label_smoothing = 0.0  # share of the target spread over all classes (cross_entropy)
-    ls.alpha = 0.25  # factor of the whole loss (focal)
-    ls.gamma = 2.0  # how much less pixels count that are right already (focal)
+    ls.focal = ConfigDict()
+    ls.focal.alpha = 0.25  # weight of a class that is there, 1 - alpha of one that is not; softmax: of the whole loss
+    ls.focal.gamma = 2.0  # how much less pixels count that are right already
+    ls.ohem = ConfigDict()
+    ls.ohem.share = 0.1  # at least this share of the pixels, the hardest ones
+    ls.ohem.threshold = 0.7  # and all whose true class has a lower probability; 0: the share alone (top-k)
+    ls.tversky = ConfigDict()
+    ls.tversky.alpha = 0.3  # of false positives
+    ls.tversky.beta = 0.7  # of false negatives
+    ls.tversky.gamma = 1.0  # exponent; 0.75 for the focal Tversky loss of its paper
+    ls.teacher = ""  # run directory whose best checkpoint is distilled from
+    ls.temperature = 2.0  # that the logits of teacher and student are divided by (distillation)
     ls.aux_weight = 0.4  # of the loss of auxiliary heads, in architectures that have them; 0: no such heads
 
     c.optim = o = ConfigDict()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -128,7 +129,8 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         "Use 0 to switch it off",
     ),
     (
-        "log.every_steps checkpoint.keep_last train.accumulate optim.patience mesh.model mesh.space data.threads data.prefetch data.synthetic.train_scenes "
+        "log.every_steps checkpoint.keep_last train.accumulate optim.patience mesh.model mesh.space data.threads "
+        "data.prefetch data.synthetic.train_scenes "
         "data.synthetic.val_scenes model.encoder.width",
         lambda n: n >= 1,
         "this is at least 1",
@@ -141,8 +143,20 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         "Use 0.1, or 0 for none",
     ),
     ("optim.lr", lambda x: x > 0, "the learning rate is positive", "Try 1e-3 with adam or adamw"),
-    ("loss.gamma", lambda x: x >= 0, "the exponent is not negative", "Use 2.0"),
-    ("loss.alpha", lambda x: x > 0, "it scales the loss", "Use 0.25"),
+    (
+        "loss.weights.cross_entropy loss.weights.focal loss.weights.ohem loss.weights.dice loss.weights.jaccard "
+        "loss.weights.tversky loss.weights.lovasz loss.weights.boundary loss.weights.distillation",
+        lambda x: 0 <= x < math.inf,
+        "the weight of a loss is not negative",
+        "Use 1.0, or 0 to leave it out",
+    ),
+    ("loss.focal.gamma", lambda x: x >= 0, "the exponent is not negative", "Use 2.0"),
+    ("loss.focal.alpha", lambda x: x > 0, "it scales the loss", "Use 0.25"),
+    ("loss.ohem.share", lambda x: 0 <= x <= 1, "this is a share of the pixels", "Use 0.1"),
+    ("loss.ohem.threshold", lambda x: 0 <= x <= 1, "this is a probability", "Use 0.7, or 0 for top-k pixels"),
+    ("loss.tversky.alpha loss.tversky.beta", lambda x: x > 0, "errors have a positive weight", "Use 0.3 and 0.7"),
+    ("loss.tversky.gamma", lambda x: x > 0, "the exponent is positive", "Use 1.0, or 0.75 for focal Tversky"),
+    ("loss.temperature", lambda x: x > 0, "logits are divided by the temperature", "Use 2.0"),
     ("eval.threshold", lambda x: 0 <= x < 1, "this is a probability below 1", "Use 0.5, or 0 to switch it off"),
     (
         "model.encoder.depth",
@@ -282,6 +296,35 @@ def validate(config: ConfigDict, *, tables: Mapping[str, Mapping[str, Any]], dev
         f"the run has a length, in train.steps or else in train.epochs (now {config.train.epochs!r})",
         "Set one of them to a positive number",
     )
+    weights = config.loss.weights
+    require(
+        any(weight > 0 for weight in weights.values()),
+        config,
+        "loss.weights.cross_entropy",
+        "at least one of loss.weights is positive",
+        "Use 1.0",
+    )
+    require(
+        bool(config.loss.teacher) == (weights.distillation > 0),
+        config,
+        "loss.teacher",
+        f"a teacher goes with a weight of distillation (now {weights.distillation!r}), and a weight with a teacher",
+        "Set both loss.teacher=RUN and loss.weights.distillation=1.0, or neither",
+    )
+    require(
+        config.loss.head == "softmax" or config.loss.focal.alpha < 1,
+        config,
+        "loss.focal.alpha",
+        f"with the head {config.loss.head!r} the negative outcome has the weight 1 - alpha",
+        "Use 0.25, or 0.5 for equal weights",
+    )
+    require(
+        weights.ohem == 0 or config.loss.ohem.share + config.loss.ohem.threshold > 0,
+        config,
+        "loss.ohem.share",
+        "a share or a threshold says which pixels are hard",
+        "Use 0.1",
+    )
     require(
         config.checkpoint.metric != "miou_above" or config.eval.threshold > 0,
         config,
@@ -331,8 +374,15 @@ def check_classes(config: ConfigDict, *, classes: int) -> None:
     """Checks the fields that depend on the number of classes of the data.
 
     Raises:
-      ConfigError: `loss.class_weights` has another length, or a negative weight.
+      ConfigError: `loss.class_weights` has another length, or a negative weight; the binary head has not two classes.
     """
+    require(
+        config.loss.head != "binary" or classes == 2,
+        config,
+        "loss.head",
+        f"one logit tells two classes apart, the data has {classes}",
+        "Use softmax, or sigmoid for classes by themselves",
+    )
     weights = config.loss.class_weights
     require(
         bool(weighting(config))

@@ -39,16 +39,17 @@ class Evaluator:
     def __call__(self, params: Any, model_state: Any, *, step: int) -> Report:
         """The report of `params` and `model_state` after training step `step`."""
         config, examples = self._config, self.examples
+        objective = self._functions.objective
         k = len(examples.table)
         confusion, above = np.zeros((k, k), np.int64), np.zeros((3, k), np.int64)
-        total = weight = 0.0
+        totals, weights = np.zeros((2, len(objective.weights)))
         order = sampler.evaluation_order(config.eval.batch_size, len(examples), pad=pipeline.PAD)
         for placed in feed.batches(examples, order, config.data, self._functions.mesh):
-            counted = jax.device_get(self._step(params, model_state, placed))
+            counted = jax.device_get(self._step(params, model_state, placed, self._functions.teacher))
             confusion += counted["confusion"]
             above += counted.get("above", 0)
-            total += float(counted["total"])
-            weight += float(counted["weight"])
+            totals += counted["totals"]
+            weights += counted["weights"]
         height, width = examples.size
         protocol = {
             "step": step,
@@ -60,14 +61,15 @@ class Evaluator:
             "width": width,
             "resized": bool(all(config.data.size)),
             "ignored": "pixels with label 255; no class is left out",
+            "loss": "weight times mean over the pixels of the split, summed; regions and hard pixels are of a batch",
+            "loss_weights": dict(objective.weights),
             "miou": "mean over the classes that occur in truth or prediction, counted over the whole split",
         }
-        loss = total / weight if weight else 0.0
         threshold = config.eval.threshold
         return Report.from_confusion(
             confusion,
             examples.table.names,
-            loss=loss,
+            loss=float(objective.value(totals, weights)[0]),
             protocol=protocol,
             above=(threshold, above) if threshold else None,
         )
@@ -113,7 +115,7 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
     changed = {
         key: values
         for key, values in differences(config, recorded, free=weights_fields).items()
-        if key.startswith(("model.", "data.mean", "data.std"))
+        if key.startswith(("model.", "data.mean", "data.std", "loss.head"))
     }
     if changed:
         rows = "\n".join(f"  config.{key}: now {now!r}, trained with {then!r}" for key, (now, then) in changed.items())
@@ -126,6 +128,7 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
             f"the data has the classes {examples.table.names}, the run in {workdir} {table.names}; they must agree."
         )
     check_classes(config, classes=len(table))
+    pretrained.check_teacher(config, table)
     examples = feed.prepare(examples, config.data, mesh, workdir=workdir)
     functions = program.Program(config, classes=len(table), mesh=mesh)
     checkpoints = Checkpoints(workdir / "checkpoints", create=False)

@@ -97,6 +97,7 @@ def dry_run(config, workdir: Path) -> int:
     program.check(config, mesh)
     train, val = (data.load(config, split) for split in (config.data.train_split, config.data.val_split))
     configs.check_classes(config, classes=len(train.table))
+    pretrained.check_teacher(config, train.table)
     if configs.weighting(config):
         config.loss.class_weights = (1.0,) * len(train.table)  # cost as much as those that training counts
     functions = program.Program(config, classes=len(train.table), mesh=mesh)

@@ -65,7 +65,7 @@ class Report:
     Attributes:
       names: the k class names.
       tp, fp, fn: int64 [k] pixel counts.
-      loss: mean loss over the counted pixels.
+      loss: the objective of the training, see the protocol.
       protocol: how it was measured (split, resolution, images, step...), kept beside the figures.
       confusion: int64 [k k], rows truth, columns prediction; None if only the counts are known.
       above: (threshold, counts int64 [3 k] of `counts_above` over the split), if they were asked for.

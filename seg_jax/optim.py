@@ -96,16 +96,15 @@ def group_factors(params: Tree, groups: tuple[tuple[str, float, float], ...]) ->
         if not any(re.fullmatch(pattern, name) for name in jax.tree.leaves(names)):
             known = ", ".join(jax.tree.leaves(names)[:5])
             raise ConfigError(
-                f"config.optim.groups: {pattern!r} fits no parameter. It has to fit a whole path, such as one of {known}."
+                f"config.optim.groups: {pattern!r} fits no parameter. It fits whole paths, such as {known}."
             )
 
-    def factor(index: int) -> Tree:
-        def of(name: str) -> float:
-            return next((group[index] for group in groups if re.fullmatch(group[0], name)), 1.0)
-
-        return jax.tree.map(of, names)
-
-    return factor(1), factor(2)
+    factors = jax.tree.map(
+        lambda name: next(((lr, decay) for pattern, lr, decay in groups if re.fullmatch(pattern, name)), (1.0, 1.0)),
+        names,
+    )
+    lrs, decays = (jax.tree.map(lambda _, pair, i=i: pair[i], names, factors) for i in (0, 1))
+    return lrs, decays
 
 
 def stage_rates(params: Mapping[str, Any], *, encoder_lr: float, layer_decay: float) -> Tree:

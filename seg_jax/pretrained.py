@@ -1,4 +1,4 @@
-"""Where a run's first parameters come from, and what they demand of the program.
+"""Where a run's first parameters come from, what they demand of the program, and which teacher fits it.
 
 A configuration may leave open what follows from the weights: the arithmetic of the encoder and the normalisation of
 images. `resolve` fills that in once; the run directory records the outcome, which prediction and export use.
@@ -15,7 +15,8 @@ import numpy as np
 
 from seg_jax import models
 from seg_jax.checkpoint import Checkpoints
-from seg_jax.config import Config, ConfigError, differences, flatten, load, lookup, weighting
+from seg_jax.config import Config, ConfigError, differences, flatten, load, lookup, require, weighting
+from seg_jax.data.labels import LabelTable
 from seg_jax.models import WeightsError
 
 # What a configuration leaves open: field -> the value that says so.
@@ -175,3 +176,41 @@ def _require_scales(config: Config, source: str, model_state: Any) -> None:
             "Training with batch statistics would throw the scale of every channel away. Pass "
             "--config.model.encoder.norm=frozen, which keeps the running statistics."
         )
+
+
+def check_teacher(config: Config, table: LabelTable) -> None:
+    """Refuses a teacher that is not there, has other classes, or probabilities of another kind.
+
+    Args:
+      config: of the run.
+      table: its classes.
+
+    Raises:
+      ConfigError: naming `loss.teacher`.
+    """
+    if not config.loss.teacher:
+        return
+    run = Path(config.loss.teacher).expanduser()
+    require(
+        (run / "config.json").is_file() and (run / "class_names.json").is_file(),
+        config,
+        "loss.teacher",
+        "this is no run directory; the teacher is needed at every step, also to go on with a run or to evaluate it",
+        "Bring it back, or pass the directory of a run that was started with seg_jax.main",
+    )
+    names = LabelTable.load(run / "class_names.json").names
+    require(
+        names == table.names,
+        config,
+        "loss.teacher",
+        f"it knows the classes {names}, the data has {table.names}",
+        "Use a teacher of the same classes in the same order",
+    )
+    head = load(run / "config.json").loss.head
+    require(
+        (head == "sigmoid") == (config.loss.head == "sigmoid"),
+        config,
+        "loss.teacher",
+        f"its loss.head is {head!r}, that of this run {config.loss.head!r}: their probabilities cannot be compared",
+        f"Use --config.loss.head={head}",
+    )

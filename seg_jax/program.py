@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +14,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from seg_jax import augment, losses, models, optim, pretrained, schedules, sharding, step
-from seg_jax.config import Config, lookup, require, validate, weighting
+from seg_jax.checkpoint import Checkpoints
+from seg_jax.config import Config, load, lookup, require, validate, weighting
 from seg_jax.data import CHOICES, SOURCES, stats
 from seg_jax.state import TrainState
 
@@ -27,7 +29,7 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "data.cache": dict.fromkeys(("device", "host", "none")),
     **CHOICES,
     **models.TABLES,
-    "loss.name": losses.LOSSES,
+    "loss.head": dict.fromkeys(losses.HEADS),
     "optim.name": optim.OPTIMIZERS,
     "optim.schedule": schedules.SCHEDULES,
     "train.nonfinite": dict.fromkeys(("skip", "stop")),
@@ -136,6 +138,41 @@ class Program:
             self._places,
         )
 
+    @cached_property
+    def objective(self) -> losses.Objective:
+        """What is minimised in training and reported by evaluation."""
+        return losses.build(self.config.loss)
+
+    @cached_property
+    def _teacher(self) -> Program | None:
+        """The program of the run that is distilled from."""
+        if not self.config.loss.teacher:
+            return None
+        recorded = load(Path(self.config.loss.teacher).expanduser() / "config.json")
+        return Program(recorded, classes=self.classes, mesh=self.mesh)
+
+    @property
+    def _teach(self) -> step.Teach:
+        if self._teacher is None:
+            return step.no_teacher
+        return step.make_teach(model=self._teacher.model, **self._teacher._normalisation)
+
+    @property
+    def _abstract_teacher(self) -> Any:
+        return () if self._teacher is None else self._teacher.abstract_state.weights(averaged=False)
+
+    @cached_property
+    def teacher(self) -> Any:
+        """Weights of the teacher's best checkpoint, a copy on every device; () without a teacher.
+
+        Raises:
+          CheckpointError: it has none, or a damaged one.
+        """
+        if self._teacher is None:
+            return ()
+        checkpoints = Checkpoints(Path(self.config.loss.teacher).expanduser() / "checkpoints", create=False)
+        return sharding.to_devices(checkpoints.weights(checkpoints.choose("best"), self._abstract_teacher), self.mesh)
+
     def _abstract_batch(self, batch_size: int, size: Size) -> dict[str, jax.ShapeDtypeStruct]:
         place = sharding.split_rows(self.mesh)
         return {
@@ -144,7 +181,7 @@ class Program:
         }
 
     def train_step(self, size: Size, *, frozen: bool = False) -> jax.stages.Compiled:
-        """Compiled (state, batch) -> (state, metrics) for images of `size`; the state is donated.
+        """Compiled (state, batch, teacher) -> (state, metrics) for images of `size`; the state is donated.
 
         With `frozen` the encoder is not trained.
         """
@@ -153,7 +190,8 @@ class Program:
         function = step.make_train_step(
             model=self.model,
             optimizer=self._optimizer,
-            loss=losses.build(config.loss),
+            objective=self.objective,
+            teach=self._teach,
             aux_weight=config.loss.aux_weight,
             frozen=frozen,
             accumulate=config.train.accumulate,
@@ -165,7 +203,8 @@ class Program:
             **self._normalisation,
         )
         jitted = jax.jit(function, donate_argnums=0, out_shardings=(self._places, sharding.replicated(self.mesh)))
-        return jitted.lower(self.abstract_state, self._abstract_batch(config.train.batch_size, size)).compile()
+        batch = self._abstract_batch(config.train.batch_size, size)
+        return jitted.lower(self.abstract_state, batch, self._abstract_teacher).compile()
 
     def _augment(self, groups: int) -> Any:
         change = augment.build(self.config.augment, mean=self._normalisation["mean"], groups=groups)
@@ -174,23 +213,25 @@ class Program:
         return lambda *args: jax.lax.with_sharding_constraint(change(*args), (rows, rows))
 
     def eval_step(self, size: Size) -> jax.stages.Compiled:
-        """Compiled (params, model_state, batch) -> counts for images of `size`."""
+        """Compiled (params, model_state, batch, teacher) -> counts for images of `size`."""
         function = step.make_eval_step(
             model=self.model,
             classes=self.classes,
-            loss=losses.build(self.config.loss),
+            head=self.config.loss.head,
+            objective=self.objective,
+            teach=self._teach,
             threshold=self.config.eval.threshold,
             **self._normalisation,
         )
         jitted = jax.jit(function, out_shardings=sharding.replicated(self.mesh))
         state = self.abstract_state
         batch = self._abstract_batch(self.config.eval.batch_size, size)
-        return jitted.lower(state.params, state.model_state, batch).compile()
+        return jitted.lower(state.params, state.model_state, batch, self._abstract_teacher).compile()
 
     @cached_property
     def predict(self) -> Any:
         """Jitted (params, model_state, image uint8 [b h w 3]) -> probabilities [b h w k]."""
-        return jax.jit(step.make_predict(model=self.model, **self._normalisation))
+        return jax.jit(step.make_predict(model=self.model, head=self.config.loss.head, **self._normalisation))
 
 
 def run_length(config: Config, *, examples: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from seg_jax.optim import Optimizer
 from seg_jax.state import TrainState
 
 Batch = dict[str, jax.Array]
+Teach = Callable[[Any, jax.Array], Any]  # (arrays of the teacher, image in 0..255) -> its logits, or None without one
 
 
 def normalize(image: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
@@ -21,11 +23,26 @@ def normalize(image: jax.Array, mean: tuple[float, ...], std: tuple[float, ...])
     return (image.astype(jnp.float32) / 255 - jnp.asarray(mean)) / jnp.asarray(std)
 
 
+def make_teach(*, model: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> Teach:
+    """Builds teach({'params', 'model_state'}, image [b h w 3] in 0..255) -> logits of that network, in evaluation."""
+
+    def teach(weights: Any, image: jax.Array) -> jax.Array:
+        outputs, _ = models.forward(model, **weights, image=normalize(image, mean, std), train=False)
+        return jax.lax.stop_gradient(outputs["logits"])
+
+    return teach
+
+
+def no_teacher(weights: Any, image: jax.Array) -> None:
+    """The `Teach` of a run without distillation."""
+
+
 def make_train_step(
     *,
     model: Any,
     optimizer: Optimizer,
-    loss: losses.PixelLoss,
+    objective: losses.Objective,
+    teach: Teach = no_teacher,
     aux_weight: float,
     frozen: bool,
     accumulate: int,
@@ -36,15 +53,17 @@ def make_train_step(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     seed: int,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """Builds train_step(state, batch) -> (state, {'loss', 'grad_norm', 'lr', 'skipped'}).
+) -> Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, jax.Array]]]:
+    """Builds train_step(state, batch, teacher) -> (state, {'loss', 'grad_norm', 'lr', 'skipped'}).
+
+    An objective of several losses gives 'loss/NAME' too, the mean of each. `teacher` is what `teach` takes, or ().
 
     All randomness is derived from (seed, state.step, position in the batch): a step that is run again, or on
     another number of devices, sees the same pixels.
 
     Args:
-      model, optimizer, loss: of the run.
-      aux_weight: of the loss of every auxiliary head, whose sum is added to the loss.
+      model, optimizer, objective, teach: of the run; the teacher sees the augmented image.
+      aux_weight: of the objective of every auxiliary head, whose sum is added.
       frozen: the encoder is used but not trained: parameters, statistics and optimizer state stay as they are.
       accumulate: the batch is worked on in so many parts, one after the other, each with batch statistics of its own;
         loss and gradient are the means over the parts.
@@ -56,39 +75,46 @@ def make_train_step(
       seed: of the run.
     """
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def train_step(state: TrainState, batch: Batch, teacher: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         augment_key, dropout_key = jax.random.split(key)
         image, label = augment(augment_key, batch["image"], batch["label"])
+        taught = teach(teacher, image)
         trained = {part: tree for part, tree in state.params.items() if not (frozen and part == "encoder")}
 
-        def objective(trained: Any, model_state: Any, image: jax.Array, label: jax.Array, key: jax.Array) -> Any:
+        def cost(
+            trained: Any, model_state: Any, image: jax.Array, label: jax.Array, taught: Any, key: jax.Array
+        ) -> Any:
             params = {**state.params, **trained}
             image = normalize(image, mean, std)
             outputs, model_state = models.forward(model, params, model_state, image, train=True, frozen=frozen, key=key)
-            means = {name: losses.mean(*losses.reduce(*loss(logits, label))) for name, logits in outputs.items()}
-            main = means.pop("logits")
-            return main + aux_weight * sum(means.values()), model_state
+            values = {name: objective.value(*objective(x, label, taught)) for name, x in outputs.items()}
+            main, means = values.pop("logits")
+            means = {"loss": main + aux_weight * sum(value for value, _ in values.values())} | {
+                f"loss/{name}": mean for name, mean in means.items() if len(means) > 1
+            }
+            return means["loss"], (means, model_state)
 
-        gradient = jax.value_and_grad(objective, has_aux=True)
+        gradient = jax.grad(cost, has_aux=True)
 
         def part(carry: Any, inputs: Any) -> tuple[Any, None]:
-            model_state, total, sums = carry
-            image, label, key = inputs
-            (value, model_state), grads = gradient(trained, model_state, image, label, key)
-            return (
-                model_state,
-                total + value / accumulate,
-                jax.tree.map(lambda s, g: s + g / accumulate, sums, grads),
-            ), None
+            model_state, means, grads = carry
+            found, (now, model_state) = gradient(trained, model_state, *inputs)
+            means, grads = jax.tree.map(lambda total, x: total + x / accumulate, (means, grads), (now, found))
+            return (model_state, means, grads), None
 
+        inputs = (image, label, taught)
         if accumulate == 1:
-            (value, model_state), grads = gradient(trained, state.model_state, image, label, dropout_key)
+            grads, (means, model_state) = gradient(trained, state.model_state, *inputs, dropout_key)
         else:
-            keys = jax.random.split(dropout_key, accumulate)
-            parts = (*(_parts(a, accumulate, groups) for a in (image, label)), keys)
-            zeros = jax.tree.map(jnp.zeros_like, trained)
-            (model_state, value, grads), _ = jax.lax.scan(part, (state.model_state, 0.0, zeros), parts)
+            parts = jax.tree.map(lambda a: _parts(a, accumulate, groups), inputs)
+            parts = (*parts, jax.random.split(dropout_key, accumulate))
+            first = jax.tree.map(lambda a: a[0], parts)
+            shapes = jax.eval_shape(gradient, trained, state.model_state, *first)
+            grads, means = (
+                jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), tree) for tree in (shapes[0], shapes[1][0])
+            )
+            (model_state, means, grads), _ = jax.lax.scan(part, (state.model_state, means, grads), parts)
         norm = optax.tree.norm(grads)
         params, opt_state = optimizer.update(grads, state.opt_state, state.params, state.step, state.lr_scale)
         new = {"params": params, "model_state": model_state, "opt_state": opt_state}
@@ -100,12 +126,12 @@ def make_train_step(
             new["ema"] = jax.tree.map(lambda old, now: decay * old + (1 - decay) * now, state.ema, weights)
         skipped = jnp.zeros((), bool)
         if skip_nonfinite:
-            skipped = ~(jnp.isfinite(value) & jnp.isfinite(norm))
+            skipped = ~(jnp.isfinite(means["loss"]) & jnp.isfinite(norm))
             old = {name: getattr(state, name) for name in new}
             new = jax.tree.map(lambda before, after: jnp.where(skipped, before, after), old, new)
-        state = state.replace(step=state.step + 1, skipped=state.skipped + skipped, **new)
-        lr = jnp.asarray(optimizer.schedule(state.step - 1)) * state.lr_scale
-        return state, {"loss": value, "grad_norm": norm, "lr": lr, "skipped": state.skipped}
+        lr = jnp.asarray(optimizer.schedule(state.step)) * state.lr_scale
+        state = replace(state, step=state.step + 1, skipped=state.skipped + skipped, **new)
+        return state, means | {"grad_norm": norm, "lr": lr, "skipped": state.skipped}
 
     return train_step
 
@@ -120,38 +146,40 @@ def make_eval_step(
     *,
     model: Any,
     classes: int,
-    loss: losses.PixelLoss,
+    head: str,
+    objective: losses.Objective,
+    teach: Teach = no_teacher,
     threshold: float,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-) -> Callable[[Any, Any, Batch], dict[str, jax.Array]]:
-    """Builds eval_step(params, model_state, batch) -> {'confusion' int32 [k k], 'total', 'weight'}.
+) -> Callable[[Any, Any, Batch, Any], dict[str, jax.Array]]:
+    """Builds eval_step(params, model_state, batch, teacher) -> {'confusion' int32 [k k], 'totals', 'weights' [t]}.
 
-    `total` / `weight` is the mean loss, see `losses.reduce`. With a `threshold` above 0 there is 'above', see
+    `totals` and `weights` are those of the objective's t losses. With a `threshold` above 0 there is 'above', see
     `metrics.counts_above`.
     """
 
-    def eval_step(params: Any, model_state: Any, batch: Batch) -> dict[str, jax.Array]:
+    def eval_step(params: Any, model_state: Any, batch: Batch, teacher: Any) -> dict[str, jax.Array]:
         label = batch["label"]
         outputs, _ = models.forward(model, params, model_state, normalize(batch["image"], mean, std), train=False)
         logits = outputs["logits"]
-        total, weight = losses.reduce(*loss(logits, label))
+        totals, weights = objective(logits, label, teach(teacher, batch["image"]))
         confusion = metrics.confusion_matrix(logits.argmax(-1), label, classes)
-        counts = {"confusion": confusion, "total": total, "weight": weight}
+        counts = {"confusion": confusion, "totals": totals, "weights": weights}
         if threshold:
-            counts["above"] = metrics.counts_above(jax.nn.softmax(logits), label, threshold)
+            counts["above"] = metrics.counts_above(losses.probabilities(logits, head=head), label, threshold)
         return counts
 
     return eval_step
 
 
 def make_predict(
-    *, model: Any, mean: tuple[float, ...], std: tuple[float, ...]
+    *, model: Any, head: str, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Callable[[Any, Any, jax.Array], jax.Array]:
     """Builds predict(params, model_state, image uint8 [b h w 3]) -> class probabilities, float32 [b h w k]."""
 
     def predict(params: Any, model_state: Any, image: jax.Array) -> jax.Array:
         outputs, _ = models.forward(model, params, model_state, normalize(image, mean, std), train=False)
-        return jax.nn.softmax(outputs["logits"])
+        return losses.probabilities(outputs["logits"], head=head)
 
     return predict

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     open_run(config, workdir)
     splits = [data.load(config, split) for split in (config.data.train_split, config.data.val_split)]
     check_classes(config, classes=len(splits[0].table))
+    pretrained.check_teacher(config, splits[0].table)
     train, val = (feed.prepare(examples, config.data, mesh, workdir=workdir) for examples in splits)
     write_table(workdir, train.table)
     config = weigh_classes(config, train, workdir)
@@ -107,7 +109,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
                 run.profile(done)
                 with run.clock.waiting():
                     batch = next(batches)
-                state, metrics = train_step(state, batch)
+                state, metrics = train_step(state, batch, functions.teacher)
                 done += 1
                 run.started(done, metrics)
                 evaluate_now = done % every == 0 or done == total
@@ -309,7 +311,7 @@ class Run:
             optim.patience,
             scale,
         )
-        return state.replace(lr_scale=sharding.to_devices(np.float32(scale), self.functions.mesh))
+        return replace(state, lr_scale=sharding.to_devices(np.float32(scale), self.functions.mesh))
 
     def save(self, state: TrainState, score: float | None) -> None:
         """Starts to write a checkpoint."""

@@ -14,16 +14,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = [
     # what a thing is: no other part of the program is needed to say it
     "config process sharding metrics augment.spec data.labels data.images data.colors data.sampler data.drawing "
-    "models.layers models.naming models.files",
+    "models.layers models.naming models.files losses.heads",
     # one subject each
     "data.examples data.trimaps data.cityscapes_labels data.masks data.tables data.scenes data.layout "
-    "viz losses optim augment.geometry augment.colour augment.filters augment.mixing "
+    "viz losses.pixel losses.region losses.lovasz losses.boundary schedules "
+    "augment.geometry augment.colour augment.filters augment.mixing "
     "models.encoders.plain models.encoders.resnet models.encoders.vgg models.encoders.mobilenet "
     "models.fcn models.segnet models.convert models.segmenter models.encoders.mobilenetv2 models.encoders.convnext "
     "models.unet models.pspnet models.fpn models.attention models.segformer",
     "data.pipeline data.sources.arrays data.sources.folder data.sources.huggingface data.sources.pets "
     "data.sources.tfds data.sources.cityscapes data.sources.pairs data.sources.synthetic "
-    "state writers augment.randaugment models.deeplab models.upernet "
+    "state writers losses optim augment.randaugment models.deeplab models.upernet "
     "models.encoders.efficientnet models.encoders.mit models.danet",
     "data.feed data.stats data.lint data.formats data.values models.catalogue augment",
     # the doors to data and networks
@@ -188,7 +189,7 @@ def test_no_module_for_everything_else():
     ("rule", "module", "source"),
     [
         (wrong_directions, "losses", "from seg_jax import step"),
-        (wrong_directions, "losses", "from seg_jax.optim import build"),
+        (wrong_directions, "losses.pixel", "from seg_jax.optim import build"),
         (wrong_directions, "losses", "import seg_jax.data.pipeline"),
         (wrong_directions, "data.labels", "def f():\n    from seg_jax.data import load"),
         (wrong_directions, "losses", "from . import config"),

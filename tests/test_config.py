@@ -24,6 +24,7 @@ from seg_jax.config import (
     to_json,
     validate,
 )
+from seg_jax.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem != "__init__")
@@ -194,6 +195,12 @@ def test_every_configuration_is_valid(name, devices):
         ("model.encoder.output_stride", 8),
         ("finetune.encoder_lr", 10.0),
         ("loss.aux_weight", 0.0),
+        ("loss.weights.dice", 0.01),
+        ("loss.ohem.share", 1.0),
+        ("loss.ohem.share", 0.0),
+        ("loss.ohem.threshold", 0.0),
+        ("loss.ohem.threshold", 1.0),
+        ("loss.focal.gamma", 0.0),
         ("data.mean", (0.0, 0.0, 0.0)),
     ],
 )
@@ -263,6 +270,19 @@ BAD = [
     ("optim.momentum", -0.1, "momentum lies in [0, 1)", "Use 0.9"),
     ("loss.label_smoothing", 1.0, "smoothing lies in [0, 1)", OFF),
     ("loss.label_smoothing", -0.1, "smoothing lies in [0, 1)", OFF),
+    *((f"loss.weights.{name}", -0.5, "the weight of a loss is not negative", "Use 1.0, or 0") for name in LOSSES),
+    ("loss.weights.cross_entropy", float("nan"), "the weight of a loss is not negative", "Use 1.0, or 0"),
+    ("loss.weights.cross_entropy", float("inf"), "the weight of a loss is not negative", "Use 1.0, or 0"),
+    ("loss.weights.cross_entropy", 0.0, "at least one of loss.weights is positive", "Use 1.0"),
+    ("loss.focal.gamma", -0.1, "the exponent is not negative", "Use 2.0"),
+    ("loss.focal.alpha", 0.0, "it scales the loss", "Use 0.25"),
+    ("loss.ohem.share", 1.1, "this is a share of the pixels", "Use 0.1"),
+    ("loss.ohem.threshold", 1.1, "this is a probability", "Use 0.7"),
+    ("loss.tversky.alpha", 0.0, "errors have a positive weight", "Use 0.3 and 0.7"),
+    ("loss.tversky.beta", 0.0, "errors have a positive weight", "Use 0.3 and 0.7"),
+    ("loss.tversky.gamma", 0.0, "the exponent is positive", "Use 1.0"),
+    ("loss.temperature", 0.0, "logits are divided by the temperature", "Use 2.0"),
+    ("loss.teacher", "runs/one", "a teacher goes with a weight of distillation (now 0.0)", "or neither"),
     ("model.dropout", 1.0, *PROBABILITY),
     ("model.dropout", -0.1, *PROBABILITY),
     *(
@@ -318,6 +338,35 @@ def test_bad_values_are_refused(field, value, rule, cure):
 def test_a_metric_above_a_threshold_needs_one():
     with pytest.raises(ConfigError, match=r"config\.checkpoint\.metric = 'miou_above': .*Set eval\.threshold=0\.5"):
         program.check(changed(**{"checkpoint.metric": "miou_above"}), devices=1)
+
+
+@pytest.mark.parametrize("head", ["sigmoid", "binary"])
+def test_of_two_outcomes_both_have_a_weight(head):
+    program.check(changed(**{"loss.focal.alpha": 1.0}), devices=1)
+    with pytest.raises(ConfigError, match=rf"config\.loss\.focal\.alpha = 1\.0: with the head '{head}'.*Use 0\.25"):
+        program.check(changed(**{"loss.focal.alpha": 1.0, "loss.head": head}), devices=1)
+
+
+def test_hard_pixels_are_defined():
+    nothing = {"loss.ohem.share": 0.0, "loss.ohem.threshold": 0.0}
+    program.check(changed(**nothing), devices=1)
+    with pytest.raises(ConfigError, match=r"config\.loss\.ohem\.share = 0\.0: a share or a threshold says .*Use 0\.1"):
+        program.check(changed(**nothing, **{"loss.weights.ohem": 1.0}), devices=1)
+
+
+def test_distillation_needs_a_teacher():
+    with pytest.raises(
+        ConfigError, match=r"config\.loss\.teacher = '': .*\(now 1\.0\).*Set both loss\.teacher=RUN and"
+    ):
+        program.check(changed(**{"loss.weights.distillation": 1.0}), devices=1)
+    program.check(changed(**{"loss.weights.distillation": 1.0, "loss.teacher": "runs/one"}), devices=1)
+
+
+def test_a_binary_head_tells_two_classes_apart():
+    config = changed(**{"loss.head": "binary"})
+    check_classes(config, classes=2)
+    with pytest.raises(ConfigError, match=r"config\.loss\.head = 'binary': one logit .* the data has 3\. Use softmax"):
+        check_classes(config, classes=3)
 
 
 def test_a_run_has_a_length():
@@ -411,6 +460,8 @@ def unread(config, sources):
         spellings = [field if "." in field else f"config.{field}"]
         if field.startswith("augment."):  # becomes the Augmentation, field by field
             spellings.append(field.replace("augment.", "spec."))
+        if field.removeprefix("loss.weights.") in LOSSES:  # read all at once, by the names in that table
+            spellings.append("loss.weights")
         if not any(re.search(rf"(^|\.){re.escape(s)}$", chain) for s in spellings for chain in read):
             missing.append(field)
     return missing
@@ -426,7 +477,9 @@ def test_every_field_is_read():
     assert unread(default.get_config(), sources()) == []
 
 
-@pytest.mark.parametrize("field", ["unused", "model.unused", "model.encoder.unused", "log.name", "augment.size"])
+@pytest.mark.parametrize(
+    "field", ["unused", "model.unused", "model.encoder.unused", "log.name", "augment.size", "loss.weights.x"]
+)
 def test_an_unread_field_is_noticed(field):
     # 'log.name' and 'augment.size': other groups have such a field, which is not enough.
     config = default.get_config()

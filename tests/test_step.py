@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from configs import default
 from seg_jax import losses, models, optim, pretrained, program, sharding, step
 from seg_jax.models import layers
 from seg_jax.state import TrainState
@@ -83,12 +84,23 @@ def whole_image(key, image, label):
     return image.astype(jnp.float32), label
 
 
-def plain_train_step(optimizer, augment=whole_image, seed=0, model=None, aux_weight=0.0, frozen=False, **options):
-    return jax.jit(
+def plain_train_step(
+    optimizer,
+    augment=whole_image,
+    seed=0,
+    model=None,
+    aux_weight=0.0,
+    frozen=False,
+    objective=None,
+    teach=step.no_teacher,
+    **options,
+):
+    update = jax.jit(
         step.make_train_step(
             model=model or Pointwise(),
             optimizer=optimizer,
-            loss=losses.cross_entropy,
+            objective=losses.build(objective or default.get_config().loss),
+            teach=teach,
             aux_weight=aux_weight,
             frozen=frozen,
             augment=augment,
@@ -98,6 +110,7 @@ def plain_train_step(optimizer, augment=whole_image, seed=0, model=None, aux_wei
             **{"accumulate": 1, "groups": 1, "ema": 0.0, "skip_nonfinite": False, **options},
         )
     )
+    return lambda state, batch, teacher=(): update(state, batch, teacher)
 
 
 def log_softmax(logits):
@@ -277,6 +290,64 @@ def test_the_factor_of_the_rate_scales_the_step():
         np.testing.assert_allclose(before - two, (before - one) / 2, rtol=1e-5)
 
 
+def objective_of(**weights):
+    loss = default.get_config().loss
+    loss.weights.update({"cross_entropy": 0.0, **weights})
+    return loss
+
+
+def test_an_objective_of_several_losses_is_their_weighted_sum():
+    state, batch = twofold_state(SGD), photographs()
+
+    def measured(aux_weight=0.0, **weights):
+        update = plain_train_step(SGD, model=Twofold(), aux_weight=aux_weight, objective=objective_of(**weights))
+        return update(state, batch)[1]
+
+    cross_entropy, dice = (measured(**{name: 1.0}) for name in ("cross_entropy", "dice"))
+    both = measured(cross_entropy=0.5, dice=2.0)
+    assert cross_entropy.keys() == {"loss", "grad_norm", "lr", "skipped"}  # one loss is the objective
+    assert both.keys() == {"loss", "loss/cross_entropy", "loss/dice", "grad_norm", "lr", "skipped"}
+    assert float(both["loss/dice"]) == pytest.approx(float(dice["loss"]), rel=1e-6)
+    assert float(both["loss/cross_entropy"]) == pytest.approx(float(cross_entropy["loss"]), rel=1e-6)
+    assert float(both["loss"]) == pytest.approx(0.5 * float(cross_entropy["loss"]) + 2 * float(dice["loss"]), rel=1e-5)
+    # Auxiliary heads have the same objective; the means are those of the main one.
+    more = measured(aux_weight=0.25, cross_entropy=0.5, dice=2.0)
+    assert float(more["loss"]) > float(both["loss"])
+    assert float(more["loss/dice"]) == float(both["loss/dice"])
+
+
+def test_the_teacher_sees_the_augmented_image_with_its_own_normalisation():
+    # The same weights teach; their normalisation turns each image into the negative of what the student sees.
+    state, batch = pointwise_state(SGD), photographs()
+    mean = tuple(1 - m for m in MEAN)
+    teach = step.make_teach(model=Pointwise(), mean=mean, std=STD)
+    weights = {"params": state.params, "model_state": {}}
+
+    def negative(key, image, label):
+        return 255 - image.astype(jnp.float32), label
+
+    def plain(key, image, label):
+        return image.astype(jnp.float32), label
+
+    def update(augment, teach):
+        return plain_train_step(SGD, augment, objective=objective_of(distillation=1.0), teach=teach)(
+            state, batch, weights
+        )
+
+    same = step.make_teach(model=Pointwise(), mean=MEAN, std=STD)
+    _, measured = update(negative, same)
+    assert float(measured["loss"]) == pytest.approx(0, abs=1e-6)
+    assert float(measured["grad_norm"]) == pytest.approx(0, abs=1e-6)
+    kernel, bias = (np.float64(state.params["decoder"]["head"][name]) for name in ("kernel", "bias"))
+    kept = batch["label"] != IGNORE
+    student = log_softmax((((batch["image"] / 255 - MEAN) / STD)[kept] @ kernel[0, 0] + bias) / 2)
+    teacher = log_softmax((((batch["image"] / 255 - mean) / STD)[kept] @ kernel[0, 0] + bias) / 2)
+    expected = 4 * (np.exp(teacher) * (teacher - student)).sum(-1).mean()
+    after, measured = update(plain, teach)
+    assert float(measured["loss"]) == pytest.approx(expected, rel=1e-4)
+    assert changed(state, after) == {"step", "params/decoder/head/kernel", "params/decoder/head/bias"}
+
+
 def test_the_augmentation_is_drawn_from_seed_and_step():
     batch = photographs()
     batch["label"][:] = 0
@@ -304,8 +375,13 @@ def small(tiny_config):
 
 @pytest.fixture(scope="module")
 def compiled(small):
-    """(train step, eval step, initial state as host arrays), compiled once."""
-    return small.train_step(SIZE), small.eval_step(SIZE), jax.device_get(small.init())
+    """(train step, eval step, initial state as host arrays), compiled once; there is no teacher."""
+    train_step, eval_step = small.train_step(SIZE), small.eval_step(SIZE)
+    return (
+        lambda state, batch: train_step(state, batch, ()),
+        lambda *arguments: eval_step(*arguments, ()),
+        jax.device_get(small.init()),
+    )
 
 
 def on_device(small, tree):
@@ -362,8 +438,9 @@ def test_eval_step_is_the_numpy_count(small, compiled):
             total -= log_softmax(row)[truth]
     assert counts["confusion"].dtype == jnp.int32
     np.testing.assert_array_equal(counts["confusion"], confusion)
-    assert float(counts["total"]) == pytest.approx(total, rel=1e-5)
-    assert float(counts["weight"]) == confusion.sum()
+    assert counts["totals"].shape == counts["weights"].shape == (1,)
+    assert float(counts["totals"][0]) == pytest.approx(total, rel=1e-5)
+    assert float(counts["weights"][0]) == confusion.sum()
 
 
 def test_padding_with_ignored_examples_changes_no_count(small, compiled):
@@ -387,3 +464,32 @@ def test_predict_gives_probabilities(small, compiled, size):
     assert p.shape == (2, *size, CLASSES) and p.dtype == jnp.float32
     np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-6)
     np.testing.assert_allclose(p, np.exp(log_softmax(logits_of(small, state, image))), rtol=1e-4, atol=1e-6)
+
+
+def test_a_binary_head_is_one_logit(tiny_config):
+    config = pretrained.resolve(tiny_config({"loss.head": "binary"}))
+    built = program.Program(config, classes=2, mesh=sharding.make_mesh(1))
+    state = built.init()
+    assert state.params["decoder"]["head"]["kernel"].shape[-1] == 1
+    image = photographs(2)["image"]
+    logits = logits_of(built, state, image)
+    assert logits.shape == (2, 6, 5, 2)
+    np.testing.assert_array_equal(logits[..., 0], 0)
+    p = built.predict(state.params, state.model_state, image)
+    np.testing.assert_allclose(p[..., 1], 1 / (1 + np.exp(-logits[..., 1])), rtol=1e-4)
+    np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-6)
+
+
+def test_sigmoid_heads_predict_each_class_by_itself(small, compiled):
+    state = compiled[2]
+    config = small.config.copy_and_resolve_references()
+    config.update_from_flattened_dict({"loss.head": "sigmoid", "eval.threshold": 0.5})
+    built = program.Program(config, classes=CLASSES, mesh=small.mesh)
+    batch = photographs(8, SIZE)
+    weights = on_device(small, (state.params, state.model_state))
+    p = 1 / (1 + np.exp(-logits_of(small, state, batch["image"])))
+    np.testing.assert_allclose(built.predict(*weights, batch["image"]), p, rtol=1e-4, atol=1e-6)
+    counts = built.eval_step(SIZE)(*weights, sharding.place(batch, small.mesh), ())
+    found, true = p > 0.5, batch["label"][..., None] == np.arange(CLASSES)
+    np.testing.assert_array_equal(counts["above"][0], (found & true).sum((0, 1, 2)))
+    assert int(counts["weights"][0]) == CLASSES * (batch["label"] != IGNORE).sum()

@@ -55,7 +55,7 @@ WHOLE = {"smp": "encoder.", "transformers": "segformer."}
 
 
 def build(config: Config, *, classes: int) -> nn.Module:
-    """The network that `config.model` describes, with `classes` output channels.
+    """The network that `config.model` describes, with logits of `classes` classes.
 
     What the configuration leaves open is as without weights: the architecture's output stride, PyTorch's arithmetic.
 
@@ -75,13 +75,15 @@ def build(config: Config, *, classes: int) -> nn.Module:
         dilate_first=library == "smp",
         dtype=dtype,
     )
-    decoder: Any = architecture.build(model, classes, Style(norm=model.norm, dtype=dtype))
+    binary = config.loss.head == "binary"
+    decoder: Any = architecture.build(model, 1 if binary else classes, Style(norm=model.norm, dtype=dtype))
     if hasattr(decoder, "aux"):
         decoder = decoder.clone(aux=config.loss.aux_weight > 0)
     return Segmenter(
         encoder=entry.build(model, style, library),
         decoder=decoder,
         align_corners=model.align_corners,
+        binary=binary,
     )
 
 

@@ -21,11 +21,13 @@ class Segmenter(nn.Module):
       encoder: [b h w c] -> feature maps, finest first; has `reduction`.
       decoder: feature maps -> {'logits': ..., and in training the logits of auxiliary heads}, at any stride.
       align_corners: of the upsampling of logits to the size of the image, see `layers.resize_bilinear`.
+      binary: the decoder gives one channel z, which becomes the logits (0, z) of two classes.
     """
 
     encoder: Any
     decoder: Any
     align_corners: bool = False
+    binary: bool = False
 
     @nn.compact
     def __call__(self, image: jax.Array, train: bool, frozen: bool = False) -> Outputs:
@@ -47,4 +49,5 @@ class Segmenter(nn.Module):
                 f"config.model.decoder_channels has too many entries: the decoder ends at {logits.shape[1]} rows for "
                 f"an input of {x.shape[1]}. Leave out the last ones."
             )
-        return resize_bilinear(logits, (x.shape[1], x.shape[2]), align_corners=self.align_corners)
+        whole = resize_bilinear(logits, (x.shape[1], x.shape[2]), align_corners=self.align_corners)
+        return jnp.concatenate([jnp.zeros_like(whole), whole], -1) if self.binary else whole

@@ -529,7 +529,7 @@ def test_overfits_one_batch(network, name):
     def update(params, model_state, opt_state):
         def objective(params):
             outputs, changed = models.forward(model, params, model_state, image, train=True)
-            return losses.mean(*losses.reduce(*losses.cross_entropy(outputs["logits"], label))), changed
+            return losses.mean(*losses.reduce(*losses.pixel.cross_entropy(outputs["logits"], label))), changed
 
         (loss, changed), grads = jax.value_and_grad(objective, has_aux=True)(params)
         updates, opt_state = optimizer.update(grads, opt_state)

@@ -1,0 +1,57 @@
+"""Losses of the overlap of regions: Tversky, with Dice and Jaccard as special cases.
+
+Each gives (values, weights), float32 [c] for the c regions (`heads.regions`), counted over the whole batch. A class
+that does not occur in the batch has no overlap to speak of and weight 0: the mean is over those that occur, so its
+scale does not depend on how many do. (segmentation_models.pytorch divides by all classes: the same if all occur.)
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from seg_jax.losses import heads
+
+
+def tversky(
+    logits: jax.Array,
+    label: jax.Array,
+    *,
+    head: str = "softmax",
+    class_weights: tuple[float, ...] = (),
+    alpha: float = 0.3,
+    beta: float = 0.7,
+    gamma: float = 1.0,
+) -> tuple[jax.Array, jax.Array]:
+    """(1 - TP / (TP + alpha FP + beta FN))^gamma of each class, with soft counts.
+
+    Salehi et al. 2017, equation 3; with a gamma other than 1 the focal Tversky loss (Abraham and Khan 2018, equation 4,
+    whose 1 / gamma is our gamma).
+
+    Args:
+      logits: float [b h w k].
+      label, head: see `heads`.
+      class_weights: k weights of the classes in the mean, or () for equal ones.
+      alpha, beta: of false positives and false negatives.
+      gamma: below 1, classes count more that are nearly right.
+    """
+    p, truth, _, weights = heads.regions(logits, label, head=head, class_weights=class_weights)
+    tp, found, area = (x.sum((0, 1, 2)) for x in (p * truth, p, truth))
+    values = 1 - tp / jnp.maximum(tp + alpha * (found - tp) + beta * (area - tp), 1e-7)
+    if gamma != 1:
+        values = jnp.maximum(values, 1e-7) ** gamma  # for gamma < 1 the slope at 0 is infinite
+    return jnp.where(area > 0, values, 0.0), jnp.where(area > 0, weights, 0.0)
+
+
+def dice(
+    logits: jax.Array, label: jax.Array, *, head: str = "softmax", class_weights: tuple[float, ...] = ()
+) -> tuple[jax.Array, jax.Array]:
+    """1 - 2 TP / (2 TP + FP + FN) of each class (Milletari et al. 2016); arguments as for `tversky`."""
+    return tversky(logits, label, head=head, class_weights=class_weights, alpha=0.5, beta=0.5)
+
+
+def jaccard(
+    logits: jax.Array, label: jax.Array, *, head: str = "softmax", class_weights: tuple[float, ...] = ()
+) -> tuple[jax.Array, jax.Array]:
+    """1 - TP / (TP + FP + FN) of each class (Rahman and Wang 2016); arguments as for `tversky`."""
+    return tversky(logits, label, head=head, class_weights=class_weights, alpha=1.0, beta=1.0)

@@ -22,11 +22,9 @@ from seg_jax.config import Config
 
 __all__ = ["Augmentation", "build", "make_augment"]
 
-Finish = Callable[[jax.Array], jax.Array]  # float32 [h w 3] in 0..255 -> float32 [h w 3]
-
 
 def make_augment(
-    spec: Augmentation, *, fill: tuple[int, int, int], groups: int, finish: Finish = lambda image: image
+    spec: Augmentation, *, fill: tuple[int, int, int], groups: int
 ) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     """Builds augment(key, image, label) for batches.
 
@@ -36,10 +34,9 @@ def make_augment(
       groups: the batch is cut into this many groups, worked on at once; inside a group one example follows
         the other. One group for each CPU device keeps an example in the processor's cache (faster than the whole
         batch at once); on accelerators use the batch size.
-      finish: comes last for every example, such as normalisation; on CPU that costs less than a pass over the batch.
 
     Returns:
-      A function of (key, uint8 [b h w 3], uint8 [b h w]) that gives (float32 [b ch cw 3], in 0..255 before `finish`,
+      A function of (key, uint8 [b h w 3], uint8 [b h w]) that gives (float32 [b ch cw 3] in 0..255,
       uint8 [b ch cw]). Example i draws from fold_in(key, i) whatever the grouping or the number of devices; its
       partner in `mixing` is example i + 1, the last one's is the first.
     """
@@ -66,7 +63,7 @@ def make_augment(
             image = filters.random_blur(keys[3], image, probability=spec.blur, sigma=spec.blur_sigma)
         if spec.noise:
             image = filters.random_noise(keys[4], image, strength=spec.noise)
-        return finish(image), label
+        return image, label
 
     def augment(key: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
         b = image.shape[0]
@@ -87,7 +84,7 @@ def make_augment(
 
 
 def build(
-    augment: Config, *, mean: tuple[float, ...], groups: int, finish: Finish = lambda image: image
+    augment: Config, *, mean: tuple[float, ...], groups: int
 ) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     """The augmentation that `config.augment` describes; `mean` (0..1) fills what lies outside of an image."""
     fields: dict[str, Any] = {
@@ -95,4 +92,4 @@ def build(
     }
     spec = Augmentation(**fields)
     red, green, blue = (round(255 * m) for m in mean)
-    return make_augment(spec, fill=(red, green, blue), groups=groups, finish=finish)
+    return make_augment(spec, fill=(red, green, blue), groups=groups)

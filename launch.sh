@@ -21,6 +21,10 @@ FLAGS go to `python -m seg_jax.main`, after these defaults:
 Single fields are set with --config.NAME=VALUE, after any --config of your own.
 Paths, also those below, are relative to the directory of launch.sh, wherever it is called from.
 
+Several processes, each on its machine, all with the same FLAGS and a --workdir that all can see:
+  --distributed                         where SLURM, MPI, Kubernetes or a TPU slice has started them
+  --coordinator=HOST:PORT --num_processes=N --process_id=I   by hand: HOST is that of process 0
+
 Accelerators: an NVIDIA driver from 580 gets jax[cuda13], from 525 jax[cuda12], a TPU jax[tpu];
 everything else runs on the CPU.
 
@@ -34,6 +38,7 @@ Environment variables:
 
 examples:
   ./launch.sh --config=configs/default.py --workdir=runs/first
+  srun ./launch.sh --config=configs/camvid_unet.py --workdir=/shared/runs/camvid --distributed
   SEG_JAX_ACCELERATOR=cpu ./launch.sh test tests/test_launch.py -k help
 HELP
 }

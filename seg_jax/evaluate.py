@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from seg_jax import data, pretrained, program, report, sharding, viz
+from seg_jax import data, pretrained, process, program, report, sharding, viz
 from seg_jax.checkpoint import Checkpoints
 from seg_jax.config import Config, ConfigError, check_classes, differences, load
 from seg_jax.data import feed, pipeline, sampler
@@ -43,7 +43,13 @@ class Evaluator:
         k = len(examples.table)
         confusion, above = np.zeros((k, k), np.int64), np.zeros((3, k), np.int64)
         totals, weights = np.zeros((2, len(objective.weights)))
-        order = sampler.evaluation_order(config.eval.batch_size, len(examples), pad=pipeline.PAD)
+        order = sampler.evaluation_order(
+            config.eval.batch_size,
+            len(examples),
+            pad=pipeline.PAD,
+            process=jax.process_index(),
+            processes=jax.process_count(),
+        )
         for placed in feed.batches(examples, order, config.data, self._functions.mesh):
             counted = jax.device_get(self._step(params, model_state, placed, self._functions.teacher))
             confusion += counted["confusion"]
@@ -110,7 +116,7 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
     recorded = load(workdir / "config.json")
     config = pretrained.resolve(config, recorded)
     mesh = program.configured_mesh(config)
-    program.check(config, mesh)
+    program.check(config, devices=sharding.batch_parts(mesh))
     weights_fields = ("model.weights", "model.encoder.weights")
     changed = {
         key: values
@@ -139,7 +145,10 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
     evaluator = Evaluator(functions, examples)
     result = evaluator(**weights, step=step)
     place = workdir / "eval" / f"{split}-{step}"
-    report.write(place, result, evaluator.panels(**weights), examples.table)
+    panels = evaluator.panels(**weights)
+    if not process.is_first():
+        return result
+    report.write(place, result, panels, examples.table)
     print(f"checkpoint of step {step} on {len(examples)} examples of {split!r}\n{result.table()}")
     logging.info("report and pictures: %s", place)
     return result

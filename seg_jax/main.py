@@ -24,6 +24,12 @@ MODE = flags.DEFINE_enum(
     "train: train, or go on where the run in --workdir stopped. eval: evaluate a checkpoint of that run. "
     "dry_run: compile, print parameters, FLOPs and memory, and stop.",
 )
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "One of several processes that SLURM, MPI, Kubernetes or a TPU slice has started."
+)
+COORDINATOR = flags.DEFINE_string("coordinator", "", "One of several processes: HOST:PORT of process 0.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", 0, "With --coordinator: how many processes there are.")
+PROCESS_ID = flags.DEFINE_integer("process_id", -1, "With --coordinator: which one this is, from 0.")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "With --mode=eval: best, last, or a step.")
 
 
@@ -35,6 +41,10 @@ def main(argv: list[str]) -> int:
     if MODE.value != "dry_run" and not WORKDIR.value:
         return fail("--workdir is missing. Name the directory that the run is to write to.")
     workdir = Path(WORKDIR.value or ".").expanduser()
+    try:
+        process.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, automatic=DISTRIBUTED.value)
+    except process.ProcessError as error:
+        return fail(str(error))
     process.use_compilation_cache()
 
     from seg_jax import config as configs
@@ -62,6 +72,8 @@ def train(config, workdir: Path) -> int:
         state = train_and_evaluate(config, workdir)
     except DivergedError as error:
         return fail(str(error))
+    if not process.is_first():
+        return 0
     python = os.path.relpath(sys.executable) if sys.executable.startswith(os.getcwd()) else sys.executable
     place = shlex.quote(str(workdir))
     print(
@@ -90,11 +102,11 @@ def dry_run(config, workdir: Path) -> int:
     """--mode=dry_run; writes nothing."""
     del workdir
     from seg_jax import config as configs
-    from seg_jax import data, pretrained, program
+    from seg_jax import data, pretrained, program, sharding
 
     config = pretrained.resolve(config)
     mesh = program.configured_mesh(config)
-    program.check(config, mesh)
+    program.check(config, devices=sharding.batch_parts(mesh))
     train, val = (data.load(config, split) for split in (config.data.train_split, config.data.val_split))
     configs.check_classes(config, classes=len(train.table))
     pretrained.check_teacher(config, train.table)

@@ -1,7 +1,8 @@
-"""What a process needs before JAX starts: huge pages, quiet libraries, a compilation cache."""
+"""What a process needs before JAX starts: huge pages, quiet libraries, a compilation cache, its fellow processes."""
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import logging
 import os
@@ -77,15 +78,79 @@ def _processor() -> str:
     return f"{platform.machine()}-{hashlib.sha256(kind.encode()).hexdigest()[:12]}"
 
 
-class Interruption:
-    """Turns SIGTERM and SIGINT into a name that the loop looks at; a second one ends the process at once."""
+HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead, and the others end
 
-    def __init__(self) -> None:
+
+class ProcessError(ValueError):
+    """The processes of a run cannot be brought together."""
+
+
+def join(coordinator: str = "", processes: int = 0, index: int = -1, *, automatic: bool = False) -> None:
+    """Makes this process one of several that train together; call it before anything else of JAX.
+
+    Args:
+      coordinator: host:port of process 0, which all can reach.
+      processes: how many there are.
+      index: which one this is, from 0.
+      automatic: all of these are found in the environment: of SLURM, Open MPI, Kubernetes, a TPU slice.
+
+    Raises:
+      ProcessError: arguments are missing, or the others cannot be reached.
+    """
+    given = bool(coordinator), processes > 0, index >= 0
+    if not automatic and not any(given):
+        return
+    if not automatic and (not all(given) or index >= processes):
+        raise ProcessError(
+            f"--coordinator={coordinator!r} --num_processes={processes} --process_id={index}: several processes need "
+            "all three, HOST:PORT of process 0, their number, and the number of this one, from 0. Or pass "
+            "--distributed where SLURM, MPI, Kubernetes or a TPU slice knows them."
+        )
+    # Two processes with two CPU devices each deadlocked with fewer threads (seen with jax 0.10.2).
+    os.environ.setdefault("NPROC", "8")
+    import jax
+
+    try:
+        if automatic:
+            jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT)
+        else:
+            jax.distributed.initialize(coordinator, processes, index, heartbeat_timeout_seconds=HEARTBEAT)
+    except (RuntimeError, ValueError) as error:
+        raise ProcessError(f"the processes of this run did not come together: {error}.") from error
+    # When another process dies JAX says so and aborts this one; tracebacks of all threads would hide what it says.
+    faulthandler.disable()
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes; the others compute only."""
+    import jax
+
+    return jax.process_index() == 0
+
+
+class Interruption:
+    """Turns SIGTERM and SIGINT into a name that the loop looks at; a second one ends the process at once.
+
+    Of several processes any may get SIGTERM: JAX's own handler then makes all of them stop at the same step.
+    """
+
+    def __init__(self, *, processes: int = 1) -> None:
         self.name = ""
+        self._together = processes > 1
+
+    def after(self, step: int) -> bool:
+        """Whether to stop after `step`; the same answer in every process."""
+        if self._together:
+            from jax.experimental import multihost_utils
+
+            if multihost_utils.reached_preemption_sync_point(step):
+                self.name = "SIGTERM"
+        return bool(self.name)
 
     def __enter__(self) -> Interruption:
         self._before = {}
-        if threading.current_thread() is threading.main_thread():  # signals can be handled nowhere else
+        alone = not self._together
+        if alone and threading.current_thread() is threading.main_thread():  # signals can be handled nowhere else
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._note)
         return self

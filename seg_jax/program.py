@@ -63,9 +63,9 @@ def configured_mesh(config: Config) -> Mesh:
     return sharding.make_mesh(model=model, space=space)
 
 
-def check(config: Config, mesh: Mesh) -> None:
+def check(config: Config, *, devices: int) -> None:
     """Refuses a configuration that cannot be run, before anything is read; see `config.validate`."""
-    validate(config, tables=TABLES, devices=sharding.batch_parts(mesh))
+    validate(config, tables=TABLES, devices=devices)
     if scheme := weighting(config):
         lookup(stats.SCHEMES, scheme, "loss.class_weights")
 
@@ -231,7 +231,9 @@ class Program:
     @cached_property
     def predict(self) -> Any:
         """Jitted (params, model_state, image uint8 [b h w 3]) -> probabilities [b h w k]."""
-        return jax.jit(step.make_predict(model=self.model, head=self.config.loss.head, **self._normalisation))
+        whole = sharding.replicated(self.mesh)
+        predict = step.make_predict(model=self.model, head=self.config.loss.head, **self._normalisation)
+        return jax.jit(predict, out_shardings=whole)
 
 
 def run_length(config: Config, *, examples: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from seg_jax import data, pretrained, program, report, sharding, writers
+from seg_jax import data, pretrained, process, program, report, sharding, writers
 from seg_jax.checkpoint import Checkpoints, Meta
 from seg_jax.config import Config, ConfigError, check_classes, differences, flatten, load, to_json, weighting
 from seg_jax.data import feed, sampler, stats
@@ -66,7 +66,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     """
     config = pretrained.resolve(config, recorded_configuration(workdir))
     mesh = program.configured_mesh(config)
-    program.check(config, mesh)
+    program.check(config, devices=sharding.batch_parts(mesh))
     open_run(config, workdir)
     splits = [data.load(config, split) for split in (config.data.train_split, config.data.val_split)]
     check_classes(config, classes=len(splits[0].table))
@@ -100,10 +100,18 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
         processes=jax.process_count(),
     )
     batches = feed.batches(train, order, config.data, mesh)
-    progress = tqdm(total=total, initial=done, file=sys.stderr, mininterval=1, dynamic_ncols=True, bar_format=BAR)
+    progress = tqdm(
+        disable=not process.is_first(),
+        total=total,
+        initial=done,
+        file=sys.stderr,
+        mininterval=1,
+        dynamic_ncols=True,
+        bar_format=BAR,
+    )
     try:
-        with Interruption() as interruption:
-            while done < total and not run.exhausted and not interruption.name:
+        with Interruption(processes=jax.process_count()) as interruption:
+            while done < total and not run.exhausted and not interruption.after(done):
                 if train_step is None or done == frozen:
                     train_step = run.compiled_train_step(frozen=done < frozen)
                 run.profile(done)
@@ -173,9 +181,14 @@ class Run:
         self._pending: deque[tuple[int, dict[str, jax.Array]]] = deque()
         self._last: dict[str, float] = {}
         self._skipped = 0  # in a row
-        self._writer = writers.Writer(workdir, start_step=start, tensorboard=config.log.tensorboard)
+        self._first = process.is_first()  # it writes; the others compute only
+        self._writer = (
+            writers.Writer(workdir, start_step=start, tensorboard=config.log.tensorboard)
+            if self._first
+            else writers.Silent()
+        )
         self._profiling = False
-        if start == 0:
+        if start == 0 and self._first:
             self._writer.texts(0, {"config": to_json(config), "classes": train.table.to_json()})
             self._writer.hparams(flatten(config))
             write_image(workdir / "sample.png", val.read(0)[0])
@@ -279,7 +292,8 @@ class Run:
             weights = state.weights(averaged=self.config.eval.averaged)
             result = self._evaluator(**weights, step=step)
             result.protocol["left_out"] |= left_out(self.train)
-            tqdm.write(f"\nstep {step}, {split}\n{result.table()}\n", file=sys.stdout)
+            if self._first:
+                tqdm.write(f"\nstep {step}, {split}\n{result.table()}\n", file=sys.stdout)
             values = {f"{split}/{name}": value for name, value in result.scores.items()}
             for kind in ("iou", "precision", "recall"):
                 per_class = zip(result.names, getattr(result, kind), strict=True)
@@ -291,11 +305,13 @@ class Run:
             score = None if math.isnan(value) else -value if self.config.checkpoint.metric == "loss" else value
             if score is not None and (self.memory["best"] is None or score > self.memory["best"]):
                 self.memory = {"best": score, "best_step": step, "without_gain": 0, "waited": 0}
-                report.write(self.workdir, result, panels, self.val.table)
+                if self._first:
+                    report.write(self.workdir, result, panels, self.val.table)
             else:
                 waits = {name: self.memory[name] + 1 for name in ("without_gain", "waited")}
                 self.memory = {**self.memory, **waits}
-            report.write_curves(self.workdir)
+            if self._first:
+                report.write_curves(self.workdir)
         return score
 
     def lower_rate(self, step: int, state: TrainState) -> TrainState:
@@ -400,7 +416,8 @@ def open_run(config: Config, workdir: Path) -> None:
                 f"{workdir} holds a run with another configuration:\n{rows}\n"
                 "Use another --workdir, or the configuration of that run."
             )
-    write_bytes(path, to_json(config).encode())
+    if process.is_first():
+        write_bytes(path, to_json(config).encode())
 
 
 def weigh_classes(config: Config, train: Examples, workdir: Path) -> Config:
@@ -412,7 +429,8 @@ def weigh_classes(config: Config, train: Examples, workdir: Path) -> Config:
         logging.info("class weights by %s: %s", scheme, ", ".join(f"{name} {weight:g}" for name, weight in pairs))
         if counted.missing:
             logging.warning("weight 0, because they occur nowhere in training: %s", ", ".join(counted.missing))
-        write_bytes(workdir / "config.json", to_json(config).encode())
+        if process.is_first():
+            write_bytes(workdir / "config.json", to_json(config).encode())
     return config
 
 
@@ -440,7 +458,8 @@ def write_table(workdir: Path, table: LabelTable) -> None:
             f"the label table of the data has changed since this run was started: {path} differs. "
             "Use another --workdir, or restore the table."
         )
-    write_bytes(path, text.encode())
+    if process.is_first():
+        write_bytes(path, text.encode())
 
 
 def require_same_examples(meta: Meta, *splits: Examples) -> None:

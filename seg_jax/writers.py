@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Writer:
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         temporary.replace(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._file: IO[str] = path.open("a", encoding="utf-8")
         self._events: Any = None
         if tensorboard:
             from clu import metric_writers
@@ -72,6 +73,13 @@ class Writer:
         self._file.close()
         if self._events:
             self._events.close()
+
+
+class Silent(Writer):
+    """What the processes have that do not write."""
+
+    def __init__(self) -> None:
+        self._file, self._events = io.StringIO(), None
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ DOORS = {
     "orbax": Door(("checkpoint",)),
     "clu": Door(("writers",), lazily=True),
     "ml_collections": Door(("config", "main", "data.__main__")),
-    "optax": Door(("optim", "step")),
+    "optax": Door(("optim", "schedules", "step")),
     "matplotlib": Door(("viz",), lazily=True),
     **dict.fromkeys(("h5py", "keras", "safetensors", "torch"), Door(("models.files",), lazily=True)),
 }

@@ -318,6 +318,18 @@ BAD = [
         ("augment.randaugment", bad, "it is (number of operations, magnitude from 0 to 10)", "Use (2, 9)")
         for bad in ((2,), (-1, 9), (1.5, 9), (2, -1), (2, 10.5))
     ),
+    *(("optim.ema", bad, "the decay of an average lies in [0, 1)", "Use 0.999") for bad in (-0.1, 1.0)),
+    *(("optim.factor", bad, "it reduces the learning rate", "Use 0.1") for bad in (0.0, 1.0)),
+    *(
+        ("optim.milestones", bad, "they are shares of the run, in rising order", "Use (0.6, 0.85)")
+        for bad in ((0.0,), (0.5, 1.0), (0.8, 0.2))
+    ),
+    *(
+        ("optim.groups", bad, "each group is (regular expression", "Use (('encoder/.*', 0.1, 1.0),)")
+        for bad in ((("encoder",),), ((1.0, 1.0, 1.0),), (("encoder/.*", -1.0, 1.0),))
+    ),
+    ("mesh.data", 0, "it is a number of devices", "Use -1"),
+    ("train.accumulate", 0, "this is at least 1", "Use a positive number"),
     ("data.mean", (0.5,), "there is one number per colour channel", "Use three numbers, or ()"),
     ("data.std", (0.5, 0.5), "there is one number per colour channel", "Use three numbers"),
     ("data.std", (0.2, 0.0, 0.2), "images are divided by it", "Use positive numbers"),
@@ -397,7 +409,7 @@ def test_a_folder_needs_a_directory():
     program.check(changed(**{"data.source": "folder", "data.dir": "somewhere"}), devices=1)
 
 
-NUMBERS = sorted(k for k, v in flatten(default.get_config()).items() if type(v) in (int, float))
+NUMBERS = sorted(k for k, v in flatten(default.get_config()).items() if type(v) in (int, float) and k != "mesh.data")
 
 
 @pytest.mark.parametrize("field", NUMBERS)
@@ -493,3 +505,12 @@ def test_every_field_is_explained():
     fields = [line.strip() for line in lines if re.match(r"    \w+(\.\w+)+ = ", line) and "ConfigDict()" not in line]
     assert len(fields) == len(flatten(default.get_config()))
     assert [line for line in fields if not re.search(r"  # \S", line)] == []
+
+
+def test_a_batch_is_divided_by_devices_and_parts():
+    config = changed(**{"train.batch_size": 12, "eval.batch_size": 12, "train.accumulate": 4})
+    program.check(config, devices=3)
+    with pytest.raises(
+        ConfigError, match=r"train\.batch_size = 12: .* 2 devices, in 4 parts .*a multiple of 8, such as 16"
+    ):
+        program.check(config, devices=2)

@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import data
+from seg_jax import data, train
+from seg_jax.checkpoint import Checkpoints
 from seg_jax.config import ConfigError, load
 from seg_jax.data import stats
 from seg_jax.data.images import DataError
@@ -131,6 +133,66 @@ def test_the_metric_of_the_best_may_be_the_loss(config_for, tmp_path):
     losses = dict(lines(tmp_path / "run", "val/loss"))
     best = json.loads((tmp_path / "run" / "report.json").read_text())["protocol"]["step"]
     assert losses[best] == min(losses.values())
+
+
+# Features whose state a resumed run has to take up: averages, the middle of a plateau, parts of a batch, mixing.
+STATEFUL = {
+    "ema": {"optim__ema": 0.9},
+    "plateau": {"optim__schedule": "plateau", "optim__patience": 1, "optim__factor": 0.5, "optim__lr": 1e-12},
+    "parts": {
+        "train__accumulate": 2,
+        "train__batch_size": 16,
+        "optim__grad_clip": 0.1,
+        "augment__cutmix": 0.5,
+        "augment__classmix": 0.5,
+    },
+    "skip": {"train__nonfinite": "skip", "optim__name": "muon", "data__cache": "device"},
+}
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_every_feature_resumes_bit_by_bit(config_for, tmp_path, name):
+    fields = {**STATEFUL[name], "eval__every_steps": 1, "checkpoint__keep_last": 4, "log__every_steps": 1}
+    train_and_evaluate(config_for(**fields), tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
+    for step in (3, 4):
+        shutil.rmtree(tmp_path / "resumed" / "checkpoints" / str(step))
+    train_and_evaluate(config_for(**fields), tmp_path / "resumed")
+    assert manifest(tmp_path / "resumed", 4) == manifest(tmp_path / "whole", 4)
+    for metric in ("train/loss", "train/lr", "val/miou"):
+        assert lines(tmp_path / "resumed", metric) == lines(tmp_path / "whole", metric)
+
+
+def test_plateau_lowers_the_rate_when_the_score_stays_behind(config_for, tmp_path):
+    # With such a small rate only the first evaluation is a gain; patience of one lets the rate fall after each other.
+    fields = {**STATEFUL["plateau"], "eval__every_steps": 1, "log__every_steps": 1}
+    train_and_evaluate(config_for(**fields), tmp_path / "run")
+    rates = [rate for _, rate in lines(tmp_path / "run", "train/lr")]
+    assert rates == pytest.approx([1e-12, 1e-12, 0.5e-12, 0.25e-12])
+
+
+def test_the_average_is_what_is_evaluated_and_predicted_with(config_for, tmp_path):
+    state = train_and_evaluate(config_for(optim__ema=0.9, optim__lr=0.1), tmp_path / "run")
+    stored = Checkpoints(tmp_path / "run" / "checkpoints", create=False)
+    for averaged in (True, False):
+        expected = state.weights(averaged=averaged)["params"]["decoder"]["head"]["bias"]
+        np.testing.assert_array_equal(stored.arrays(4, averaged=averaged)["params/decoder/head/bias"], expected)
+    assert (np.asarray(state.ema["params"]["decoder"]["head"]["bias"]) != state.params["decoder"]["head"]["bias"]).any()
+    config = load(tmp_path / "run" / "config.json")
+    scores = []
+    for config.eval.averaged in (True, False):
+        scores.append(evaluate_checkpoint(config, tmp_path / "run", "last").scores["loss"])
+    assert scores[0] == dict(lines(tmp_path / "run", "val/loss"))[4] and scores[0] != scores[1]
+
+
+def test_steps_that_are_not_finite_are_skipped_until_there_are_too_many(config_for, tmp_path, monkeypatch, caplog):
+    fields = {"train__nonfinite": "skip", "optim__lr": 1e30, "optim__name": "sgd", "optim__schedule": "constant"}
+    state = train_and_evaluate(config_for(**fields), tmp_path / "run")
+    assert int(state.skipped) > 0 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+    assert "is skipped: " in caplog.text
+    monkeypatch.setattr(train, "SKIPS", 2)
+    with pytest.raises(DivergedError, match=r"at step \d, on the batch"):
+        train_and_evaluate(config_for(**fields), tmp_path / "other")
 
 
 def test_profile_window(config_for, tmp_path):

@@ -50,12 +50,18 @@ def training_order(
         yield indices(seed, step, batch_size, n)[process * local : (process + 1) * local]
 
 
-def evaluation_order(batch_size: int, n: int, *, pad: int) -> Iterator[np.ndarray]:
-    """0..n-1 in order, every example once, in batches of one size: the last is filled with `pad`."""
+def evaluation_order(
+    batch_size: int, n: int, *, pad: int, process: int = 0, processes: int = 1
+) -> Iterator[np.ndarray]:
+    """0..n-1 in order, every example once, in batches of one size: the last is filled with `pad`.
+
+    Of every batch process p takes its slice, as in `training_order`.
+    """
+    share = batch_size // processes
     for start in range(0, n, batch_size):
         order = np.full(batch_size, pad, np.int64)
         order[: min(batch_size, n - start)] = np.arange(start, min(start + batch_size, n))
-        yield order
+        yield order[process * share : (process + 1) * share]
 
 
 def held_out(seed: int, n: int, share: float) -> np.ndarray:

@@ -575,9 +575,9 @@ def test_every_configuration_builds(file):
     config.data.dir = config.data.dir or "somewhere"
     config.model.encoder.weights = ""  # there may be none here
     mesh = sharding.make_mesh(1)
-    program.check(config, mesh)
+    program.check(config, devices=1)
     config = pretrained.resolve(config)
-    program.check(config, mesh)
+    program.check(config, devices=1)
     built = program.Program(config, classes=11, mesh=mesh, steps=10)
     state = built.abstract_state
     size = next(size for size in (config.augment.crop, config.data.size, (96, 128)) if all(size))

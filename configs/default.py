@@ -83,6 +83,7 @@ def get_config() -> ConfigDict:
     m.weights = ""  # of the whole network: a run directory, or a file of segmentation_models.pytorch or transformers
     m.norm = "batch"  # normalisation: batch, frozen (batch with its running statistics), group, none
     m.dropout = 0.0  # rate, at the places that the architecture's paper names
+    m.remat = False  # compute the inside of blocks again in the backward pass, instead of keeping it: less memory
     m.dtype = "float32"  # of the computation: float32, bfloat16; parameters, statistics and loss stay float32
     m.decoder_channels = ()  # unet: channels of each upward step; (): mirrors the encoder
     m.channels = 0  # of the decoder (all but unet, segnet); 0: as in the paper

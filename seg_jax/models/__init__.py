@@ -73,10 +73,12 @@ def build(config: Config, *, classes: int) -> nn.Module:
         epsilon=lookup(entry.epsilon, library, "model.encoder.style"),
         padding="same" if library == "keras" else "symmetric",
         dilate_first=library == "smp",
+        remat=model.remat,
         dtype=dtype,
     )
     binary = config.loss.head == "binary"
-    decoder: Any = architecture.build(model, 1 if binary else classes, Style(norm=model.norm, dtype=dtype))
+    plain = Style(norm=model.norm, remat=model.remat, dtype=dtype)
+    decoder: Any = architecture.build(model, 1 if binary else classes, plain)
     if hasattr(decoder, "aux"):
         decoder = decoder.clone(aux=config.loss.aux_weight > 0)
     return Segmenter(

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.models.layers import ConvNormAct, Head, Style, UpConv, upsample_bilinear, upsample_nearest
+from seg_jax.models.layers import ConvNormAct, Head, Style, UpConv, remat, upsample_bilinear, upsample_nearest
 
 UPSAMPLINGS = ("transpose", "nearest", "bilinear")
 
@@ -44,7 +44,7 @@ class UNetDecoder(nn.Module):
             if skip is not None:
                 x = jnp.concatenate([x, skip], axis=-1)
             for i in (1, 2):
-                x = ConvNormAct(width, style=self.style, name=f"up{step + 1}_conv{i}")(x, train)
+                x = remat(ConvNormAct, self.style)(width, style=self.style, name=f"up{step + 1}_conv{i}")(x, train)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return {"logits": Head(self.classes, self.head_kernel, dtype=self.style.dtype, name="head")(x)}
 

@@ -590,3 +590,33 @@ def test_every_configuration_builds(file):
     )
     assert outputs["logits"].shape == (*image.shape[:3], 11)
     assert jax.tree.map(np.shape, changed) == jax.tree.map(np.shape, state.model_state)
+
+
+@pytest.mark.parametrize("encoder", LIGHT_ENCODERS)
+def test_rematerialisation_keeps_the_parameters_and_computes_more(network, encoder):
+    image, work, trees = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32), [], []
+    for again in (False, True):
+        model = network("unet", encoder, **{"model.remat": again})
+
+        def loss(params, model_state, image, model=model):
+            outputs, _ = models.forward(model, params, model_state, image, train=True, key=jax.random.key(0))
+            return (outputs["logits"] ** 2).mean()
+
+        trees.append(shapes(model))
+        work.append(jax.jit(jax.grad(loss)).lower(*trees[-1], image).cost_analysis()["flops"])
+    assert jax.tree.structure(trees[0]) == jax.tree.structure(trees[1])
+    assert work[1] > 1.1 * work[0]
+
+
+def test_rematerialisation_changes_no_number(network):
+    image, results = photographs(2, 32, 32), []
+    for again in (False, True):
+        model = network("unet", "plain", **{"model.remat": again})
+        params, model_state = variables(model)
+
+        def loss(params, model_state, model=model):
+            outputs, changed = models.forward(model, params, model_state, image, train=True, key=jax.random.key(0))
+            return (outputs["logits"] ** 2).mean(), changed
+
+        results.append(jax.jit(jax.grad(loss, has_aux=True))(params, model_state))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(a).max()), *results)

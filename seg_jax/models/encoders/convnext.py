@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.models.layers import Conv, Style
+from seg_jax.models.layers import Conv, Style, remat
 from seg_jax.models.naming import KERAS_CLASSIFIER, Naming
 
 # name -> blocks of the four stages
@@ -93,7 +93,9 @@ class ConvNeXt(nn.Module):
                     name=f"stage{stage}_conv",
                 )(x)
                 stride, dilation = (2 * stride, dilation) if strided else (stride, 2 * dilation)
-            x = Block(dilation, self.drop_path * number / last, self.style, name=f"stage{stage}_block{i}")(x, train)
+            x = remat(Block, self.style)(
+                dilation, self.drop_path * number / last, self.style, name=f"stage{stage}_block{i}"
+            )(x, train)
         return [*features, x]
 
     def blocks(self) -> list[tuple[int, int]]:

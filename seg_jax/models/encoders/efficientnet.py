@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from seg_jax.models.encoders.mobilenetv2 import divisible
-from seg_jax.models.layers import Conv, ConvNormAct, Style, pads
+from seg_jax.models.layers import Conv, ConvNormAct, Style, pads, remat
 from seg_jax.models.naming import KERAS_CLASSIFIER, Naming
 
 # (expansion, channels, blocks, kernel, stride) of stages 2 to 8 of table 1, which are our stages 1 to 7
@@ -172,7 +172,7 @@ class EfficientNet(nn.Module):
             step = 2 if strided and reach <= self.output_stride else 1
             seen = reach // 2 if strided and not self.style.dilate_first else reach
             dilation = max(1, seen // self.output_stride)
-            x = MBConv(
+            x = remat(MBConv, self.style)(
                 divisible(channels * width),
                 expansion,
                 kernel,

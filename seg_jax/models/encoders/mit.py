@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from seg_jax.models.attention import attention
-from seg_jax.models.layers import Conv, Style
+from seg_jax.models.layers import Conv, Style, remat
 from seg_jax.models.naming import Naming
 
 # name -> (blocks of the four stages, their channels); table 6 of the paper
@@ -176,7 +176,7 @@ class MixTransformer(nn.Module):
                     own = dilation if self.style.dilate_first else own
             x = PatchEmbedding(channels[stage - 1], kernel, step, own, self.style, name=f"stage{stage}_embed")(x)
             for i in range(count):
-                x = Block(
+                x = remat(Block, self.style)(
                     HEADS[stage - 1],
                     RATIOS[stage - 1],
                     dilation,

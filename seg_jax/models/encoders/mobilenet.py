@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from seg_jax.models.layers import ConvNormAct, Style
+from seg_jax.models.layers import ConvNormAct, Style, remat
 from seg_jax.models.naming import KERAS_CLASSIFIER, UNIT, Naming
 
 # (channels, blocks) at strides 2, 4, 8, 16, 32; table 1
@@ -82,7 +82,9 @@ class MobileNet(nn.Module):
                 elif halves:
                     dilation *= 2
                 name = f"stage{stage + 1}_block{i + 1}"
-                x = SeparableBlock(int(channels * self.alpha), halves, step, own, self.style, name=name)(x, train)
+                x = remat(SeparableBlock, self.style)(
+                    int(channels * self.alpha), halves, step, own, self.style, name=name
+                )(x, train)
             features.append(x)
         return features
 

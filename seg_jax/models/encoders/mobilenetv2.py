@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from seg_jax.models.layers import ConvNormAct, Style
+from seg_jax.models.layers import ConvNormAct, Style, remat
 from seg_jax.models.naming import KERAS_CLASSIFIER, UNIT, Naming
 
 # (expansion, channels, blocks, stride) of every row of table 2
@@ -97,7 +97,9 @@ class MobileNetV2(nn.Module):
                     dilation *= 2
                     own = dilation if self.style.dilate_first else own
                 width, name = divisible(channels * self.alpha), f"stage{row + 1}_block{i + 1}"
-                x = InvertedResidual(width, expansion, halves, s, own, self.style, name=name)(x, train)
+                x = remat(InvertedResidual, self.style)(width, expansion, halves, s, own, self.style, name=name)(
+                    x, train
+                )
         last = divisible(1280 * max(1.0, self.alpha))
         features.append(ConvNormAct(last, 1, activation="relu6", style=self.style, name="stage8")(x, train))
         return features

@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from seg_jax.models.layers import ConvNormAct, Style, max_pool_2x2
+from seg_jax.models.layers import ConvNormAct, Style, max_pool_2x2, remat
 
 
 class PlainEncoder(nn.Module):
@@ -36,7 +36,7 @@ class PlainEncoder(nn.Module):
                 x = max_pool_2x2(x)
             for i in (1, 2):
                 channels = self.width * 2**level
-                x = ConvNormAct(channels, style=self.style, name=f"level{level}_conv{i}")(x, train)
+                x = remat(ConvNormAct, self.style)(channels, style=self.style, name=f"level{level}_conv{i}")(x, train)
             if self.dropout and level >= self.depth - 1:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             features.append(x)

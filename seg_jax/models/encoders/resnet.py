@@ -11,7 +11,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from seg_jax.models.layers import ConvNormAct, Style, max_pool_3x3
+from seg_jax.models.layers import ConvNormAct, Style, max_pool_3x3, remat
 from seg_jax.models.naming import CAFFE, KERAS_CLASSIFIER, Naming
 
 # name -> (blocks of the four stages, whether they are bottlenecks); table 1 of the paper
@@ -102,7 +102,7 @@ class ResNet(nn.Module):
                         dilation *= 2
                         # A stride in the 1x1 convolution comes before the 3x3 one, which then sees the coarser grid.
                         own = dilation if self.style.dilate_first or self.stride_first else own
-                x = Block(
+                x = remat(Block, self.style)(
                     64 * 2**stage,
                     bottleneck,
                     step,

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.models.layers import ConvNormAct, Style, max_pool_2x2
+from seg_jax.models.layers import ConvNormAct, Style, max_pool_2x2, remat
 from seg_jax.models.naming import CAFFE, KERAS_CLASSIFIER, Naming
 
 # (channels, 3x3 convolutions) between pools; configuration D of table 1
@@ -46,7 +46,9 @@ class VGG16(nn.Module):
             channels, count = BLOCKS[level] if level < len(BLOCKS) else (0, 0)
             for i in range(count):
                 name = f"stage{level + 1}_conv{i + 1}"
-                x = ConvNormAct(channels, dilation=dilation, bias=True, style=self.style, name=name)(x, train)
+                x = remat(ConvNormAct, self.style)(channels, dilation=dilation, bias=True, style=self.style, name=name)(
+                    x, train
+                )
             features.append(x)
         return features
 

@@ -279,6 +279,22 @@ def freeze_length(config: Config, *, examples: int, steps: int) -> int:
     return frozen
 
 
+def peak_memory(compiled: jax.stages.Compiled) -> int:
+    """Bytes that a call needs on each device: arguments, results and everything between, as XLA planned them."""
+    memory: Any = compiled.memory_analysis()
+    return int(
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
+
+
+def count_flops(compiled: jax.stages.Compiled) -> float:
+    """Floating-point operations of a call on each device, counted by XLA; NaN where it does not count."""
+    return float((compiled.cost_analysis() or {}).get("flops", math.nan))
+
+
 def describe(program: Program, *, size: Size, eval_size: Size) -> str:
     """Compiles both steps and says what they cost: parameters, FLOPs, memory."""
     state = program.abstract_state
@@ -295,14 +311,7 @@ def describe(program: Program, *, size: Size, eval_size: Size) -> str:
         ),
         ("eval step", program.config.eval.batch_size, eval_size, program.eval_step(eval_size)),
     ):
-        memory: Any = compiled.memory_analysis()
-        peak = (
-            memory.argument_size_in_bytes
-            + memory.output_size_in_bytes
-            + memory.temp_size_in_bytes
-            - memory.alias_size_in_bytes
-        )
-        flops = (compiled.cost_analysis() or {}).get("flops", float("nan"))
+        peak, flops = peak_memory(compiled), count_flops(compiled)
         lines.append(f"{name}: batch {batch} of {image_size[0]}x{image_size[1]} on {program.mesh.size} devices")
         lines.append(f"  {'FLOPs':<22}{flops / 1e9:>14,.2f} G  (counted by XLA, per device)")
         lines.append(f"  {'peak memory':<22}{peak / 2**20:>14,.1f} MiB per device")

@@ -1,0 +1,109 @@
+"""The benchmark of the training step: the networks of the peer, no library that it does not need, its arithmetic."""
+
+import ast
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+from benchmarks import train_step
+from configs import default
+from seg_jax import models, pretrained
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Trainable parameters that segmentation_models.pytorch 0.6.0 counts for 19 classes.
+PARAMETERS = {
+    "unet_resnet34": 24_438_979,
+    "unet_mobilenetv2": 6_631_555,
+    "deeplabv3plus_resnet101": 45_674_339,
+    "deeplabv3plus_resnet101_cityscapes": 45_674_339,
+}
+
+# A U-Net of two levels on one batch, where the named libraries cannot be imported.
+ALONE = """
+import json, sys
+absent = ("tensorflow", "tensorflow_datasets", "clu", "matplotlib", "ml_collections.config_flags")
+sys.modules.update(dict.fromkeys(absent))
+from benchmarks import train_step
+fields = {"model.encoder.style": "torch", "model.encoder.width": 4, "model.encoder.depth": 2}
+train_step.CASES = {"tiny": train_step.Case(fields, "Unet", "none", (32, 32))}
+row = train_step.measure("tiny", batch=2, steps=1)
+train_step.line(row)
+print(json.dumps(row))
+"""
+
+
+@pytest.mark.parametrize("name", train_step.CASES)
+def test_the_networks_are_the_peers(name):
+    config = train_step.configuration(train_step.CASES[name], batch=4)
+    model = models.build(pretrained.resolve(config), classes=train_step.CLASSES)
+    params, _ = jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
+    assert models.count(params) == PARAMETERS[name]
+
+
+def test_nothing_is_drawn_in_a_step():
+    config = train_step.configuration(train_step.CASES["unet_resnet34"], batch=4)
+    assert config.augment.flip == 0 and config.model.dropout == 0
+    assert config.augment.to_dict() == {**default.get_config().augment.to_dict(), "flip": 0.0}
+
+
+def test_it_runs_without_what_it_does_not_need():
+    done = subprocess.run([sys.executable, "-c", ALONE], cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert row["rate"] > 0 and row["compile_s"] > 0 and "mfu" not in row
+    # Parameters with two moments of Adam, float32, and at least two FLOPs forward for each weight and image.
+    assert row["peak_bytes"] > 12 * row["parameters"] and row["flops"] > 4 * row["parameters"]
+
+
+def test_the_peer_knows_nothing_of_this_project():
+    imported = []
+    for node in ast.walk(ast.parse((REPOSITORY / "benchmarks" / "peer_train_step.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported.append(node.module)
+    roots = {name.split(".")[0] for name in imported}
+    assert roots - sys.stdlib_module_names == {"torch", "torchvision", "segmentation_models_pytorch"}
+
+
+@pytest.fixture
+def peer(tmp_path, monkeypatch):
+    """A function (parameters) -> an interpreter of a peer that takes 0.5, 0.25, 1 s; ours takes 0.2, 0.4, 0.1 s."""
+    times = iter((0.2, 0.4, 0.1))
+    ours = SimpleNamespace(parameters=10, compile_s=1.0, peak_bytes=2**20, flops=5e12, run=lambda steps: next(times))
+    monkeypatch.setattr(train_step, "Ours", lambda case, *, batch: ours)
+
+    def make(parameters):
+        path = tmp_path / "python"
+        hello = json.dumps({"parameters": parameters, "peak_bytes": 3 * 2**20})
+        path.write_text(f"#!/bin/sh\necho '{hello}'\nfor t in 0.5 0.25 1; do read line; echo $t; done\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return str(path)
+
+    return make
+
+
+def test_the_best_of_both_is_compared(peer, monkeypatch):
+    kind = jax.devices()[0].device_kind
+    monkeypatch.setitem(train_step.PEAK_FLOPS, kind, 1e15)
+    row = train_step.measure("unet_resnet34", batch=4, steps=2, python=peer(10))
+    # 8 images in 0.1 s and in 0.25 s; 5e12 FLOPs twice in 0.1 s are a tenth of 1e15 a second.
+    assert (row["rate"], row["peer"]["rate"], row["mfu"]) == pytest.approx((80, 32, 0.1))
+    assert train_step.line(row).split()[2:] == ["80.00", "1.0", "1", "10.0%", "32.00", "3", "2.50"]
+
+
+def test_another_network_is_no_peer(peer):
+    with pytest.raises(RuntimeError, match="10 parameters, the peer's 11"):
+        train_step.measure("unet_resnet34", batch=4, steps=2, python=peer(11))
+
+
+def test_a_peer_that_cannot_run_is_named(peer):
+    with pytest.raises(RuntimeError, match="segmentation_models_pytorch"):
+        train_step.measure("unet_resnet34", batch=4, steps=2, python="true")

@@ -20,9 +20,10 @@ WORKDIR = flags.DEFINE_string("workdir", None, "The run directory: checkpoints, 
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "dry_run"],
+    ["train", "eval", "dry_run", "lr_range"],
     "train: train, or go on where the run in --workdir stopped. eval: evaluate a checkpoint of that run. "
-    "dry_run: compile, print parameters, FLOPs and memory, and stop.",
+    "dry_run: compile, print parameters, FLOPs and memory, and stop. "
+    "lr_range: a hundred steps at rising learning rates, with a plot.",
 )
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes that SLURM, MPI, Kubernetes or a TPU slice has started."
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
             config = configs.load(workdir / "config.json")
         if config.log.tensorboard and MODE.value == "train":
             process.hide_accelerators_from_tensorflow()
-        return {"train": train, "eval": evaluate, "dry_run": dry_run}[MODE.value](config, workdir)
+        return {"train": train, "eval": evaluate, "dry_run": dry_run, "lr_range": lr_range}[MODE.value](config, workdir)
     except ValueError as error:
         if type(error) is ValueError:  # not one of ours: a defect, which deserves its traceback
             raise
@@ -114,6 +115,18 @@ def dry_run(config, workdir: Path) -> int:
         config.loss.class_weights = (1.0,) * len(train.table)  # cost as much as those that training counts
     functions = program.Program(config, classes=len(train.table), mesh=mesh)
     print(program.describe(functions, size=train.size, eval_size=val.size))
+    return 0
+
+
+def lr_range(config, workdir: Path) -> int:
+    """--mode=lr_range."""
+    from seg_jax.lr_range import lr_range as measure
+
+    found = measure(config, workdir)
+    advice = "nowhere: try another optimizer or a lower optim.lr" if found["suggestion"] is None else "at"
+    value = "" if found["suggestion"] is None else f" {found['suggestion']:.2g}"
+    print(f"{len(found['lr'])} rates up to {found['lr'][-1]:.2g}; the loss falls fastest {advice}{value}")
+    print(f"{workdir / 'lr_range.png'}")
     return 0
 
 

@@ -118,6 +118,22 @@ def curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
     return _png(figure)
 
 
+def rates(lr: Sequence[float], loss: Sequence[float], smoothed: Sequence[float], suggestion: float | None) -> bytes:
+    """PNG of the loss over the learning rate, with the suggested rate."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.semilogx(lr, loss, linewidth=0.8, alpha=0.4, label="loss of the batch")
+    axes.semilogx(lr, smoothed, linewidth=1.6, label="smoothed")
+    if suggestion is not None:
+        axes.axvline(suggestion, color="tab:green", linestyle="--", label=f"falls fastest: {suggestion:.2g}")
+    axes.set_xlabel("learning rate")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _png(figure)
+
+
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> bytes:
     """PNG of a confusion matrix [k k], each row as shares of its true class."""
     from matplotlib.figure import Figure

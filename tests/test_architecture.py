@@ -32,7 +32,7 @@ FLOORS = [
     "step pretrained data.__main__",
     "program report",
     "evaluate predict",
-    "train",
+    "train lr_range",
     "main",
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules.split()}

@@ -25,6 +25,9 @@ MODE = flags.DEFINE_enum(
     "dry_run: compile, print parameters, FLOPs and memory, and stop. "
     "lr_range: a hundred steps at rising learning rates, with a plot.",
 )
+FIT_MEMORY = flags.DEFINE_float(
+    "fit_memory", None, "With --mode=dry_run: propose what makes the training step fit into so many GiB on each device."
+)
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes that SLURM, MPI, Kubernetes or a TPU slice has started."
 )
@@ -103,7 +106,7 @@ def dry_run(config, workdir: Path) -> int:
     """--mode=dry_run; writes nothing."""
     del workdir
     from seg_jax import config as configs
-    from seg_jax import data, pretrained, program, sharding
+    from seg_jax import data, fit, pretrained, program, sharding
 
     config = pretrained.resolve(config)
     mesh = program.configured_mesh(config)
@@ -115,6 +118,15 @@ def dry_run(config, workdir: Path) -> int:
         config.loss.class_weights = (1.0,) * len(train.table)  # cost as much as those that training counts
     functions = program.Program(config, classes=len(train.table), mesh=mesh)
     print(program.describe(functions, size=train.size, eval_size=val.size))
+    if FIT_MEMORY.value is not None:
+        if FIT_MEMORY.value <= 0:
+            return fail(
+                f"--fit_memory={FIT_MEMORY.value}: it is the memory of a device in GiB. Use 8, or leave it out."
+            )
+        limit = FIT_MEMORY.value * 2**30
+        found = fit.fit_memory(functions, size=train.size, limit=limit)
+        print(fit.proposal(found, limit=limit))
+        return int(found is None)
     return 0
 
 

@@ -31,7 +31,7 @@ FLOORS = [
     "data models checkpoint data.inspect data.prepare data.propose",
     "step pretrained data.__main__",
     "program report",
-    "evaluate predict",
+    "evaluate predict fit",
     "train lr_range",
     "main",
 ]

@@ -163,6 +163,7 @@ def get_config() -> ConfigDict:
 
     t.accumulate = 1  # parts of a batch that are worked on one after the other, to save memory
     t.nonfinite = "stop"  # at a loss or gradient that is not finite: stop, or skip the step and count it
+    t.deterministic = False  # bit-equal runs on one kind of machine; costs speed on a GPU, a CPU always gives them
 
     c.mesh = m = ConfigDict()
     m.data = -1  # devices over which the images of a batch are split; -1: all that the other axes leave

@@ -9,10 +9,13 @@ without a word, so the manifest is compared at every load.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,9 @@ Meta = dict[str, Any]
 WEIGHTS = ("params", "model_state", "ema")
 TRAINING = ("opt_state", "step", "lr_scale", "skipped")
 
+# What a disk says; tensorstore wraps it in errors of its own.
+REFUSALS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)))
+
 
 class CheckpointError(ValueError):
     """No usable checkpoint; the message says what was found and what to do."""
@@ -38,6 +44,10 @@ class CheckpointError(ValueError):
 
 class MismatchError(CheckpointError):
     """A whole checkpoint, but of another network or optimizer."""
+
+
+class SaveError(CheckpointError):
+    """A checkpoint cannot be written; those before it are whole."""
 
 
 class Checkpoints:
@@ -72,6 +82,9 @@ class Checkpoints:
           state: whole host arrays.
           meta: JSON values to keep beside it.
           score: of this state on the validation split, higher is better; None if it was not evaluated.
+
+        Raises:
+          SaveError: this one or the one before cannot be written.
         """
         for step in self.steps():
             self._score(step)  # of an earlier run: what is best is decided among all
@@ -85,22 +98,43 @@ class Checkpoints:
             "manifest": {name: _sha256(array) for name, array in (weights | training).items()},
         }
         meta["sha256"] = _digest(meta)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                weights=ocp.args.PyTreeSave(weights),
-                training=ocp.args.PyTreeSave(training),
-                meta=ocp.args.JsonSave(meta),
-            ),
-        )
+        with self._writing():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    weights=ocp.args.PyTreeSave(weights),
+                    training=ocp.args.PyTreeSave(training),
+                    meta=ocp.args.JsonSave(meta),
+                ),
+            )
+
+    def check(self) -> None:
+        """Does not wait; raises the SaveError of a save that has failed meanwhile."""
+        with self._writing():
+            self._manager.check_for_errors()
 
     def wait(self) -> None:
-        """Returns when everything that `save` started is on disk; raises what went wrong there."""
-        self._manager.wait_until_finished()
+        """Returns when everything that `save` started is on disk, or raises a SaveError."""
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits and frees the threads."""
-        self._manager.close()
+        """Waits and frees the threads; raises as `wait` does."""
+        with self._writing():
+            self._manager.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            refusal = next((words for words in REFUSALS if words in str(error)), "")
+            if not refusal and not isinstance(error, OSError):
+                raise
+            raise SaveError(
+                f"a checkpoint cannot be written to {self.directory}: {refusal or error}. The checkpoints before it "
+                "are whole. Free space there, or make it writable; the same command then goes on from the newest."
+            ) from error
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, newest first; whether it can be read shows when it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -76,6 +77,10 @@ def train(config, workdir: Path) -> int:
         state = train_and_evaluate(config, workdir)
     except DivergedError as error:
         return fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        return fail(f"{error}. Free space in {workdir}, or make it writable; the same command goes on.")
     if not process.is_first():
         return 0
     python = os.path.relpath(sys.executable) if sys.executable.startswith(os.getcwd()) else sys.executable

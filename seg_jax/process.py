@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
@@ -43,6 +44,16 @@ def quiet() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for name in ("absl", "datasets", "jax", "orbax", "tensorflow", "matplotlib", "PIL"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Orbax and CLU log with a traceback, from their threads and tasks, what they raise as well.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(lambda record: not record.exc_info)
+    sys.unraisablehook = _without_echoes
+
+
+def _without_echoes(unraisable: Any) -> None:
+    """When one array of a checkpoint cannot be written, tensorstore's threads print this for each of the others."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def cache_directory() -> Path:
@@ -76,6 +87,28 @@ def _processor() -> str:
     except OSError:
         kind = platform.processor()
     return f"{platform.machine()}-{hashlib.sha256(kind.encode()).hexdigest()[:12]}"
+
+
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+
+def make_deterministic() -> None:
+    """Has XLA choose only GPU operations whose sums have one order; the CPU has no others.
+
+    Raises:
+      ProcessError: a GPU is in use already, and XLA has read its options.
+    """
+    from jax._src import xla_bridge  # public JAX cannot say whether it has started without starting
+
+    options = os.environ.get("XLA_FLAGS", "")
+    if not has_accelerator() or DETERMINISTIC in options.split():
+        return
+    if xla_bridge.backends_are_initialized():
+        raise ProcessError(
+            "config.train.deterministic = True: JAX has started, and its options are read at the start. Start the "
+            f"program with XLA_FLAGS={DETERMINISTIC}."
+        )
+    os.environ["XLA_FLAGS"] = f"{options} {DETERMINISTIC}".strip()
 
 
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead, and the others end

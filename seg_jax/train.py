@@ -8,7 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_jax import data, pretrained, process, program, report, sharding, writers
-from seg_jax.checkpoint import Checkpoints, Meta
+from seg_jax.checkpoint import Checkpoints, Meta, SaveError
 from seg_jax.config import Config, ConfigError, check_classes, differences, flatten, load, to_json, weighting
 from seg_jax.data import feed, sampler, stats
 from seg_jax.data.examples import Examples
@@ -63,7 +63,11 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     Raises:
       ConfigError, DataError, LabelError, CheckpointError: before the first step, with the cure.
       DivergedError: loss or gradient became infinite or NaN.
+      DataError, LabelError: a file changed or vanished since it was checked; what was trained is saved.
+      SaveError: a checkpoint cannot be written; those before it are whole.
     """
+    if config.train.deterministic:
+        process.make_deterministic()
     config = pretrained.resolve(config, recorded_configuration(workdir))
     mesh = program.configured_mesh(config)
     program.check(config, devices=sharding.batch_parts(mesh))
@@ -115,7 +119,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
                 if train_step is None or done == frozen:
                     train_step = run.compiled_train_step(frozen=done < frozen)
                 run.profile(done)
-                with run.clock.waiting():
+                with run.clock.waiting(), run.saving_at_failure(state):
                     batch = next(batches)
                 state, metrics = train_step(state, batch, functions.teacher)
                 done += 1
@@ -135,9 +139,9 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
                 if save_now:
                     run.save(state, score)
             run.settle(0)
+            checkpoints.wait()
             if interruption.name:
-                if done not in checkpoints.steps():
-                    run.save(state, None)
+                run.save_unless_saved(state)
                 logging.warning("%s: saved step %d; the same command goes on from there", interruption.name, done)
     finally:
         progress.close()
@@ -191,7 +195,8 @@ class Run:
         if start == 0 and self._first:
             self._writer.texts(0, {"config": to_json(config), "classes": train.table.to_json()})
             self._writer.hparams(flatten(config))
-            write_image(workdir / "sample.png", val.read(0)[0])
+            with writers.dispensable("sample.png"):
+                write_image(workdir / "sample.png", val.read(0)[0])
 
     def summary(self, total: int) -> str:
         """One line on what is about to be trained."""
@@ -284,6 +289,7 @@ class Run:
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Writes the training metrics since the last call."""
         self._writer.scalars(step, {f"train/{name}": v for name, v in (metrics | self.clock.lap()).items()})
+        self.checkpoints.check()
 
     def evaluate(self, step: int, state: TrainState) -> float | None:
         """Evaluates, prints the table, writes the pictures; the score by which 'best' is chosen, higher is better."""
@@ -306,12 +312,14 @@ class Run:
             if score is not None and (self.memory["best"] is None or score > self.memory["best"]):
                 self.memory = {"best": score, "best_step": step, "without_gain": 0, "waited": 0}
                 if self._first:
-                    report.write(self.workdir, result, panels, self.val.table)
+                    with writers.dispensable(f"the report of step {step}"):
+                        report.write(self.workdir, result, panels, self.val.table)
             else:
                 waits = {name: self.memory[name] + 1 for name in ("without_gain", "waited")}
                 self.memory = {**self.memory, **waits}
             if self._first:
-                report.write_curves(self.workdir)
+                with writers.dispensable("curves.png"):
+                    report.write_curves(self.workdir)
         return score
 
     def lower_rate(self, step: int, state: TrainState) -> TrainState:
@@ -341,12 +349,37 @@ class Run:
         with self.clock.paused():
             self.checkpoints.save(sharding.to_host(state, self.functions.mesh), meta, score=score)
 
+    def save_unless_saved(self, state: TrainState) -> None:
+        """Has a checkpoint of a state, which was not evaluated, on disk when it returns."""
+        if int(state.step) not in self.checkpoints.steps():
+            self.save(state, None)
+        self.checkpoints.wait()
+
+    @contextmanager
+    def saving_at_failure(self, state: TrainState) -> Iterator[None]:
+        """Around what may fail while `state` is good, which is reading: the steps so far are saved before it ends.
+
+        Of several processes only one fails, and saving takes all of them.
+        """
+        try:
+            yield
+        except Exception:
+            if jax.process_count() == 1:
+                self.settle(0)
+                try:
+                    self.save_unless_saved(state)
+                    logging.warning("saved step %d; once the error is mended the same command goes on", int(state.step))
+                except SaveError as error:  # not in place of what comes first
+                    logging.error("%s", error)
+            raise
+
     def close(self) -> None:
-        """Ends everything that runs beside the steps; what was written is on disk."""
-        if self._profiling:
-            jax.profiler.stop_trace()
-        self._writer.close()
-        self.checkpoints.close()
+        """Ends everything that runs beside the steps, each of it even if another fails; what was written is on disk."""
+        with ExitStack() as ends:
+            ends.callback(self.checkpoints.close)
+            ends.callback(self._writer.close)
+            if self._profiling:
+                ends.callback(jax.profiler.stop_trace)
 
 
 class Clock:
@@ -402,10 +435,10 @@ class Clock:
 
 
 def open_run(config: Config, workdir: Path) -> None:
-    """Makes the run directory, or refuses one with checkpoints of another configuration.
+    """Makes the run directory, or refuses one that cannot be written or has checkpoints of another configuration.
 
     Raises:
-      ConfigError: naming every field that differs.
+      ConfigError: naming every field that differs, or what the disk says.
     """
     path, recorded = workdir / "config.json", recorded_configuration(workdir)
     if recorded is not None:
@@ -417,7 +450,13 @@ def open_run(config: Config, workdir: Path) -> None:
                 "Use another --workdir, or the configuration of that run."
             )
     if process.is_first():
-        write_bytes(path, to_json(config).encode())
+        try:
+            write_bytes(path, to_json(config).encode())
+        except OSError as error:
+            raise ConfigError(
+                f"--workdir={workdir} cannot be written to ({error}). Free space there, make it writable, or name "
+                "another directory."
+            ) from error
 
 
 def weigh_classes(config: Config, train: Examples, workdir: Path) -> Config:

@@ -207,9 +207,16 @@ def test_wrong_input_is_explained(run, finished, tmp_path):
 
 
 def test_dry_run_prints_costs_and_writes_nothing(run, tmp_path):
-    result = run("seg_jax.main", *TINY, f"--workdir={tmp_path / 'none'}", "--mode=dry_run")
+    result = run("seg_jax.main", *TINY, f"--workdir={tmp_path / 'none'}", "--mode=dry_run", "--fit_memory=4")
     assert result.returncode == 0, result.stderr
-    for word in ("parameters", "FLOPs", "peak memory", "train step", "eval step"):
+    for word in (
+        "parameters",
+        "FLOPs",
+        "peak memory",
+        "train step",
+        "eval step",
+        "fits into 4 GiB per device as it is",
+    ):
         assert word in result.stdout
     assert not (tmp_path / "none").exists()
 

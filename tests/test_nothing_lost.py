@@ -137,6 +137,7 @@ def test_a_disk_that_fills_up(config_for, whole, mount, monkeypatch, caplog):  #
 
     def filling(self, step, state):
         if step == 4:
+            self.checkpoints.wait()  # for that of step 2
             fill(disk)
         return evaluate(self, step, state)
 

@@ -33,6 +33,8 @@ except RuntimeError:
 
 import segmentation_models_pytorch as smp  # noqa: E402
 
+LAYOUTS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
+
 
 def make_step(case: dict, model: torch.nn.Module) -> Callable[[], None]:
     """One training step on a fixed batch; returns before a GPU has finished it."""
@@ -41,7 +43,7 @@ def make_step(case: dict, model: torch.nn.Module) -> Callable[[], None]:
     size = (case["batch"], case["height"], case["width"])
     image = torch.randn((size[0], 3, *size[1:]), generator=generator).to(case["device"])
     label = torch.randint(case["classes"], size, generator=generator).to(case["device"])
-    image = image.to(memory_format=torch.channels_last)
+    image = image.to(memory_format=LAYOUTS[case["layout"]])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
 
     def cost(image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -80,7 +82,7 @@ def main() -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    model = model.to(case["device"], memory_format=torch.channels_last).train()
+    model = model.to(case["device"], memory_format=LAYOUTS[case["layout"]]).train()
     step = make_step(case, model)
 
     def run(steps: int) -> float:

@@ -5,9 +5,10 @@ python -m benchmarks.train_step [--peer=PYTHON] [--only=NAME] [--batch=N] [--ste
 PYTHON is an interpreter with torch and segmentation_models_pytorch; without --peer ours alone is measured. Both sides
 train the same network (checked by its number of parameters) from random weights: forward with batch statistics,
 cross-entropy over 19 classes, backward, AdamW, on one random batch that is on the device already, no augmentation, no
-dropout. Ours takes bytes and normalises them in the step; the peer is handed floats, channels last.
-On CPU float32, batches of 4, the peer eager, both on all cores and with huge pages; on CUDA bfloat16 with float32
-parameters, batches of 16, the peer with torch.compile. The best of interleaved turns, after steps that warm up.
+dropout. Ours takes bytes and normalises them in the step; the peer is handed floats. On CPU float32, batches of 4, the
+peer eager and channels first unless --peer_layout=channels_last, both on all cores and with huge pages; on CUDA
+bfloat16 with float32 parameters, batches of 16, the peer channels last with torch.compile. The best of interleaved
+turns, after steps that warm up.
 
 Peak memory is what XLA planned for ours, parameters and optimizer included; the peer's is the allocator's on CUDA and
 the growth of the process on CPU. MFU is the share of the device's dense bfloat16 peak that XLA's count of FLOPs amounts
@@ -43,6 +44,7 @@ from seg_jax.config import Config
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 CLASSES, TURNS, WARM_UP = 19, 3, 2
+LAYOUTS = ("channels_first", "channels_last")  # of the peer
 
 # Dense bfloat16 FLOP/s by the name that the device gives itself, from NVIDIA's data sheets.
 PEAK_FLOPS = {
@@ -148,7 +150,7 @@ class Ours:
 
 
 @contextmanager
-def peer_process(python: str, case: Case, *, batch: int, steps: int) -> Iterator[subprocess.Popen[str]]:
+def peer_process(python: str, case: Case, *, batch: int, steps: int, layout: str) -> Iterator[subprocess.Popen[str]]:
     """The peer, which answers every line with one of JSON; it ends with the context."""
     asked = {
         "architecture": case.architecture,
@@ -158,6 +160,7 @@ def peer_process(python: str, case: Case, *, batch: int, steps: int) -> Iterator
         "width": case.size[1],
         "batch": batch,
         "steps": steps,
+        "layout": layout,
         "device": "cuda" if jax.default_backend() == "gpu" else "cpu",
         "threads": CORES,
     }
@@ -182,13 +185,13 @@ def answer(peer: subprocess.Popen[str]) -> Any:
     return json.loads(line)
 
 
-def measure(name: str, *, batch: int, steps: int, python: str = "") -> dict[str, Any]:
+def measure(name: str, *, batch: int, steps: int, python: str = "", layout: str = LAYOUTS[0]) -> dict[str, Any]:
     """One row of the table: rates in images a second, memory in bytes."""
     case = CASES[name]
     ours = Ours(case, batch=batch)
     row: dict[str, Any] = {"name": name, "size": case.size, "batch": batch, "parameters": ours.parameters}
     if python:
-        with peer_process(python, case, batch=batch, steps=steps) as peer:
+        with peer_process(python, case, batch=batch, steps=steps, layout=layout) as peer:
             row["peer"] = answer(peer)
             if (found := row["peer"]["parameters"]) != ours.parameters:
                 raise RuntimeError(f"not the same network: {ours.parameters} parameters, the peer's {found}")
@@ -226,6 +229,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4 if on_cpu else 16, help="images a step")
     parser.add_argument("--steps", type=int, default=4 if on_cpu else 30, help="steps of a turn")
     parser.add_argument("--json", default="", help="file for the same figures")
+    parser.add_argument(
+        "--peer_layout", choices=LAYOUTS, default=LAYOUTS[not on_cpu], help="of the peer's arrays; %(default)s here"
+    )
     options = parser.parse_args()
     names = options.only.split(",")
     if unknown := sorted(set(names) - set(CASES)):
@@ -236,10 +242,12 @@ def main() -> None:
     print(header + (f"{'peer img/s':>12}{'peak MiB':>10}{'ratio':>8}" if options.peer else ""))
     rows = []
     for name in names:
-        rows.append(measure(name, batch=options.batch, steps=options.steps, python=options.peer))
+        rows.append(
+            measure(name, batch=options.batch, steps=options.steps, python=options.peer, layout=options.peer_layout)
+        )
         print(line(rows[-1]), flush=True)
     if options.peer:
-        print(f"peer: {rows[-1]['peer']['versions']}; its peak is {rows[-1]['peer']['peak_of']}")
+        print(f"peer: {options.peer_layout}, {rows[-1]['peer']['versions']}; its peak is {rows[-1]['peer']['peak_of']}")
     if options.json:
         content = {"device": device, "cores": CORES, "jax": jax.__version__, "rows": rows}
         Path(options.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

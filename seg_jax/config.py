@@ -129,7 +129,8 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         "Use 0 to switch it off",
     ),
     (
-        "log.every_steps checkpoint.keep_last train.accumulate optim.patience mesh.model mesh.space data.threads "
+        "log.every_steps checkpoint.keep_last train.accumulate train.steps_per_dispatch optim.patience "
+        "mesh.model mesh.space data.threads "
         "data.prefetch data.synthetic.train_scenes "
         "data.synthetic.val_scenes model.encoder.width",
         lambda n: n >= 1,

@@ -1,228 +1,354 @@
-"""Prediction: python -m seg_jax.predict RUN INPUT... --out=DIR, and the Predictor behind it.
+"""Prediction: python -m seg_jax.predict MODEL INPUT... --out=DIR.
 
-Needs a run directory and nothing else; TensorFlow is not imported.
+MODEL is a run directory or an exported file; TensorFlow is imported for a SavedModel only, JAX not for ONNX.
 """
 
 from __future__ import annotations
 
 import argparse
 import glob
+import json
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from seg_jax import process
 
 if __name__ == "__main__":
     process.use_huge_pages()  # before the imports that cost time: it starts the program anew
 
-import jax
 import numpy as np
-from PIL import Image
+from tqdm import tqdm
 
-from seg_jax import program, sharding, viz
-from seg_jax.checkpoint import CheckpointError, Checkpoints
-from seg_jax.config import Config, ConfigError, load
-from seg_jax.data.images import EXTENSIONS, DataError, read_image, write_image
-from seg_jax.data.labels import LabelError, LabelTable
-
-BUCKET = 32  # sides of unusual proportions are rounded to this, so that few shapes are compiled
+from seg_jax import viz
+from seg_jax.data.images import EXTENSIONS, DataError, Encoded, read_image
+from seg_jax.predictor import Prediction, Predictor
+from seg_jax.results import KINDS, MOVING, Input, Results
+from seg_jax.video import SUFFIXES, Frames, VideoWriter
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What was seen in one image.
-
-    Attributes:
-      image: the photograph, uint8 [h w 3].
-      label: class ids, uint8 [h w].
-      confidence: probability of that class, float32 [h w].
-      table: what the class ids mean.
-    """
-
-    image: np.ndarray
-    label: np.ndarray
-    confidence: np.ndarray
-    table: LabelTable
-
-    def shares(self) -> dict[str, float]:
-        """Share of the pixels of each class, in the order of the table; sums to 1."""
-        counts = np.bincount(self.label.reshape(-1), minlength=len(self.table))
-        return {name: float(n) / self.label.size for name, n in zip(self.table.names, counts, strict=True)}
-
-    def color(self) -> np.ndarray:
-        """The mask in class colours, uint8 [h w 3]."""
-        return self.table.colorize(self.label)
-
-    def overlay(self, *, opacity: float = 0.55) -> np.ndarray:
-        """The colours over the photograph with a legend of the classes below, uint8 [h+legend w 3]."""
-        picture = viz.overlay(self.image, self.label, self.table, opacity=opacity)
-        present = np.unique(self.label)
-        return np.concatenate([picture, viz.legend(self.table, present.tolist(), picture.shape[1])])
-
-
-class Predictor:
-    """A trained network, ready for photographs of any size.
-
-    Args:
-      functions: of the run.
-      weights: {'params', 'model_state'}, host arrays.
-      table: what its classes mean.
-      trained_size: (height, width) at which the network was evaluated.
-    """
-
-    def __init__(self, functions: program.Program, weights: dict, table: LabelTable, trained_size: tuple[int, int]):
-        self.table = table
-        self.trained_size = trained_size
-        self._predict = functions.predict
-        self._weights = jax.device_put(weights)
-
-    @classmethod
-    def load(cls, run: str | Path, *, checkpoint: str = "best") -> Predictor:
-        """The network of a run directory.
-
-        Args:
-          run: the run directory.
-          checkpoint: 'best', 'last' or a step.
-
-        Raises:
-          ConfigError, CheckpointError, LabelError: it is not a run directory, or damaged.
-        """
-        run = Path(run).expanduser()
-        config: Config = load(run / "config.json")
-        table = LabelTable.load(run / "class_names.json")
-        functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
-        checkpoints = Checkpoints(run / "checkpoints", create=False)
-        step = checkpoints.choose(checkpoint)
-        state = functions.abstract_state
-        weights = checkpoints.weights(step, state.weights(averaged=False), averaged=config.eval.averaged)
-        height, width = checkpoints.meta(step)["image_size"]
-        return cls(functions, weights, table, (height, width))
-
-    def __call__(self, image: np.ndarray) -> Prediction:
-        """Segments a photograph, uint8 [h w 3]; the result has its size.
-
-        The network works at the scale that it was trained at: the photograph is resized so that its shorter side is
-        the training images' shorter side, the probabilities are resized back (both bilinear).
-        """
-        if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
-            raise DataError(
-                f"an image of shape {image.shape} and type {image.dtype}: it must be uint8 [height, width, 3]. "
-                "seg_jax.data.images.read_image brings any file to that form."
-            )
-        size = working_size((image.shape[0], image.shape[1]), self.trained_size)
-        small = image if size == image.shape[:2] else np.asarray(_resized(Image.fromarray(image), size))
-        probabilities = np.asarray(self._predict(self._weights["params"], self._weights["model_state"], small[None])[0])
-        label, confidence = _argmax(probabilities, (image.shape[0], image.shape[1]))
-        return Prediction(image=image, label=label, confidence=confidence, table=self.table)
-
-
-def working_size(size: tuple[int, int], trained: tuple[int, int]) -> tuple[int, int]:
-    """The (height, width) at which the network sees an image of `size`.
-
-    The shorter side becomes that of the training images; proportions are kept to within half a bucket, and images
-    shaped like the training images get exactly their size.
-    """
-    scale = min(trained) / min(size)
-    height, width = size[0] * scale, size[1] * scale
-    if abs(height / trained[0] - 1) < 0.02 and abs(width / trained[1] - 1) < 0.02:
-        return trained
-    short, long = min(trained), max(BUCKET, round(max(height, width) / BUCKET) * BUCKET)
-    long = max(long, short)
-    return (short, long) if size[0] <= size[1] else (long, short)
-
-
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-
-
-def _argmax(probabilities: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """[h w k] -> (class ids uint8, probability float32) at `size`; one class after the other, to save memory."""
-    if probabilities.shape[:2] == size:
-        return probabilities.argmax(-1).astype(np.uint8), probabilities.max(-1)
-    label, best = np.zeros(size, np.uint8), np.full(size, -1, np.float32)
-    for k in range(probabilities.shape[-1]):
-        plane = np.asarray(_resized(Image.fromarray(np.ascontiguousarray(probabilities[..., k])), size))
-        label[plane > best] = k
-        np.maximum(best, plane, out=best)
-    return label, best
-
-
-def find(inputs: Sequence[str]) -> Iterator[Path]:
-    """The image files that files, folders (searched below) and glob patterns name, each once.
+def find(inputs: Sequence[str]) -> list[Input]:
+    """What files, folders (searched below), glob patterns, camera numbers and `-` name, each once.
 
     Raises:
       DataError: an input names nothing.
     """
-    seen: set[Path] = set()
+    found: dict[Any, Input] = {}
     for text in inputs:
         path = Path(text).expanduser()
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+        if text == "-":
+            content = sys.stdin.buffer.read()
+            found["-"] = Encoded(content, "stdin")
+        elif path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in (*EXTENSIONS, *SUFFIXES) and p.is_file())
+            if not files:
+                raise DataError(f"the folder {text!r} holds no image and no video.")
+            found |= {p.resolve(): p for p in files if p.resolve() not in found}
         elif path.exists():
-            found = [path]
+            found.setdefault(path.resolve(), path)
+        elif text.isdecimal():
+            found[text] = int(text)
         else:
-            found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
-        if not found:
-            raise DataError(f"{text!r} is no image file, no folder with images, and no pattern that matches one.")
-        for image in found:
-            if image.resolve() not in seen:
-                seen.add(image.resolve())
-                yield image
+            files = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+            if not files:
+                raise DataError(f"{text!r} is no image file, no folder with images, and no pattern that matches one.")
+            found |= {p.resolve(): p for p in files if p.resolve() not in found}
+    return list(found.values())
 
 
-def output_names(paths: Sequence[Path]) -> list[str]:
+def output_names(inputs: Sequence[Input]) -> list[str]:
     """A name for each result: the file's stem, numbered where it occurs again."""
     taken: set[str] = set()
     names = []
-    for path in paths:
-        name, number = path.stem, 1
+    for item in inputs:
+        stem = f"camera{item}" if isinstance(item, int) else Path(item.name).stem
+        name, number = stem, 1
         while name in taken:
             number += 1
-            name = f"{path.stem}-{number}"
+            name = f"{stem}-{number}"
         taken.add(name)
         names.append(name)
     return names
 
 
+def _summary(line: dict[str, Any]) -> str:
+    largest = sorted(line["shares"].items(), key=lambda pair: -pair[1])[:4]
+    shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in largest if share > 0)
+    return f"{line['input']} ({line['width']}x{line['height']}) -> {', '.join(line['outputs'])}: {shares}"
+
+
+class Work:
+    """Pictures and videos through a predictor into results; reading and writing run beside it.
+
+    Args:
+      predictor: sees one batch after the other.
+      results: where they go.
+      batch: images at once.
+      quiet: no line for each input.
+    """
+
+    def __init__(self, predictor: Predictor, results: Results, *, batch: int, quiet: bool):
+        self._predictor, self._results, self._batch, self._quiet = predictor, results, batch, quiet
+        self._wanted = {kind: kind in results.kinds for kind in ("entropy", "probabilities")}
+        self._pool = ThreadPoolExecutor(2)
+        self.images = 0
+
+    def fail(self, item: Input, error: Exception) -> None:
+        """Notes an input that could not be used."""
+        self._results.failed[str(item)] = str(error)
+        tqdm.write(f"error: {error}", file=sys.stderr)
+
+    def _finish(self, name: str, item: Input, result: Prediction, frames: int | None) -> None:
+        self._results.done(name, item, result.label.shape, result.shares(), frames)
+        if not self._quiet:
+            tqdm.write(_summary(self._results.lines[-1]), file=sys.stdout)
+
+    def pictures(self, inputs: list[tuple[str, Input]], bar: Any) -> None:
+        """Reads ahead, predicts in batches, writes behind."""
+        kept: deque[tuple[str, Input]] = deque()  # inputs whose photograph the predictor has, in order
+
+        def read() -> Iterator[np.ndarray]:
+            ahead: deque[tuple[str, Input, Future[np.ndarray]]] = deque()
+            todo = iter(inputs)
+            while True:
+                while len(ahead) < 2 * self._batch and (following := next(todo, None)):
+                    ahead.append((*following, self._pool.submit(read_image, following[1])))  # type: ignore[arg-type]
+                if not ahead:
+                    return
+                name, item, future = ahead.popleft()
+                try:
+                    image = future.result()
+                except DataError as error:
+                    self.fail(item, error)
+                    bar.update()
+                    continue
+                kept.append((name, item))
+                yield image
+
+        behind: deque[tuple[str, Input, Prediction, Future[None]]] = deque()
+
+        def settle(most: int) -> None:
+            while len(behind) > most:
+                name, item, result, future = behind.popleft()
+                future.result()
+                self._finish(name, item, result, None)
+                self.images += 1
+                bar.update()
+
+        for result in self._predictor.many(read(), batch=self._batch, **self._wanted):
+            name, item = kept.popleft()
+            behind.append((name, item, result, self._pool.submit(self._results.write, name, result)))
+            settle(2 * self._batch)
+        settle(0)
+
+    def video(self, name: str, item: Path | int, *, most: int, bar: Any) -> None:
+        """Every frame of a video file or a camera, of a camera until Ctrl-C or `most` frames (0: all)."""
+        frames = Frames(item)
+        bar.total += frames.count and (min(frames.count, most) if most else frames.count) - 1
+        writers = {
+            kind: VideoWriter(self._results.directory / f"{name}_{kind}.mp4", rate=frames.rate)
+            for kind in self._results.kinds
+            if kind in MOVING
+        }
+        stills = Results(self._results.directory, [k for k in self._results.kinds if k not in MOVING], "")
+        count, whole, result = 0, False, None
+        totals = np.zeros(len(self._predictor.table))
+        try:
+            for result in self._predictor.many(iter(frames), batch=self._batch, **self._wanted):
+                count += 1
+                bar.update()
+                totals += list(result.shares().values())
+                for kind, writer in writers.items():
+                    # The legend of all classes: frames of one size.
+                    picture = result.color() if kind == "color" else _framed(result)
+                    writer.write(picture)
+                for kind in stills.kinds:
+                    Results(self._results.directory / f"{name}_{kind}", [kind], "").write(f"{count:06}", result)
+                if count == most:
+                    break
+            whole = count > 0
+        except KeyboardInterrupt:
+            if not isinstance(item, int):
+                raise
+            whole = count > 0  # that is how a camera ends
+        finally:
+            frames.close()
+            for writer in writers.values():
+                writer.close(whole=whole)
+        if result is None:
+            raise DataError(f"{item} has no frame.")
+        self.images += count
+        shares = dict(zip(self._predictor.table.names, totals / count, strict=True))
+        self._results.done(name, item, result.label.shape, shares, count)
+        if not self._quiet:
+            tqdm.write(_summary(self._results.lines[-1]), file=sys.stdout)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _framed(result: Prediction) -> np.ndarray:
+    picture = viz.overlay(result.image, result.label, result.table)
+    return np.concatenate([picture, viz.legend(result.table, range(len(result.table)), picture.shape[1])])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 if any input could not be used."""
-    parser = argparse.ArgumentParser(prog="python -m seg_jax.predict", description="Segments photographs.")
-    parser.add_argument("run", help="run directory of a training")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder, or quoted glob pattern")
-    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="where masks and overlays go")
-    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a step")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     process.quiet()
     process.use_compilation_cache()
+    begin = time.perf_counter()
     try:
-        paths = list(find(options.inputs))
-        predictor = Predictor.load(options.run, checkpoint=options.checkpoint)
-    except (ConfigError, CheckpointError, DataError, LabelError) as error:
+        inputs = find(options.inputs)
+        predictor = Predictor.load(
+            options.model,
+            checkpoint=options.checkpoint,
+            flip=options.flip,
+            scales=options.scales,
+            window=options.window,
+            overlap=options.overlap,
+        )
+        identity = f"{predictor.identity} {options.window} {options.overlap}"
+        results = Results(options.out, options.write, identity)
+    except ValueError as error:  # all errors of ours: what is wrong, and the cure
         print(f"error: {error}", file=sys.stderr)
         return 1
-    failed = 0
-    for path, name in zip(paths, output_names(paths), strict=True):
-        begin = time.perf_counter()
+    named = list(zip(output_names(inputs), inputs, strict=True))
+    if not options.overwrite:
+        named, every = [pair for pair in named if not results.has(*pair)], len(named)
+        results.skipped = every - len(named)
+    if results.skipped:
+        print(f"{results.skipped} are done already (--overwrite does them again)", file=sys.stderr)
+    is_video = [isinstance(i, int) or (isinstance(i, Path) and i.suffix.lower() in SUFFIXES) for _, i in named]
+    started = time.perf_counter()
+    work = Work(predictor, results, batch=options.batch, quiet=options.json)
+    with tqdm(total=len(named), unit="image", file=sys.stderr, disable=None) as bar:
         try:
-            result = predictor(read_image(path))
-        except DataError as error:
+            options.out.mkdir(parents=True, exist_ok=True)
+            work.pictures([pair for pair, video in zip(named, is_video, strict=True) if not video], bar)
+            for (name, item), video in zip(named, is_video, strict=True):
+                if video:
+                    try:
+                        work.video(name, item, most=options.frames, bar=bar)  # type: ignore[arg-type]
+                    except DataError as error:
+                        work.fail(item, error)
+        except DataError as error:  # of what was asked for, not of one input
             print(f"error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        for kind, picture in (("mask", result.label), ("color", result.color()), ("overlay", result.overlay())):
-            write_image(options.out / f"{name}_{kind}.png", picture)
-        shares = sorted(result.shares().items(), key=lambda item: -item[1])
-        height, width = result.label.shape
-        print(f"{path} ({width}x{height}, {time.perf_counter() - begin:.2f} s) -> {options.out / name}_*.png")
-        for class_name, share in shares:
-            print(f"  {class_name:<24} {100 * share:6.2f} %")
-    if failed:
-        logging.error("%d of %d inputs could not be used", failed, len(paths))
-    return 1 if failed else 0
+            return 1
+        except KeyboardInterrupt:
+            print(f"interrupted after {work.images} images; the same command goes on", file=sys.stderr)
+            return 130
+        finally:
+            work.close()
+    seconds = time.perf_counter() - started
+    summary = {
+        "model": str(options.model),
+        "images": work.images,
+        "skipped": results.skipped,
+        "failed": results.failed,
+        "seconds_to_load": round(started - begin, 3),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(work.images / max(seconds, 1e-9), 3),
+        "results": results.lines,
+    }
+    if options.json:
+        print(json.dumps(summary, indent=1))
+    else:
+        speed = summary["images_per_second"]
+        print(f"{work.images} images in {seconds:.2f} s ({speed} images/s), results in {options.out}")
+    if results.failed:
+        logging.error("%d of %d inputs could not be used", len(results.failed), len(inputs))
+    return 1 if results.failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m seg_jax.predict",
+        description="Segments photographs and videos. Inputs that are done already are skipped.",
+    )
+    parser.add_argument("model", metavar="MODEL", type=Path, help="run directory, or a file of seg_jax.export")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="image, folder, quoted glob, video, camera number, or - for stdin"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="where the results go")
+    parser.add_argument(
+        "--write",
+        type=_kinds,
+        default=("mask", "color", "overlay"),
+        metavar="KIND,...",
+        help=f"of {', '.join(KINDS)} (default: mask,color,overlay)",
+    )
+    parser.add_argument("--checkpoint", default="best", help="of a run: best (default), last, or a step")
+    parser.add_argument("--flip", action="store_true", help="of a run: mean over the image and its mirror image")
+    parser.add_argument(
+        "--scales",
+        type=_scales,
+        default=(1.0,),
+        metavar="S,...",
+        help="of a run: mean over sizes, such as 0.75,1,1.25",
+    )
+    parser.add_argument(
+        "--window",
+        type=_size,
+        metavar="HxW",
+        help="keep the image's own scale and slide a window of so many pixels over it",
+    )
+    parser.add_argument(
+        "--overlap", type=_share, default=0.25, metavar="SHARE", help="of neighbouring windows (default: 0.25)"
+    )
+    parser.add_argument(
+        "--batch", type=_positive, default=1, metavar="N", help="images at once (default: 1; more is for accelerators)"
+    )
+    parser.add_argument("--frames", type=int, default=0, metavar="N", help="of a video or a camera at most; 0: all")
+    parser.add_argument("--overwrite", action="store_true", help="do what is done already again")
+    parser.add_argument("--json", action="store_true", help="print a JSON summary instead of lines")
+    return parser
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys(text.split(",")))
+    if wrong := [kind for kind in kinds if kind not in KINDS]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is not one of {', '.join(KINDS)}")
+    return kinds
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0.1 <= scale <= 4 for scale in scales):
+        raise argparse.ArgumentTypeError(f"{text!r}: numbers from 0.1 to 4, such as 0.75,1,1.25")
+    return scales
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) >= 32 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: HEIGHTxWIDTH in pixels, at least 32x32, such as 512x512")
+    return int(parts[0]), int(parts[1])
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a share from 0 to below 1, such as 0.25")
+    return share
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 1")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -170,13 +170,15 @@ class Interruption:
     def __init__(self, *, processes: int = 1) -> None:
         self.name = ""
         self._together = processes > 1
+        self._asked = 0
 
-    def after(self, step: int) -> bool:
-        """Whether to stop after `step`; the same answer in every process."""
+    def now(self) -> bool:
+        """Whether to stop here; the same answer in every process, all of which ask as often."""
         if self._together:
             from jax.experimental import multihost_utils
 
-            if multihost_utils.reached_preemption_sync_point(step):
+            self._asked += 1  # the point to stop at is one more than the last that any process has reached
+            if multihost_utils.reached_preemption_sync_point(self._asked):
                 self.name = "SIGTERM"
         return bool(self.name)
 

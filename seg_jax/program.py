@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -180,10 +180,11 @@ class Program:
             "label": jax.ShapeDtypeStruct((batch_size, *size), jnp.uint8, sharding=place),
         }
 
-    def train_step(self, size: Size, *, frozen: bool = False) -> jax.stages.Compiled:
+    def train_step(self, size: Size, *, frozen: bool = False, steps: int = 1) -> jax.stages.Compiled:
         """Compiled (state, batch, teacher) -> (state, metrics) for images of `size`; the state is donated.
 
-        With `frozen` the encoder is not trained.
+        With `frozen` the encoder is not trained. With several `steps` it takes a list of so many batches, and metrics
+        are an array of each step's.
         """
         config = self.config
         on_cpu = jax.default_backend() == "cpu"
@@ -202,9 +203,16 @@ class Program:
             seed=config.seed,
             **self._normalisation,
         )
-        jitted = jax.jit(function, donate_argnums=0, out_shardings=(self._places, sharding.replicated(self.mesh)))
-        batch = self._abstract_batch(config.train.batch_size, size)
-        return jitted.lower(self.abstract_state, batch, self._abstract_teacher).compile()
+        batch: Any = self._abstract_batch(config.train.batch_size, size)
+        several = steps > 1
+        jitted = jax.jit(
+            step.make_dispatch(function) if several else function,
+            donate_argnums=0,
+            out_shardings=(self._places, sharding.replicated(self.mesh)),
+        )
+        return jitted.lower(
+            self.abstract_state, [batch] * steps if several else batch, self._abstract_teacher
+        ).compile()
 
     def _augment(self, groups: int) -> Any:
         change = augment.build(self.config.augment, mean=self._normalisation["mean"], groups=groups)
@@ -231,9 +239,14 @@ class Program:
     @cached_property
     def predict(self) -> Any:
         """Jitted (params, model_state, image uint8 [b h w 3]) -> probabilities [b h w k]."""
-        whole = sharding.replicated(self.mesh)
-        predict = step.make_predict(model=self.model, head=self.config.loss.head, **self._normalisation)
-        return jax.jit(predict, out_shardings=whole)
+        return self.predict_with()
+
+    def predict_with(self, *, flip: bool = False, scales: Sequence[float] = (1.0,)) -> Any:
+        """`predict`, averaged over the mirror image and over several sizes, see `step.make_predict`."""
+        predict = step.make_predict(
+            model=self.model, head=self.config.loss.head, flip=flip, scales=scales, **self._normalisation
+        )
+        return jax.jit(predict, out_shardings=sharding.replicated(self.mesh))
 
 
 def run_length(config: Config, *, examples: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -136,6 +136,18 @@ def make_train_step(
     return train_step
 
 
+def make_dispatch(
+    train_step: Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, jax.Array]]],
+) -> Callable[[TrainState, Sequence[Batch], Any], tuple[TrainState, dict[str, jax.Array]]]:
+    """Builds dispatch(state, batches, teacher): a step for each of n batches, in one program; metrics are [n] each."""
+
+    def dispatch(state: TrainState, batches: Sequence[Batch], teacher: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *batches)
+        return jax.lax.scan(lambda state, batch: train_step(state, batch, teacher), state, stacked)
+
+    return dispatch
+
+
 def _parts(array: jax.Array, n: int, groups: int) -> jax.Array:
     """[b ...] -> [n b/n ...]; of every group of neighbours (those of a device) each part takes as many."""
     b, *rest = array.shape
@@ -174,12 +186,36 @@ def make_eval_step(
 
 
 def make_predict(
-    *, model: Any, head: str, mean: tuple[float, ...], std: tuple[float, ...]
+    *,
+    model: Any,
+    head: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
 ) -> Callable[[Any, Any, jax.Array], jax.Array]:
-    """Builds predict(params, model_state, image uint8 [b h w 3]) -> class probabilities, float32 [b h w k]."""
+    """Builds predict(params, model_state, image uint8 [b h w 3]) -> class probabilities, float32 [b h w k].
+
+    They are the mean over the image at `scales` times its size, and over its mirror image at each with `flip`
+    (test-time augmentation).
+    """
 
     def predict(params: Any, model_state: Any, image: jax.Array) -> jax.Array:
-        outputs, _ = models.forward(model, params, model_state, normalize(image, mean, std), train=False)
-        return losses.probabilities(outputs["logits"], head=head)
+        def probabilities(x: jax.Array) -> jax.Array:
+            outputs, _ = models.forward(model, params, model_state, normalize(x, mean, std), train=False)
+            return losses.probabilities(outputs["logits"], head=head)
+
+        def at(scale: float) -> jax.Array:
+            b, h, w, _ = image.shape
+            x = image
+            if scale != 1:
+                size = (b, max(1, round(scale * h)), max(1, round(scale * w)), 3)
+                x = jax.image.resize(image.astype(jnp.float32), size, "bilinear")
+            found = probabilities(x)
+            if flip:
+                found = (found + probabilities(x[:, :, ::-1])[:, :, ::-1]) / 2
+            return found if scale == 1 else jax.image.resize(found, (b, h, w, found.shape[-1]), "bilinear")
+
+        return jnp.mean(jnp.stack([at(scale) for scale in scales]), 0) if len(scales) > 1 else at(scales[0])
 
     return predict

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,7 @@ FORGOTTEN = {"best": None, "best_step": 0, "without_gain": 0, "waited": 0}
 
 SKIPS = 20  # steps in a row that are not finite, after which it is no accident
 
-LAG = 2  # steps in flight: losses are looked at this late, so that devices never wait for Python
+LAG = 2  # programs in flight: losses are looked at this late, so that devices never wait for Python
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -93,7 +93,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     run = Run(config, workdir, functions, train, val, checkpoints, memory, start=done)
     logging.info("%s", run.summary(total))
 
-    train_step = None
+    compiled: dict[int, Any] = {}  # by the number of steps that run as one program
     order = sampler.training_order(
         config.seed,
         start=done,
@@ -115,14 +115,17 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     )
     try:
         with Interruption(processes=jax.process_count()) as interruption:
-            while done < total and not run.exhausted and not interruption.after(done):
-                if train_step is None or done == frozen:
-                    train_step = run.compiled_train_step(frozen=done < frozen)
+            while done < total and not run.exhausted and not interruption.now():
+                if done == frozen:
+                    compiled.clear()
+                steps = dispatch_length(config, done, every=every, ends=(frozen, total))
+                if steps not in compiled:
+                    compiled[steps] = run.compiled_train_step(frozen=done < frozen, steps=steps)
                 run.profile(done)
                 with run.clock.waiting(), run.saving_at_failure(state):
-                    batch = next(batches)
-                state, metrics = train_step(state, batch, functions.teacher)
-                done += 1
+                    given = [next(batches) for _ in range(steps)]
+                state, metrics = compiled[steps](state, given if steps > 1 else given[0], functions.teacher)
+                done += steps
                 run.started(done, metrics)
                 evaluate_now = done % every == 0 or done == total
                 save_now = evaluate_now or due(done, config.checkpoint.every_steps)
@@ -130,7 +133,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
                 # Nothing is saved, evaluated or logged before every step up to here was found finite.
                 last = run.settle(LAG if not (save_now or log_now) else 0)
                 progress.set_postfix_str(run.clock.postfix(last), refresh=False)
-                progress.update()
+                progress.update(steps)
                 if log_now:
                     run.log(done, last)
                 score = run.evaluate(done, state) if evaluate_now else None
@@ -149,6 +152,25 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
         run.close()
     logging.info("%s", run.outcome())
     return state
+
+
+def dispatch_length(config: Config, done: int, *, every: int, ends: Sequence[int]) -> int:
+    """How many steps run as one program after `done`: `train.steps_per_dispatch`, or one if something ends before.
+
+    It depends on nothing but where the run is: one that was interrupted goes on with the same programs.
+
+    Args:
+      config: of the run.
+      done: finished steps.
+      every: steps between evaluations.
+      ends: steps after which something changes.
+    """
+    most = config.train.steps_per_dispatch
+    periods = (every, config.checkpoint.every_steps, config.log.every_steps)
+    window = (config.profile.start_step, config.profile.start_step + config.profile.steps)
+    events = [done + period - done % period for period in periods if period]
+    events += [end for end in (*ends, *window) if end > done]
+    return most if min(events) >= done + most else 1
 
 
 def due(step: int, every: int) -> bool:
@@ -217,14 +239,14 @@ class Run:
             return f"{early}not evaluated yet"
         return f"{early}best {self.val.split} {metric} {abs(best):.4f} at step {step}"
 
-    def compiled_train_step(self, *, frozen: bool) -> Any:
-        """The compiled training step, of the encoder too unless `frozen`; says how long that took."""
+    def compiled_train_step(self, *, frozen: bool, steps: int) -> Any:
+        """So many training steps as one program, of the encoder too unless `frozen`; says how long compiling took."""
         self.settle(0)
         begin = time.perf_counter()
         with self.clock.paused():
-            compiled = self.functions.train_step(self.train.size, frozen=frozen)
-        part = "decoder's " if frozen else ""
-        logging.info("compiled the %straining step in %.1f s", part, time.perf_counter() - begin)
+            compiled = self.functions.train_step(self.train.size, frozen=frozen, steps=steps)
+        what = ("decoder's " if frozen else "") + ("training step" if steps == 1 else f"{steps} training steps")
+        logging.info("compiled the %s in %.1f s", what, time.perf_counter() - begin)
         return compiled
 
     @property
@@ -245,30 +267,36 @@ class Run:
             self._profiling = False
 
     def started(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Notes a step that the devices work on."""
+        """Notes a program that the devices work on; `step` is its last, and metrics are [] or one for each step."""
         self._pending.append((step, metrics))
 
     def settle(self, lag: int) -> dict[str, float]:
-        """Waits until at most `lag` steps are in flight; the metrics of the newest finished one.
+        """Waits until at most `lag` programs are in flight; the metrics of the newest finished step.
 
         Raises:
           DivergedError: one of them was not finite.
         """
         while len(self._pending) > lag:
-            step, metrics = self._pending.popleft()
-            self._last = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            self.clock.finished_steps += 1
-            wrong = [name for name, value in self._last.items() if not math.isfinite(value)]
-            if wrong and self.config.train.nonfinite == "stop":
-                raise self._diverged(step, wrong)
-            if wrong:
-                self._skipped += 1
-                logging.warning("step %d is skipped: %s", step, self._values(wrong))
-                if self._skipped == SKIPS:
-                    raise self._diverged(step, wrong)
-            else:
-                self._skipped = 0
+            last, found = self._pending.popleft()
+            metrics = {name: np.atleast_1d(values) for name, values in jax.device_get(found).items()}
+            count = len(metrics["loss"])
+            for i in range(count):
+                self._last = {name: float(values[i]) for name, values in metrics.items()}
+                self._finished(last - count + i + 1)
         return self._last
+
+    def _finished(self, step: int) -> None:
+        self.clock.finished_steps += 1
+        wrong = [name for name, value in self._last.items() if not math.isfinite(value)]
+        if not wrong:
+            self._skipped = 0
+            return
+        if self.config.train.nonfinite == "stop":
+            raise self._diverged(step, wrong)
+        self._skipped += 1
+        logging.warning("step %d is skipped: %s", step, self._values(wrong))
+        if self._skipped == SKIPS:
+            raise self._diverged(step, wrong)
 
     def _diverged(self, step: int, wrong: list[str]) -> DivergedError:
         config = self.config

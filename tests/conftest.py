@@ -9,6 +9,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_opti
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
+import filelock
 import hypothesis
 import jax
 import pytest
@@ -65,3 +66,34 @@ def tiny_config():
         return config
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory, worker_id):
+    """The run directory of a small U-Net, a few steps on synthetic scenes; all workers share it, none may change it."""
+    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    place = base / "trained_run"
+    with filelock.FileLock(base / "trained_run.lock"):
+        if not (place / "done").exists():
+            from configs import synthetic_unet
+            from seg_jax.train import train_and_evaluate
+
+            config = synthetic_unet.get_config()
+            config.update_from_flattened_dict(
+                {
+                    "data.size": (48, 64),
+                    "data.synthetic.train_scenes": 64,
+                    "data.synthetic.val_scenes": 8,
+                    "model.encoder.width": 8,
+                    "model.encoder.depth": 3,
+                    "train.batch_size": 8,
+                    "eval.batch_size": 8,
+                    "train.steps": 40,
+                    "eval.every_steps": 20,
+                    "optim.warmup_steps": 4,
+                    "log.tensorboard": False,
+                }
+            )
+            train_and_evaluate(config, place)
+            (place / "done").touch()
+    return place

@@ -14,10 +14,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = [
     # what a thing is: no other part of the program is needed to say it
     "config process sharding metrics augment.spec data.labels data.images data.colors data.sampler data.drawing "
-    "models.layers models.naming models.files losses.heads",
+    "models.layers models.naming models.files losses.heads windows",
     # one subject each
     "data.examples data.trimaps data.cityscapes_labels data.masks data.tables data.scenes data.layout "
-    "viz losses.pixel losses.region losses.lovasz losses.boundary schedules "
+    "viz video losses.pixel losses.region losses.lovasz losses.boundary schedules "
     "augment.geometry augment.colour augment.filters augment.mixing "
     "models.encoders.plain models.encoders.resnet models.encoders.vgg models.encoders.mobilenet "
     "models.fcn models.segnet models.convert models.segmenter models.encoders.mobilenetv2 models.encoders.convnext "
@@ -31,9 +31,10 @@ FLOORS = [
     "data models checkpoint data.inspect data.prepare data.propose",
     "step pretrained data.__main__",
     "program report",
-    "evaluate predict fit",
-    "train lr_range",
-    "main",
+    "evaluate restore artefacts fit",
+    "predictor train lr_range",
+    "results main",
+    "predict",
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules.split()}
 

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from benchmarks import train_step
+from benchmarks import scaling, train_step
 from configs import default
-from seg_jax import models, pretrained
+from seg_jax import models, pretrained, program, sharding
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -30,7 +30,7 @@ ALONE = """
 import json, sys
 absent = ("tensorflow", "tensorflow_datasets", "clu", "matplotlib", "ml_collections.config_flags")
 sys.modules.update(dict.fromkeys(absent))
-from benchmarks import train_step
+from benchmarks import scaling, train_step
 fields = {"model.encoder.style": "torch", "model.encoder.width": 4, "model.encoder.depth": 2}
 train_step.CASES = {"tiny": train_step.Case(fields, "Unet", "none", (32, 32))}
 row = train_step.measure("tiny", batch=2, steps=1)
@@ -107,3 +107,37 @@ def test_another_network_is_no_peer(peer):
 def test_a_peer_that_cannot_run_is_named(peer):
     with pytest.raises(RuntimeError, match="segmentation_models_pytorch"):
         train_step.measure("unet_resnet34", batch=4, steps=2, python="true")
+
+
+HLO = """
+  %a = f32[10,10]{1,0} all-reduce(f32[10,10]{1,0} %x), replica_groups={{0,1,2,3}}, to_apply=%add
+  %b = (f32[5]{0}, bf16[5]{0}) all-reduce(%y, %z), replica_groups=[1,8]<=[8], to_apply=%add
+  %c = f32[80]{0} all-gather(f32[10]{0} %p), replica_groups=[1,8]<=[8], dimensions={0}
+  %d = f32[10]{0} reduce-scatter(f32[80]{0} %p), replica_groups={{0,1,2,3,4,5,6,7}}, dimensions={0}
+  %e = u8[3,7]{1,0} collective-permute(u8[3,7]{1,0} %h), source_target_pairs={{0,1}}
+  %f = f32[9]{0} all-reduce(f32[9]{0} %q), replica_groups={{0},{1}}, to_apply=%add
+  %g = f32[100]{0} add(f32[100]{0} %q, f32[100]{0} %q)
+"""
+
+
+def test_traffic_of_rings_by_hand():
+    sent = scaling.traffic(HLO, devices=8).bytes
+    assert sent == {
+        "all-reduce": 2 * 3 / 4 * 400 + 2 * 7 / 8 * 30,
+        "all-gather": 7 / 8 * 320,
+        "reduce-scatter": 7 / 8 * 320,
+        "collective-permute": 21,
+    }
+
+
+def test_efficiency_by_hand():
+    assert scaling.efficiency(3.0, 1.0) == (0.75, 1.0)
+    assert scaling.efficiency(1.0, 4.0) == (0.2, 0.25)
+
+
+def test_gradients_are_what_a_split_of_the_batch_sends(tiny_config):
+    mesh = sharding.make_mesh(8)
+    functions = program.Program(pretrained.resolve(tiny_config()), classes=3, mesh=mesh, steps=10)
+    sent = scaling.traffic(functions.train_step((32, 32)).as_text(), devices=8).bytes
+    gradients = 2 * 7 / 8 * 4 * models.count(functions.abstract_state.params)
+    assert set(sent) == {"all-reduce"} and gradients <= sent["all-reduce"] <= 1.3 * gradients  # and batch statistics

@@ -159,9 +159,11 @@ def test_predict_any_size(run, finished, tmp_path):
         Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(photos / f"{name}.png")
     (photos / "broken.jpg").write_bytes(b"no picture")
     out = tmp_path / "out"
-    result = run("seg_jax.predict", str(finished), str(photos), str(finished / "sam*.png"), f"--out={out}")
+    command = ("seg_jax.predict", str(finished), str(photos), str(finished / "sam*.png"), f"--out={out}")
+    result = run(*command)
     assert result.returncode == 1  # one input is broken; the others are done all the same
     assert "broken.jpg" in result.stderr and "Traceback" not in result.stderr
+    entries = {e["name"]: e for e in map(json.loads, (out / "predictions.jsonl").read_text().splitlines())}
     for name, size in {**sizes, "sample": (32, 48)}.items():
         stem = Path(name).name
         mask = picture(out / f"{stem}_mask.png")
@@ -169,26 +171,98 @@ def test_predict_any_size(run, finished, tmp_path):
         assert picture(out / f"{stem}_color.png").shape == (*size, 3)
         assert picture(out / f"{stem}_overlay.png").shape[1] == size[1]
         assert f"{stem}.png" in result.stdout
-    assert result.stdout.count("%") == 8 * 4
+        assert abs(sum(entries[stem]["shares"].values()) - 1) < 1e-4
+    assert "4 images in" in result.stdout and "images/s" in result.stdout
+
+    # The same command again does what is missing: what was never possible, and what was removed.
+    (out / "wide_color.png").unlink()
+    with Image.open(photos / "tall.png") as image:
+        image.rotate(180).save(photos / "tall.png")
+    again = run(*command, "--json")
+    assert again.returncode == 1
+    summary = json.loads(again.stdout)
+    assert (summary["images"], summary["skipped"]) == (2, 2)
+    assert [line["name"] for line in summary["results"]] == ["tall", "wide"]
+    (why,) = summary["failed"].values()
+    assert "broken.jpg is not an image" in why
+    assert (out / "wide_color.png").exists()
+    assert json.loads(run(*command, "--json", "--overwrite").stdout)["images"] == 4
+
+
+def test_predict_writes_what_is_asked_for(run, finished, tmp_path):
+    sample = finished / "sample.png"
+    out = tmp_path / "out"
+    kinds = ("mask", "confidence", "entropy", "probabilities")
+    options = (f"--out={out}", f"--write={','.join(kinds)}", "--flip", "--scales=0.5,1")
+    result = run("seg_jax.predict", str(finished), str(sample), *options)
+    assert result.returncode == 0, result.stderr
+    assert {p.name for p in out.iterdir()} == {
+        *("predictions.jsonl", "sample_mask.png", "sample_confidence.png", "sample_entropy.png"),
+        "sample_probabilities.npz",
+    }
+    p = np.load(out / "sample_probabilities.npz")["probabilities"]
+    assert p.shape == (32, 48, 8) and np.allclose(p.sum(-1), 1, atol=2e-3)
+    assert (picture(out / "sample_mask.png") == p.argmax(-1)).mean() > 0.98  # ties of rounded numbers
+    assert np.abs(picture(out / "sample_confidence.png") - 255.0 * p.max(-1)).max() < 1
+    entropy = -(p * np.log(np.maximum(p, 1e-12, dtype=np.float32))).sum(-1) / np.log(8)
+    assert np.abs(picture(out / "sample_entropy.png") - 255.0 * entropy).max() < 3
+
+    slid = run("seg_jax.predict", str(finished), str(sample), f"--out={tmp_path / 'slid'}", "--window=32x32")
+    assert slid.returncode == 0, slid.stderr
+    assert picture(tmp_path / "slid" / "sample_mask.png").shape == (32, 48)
+
+
+def test_predict_takes_standard_input_and_videos(run, finished, environment, tmp_path):
+    av = pytest.importorskip("av")
+    sample = picture(finished / "sample.png")
+    clip = tmp_path / "clip.mp4"
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for i in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(sample, i, axis=1), format="rgb24")))
+        container.mux(stream.encode())
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "seg_jax.predict", str(finished), "-", str(clip), str(tmp_path / "broken.mp4")),
+            *(f"--out={out}", "--json", "--write=mask,overlay"),
+        ],
+        cwd=ROOT, env=environment, input=(finished / "sample.png").read_bytes(), capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["images"] == 6 and list(summary["failed"]) == [str(tmp_path / "broken.mp4")]
+    assert picture(out / "stdin_mask.png").shape == (32, 48)
+    assert [p.name for p in sorted((out / "clip_mask").iterdir())] == [f"{i:06}_mask.png" for i in range(1, 6)]
+    with av.open(str(out / "clip_overlay.mp4")) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert len(frames) == 5 and float(container.streams.video[0].average_rate) == 10
+    assert frames[0].shape[1] == 48 and frames[0].shape[0] > 32  # with its legend
+    assert not list(out.glob(".*"))
+
+    camera = run("seg_jax.predict", str(finished), "97", f"--out={out}")
+    assert camera.returncode == 1 and "camera 97 cannot be opened" in camera.stderr
 
 
 def test_predict_agrees_with_evaluation(run, finished, tmp_path):
     """The mask of the first validation image holds what the network's report counts, to the pixel."""
-    from seg_jax.predict import Predictor
+    from seg_jax.predictor import Predictor
 
     predictor = Predictor.load(finished)
     image = picture(finished / "sample.png")
-    result = predictor(image)
-    weights = predictor._weights
-    probabilities = predictor._predict(weights["params"], weights["model_state"], image[None])
-    assert (result.label == np.asarray(probabilities[0].argmax(-1))).all()
+    result = predictor(image, probabilities=True)
+    assert (result.label == result.probabilities.argmax(-1)).all()
+    assert (result.label == predictor._engine(image[None])[0].argmax(-1)).all()
+    assert predictor.card["step"] in numbered(finished) and predictor.card["architecture"] == "unet"
     assert sum(result.shares().values()) == pytest.approx(1)
 
 
 def test_wrong_input_is_explained(run, finished, tmp_path):
     cases = {
         ("seg_jax.predict", str(tmp_path), "x.png", "--out=o"): "is no image file",
-        ("seg_jax.predict", str(tmp_path), str(finished / "sample.png"), "--out=o"): "is not a run directory",
+        ("seg_jax.predict", str(tmp_path), str(finished / "sample.png"), "--out=o"): "is no exported network",
         ("seg_jax.main", "--config=configs/synthetic_unet.py"): "--workdir is missing",
         ("seg_jax.main", *TINY, f"--workdir={tmp_path}", "--config.model.name=unett"): "Did you mean 'unet'?",
         ("seg_jax.main", *TINY, f"--workdir={tmp_path}", "--config.model.nam=unet"): 'Did you mean "name"',

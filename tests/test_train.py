@@ -163,6 +163,49 @@ def test_every_feature_resumes_bit_by_bit(config_for, tmp_path, name):
         assert lines(tmp_path / "resumed", metric) == lines(tmp_path / "whole", metric)
 
 
+def test_several_steps_run_as_one_program(config_for, tmp_path, caplog):
+    caplog.set_level("INFO")
+    fields = {"train__steps": 7, "eval__every_steps": 7, "checkpoint__every_steps": 3, "log__every_steps": 1000}
+    train_and_evaluate(config_for(**fields), tmp_path / "single")
+    fields |= {"train__steps_per_dispatch": 3, "checkpoint__keep_last": 3}
+    for cache in ("host", "device"):
+        train_and_evaluate(config_for(data__cache=cache, **fields), tmp_path / cache)
+    assert "compiled the 3 training steps" in caplog.text
+    assert manifest(tmp_path / "host", 7) == manifest(tmp_path / "device", 7)
+    single, together = (
+        Checkpoints(tmp_path / name / "checkpoints", create=False).arrays(7) for name in ("single", "host")
+    )
+    assert all(np.allclose(single[name], together[name], rtol=1e-3, atol=1e-5) for name in single)
+
+    shutil.rmtree(tmp_path / "host" / "checkpoints" / "7")
+    shutil.rmtree(tmp_path / "host" / "checkpoints" / "6")
+    train_and_evaluate(config_for(**fields), tmp_path / "host")
+    assert manifest(tmp_path / "host", 7) == manifest(tmp_path / "device", 7)
+
+
+def test_a_program_of_several_steps_ends_where_something_happens(tiny_config):
+    config = tiny_config({"train.steps_per_dispatch": 4, "log.every_steps": 10, "checkpoint.every_steps": 0})
+
+    def lengths(*, frozen, total, every=100):
+        done, found = 0, []
+        while done < total:
+            found.append(train.dispatch_length(config, done, every=every, ends=(frozen, total)))
+            done += found[-1]
+        return found
+
+    assert lengths(frozen=0, total=13) == [4, 4, 1, 1, 1, 1, 1]
+    assert lengths(frozen=6, total=14) == [4, 1, 1, 4, 4]
+    assert lengths(frozen=0, total=8, every=3) == [1] * 8
+    config.profile.start_step, config.profile.steps = 5, 4
+    assert lengths(frozen=0, total=10) == [4, 1, 4, 1]
+
+
+def test_a_step_inside_of_a_program_that_is_not_finite_is_named(config_for, tmp_path):
+    fields = {"train__steps_per_dispatch": 4, "optim__lr": 1e30, "eval__every_steps": 4, "log__every_steps": 4}
+    with pytest.raises(DivergedError, match=r"at step [2-4], on the batch"):
+        train_and_evaluate(config_for(**fields), tmp_path / "run")
+
+
 def test_plateau_lowers_the_rate_when_the_score_stays_behind(config_for, tmp_path):
     # With such a small rate only the first evaluation is a gain; patience of one lets the rate fall after each other.
     fields = {**STATEFUL["plateau"], "eval__every_steps": 1, "log__every_steps": 1}

@@ -10,7 +10,7 @@ from PIL import Image
 from seg_jax import program, sharding
 from seg_jax.config import ConfigError, load
 from seg_jax.evaluate import evaluate_checkpoint
-from seg_jax.predict import Predictor
+from seg_jax.predictor import Predictor
 from seg_jax.train import train_and_evaluate
 from tests.test_train import CLASSES, config_for, folder, lines, manifest  # noqa: F401 - fixtures
 

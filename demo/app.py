@@ -1,0 +1,181 @@
+"""A page in the browser for a trained network: streamlit run demo/app.py -- [MODEL [MODEL]].
+
+MODEL is a run directory or an exported file; with two of them they are shown side by side. Without one it is what
+`./launch.sh` trains. Everything comes from `seg_jax.predictor`: neither TensorFlow nor a training is needed.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+# As `streamlit run` starts it, only demo/ is on the path.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from seg_jax import process, viz
+from seg_jax.data.images import DataError, Encoded, read_image
+from seg_jax.data.labels import IGNORE
+from seg_jax.predictor import Prediction, Predictor
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT = ROOT / "runs" / "synthetic_unet"
+LONGEST = 2048  # pixels; larger photographs are reduced to it, so that the page stays quick
+LARGEST = 100_000_000  # pixels of an upload; beyond it is refused before it is decoded into memory
+
+
+@st.cache_resource(show_spinner="loading the network")
+def load(model: str) -> Predictor:
+    """One predictor for each model, shared by all visitors."""
+    process.use_compilation_cache()
+    return Predictor.load(model)
+
+
+@st.cache_resource(show_spinner="looking at the photograph", max_entries=8)
+def see(model: str, content: bytes, name: str) -> Prediction:
+    """What a model sees in an image file."""
+    return load(model)(photograph(content, name), entropy=True)
+
+
+def photograph(content: bytes, name: str) -> np.ndarray:
+    """uint8 [h w 3] of an image file, reduced to at most `LONGEST` pixels.
+
+    Raises:
+      DataError: it is no image, or larger than `LARGEST`.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as header:
+            width, height = header.size
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} is not an image that can be decoded. Try a PNG or JPEG file.") from error
+    if width * height > LARGEST:
+        raise DataError(
+            f"{name} has {width}x{height} pixels, more than {LARGEST // 10**6} million. Reduce it, or use "
+            "python -m seg_jax.predict with --window."
+        )
+    image = read_image(Encoded(content, name))
+    if max(image.shape[:2]) <= LONGEST:
+        return image
+    picture = Image.fromarray(image)
+    picture.thumbnail((LONGEST, LONGEST))
+    return np.asarray(picture)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """A picture as a file to download."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def heat(values: np.ndarray, most: float) -> np.ndarray:
+    """uint8 [h w 3] of values in 0..most, dark to bright."""
+    share = np.clip(values / most, 0, 1)[..., None]
+    stops = np.array([[13, 8, 60], [150, 30, 110], [240, 120, 50], [250, 245, 150]], np.float32)
+    place = share * (len(stops) - 1)
+    low = np.minimum(place.astype(int), len(stops) - 2)
+    return np.round(stops[low[..., 0]] + (place - low) * (stops[low[..., 0] + 1] - stops[low[..., 0]])).astype(np.uint8)
+
+
+def samples(models: Sequence[str]) -> dict[str, bytes]:
+    """{caption: image file} of the photographs that run directories keep."""
+    found = {}
+    for model in models:
+        path = Path(model) / "sample.png"
+        if path.is_file():
+            found[f"sample of {Path(model).name}"] = path.read_bytes()
+    return found
+
+
+def choose(models: Sequence[str]) -> tuple[bytes, str] | None:
+    """The image file that the visitor uploads or picks."""
+    upload = st.sidebar.file_uploader("Photograph", type=["png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff"])
+    if upload is not None:
+        return upload.getvalue(), upload.name
+    offered = samples(models)
+    if not offered:
+        st.info("Upload a photograph in the column on the left.")
+        return None
+    caption = st.sidebar.selectbox("or a sample", list(offered))
+    return offered[caption], caption
+
+
+def card(model: str, predictor: Predictor) -> None:
+    """What is known of a network."""
+    with st.expander("Model card"):
+        rows = {"file": model, **predictor.card}
+        st.table({"": list(rows), " ": [str(value) for value in rows.values()]})
+
+
+def show(model: str, content: bytes, name: str, *, opacity: float, key: str) -> None:
+    """One network: overlay, mask, maps, shares, downloads, card."""
+    predictor = load(model)
+    result = see(model, content, name)
+    table = result.table
+    present = [i for i, share in enumerate(result.shares().values()) if share > 0]
+    shown = st.multiselect(
+        "Classes", present, default=present, format_func=lambda i: table.names[i], key=f"classes {key}"
+    )
+    visible = np.where(np.isin(result.label, shown), result.label, IGNORE).astype(np.uint8)
+    overlay = viz.overlay(result.image, visible, table, opacity=opacity)
+    legend = viz.legend(table, shown, overlay.shape[1]) if shown else overlay[:0]
+    names = ["Overlay", "Mask", "Confidence", "Uncertainty", "Photograph"]
+    tabs = dict(zip(names, st.tabs(names), strict=True))
+    tabs["Overlay"].image(np.concatenate([overlay, legend]))
+    tabs["Mask"].image(np.concatenate([table.colorize(visible), legend]))
+    if result.confidence is None or result.entropy is None:
+        tabs["Confidence"].info("This export gives labels only.")
+        tabs["Uncertainty"].info("This export gives labels only.")
+    else:
+        tabs["Confidence"].image(heat(result.confidence, 1.0), caption="probability of the class, 0 (dark) to 1")
+        tabs["Uncertainty"].image(
+            heat(result.entropy, np.log(len(table))), caption=f"entropy, 0 (dark) to log {len(table)}"
+        )
+    tabs["Photograph"].image(result.image)
+    shares = sorted(result.shares().items(), key=lambda pair: -pair[1])
+    st.dataframe(
+        {
+            "class": [c for c, s in shares if s > 0],
+            "share of the pixels, %": [round(100 * s, 2) for _, s in shares if s],
+        },
+        hide_index=True,
+        key=f"shares {key}",
+    )
+    stem = Path(name).stem.replace(" ", "_")
+    columns = st.columns(3)
+    for column, (kind, picture) in zip(
+        columns, {"mask": result.label, "color": result.color(), "overlay": overlay}.items(), strict=True
+    ):
+        column.download_button(kind, png(picture), f"{stem}_{kind}.png", "image/png", key=f"{kind} {key}")
+    card(model, predictor)
+
+
+def main(models: Sequence[str]) -> None:
+    """The page."""
+    st.set_page_config(page_title="seg_jax", layout="wide")
+    st.title("Semantic segmentation")
+    if not models:
+        if not (DEFAULT / "config.json").is_file():
+            st.error(f"There is no trained network yet. Run ./launch.sh, which makes {DEFAULT.relative_to(ROOT)}, or "
+                     "name one: streamlit run demo/app.py -- MODEL")  # fmt: skip
+            return
+        models = [str(DEFAULT)]
+    opacity = st.sidebar.slider("Opacity of the overlay", 0.0, 1.0, 0.55)
+    try:
+        chosen = choose(models)
+        if chosen is None:
+            return
+        for column, (i, model) in zip(st.columns(len(models)), enumerate(models), strict=True):
+            with column:
+                st.subheader(Path(model).name)
+                show(model, *chosen, opacity=opacity, key=str(i))
+    except ValueError as error:  # all errors of ours: what is wrong, and the cure
+        st.error(str(error))
+
+
+main(sys.argv[1:3])

@@ -1,0 +1,77 @@
+"""The network of a run directory, compiled for prediction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from seg_jax import models, program, sharding
+from seg_jax.checkpoint import Checkpoints
+from seg_jax.config import Config, load
+from seg_jax.data.labels import LabelTable
+from seg_jax.windows import Engine
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A trained network.
+
+    Attributes:
+      engine: uint8 [n h w 3] -> class probabilities, float32 [n h w k].
+      table: what the classes mean.
+      image_size: (height, width) at which it was evaluated.
+      identity: checksum of the checkpoint.
+      card: what is known of the network, for people.
+    """
+
+    engine: Engine
+    table: LabelTable
+    image_size: tuple[int, int]
+    identity: str
+    card: dict[str, Any]
+
+
+def run(path: Path, *, checkpoint: str, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Restored:
+    """The network of the run directory `path`; see `seg_jax.predictor.Predictor.load`."""
+    config: Config = load(path / "config.json")
+    table = LabelTable.load(path / "class_names.json")
+    functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
+    checkpoints = Checkpoints(path / "checkpoints", create=False)
+    step = checkpoints.choose(checkpoint)
+    like = functions.abstract_state.weights(averaged=False)
+    weights = jax.device_put(checkpoints.weights(step, like, averaged=config.eval.averaged))
+    predict = functions.predict_with(flip=flip, scales=scales)
+    meta = checkpoints.meta(step)
+    height, width = meta["image_size"]
+
+    def engine(images: np.ndarray) -> np.ndarray:
+        return np.asarray(predict(weights["params"], weights["model_state"], images))
+
+    card = {
+        "architecture": config.model.name,
+        "encoder": config.model.encoder.name,
+        "parameters": f"{models.count(weights['params']):,}",
+        "trained at": f"{height}x{width}",
+        "step": step,
+        **_scores(path, step),
+    }
+    identity = f"{meta['sha256']} {flip} {scales}"
+    return Restored(engine, table, (height, width), identity=identity, card=card)
+
+
+def _scores(path: Path, step: int) -> dict[str, Any]:
+    """Of the report that training wrote, if it is of this step."""
+    try:
+        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if report["protocol"]["step"] != step:
+        return {}
+    split, scores = report["protocol"]["split"], report["scores"]
+    names = {"mIoU": "miou", "pixel accuracy": "pixel_accuracy"}
+    return {f"{name} on {split}": round(scores[key], 4) for name, key in names.items() if scores[key] is not None}

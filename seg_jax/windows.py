@@ -1,0 +1,80 @@
+"""Images of any size through a network of one size: overlapping windows, blended smoothly, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+Size = tuple[int, int]
+Engine = Callable[[np.ndarray], np.ndarray]  # uint8 [n h w 3] -> class probabilities, float32 [n h w k]
+
+
+def starts(length: int, window: int, overlap: float) -> list[int]:
+    """Where windows begin along an axis: the first at 0, the last at its end, evenly spaced between.
+
+    Args:
+      length: of the axis, in pixels.
+      window: at most `length`.
+      overlap: share of a window, in [0, 1), that neighbours have in common at least.
+    """
+    step = max(1, math.floor(window * (1 - overlap)))
+    count = 1 + math.ceil((length - window) / step)
+    return [round(i * (length - window) / max(count - 1, 1)) for i in range(count)]
+
+
+def weights(size: Size) -> np.ndarray:
+    """float32 [h w 1], 1 in the middle of a window, falling as a squared sine towards its edges, never 0.
+
+    A network sees least at the edges of what it is given; where windows overlap, the nearer middle counts more.
+    """
+    axes = [np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 + 1e-3 for n in size]
+    return np.outer(*axes).astype(np.float32)[..., None]
+
+
+def slide(
+    engine: Engine, image: np.ndarray, *, window: Size, overlap: float, batch: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The probabilities of a large image, in bands of rows from the top; whole, they might not fit into memory.
+
+    Args:
+      engine: sees arrays of one shape only, [batch, *window, 3], so that it is compiled once.
+      image: uint8 [h w 3] of any size; what is smaller than a window is continued by its border.
+      window: (height, width).
+      overlap: see `starts`.
+      batch: windows that the engine sees at once.
+
+    Yields:
+      (first row, probabilities float32 [rows w k]).
+    """
+    height, width = image.shape[:2]
+    pads = [(0, max(0, w - n)) for n, w in zip((height, width), window, strict=True)]
+    image = np.pad(image, (*pads, (0, 0)), mode="edge")
+    blend = weights(window)
+    columns = starts(image.shape[1], window[1], overlap)
+    rows = starts(image.shape[0], window[0], overlap)
+    sums = totals = np.zeros(0)
+    for top, following in zip(rows, [*rows[1:], image.shape[0]], strict=True):
+        tiles = [image[top : top + window[0], left : left + window[1]] for left in columns]
+        found = _in_batches(engine, tiles, batch)
+        if not sums.size:
+            sums = np.zeros((window[0], image.shape[1], found[0].shape[-1]), np.float32)
+            totals = np.zeros((window[0], image.shape[1], 1), np.float32)
+        for left, probabilities in zip(columns, found, strict=True):
+            sums[:, left : left + window[1]] += blend * probabilities
+            totals[:, left : left + window[1]] += blend
+        done = following - top  # no later window reaches these rows
+        if top < height:
+            yield top, (sums[:done] / totals[:done])[: height - top, :width]
+        sums = np.concatenate([sums[done:], np.zeros_like(sums[:done])])
+        totals = np.concatenate([totals[done:], np.zeros_like(totals[:done])])
+
+
+def _in_batches(engine: Engine, tiles: list[np.ndarray], batch: int) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    for first in range(0, len(tiles), batch):
+        some = tiles[first : first + batch]
+        filled = np.stack(some + [some[-1]] * (batch - len(some)))
+        found.extend(engine(filled)[: len(some)])
+    return found

@@ -178,6 +178,8 @@ def get_config() -> ConfigDict:
     e.threshold = 0.0  # also score each class where its probability exceeds this (miou_above); 0: not
     e.averaged = True  # evaluate and predict with the average of the weights, where optim.ema keeps one
     e.panels = 4  # photographs shown as image | truth | prediction | error
+    e.resolution = "network"  # mode eval: score at the size that the network sees, or "original": that of each image
+    e.submission = ""  # mode eval: directory for predictions in the form of Cityscapes' evaluation server; "": none
 
     c.early_stop = s = ConfigDict()
     s.patience = 0  # stop after this many evaluations without improvement; 0: never
@@ -185,7 +187,7 @@ def get_config() -> ConfigDict:
     c.checkpoint = k = ConfigDict()
     k.every_steps = 0  # save after this many steps, besides at each evaluation; 0: only there
     k.keep_last = 2  # newest checkpoints to keep, besides the best
-    k.metric = "miou"  # what "best" means: miou, fwiou, pixel_accuracy, mean_accuracy, loss, miou_above
+    k.metric = "miou"  # what "best" means: miou, mean_dice, fwiou, pixel_accuracy, mean_accuracy, loss, miou_above
 
     c.log = g = ConfigDict()
     g.every_steps = 20  # write training metrics after this many steps

@@ -26,7 +26,7 @@ from seg_jax.predictor import Prediction, Predictor
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = ROOT / "runs" / "synthetic_unet"
 LONGEST = 2048  # pixels; larger photographs are reduced to it, so that the page stays quick
-LARGEST = 100_000_000  # pixels of an upload; beyond it is refused before it is decoded into memory
+LARGEST = 80_000_000  # pixels of an upload; beyond it is refused before it is decoded into memory
 
 
 @st.cache_resource(show_spinner="loading the network")
@@ -51,12 +51,14 @@ def photograph(content: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as header:
             width, height = header.size
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        width = height = LARGEST
+    except (OSError, ValueError) as error:
         raise DataError(f"{name} is not an image that can be decoded. Try a PNG or JPEG file.") from error
     if width * height > LARGEST:
         raise DataError(
-            f"{name} has {width}x{height} pixels, more than {LARGEST // 10**6} million. Reduce it, or use "
-            "python -m seg_jax.predict with --window."
+            f"{name} has more than {LARGEST // 10**6} million pixels. Reduce it, or use python -m seg_jax.predict "
+            "with --window."
         )
     image = read_image(Encoded(content, name))
     if max(image.shape[:2]) <= LONGEST:

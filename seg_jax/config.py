@@ -333,6 +333,13 @@ def validate(config: ConfigDict, *, tables: Mapping[str, Mapping[str, Any]], dev
         "this metric counts probabilities above eval.threshold, which is 0",
         "Set eval.threshold=0.5, or use miou",
     )
+    require(
+        not config.eval.submission or config.eval.resolution == "original",
+        config,
+        "eval.submission",
+        "the evaluation server takes predictions at the size of the photographs",
+        "Add --config.eval.resolution=original, or leave it empty",
+    )
     stride, crop = config.model.encoder.output_stride or 1, flat["augment.crop"]
     require(
         all(n % stride == 0 for n in crop),

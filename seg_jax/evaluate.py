@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import numpy as np
 from seg_jax import data, pretrained, process, program, report, sharding, viz
 from seg_jax.checkpoint import Checkpoints
 from seg_jax.config import Config, ConfigError, check_classes, differences, load
-from seg_jax.data import feed, pipeline, sampler
+from seg_jax.data import cityscapes_labels, feed, pipeline, sampler
 from seg_jax.data.examples import Examples
+from seg_jax.data.images import resize_probabilities
 from seg_jax.data.labels import LabelTable
-from seg_jax.metrics import Report
+from seg_jax.metrics import Images, Report, cityscapes, compat, words
+from seg_jax.metrics.detailed import Counter
 
 
 class Evaluator:
@@ -36,32 +39,64 @@ class Evaluator:
     def _step(self) -> Any:
         return self._functions.eval_step(self.examples.size)
 
-    def __call__(self, params: Any, model_state: Any, *, step: int) -> Report:
-        """The report of `params` and `model_state` after training step `step`."""
+    @property
+    def flops(self) -> float:
+        """Floating-point operations for one image, as XLA counts them; NaN where it does not."""
+        return program.count_flops(self._step) * self._functions.mesh.size / self._config.eval.batch_size
+
+    def __call__(self, params: Any, model_state: Any, *, step: int, detailed: bool = False) -> Report:
+        """The report of `params` and `model_state` after training step `step`.
+
+        With `detailed` every image's probabilities are looked at on the host too, at `eval.resolution`; predictions for
+        the evaluation server are written on the way.
+        """
         config, examples = self._config, self.examples
         objective = self._functions.objective
-        k = len(examples.table)
+        k, n, size = len(examples.table), len(examples), config.eval.batch_size
+        counter = Counter(examples.table.names, n) if detailed else None
         confusion, above = np.zeros((k, k), np.int64), np.zeros((3, k), np.int64)
+        images = np.zeros((-(-n // size) * size, 3, k), np.int64)
         totals, weights = np.zeros((2, len(objective.weights)))
         order = sampler.evaluation_order(
-            config.eval.batch_size,
-            len(examples),
+            size,
+            n,
             pad=pipeline.PAD,
             process=jax.process_index(),
             processes=jax.process_count(),
         )
-        for placed in feed.batches(examples, order, config.data, self._functions.mesh):
+        for i, placed in enumerate(feed.batches(examples, order, config.data, self._functions.mesh)):
             counted = jax.device_get(self._step(params, model_state, placed, self._functions.teacher))
             confusion += counted["confusion"]
+            images[i * size : (i + 1) * size] = counted["images"]  # padding comes last
             above += counted.get("above", 0)
             totals += counted["totals"]
             weights += counted["weights"]
+            if counter is not None:
+                first = i * size + jax.process_index() * (size // jax.process_count())
+                seen = sharding.local_rows(self._functions.predict_rows(params, model_state, placed["image"]))
+                labels = sharding.local_rows(placed["label"])
+                for index, p, label in zip(range(first, n), seen, labels, strict=False):
+                    self._look(counter, index, p, label)
+        sections: dict[str, Any] = {}
+        if counter is not None:
+            counter.totals = sharding.sum_over_processes(counter.totals)
+            sections = counter.figures()
+            if config.eval.resolution == "original":
+                confusion, images = counter.totals["confusion"], counter.totals["images"]
+        images = images[:n]
+        found = counter.totals if counter is not None else {}
+        sections["compat"] = compat.figures(confusion, images, found.get("above"))
+        if cityscapes.applies(examples.table.names):
+            whole = found.get("with_instances", 0) == n
+            known = found["instances"] if whole else None
+            sections["compat"]["cityscapesScripts"] = cityscapes.figures(confusion, examples.table.names, known)
         height, width = examples.size
         protocol = {
             "step": step,
             "source": config.data.source,
             "split": examples.split,
-            "images": len(examples),
+            "images": n,
+            "resolution": config.eval.resolution if detailed else "network",
             "left_out": left_out(examples),
             "height": height,
             "width": width,
@@ -78,18 +113,37 @@ class Evaluator:
             loss=float(objective.value(totals, weights)[0]),
             protocol=protocol,
             above=(threshold, above) if threshold else None,
+            images=Images(examples.names, images),
+            sections=sections,
         )
 
-    def panels(self, params: Any, model_state: Any) -> list[np.ndarray]:
-        """The same few examples every time, spread over the split: image | truth | prediction | error."""
+    def _look(self, counter: Counter, index: int, probabilities: np.ndarray, label: np.ndarray) -> None:
+        """Counts one image in detail, and writes its prediction where that is wanted."""
+        examples, options = self.examples, self._config.eval
+        if options.resolution == "original":
+            _, label = examples.original(index)
+            probabilities = resize_probabilities(probabilities, (label.shape[0], label.shape[1]))
+        instances = None
+        if examples.instances is not None and cityscapes.applies(examples.table.names):
+            instances = examples.instances(index)
+            if instances.shape != label.shape:  # sizes of instances mean something at their own resolution only
+                instances = None
+        prediction = counter.add(index, probabilities, label, instances)
+        if options.submission:
+            place = Path(options.submission).expanduser()
+            cityscapes_labels.write_prediction(place, examples.names[index], prediction, examples.table)
+
+    def panels(self, params: Any, model_state: Any, chosen: Sequence[int] | None = None) -> dict[int, np.ndarray]:
+        """{index: image | truth | prediction | error} of some examples; by default a few, spread over the split."""
         n, count = len(self.examples), self._config.eval.panels
-        chosen = np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int))
-        pictures = []
+        if chosen is None:
+            chosen = np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int)).tolist()
+        pictures = {}
         for index in chosen:
-            image, label = self.examples.read(int(index))
+            image, label = self.examples.read(index)
             probabilities = self._functions.predict(params, model_state, image[None])
             prediction = np.asarray(probabilities[0].argmax(-1)).astype(np.uint8)
-            pictures.append(viz.panel(image, label, prediction, self.examples.table))
+            pictures[index] = viz.panel(image, label, prediction, self.examples.table)
         return pictures
 
 
@@ -143,12 +197,15 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
     stored = checkpoints.weights(step, like, averaged=config.eval.averaged)
     weights = sharding.to_devices(stored, mesh)
     evaluator = Evaluator(functions, examples)
-    result = evaluator(**weights, step=step)
+    result = evaluator(**weights, step=step, detailed=True)
     place = workdir / "eval" / f"{split}-{step}"
     panels = evaluator.panels(**weights)
+    assert result.images is not None
+    worst = evaluator.panels(**weights, chosen=result.images.worst()[: config.eval.panels])
     if not process.is_first():
         return result
-    report.write(place, result, panels, examples.table)
+    report.write(place, result, panels, examples.table, worst=worst)
     print(f"checkpoint of step {step} on {len(examples)} examples of {split!r}\n{result.table()}")
+    print("\n".join(words.describe(result)))
     logging.info("report and pictures: %s", place)
     return result

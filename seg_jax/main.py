@@ -148,8 +148,19 @@ def lr_range(config, workdir: Path) -> int:
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Reads the flags; a misspelled field or an unfit value ends the program with one line, not a traceback."""
+    """Reads the flags; a misspelled field or an unfit value ends the program with one line, not a traceback.
+
+    Without --config an evaluation has the configuration that the run recorded, for overrides to change.
+    """
     try:
+        flags.FLAGS(argv, known_only=True)
+        if MODE.value == "eval" and not CONFIG.value and WORKDIR.value:
+            recorded = Path(WORKDIR.value).expanduser() / "config.json"
+            if recorded.is_file():
+                from seg_jax import config as configs
+
+                delattr(flags.FLAGS, "config")
+                config_flags.DEFINE_config_dict("config", configs.load(recorded))
         return flags.FLAGS(argv)
     except flags.Error as error:
         problem = str(error)

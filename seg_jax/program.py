@@ -21,7 +21,7 @@ from seg_jax.state import TrainState
 
 Size = tuple[int, int]
 
-METRICS = ("fwiou", "loss", "mean_accuracy", "miou", "miou_above", "pixel_accuracy")
+METRICS = ("fwiou", "loss", "mean_accuracy", "mean_dice", "miou", "miou_above", "pixel_accuracy")
 
 # Every field that names something, and what it may name.
 TABLES: Mapping[str, Mapping[str, Any]] = {
@@ -34,6 +34,7 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "optim.schedule": schedules.SCHEDULES,
     "train.nonfinite": dict.fromkeys(("skip", "stop")),
     "checkpoint.metric": dict.fromkeys(METRICS),
+    "eval.resolution": dict.fromkeys(("network", "original")),
 }
 
 
@@ -241,12 +242,17 @@ class Program:
         """Jitted (params, model_state, image uint8 [b h w 3]) -> probabilities [b h w k]."""
         return self.predict_with()
 
+    @cached_property
+    def predict_rows(self) -> Any:
+        """The same for a batch that is split over the mesh: every process gets the probabilities of its rows."""
+        return jax.jit(self._predict(), out_shardings=sharding.split(self.mesh))
+
     def predict_with(self, *, flip: bool = False, scales: Sequence[float] = (1.0,)) -> Any:
         """`predict`, averaged over the mirror image and over several sizes, see `step.make_predict`."""
-        predict = step.make_predict(
-            model=self.model, head=self.config.loss.head, flip=flip, scales=scales, **self._normalisation
-        )
-        return jax.jit(predict, out_shardings=sharding.replicated(self.mesh))
+        return jax.jit(self._predict(flip=flip, scales=scales), out_shardings=sharding.replicated(self.mesh))
+
+    def _predict(self, **averaged: Any) -> Any:
+        return step.make_predict(model=self.model, head=self.config.loss.head, **averaged, **self._normalisation)
 
 
 def run_length(config: Config, *, examples: int) -> tuple[int, int]:

@@ -79,6 +79,30 @@ def place(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
     return {name: put(array) for name, array in batch.items()}
 
 
+def local_rows(array: jax.Array) -> np.ndarray:
+    """What this process holds of a batch, see `place`, on the host: its examples, in their order."""
+    shards = array.addressable_shards
+    ranges = [shard.index[0].indices(array.shape[0]) for shard in shards]
+    first, last = min(start for start, *_ in ranges), max(stop for _, stop, _ in ranges)
+    rows = np.empty((last - first, *array.shape[1:]), array.dtype)
+    for shard, (start, stop, _) in zip(shards, ranges, strict=True):
+        rows[start - first : stop - first, *shard.index[1:]] = shard.data
+    return rows
+
+
+def sum_over_processes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Host arrays, one of each name in every process, added up; exact for int64, which devices do not have."""
+    if jax.process_count() == 1:
+        return dict(arrays)
+    from jax.experimental import multihost_utils
+
+    def add(array: np.ndarray) -> np.ndarray:
+        everyone = multihost_utils.process_allgather(np.frombuffer(array.tobytes(), np.uint8))
+        return np.array(everyone).view(array.dtype).reshape(-1, *array.shape).sum(0)
+
+    return {name: add(array) for name, array in arrays.items()}
+
+
 def to_devices(tree: Any, mesh: Mesh) -> Any:
     """Host arrays, the same in every process -> global arrays, see `spread`."""
 

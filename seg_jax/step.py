@@ -165,10 +165,11 @@ def make_eval_step(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Callable[[Any, Any, Batch, Any], dict[str, jax.Array]]:
-    """Builds eval_step(params, model_state, batch, teacher) -> {'confusion' int32 [k k], 'totals', 'weights' [t]}.
+    """Builds eval_step(params, model_state, batch, teacher) -> {'confusion', 'images', 'totals', 'weights'}.
 
-    `totals` and `weights` are those of the objective's t losses. With a `threshold` above 0 there is 'above', see
-    `metrics.counts_above`.
+    `confusion`, int32 [k k], is of the batch, `images`, int32 [b 3 k], are TP, FP and FN of every image. `totals` and
+    `weights` [t] are those of the objective's t losses. With a `threshold` above 0 there is 'above', see
+    `metrics.above`.
     """
 
     def eval_step(params: Any, model_state: Any, batch: Batch, teacher: Any) -> dict[str, jax.Array]:
@@ -176,10 +177,11 @@ def make_eval_step(
         outputs, _ = models.forward(model, params, model_state, normalize(batch["image"], mean, std), train=False)
         logits = outputs["logits"]
         totals, weights = objective(logits, label, teach(teacher, batch["image"]))
-        confusion = metrics.confusion_matrix(logits.argmax(-1), label, classes)
-        counts = {"confusion": confusion, "totals": totals, "weights": weights}
+        confusion = metrics.confusion_matrices(logits.argmax(-1), label, classes)
+        images = jnp.stack(metrics.of_confusion(confusion), axis=1)
+        counts = {"confusion": confusion.sum(0), "images": images, "totals": totals, "weights": weights}
         if threshold:
-            counts["above"] = metrics.counts_above(losses.probabilities(logits, head=head), label, threshold)
+            counts["above"] = metrics.above(losses.probabilities(logits, head=head), label, threshold)
         return counts
 
     return eval_step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import sys
@@ -17,7 +18,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from seg_jax import data, pretrained, process, program, report, sharding, writers
+from seg_jax import data, models, pretrained, process, program, report, sharding, writers
 from seg_jax.checkpoint import Checkpoints, Meta, SaveError
 from seg_jax.config import Config, ConfigError, check_classes, differences, flatten, load, to_json, weighting
 from seg_jax.data import feed, sampler, stats
@@ -25,6 +26,7 @@ from seg_jax.data.examples import Examples
 from seg_jax.data.images import write_bytes, write_image
 from seg_jax.data.labels import LabelTable
 from seg_jax.evaluate import Evaluator, left_out
+from seg_jax.metrics import plain
 from seg_jax.process import Interruption
 from seg_jax.state import TrainState
 
@@ -32,12 +34,13 @@ from seg_jax.state import TrainState
 FREE = (
     *("model.weights", "model.encoder.weights"),  # a run takes from them at its start only
     *("data.dir", "data.tfds.data_dir", "data.cache", "data.threads", "data.prefetch"),
-    *("eval.panels", "checkpoint.keep_last"),
+    *("eval.panels", "eval.resolution", "eval.submission", "checkpoint.keep_last"),
     *("log.", "profile."),
 )
 
-# What a run remembers besides its state: the best score and its step, evaluations since then, and since the rate fell.
-FORGOTTEN = {"best": None, "best_step": 0, "without_gain": 0, "waited": 0}
+# What a run remembers besides its state: the best score and its step, evaluations since then, and since the rate fell;
+# the seconds that it has taken.
+FORGOTTEN = {"best": None, "best_step": 0, "without_gain": 0, "waited": 0, "seconds": 0.0}
 
 SKIPS = 20  # steps in a row that are not finite, after which it is no accident
 
@@ -84,7 +87,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.checkpoint.keep_last)
     restored = checkpoints.restore_latest(functions.abstract_state)
     if restored:
-        state, memory = sharding.to_devices(restored[0], mesh), restored[1]["memory"]
+        state, memory = sharding.to_devices(restored[0], mesh), FORGOTTEN | restored[1]["memory"]
         require_same_examples(restored[1], train, val)
         logging.info("resuming after step %d of %d", int(state.step), total)
     else:
@@ -146,6 +149,8 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
             if interruption.name:
                 run.save_unless_saved(state)
                 logging.warning("%s: saved step %d; the same command goes on from there", interruption.name, done)
+            else:
+                run.write_facts(done)
     finally:
         progress.close()
         batches.close()
@@ -207,6 +212,7 @@ class Run:
         self._pending: deque[tuple[int, dict[str, jax.Array]]] = deque()
         self._last: dict[str, float] = {}
         self._skipped = 0  # in a row
+        self._begin, self._peak_memory = time.perf_counter(), 0
         self._first = process.is_first()  # it writes; the others compute only
         self._writer = (
             writers.Writer(workdir, start_step=start, tensorboard=config.log.tensorboard)
@@ -245,6 +251,7 @@ class Run:
         begin = time.perf_counter()
         with self.clock.paused():
             compiled = self.functions.train_step(self.train.size, frozen=frozen, steps=steps)
+            self._peak_memory = max(self._peak_memory, program.peak_memory(compiled))
         what = ("decoder's " if frozen else "") + ("training step" if steps == 1 else f"{steps} training steps")
         logging.info("compiled the %s in %.1f s", what, time.perf_counter() - begin)
         return compiled
@@ -334,11 +341,11 @@ class Run:
                 values |= {f"{split}/{kind}/{name}": float(value) for name, value in per_class}
             self._writer.scalars(step, values)
             panels = self._evaluator.panels(**weights)
-            self._writer.images(step, {f"{split}/{i}": picture for i, picture in enumerate(panels)})
+            self._writer.images(step, {f"{split}/{i}": picture for i, picture in enumerate(panels.values())})
             value = result.scores[self.config.checkpoint.metric]
             score = None if math.isnan(value) else -value if self.config.checkpoint.metric == "loss" else value
             if score is not None and (self.memory["best"] is None or score > self.memory["best"]):
-                self.memory = {"best": score, "best_step": step, "without_gain": 0, "waited": 0}
+                self.memory = {**self.memory, "best": score, "best_step": step, "without_gain": 0, "waited": 0}
                 if self._first:
                     with writers.dispensable(f"the report of step {step}"):
                         report.write(self.workdir, result, panels, self.val.table)
@@ -365,10 +372,30 @@ class Run:
         )
         return replace(state, lr_scale=sharding.to_devices(np.float32(scale), self.functions.mesh))
 
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, with evaluations and compilation, without the pauses between its processes."""
+        return self.memory["seconds"] + time.perf_counter() - self._begin
+
+    def write_facts(self, steps: int) -> None:
+        """Writes `run.json`, what the run cost; one that had nothing left to do keeps what is there."""
+        if not (self._first and self._peak_memory):
+            return
+        facts = {
+            "steps": steps,
+            "seconds": round(self.seconds, 1),
+            "devices": f"{self.functions.mesh.size} x {jax.devices()[0].device_kind}",
+            "parameters": models.count(self.functions.abstract_state.params),
+            "flops_per_image": self._evaluator.flops,
+            "peak_memory_bytes": self._peak_memory,
+        }
+        with writers.dispensable("run.json"):
+            write_bytes(self.workdir / "run.json", (json.dumps(plain(facts), indent=1) + "\n").encode())
+
     def save(self, state: TrainState, score: float | None) -> None:
         """Starts to write a checkpoint."""
         meta = {
-            "memory": self.memory,
+            "memory": {**self.memory, "seconds": self.seconds},
             "config": self.config.to_dict(),
             "classes": self.train.table.to_json(),
             "image_size": list(self.val.size),

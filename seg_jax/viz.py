@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from seg_jax.data.labels import IGNORE, LabelTable
 
 RIGHT, WRONG = (40, 40, 40), (235, 64, 52)
+TITLES = ("image", "truth", "prediction", "error")
+GAP = 4  # pixels between pictures
 
 
 def overlay(image: np.ndarray, label: np.ndarray, table: LabelTable, *, opacity: float = 0.55) -> np.ndarray:
@@ -28,20 +30,30 @@ def error_map(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 def panel(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, table: LabelTable) -> np.ndarray:
     """image | truth | prediction | error side by side, uint8 [h 4w+gaps 3]."""
-    parts = [image, table.colorize(truth), table.colorize(prediction), error_map(truth, prediction)]
-    gap = np.full((image.shape[0], 4, 3), 255, np.uint8)
-    return np.concatenate([p for part in parts for p in (part, gap)][:-1], axis=1)
+    return row([image, table.colorize(truth), table.colorize(prediction), error_map(truth, prediction)])
 
 
-def sheet(panels: Sequence[np.ndarray], table: LabelTable) -> np.ndarray:
+def parts(picture: np.ndarray) -> list[np.ndarray]:
+    """What `panel` put side by side: image, truth, prediction, error."""
+    width = (picture.shape[1] - 3 * GAP) // 4
+    return [picture[:, i * (width + GAP) : i * (width + GAP) + width] for i in range(4)]
+
+
+def row(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures of one height side by side, uint8 [h w+gaps 3]."""
+    gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
+    return np.concatenate([p for picture in pictures for p in (picture, gap)][:-1], axis=1)
+
+
+def sheet(panels: Sequence[np.ndarray], table: LabelTable, titles: Sequence[str] = TITLES) -> np.ndarray:
     """Panels below each other under a line of titles, with the legend at the foot; uint8 [h w 3]."""
     width = panels[0].shape[1]
     size = max(12, width // 64)
     font = _font(size)
     head = Image.new("RGB", (width, size + 10), "white")
     draw = ImageDraw.Draw(head)
-    for i, title in enumerate(("image", "truth", "prediction", "error")):
-        draw.text((i * width // 4 + 4, 3), title, fill="black", font=font)
+    for i, title in enumerate(titles):
+        draw.text((i * width // len(titles) + 4, 3), title, fill="black", font=font)
     gap = np.full((4, width, 3), 255, np.uint8)
     rows = [np.asarray(head)]
     for picture in panels:
@@ -102,16 +114,30 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def curves(series: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
-    """PNG of (step, value) series, one small plot for each name."""
+def curves(*runs: Mapping[str, Sequence[tuple[int, float]]], labels: Sequence[str] = ()) -> bytes:
+    """PNG of (step, value) series, one small plot for each name, in each a line for each run that has it.
+
+    Args:
+      runs: {name: series} of each run.
+      labels: what to call the runs, where there are several.
+    """
     from matplotlib.figure import Figure
 
-    columns = min(3, len(series))
-    rows = -(-len(series) // columns)
+    names = list(dict.fromkeys(name for series in runs for name in series))
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
     figure = Figure(figsize=(5 * columns, 3.2 * rows), layout="constrained")
-    for i, (name, points) in enumerate(series.items()):
+    for i, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, i + 1)
-        axes.plot(*zip(*points, strict=True), linewidth=1.2, marker="." if len(points) < 40 else None)
+        for run, series in enumerate(runs):
+            points = series.get(name, ())
+            label, color = labels[run] if labels else None, f"C{run}"
+            marker = "." if len(points) < 40 else None
+            axes.plot(
+                *(zip(*points, strict=True) if points else ((), ())), color, linewidth=1.2, marker=marker, label=label
+            )
+        if labels:
+            axes.legend(fontsize=7)
         axes.set_title(name)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)

@@ -13,26 +13,27 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # A module imports from lower floors only. A new file gets its place here first.
 FLOORS = [
     # what a thing is: no other part of the program is needed to say it
-    "config process sharding metrics augment.spec data.labels data.images data.colors data.sampler data.drawing "
-    "models.layers models.naming models.files losses.heads windows",
+    "config process sharding metrics.counts augment.spec data.labels data.images data.colors data.sampler data.drawing "
+    "models.layers models.naming models.files losses.heads report.page windows",
     # one subject each
     "data.examples data.trimaps data.cityscapes_labels data.masks data.tables data.scenes data.layout "
     "viz video losses.pixel losses.region losses.lovasz losses.boundary schedules "
+    "metrics.bootstrap metrics.boundary metrics.calibration metrics.compat metrics.thresholds "
     "augment.geometry augment.colour augment.filters augment.mixing "
     "models.encoders.plain models.encoders.resnet models.encoders.vgg models.encoders.mobilenet "
     "models.fcn models.segnet models.convert models.segmenter models.encoders.mobilenetv2 models.encoders.convnext "
     "models.unet models.pspnet models.fpn models.attention models.segformer",
     "data.pipeline data.sources.arrays data.sources.folder data.sources.huggingface data.sources.pets "
     "data.sources.tfds data.sources.cityscapes data.sources.pairs data.sources.synthetic "
-    "state writers losses optim augment.randaugment models.deeplab models.upernet "
+    "state writers losses optim metrics metrics.cityscapes augment.randaugment models.deeplab models.upernet "
     "models.encoders.efficientnet models.encoders.mit models.danet",
-    "data.feed data.stats data.lint data.formats data.values models.catalogue augment",
+    "data.feed data.stats data.lint data.formats data.values models.catalogue augment metrics.detailed metrics.words",
     # the doors to data and networks
     "data models checkpoint data.inspect data.prepare data.propose",
     "step pretrained data.__main__",
     "program report",
-    "evaluate restore artefacts fit",
-    "predictor train lr_range",
+    "evaluate restore artefacts fit report.comparison",
+    "predictor train lr_range report.__main__",
     "results main",
     "predict",
 ]

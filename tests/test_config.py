@@ -282,6 +282,12 @@ BAD = [
     ("loss.tversky.beta", 0.0, "errors have a positive weight", "Use 0.3 and 0.7"),
     ("loss.tversky.gamma", 0.0, "the exponent is positive", "Use 1.0"),
     ("loss.temperature", 0.0, "logits are divided by the temperature", "Use 2.0"),
+    (
+        "eval.submission",
+        "out",
+        "the evaluation server takes predictions at the size",
+        "--config.eval.resolution=original",
+    ),
     ("loss.teacher", "runs/one", "a teacher goes with a weight of distillation (now 0.0)", "or neither"),
     ("model.dropout", 1.0, *PROBABILITY),
     ("model.dropout", -0.1, *PROBABILITY),

@@ -45,12 +45,13 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start(workdir, *, processes, steps, **fields):
+def start(workdir, *, processes, steps, mode="train", **fields):
     """The processes of a run of four devices, just started; their output goes to files beside the run directory."""
     fields = (
         FLAGS | {"train.steps": steps, "eval.every_steps": steps} | {k.replace("__", "."): v for k, v in fields.items()}
     )
     command = [sys.executable, "-m", "seg_jax.main", "--config=configs/synthetic_unet.py", f"--workdir={workdir}"]
+    command.append(f"--mode={mode}")
     command += [f"--config.{name}={value}" for name, value in fields.items()]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(4 // processes)}
     address, started = f"127.0.0.1:{free_port()}", []
@@ -97,6 +98,22 @@ def test_two_processes_compute_what_one_does(pair, tmp_path):
         [line["train/loss"] for line in read(place) if "train/loss" in line] for place in (tmp_path / "one", pair[0])
     ]
     assert len(losses[0]) == 6 and losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_two_processes_evaluate_in_detail_as_one_does(pair, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(pair[0], workdir)
+    found = []
+    for processes in (2, 1):
+        finish(start(workdir, processes=processes, steps=6, mode="eval"), workdir)
+        found.append(report(workdir / "eval" / "val-6"))
+    two, one = found
+    assert two["confusion"] == one["confusion"] and two["worst"] == one["worst"]
+    for section in ("boundary", "trimap"):
+        assert two[section] == one[section]
+    assert two["compat"]["TASM"] == one["compat"]["TASM"]
+    assert two["calibration"]["nll"] == pytest.approx(one["calibration"]["nll"], rel=1e-6)
+    assert sum(two["calibration"]["bins"]["pixels"]) == sum(map(sum, one["confusion"])) > 0
 
 
 def report(workdir):

@@ -144,7 +144,13 @@ def test_eval_repeats_the_report_of_training(run, finished):
     again = json.loads((finished / "eval" / f"val-{step}" / "report.json").read_text())
     assert again["confusion"] == trained["confusion"]
     assert again["scores"]["loss"] == pytest.approx(trained["scores"]["loss"], rel=1e-5)
-    last = run("seg_jax.main", f"--workdir={finished}", "--mode=eval", "--checkpoint=6")
+    # What the run recorded may be overridden without naming its configuration.
+    flags = ("--mode=eval", "--checkpoint=6", "--config.eval.resolution=original")
+    last = run("seg_jax.main", f"--workdir={finished}", *flags)
+    assert "mean IoU near true boundaries" in last.stdout
+    assert json.loads((finished / "eval" / "val-6" / "report.json").read_text())["protocol"]["resolution"] == "original"
+    compared = run("seg_jax.report", str(finished), str(finished / "eval" / "val-6"))
+    assert compared.returncode == 0 and "resolution is 'original', there 'network'" in compared.stdout, compared.stderr
     assert last.returncode == 0 and (finished / "eval" / "val-6").is_dir()
     missing = run("seg_jax.main", f"--workdir={finished}", "--mode=eval", "--checkpoint=7")
     assert missing.returncode == 1 and "'7' is not one of: best, last" in missing.stderr

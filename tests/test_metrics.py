@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seg_jax.metrics import Report, confusion_matrix, counts_above
+from seg_jax.metrics import Images, Report, above, confusion_matrices, of_confusion
+from seg_jax.metrics.counts import confusion_of
 
 IGNORE = 255
 K = 4
 
-count = jax.jit(confusion_matrix, static_argnums=2)
+count = jax.jit(lambda *arguments: confusion_matrices(*arguments).sum(0), static_argnums=2)
 
 
 def reference(prediction, label, k):
@@ -66,6 +67,15 @@ def test_ignored_pixels_count_nowhere(classes):
     expected = np.zeros((classes, classes), int)
     expected[-1, -1] = 1
     np.testing.assert_array_equal(count(prediction, label, classes), expected)
+
+
+@given(predictions, labels)
+@settings(max_examples=20)
+def test_host_and_device_count_alike(prediction, label):
+    label = np.where((label < 0) | (label > K), IGNORE, label).astype(np.uint8)
+    matrices = confusion_matrices(prediction, label, K)
+    for one, p, t in zip(matrices, prediction, label, strict=True):
+        np.testing.assert_array_equal(one, confusion_of(p, t, K))
 
 
 @given(predictions, labels, st.integers(1, 2))
@@ -142,12 +152,14 @@ def test_scores_by_hand():
     np.testing.assert_array_equal(result.fp, [1, 1, 1])
     np.testing.assert_array_equal(result.fn, [2, 0, 1])
     np.testing.assert_allclose(result.iou, [4 / 7, 3 / 4, 0])
+    np.testing.assert_allclose(result.dice, [8 / 11, 6 / 7, 0])
     np.testing.assert_allclose(result.precision, [4 / 5, 3 / 4, 0])
     np.testing.assert_allclose(result.recall, [4 / 6, 1, 0])
     assert result.scores == pytest.approx(
         {
             "loss": 0.5,
             "miou": (4 / 7 + 3 / 4) / 3,
+            "mean_dice": (8 / 11 + 6 / 7) / 3,
             "fwiou": (6 * 4 / 7 + 3 * 3 / 4) / 10,
             "pixel_accuracy": 7 / 10,
             "mean_accuracy": (4 / 6 + 1) / 3,
@@ -157,7 +169,7 @@ def test_scores_by_hand():
 
 def test_perfect_predictions_score_one():
     scores = report(np.diag([5, 1, 900])).scores
-    assert {scores[key] for key in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")} == {1.0}
+    assert {scores[key] for key in ("miou", "mean_dice", "fwiou", "pixel_accuracy")} == {1.0}
 
 
 def test_absent_classes_have_no_score():
@@ -168,7 +180,9 @@ def test_absent_classes_have_no_score():
     assert result.scores["mean_accuracy"] == pytest.approx((3 / 4 + 1) / 2)
     assert result.table().splitlines()[3].split() == ["class", "2", "0", "0", "0", "-"]
     entry = json.loads(result.to_json())["classes"][2]
-    assert entry == {"name": "class 2", "tp": 0, "fp": 0, "fn": 0, "iou": None, "precision": None, "recall": None}
+    assert entry == {"name": "class 2", "tp": 0, "fp": 0, "fn": 0} | dict.fromkeys(
+        ("iou", "dice", "precision", "recall")
+    )
 
 
 def test_classes_that_are_only_predicted_count_as_zero():
@@ -214,7 +228,7 @@ def test_json_carries_everything():
     assert content["confusion"] == [[3, 1], [0, 4]]
     assert content["classes"][1] == {
         **{"name": "road", "tp": 4, "fp": 1, "fn": 0},
-        **{"iou": 0.8, "precision": 0.8, "recall": 1.0},
+        **{"iou": 0.8, "dice": 8 / 9, "precision": 0.8, "recall": 1.0},
     }
 
 
@@ -250,6 +264,37 @@ def test_scores_lie_between_zero_and_one(confusion):
     assert (result.iou[present] <= np.minimum(result.precision, result.recall)[present] + 1e-12).all()
 
 
+# ----- single images and confusions in words
+
+
+def test_images_and_the_worst_of_them():
+    # Image 0: class 0 has IoU 1/2, class 1 1/4. Image 1: class 0 alone, 3/4. Image 2: nothing counted.
+    one = [[[1, 1], [1, 2], [0, 1]], [[3, 0], [1, 0], [0, 0]], [[0, 0], [0, 0], [0, 0]]]
+    images = Images(("a", "b", "c"), np.array(one))
+    np.testing.assert_allclose(images.miou, [3 / 8, 3 / 4, np.nan])
+    assert images.worst() == [0, 1]
+    content = json.loads(report([[4, 1], [2, 1]], images=images).to_json())
+    assert content["worst"] == [{"name": "a", "miou": 0.375}, {"name": "b", "miou": 0.75}]
+    assert content["interval"]["low"] <= content["scores"]["miou"] <= content["interval"]["high"]
+
+
+def test_confusions_in_words():
+    result = report([[69, 31, 0], [4, 96, 0], [1, 0, 9]], names=["pole", "building", "sky"])
+    assert result.confused() == [
+        "pole is taken for building in 31 % of its pixels",
+        "sky is taken for pole in 10 % of its pixels",
+    ]
+    assert report(np.zeros((2, 2), int)).confused() == []
+
+
+def test_counts_of_matrices():
+    matrices = np.array([[[4, 1], [0, 3]], [[1, 2], [3, 4]]])
+    for got, expected in zip(
+        of_confusion(matrices), ([[4, 3], [1, 4]], [[0, 1], [3, 2]], [[1, 0], [2, 3]]), strict=True
+    ):
+        np.testing.assert_array_equal(got, expected)
+
+
 # ----- counts above a threshold
 
 
@@ -257,7 +302,7 @@ def test_counts_above_by_hand():
     # Four pixels of truth 0, 1, 1, ignored. A pixel may be found in two classes or in none.
     probabilities = np.array([[[[0.6, 0.6], [0.3, 0.4], [0.7, 0.5], [0.9, 0.9]]]], np.float32)
     label = np.array([[[0, 1, 1, IGNORE]]], np.uint8)
-    counts = counts_above(probabilities, label, 0.5)
+    counts = above(probabilities, label, 0.5)
     assert counts.dtype == jnp.int32
     # Class 0: found in pixels 0 (right) and 2 (wrong). Class 1: found in 0 (wrong), missed in 1 and 2 (0.5: not above).
     np.testing.assert_array_equal(counts, [[1, 0], [1, 1], [0, 2]])
@@ -271,6 +316,6 @@ def test_counts_above_agree_with_the_confusion_matrix_of_sure_predictions():
     rng = np.random.default_rng(0)
     label, prediction = rng.integers(0, 5, (2, 2, 7, 9)).astype(np.uint8)
     label[label == 4], prediction = IGNORE, prediction % K
-    counts = counts_above(np.eye(K, dtype=np.float32)[prediction], label, 0.5)
+    counts = above(np.eye(K, dtype=np.float32)[prediction], label, 0.5)
     exact = report(count(prediction, label, K))
     np.testing.assert_array_equal(counts, [exact.tp, exact.fp, exact.fn])

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType
 
 from seg_jax import pretrained, program, sharding
@@ -105,6 +106,7 @@ def test_training_does_not_depend_on_the_split(results, split):
 def test_evaluation_counts_exactly_the_same(results, split):
     one, many = (results[1][s][2] for s in (SPLITS[0], split))
     np.testing.assert_array_equal(many["confusion"], one["confusion"])
+    np.testing.assert_array_equal(many["images"], one["images"])
     assert int(one["confusion"].sum()) == sum((b["label"] != 255).sum() for b in batches(1)) == int(many["weights"][0])
     assert float(many["totals"][0]) == pytest.approx(float(one["totals"][0]), rel=1e-5)
 
@@ -120,6 +122,7 @@ def test_a_batch_is_split_in_order(devices):
     for name, array in placed.items():
         assert array.dtype == batch[name].dtype
         np.testing.assert_array_equal(array, batch[name])
+        np.testing.assert_array_equal(sharding.local_rows(array), batch[name])
         shares = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
         assert [shard.data.shape[0] for shard in shares] == [8 // mesh.size] * mesh.size
         assert [shard.device for shard in shares] == list(mesh.devices.ravel())
@@ -131,10 +134,21 @@ def test_rows_are_split_over_neighbours():
     placed = sharding.place(batch, mesh)
     for name, array in placed.items():
         np.testing.assert_array_equal(array, batch[name])
+        np.testing.assert_array_equal(sharding.local_rows(array), batch[name])
         for part, device in enumerate(mesh.devices.ravel()):
             (mine,) = (shard.data for shard in array.addressable_shards if shard.device == device)
             example, row = divmod(part, 2)
             np.testing.assert_array_equal(mine, batch[name][2 * example : 2 * example + 2, 16 * row : 16 * row + 16])
+
+
+def test_sums_over_processes_are_exact(monkeypatch):
+    mine = {"counts": np.array([[2**53 + 1, 2], [3, 4]]), "scores": np.array([0.5])}
+    assert sharding.sum_over_processes(mine) == mine  # of one process
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    monkeypatch.setattr(multihost_utils, "process_allgather", lambda part: np.stack([part] * 3))
+    found = sharding.sum_over_processes(mine)
+    assert found["counts"].tolist() == [[3 * 2**53 + 3, 6], [9, 12]] and found["counts"].dtype == np.int64
+    assert found["scores"].tolist() == [1.5]
 
 
 @pytest.mark.parametrize(

@@ -450,6 +450,11 @@ def test_eval_step_is_the_numpy_count(small, compiled):
             total -= log_softmax(row)[truth]
     assert counts["confusion"].dtype == jnp.int32
     np.testing.assert_array_equal(counts["confusion"], confusion)
+    assert counts["images"].shape == (8, 3, CLASSES)
+    tp = np.diag(confusion)
+    np.testing.assert_array_equal(counts["images"].sum(0), [tp, confusion.sum(0) - tp, confusion.sum(1) - tp])
+    of_truth = [(batch["label"] == c).sum((1, 2)) for c in range(CLASSES)]
+    np.testing.assert_array_equal(counts["images"][:, 0] + counts["images"][:, 2], np.transpose(of_truth))
     assert counts["totals"].shape == counts["weights"].shape == (1,)
     assert float(counts["totals"][0]) == pytest.approx(total, rel=1e-5)
     assert float(counts["weights"][0]) == confusion.sum()

@@ -161,6 +161,21 @@ def test_a_curve_shows_its_values():
     assert rising != viz.curves({"loss": [(0, 1.0), (1, 0.0)]})
 
 
+def test_curves_of_several_runs():
+    one, two = {"loss": [(0, 1.0), (1, 0.5)]}, {"loss": [(0, 0.9)], "miou": [(1, 0.3)]}
+    both = decoded(viz.curves(one, two, labels=["one", "two"]))
+    assert both.shape == (320, 1000, 3)
+    assert (both != decoded(viz.curves(one, {"miou": [(1, 0.3)]}, labels=["one", "two"]))).any()
+
+
+def test_a_panel_comes_apart_again():
+    image, label = photo(), np.indices((H, W))[1].astype(np.uint8) % 2
+    got = viz.parts(viz.panel(image, label, 1 - label, TABLE))
+    expected = [image, TABLE.colorize(label), TABLE.colorize(1 - label), viz.error_map(label, 1 - label)]
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_curves_of_one_point_and_of_missing_values():
     decoded(viz.curves({"val/miou": [(5, 0.3)], "loss": [(1, 2.0), (2, float("nan")), (3, 1.0)], "none": []}))
 

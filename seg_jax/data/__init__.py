@@ -55,7 +55,7 @@ def load(config: Config, split: str) -> Examples:
     if not all(size):
         return examples
     read = examples.read
-    return replace(examples, read=lambda i: images.resize(*read(i), size), resized=size)
+    return replace(examples, read=lambda i: images.resize(*read(i), size), stored=read, resized=size)
 
 
 def _merged(table: LabelTable, data: Config) -> LabelTable:

@@ -37,6 +37,8 @@ class Examples:
       table: what the class ids mean.
       files: the files behind each example, to notice when they change; empty for generated data.
       resized: the (height, width) that `read` brings every example to; (0, 0): as stored.
+      stored: what `read` was before it resized; None where it does not.
+      instances: index -> values of Cityscapes' `instanceIds`, uint16 [h w] as stored; None where there are none.
       reading: the fields besides files, table and size that decide what `read` gives; '' if there are none.
       bad: examples that the source could not use (a photograph without a mask, say).
       arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
@@ -48,6 +50,8 @@ class Examples:
     table: LabelTable
     files: tuple[tuple[Path, ...], ...] = ()
     resized: tuple[int, int] = (0, 0)
+    stored: Callable[[int], Pair] | None = None
+    instances: Callable[[int], np.ndarray] | None = None
     reading: str = ""
     bad: tuple[Bad, ...] = ()
     arrays: tuple[Any, Any] | None = None
@@ -59,6 +63,10 @@ class Examples:
     def digest(self) -> str:
         """Changes when examples come, go or change places; not when the directory is moved."""
         return hashlib.sha256("\n".join(self.names).encode(errors="surrogateescape")).hexdigest()
+
+    def original(self, index: int) -> Pair:
+        """An example at its stored size."""
+        return (self.stored or self.read)(index)
 
     @cached_property
     def size(self) -> tuple[int, int]:

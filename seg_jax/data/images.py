@@ -133,6 +133,17 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(label).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
+def resize_probabilities(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Class probabilities, float32 [h w k], at `size` = (height, width), bilinear; one class after the other."""
+    if probabilities.shape[:2] == tuple(size):
+        return probabilities
+    resized = np.empty((*size, probabilities.shape[-1]), np.float32)
+    for k in range(probabilities.shape[-1]):
+        plane = Image.fromarray(np.ascontiguousarray(probabilities[..., k]))
+        resized[..., k] = plane.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return resized
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all: a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -126,14 +126,20 @@ def _without(examples: Examples, bad: dict[int, Bad], skip_bad: bool) -> Example
     good = [i for i in range(len(examples)) if i not in bad]
     if not good:
         raise DataError(f"the split {examples.split!r} has no usable example:\n{listing(found)}")
-    read, arrays = examples.read, examples.arrays
+    arrays = examples.arrays
+
+    def chosen(function: Callable[[int], T]) -> Callable[[int], T]:
+        return lambda i: function(good[i])
+
     if arrays is not None:
         images, labels = arrays if not bad else (arrays[0][good], arrays[1][good])
         arrays = images, labels
     return replace(
         examples,
         names=tuple(examples.names[i] for i in good),
-        read=(lambda i: read(good[i])) if arrays is None else (lambda i: (images[i], labels[i])),
+        read=chosen(examples.read) if arrays is None else (lambda i: (images[i], labels[i])),
+        stored=examples.stored and chosen(examples.stored),
+        instances=examples.instances and chosen(examples.instances),
         files=tuple(examples.files[i] for i in good) if examples.files else (),
         bad=found,
         arrays=arrays,

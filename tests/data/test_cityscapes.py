@@ -212,6 +212,15 @@ def test_ids_are_preferred(tmp_path):
     assert {files[1].name.rsplit("_", 1)[1] for files in examples.files} == {"labelIds.png"}
 
 
+def test_instances_where_every_frame_has_them(tmp_path):
+    root = dataset(tmp_path)
+    examples = load(root)
+    for i, frame in enumerate(examples.names):
+        np.testing.assert_array_equal(examples.instances(i), truth(frame).astype(int) * 1000)
+    next((root / "gtFine" / "train").glob("*/*instanceIds.png")).unlink()
+    assert load(root).instances is None
+
+
 def test_coarse(tmp_path):
     root = dataset(tmp_path, gt="gtCoarse")
     assert_frames(load(root, coarse=True), TRAIN, TABLES["trainids"])

@@ -41,6 +41,19 @@ def test_every_source_is_offered():
         assert name in line
 
 
+def test_the_stored_size_stays_within_reach(tmp_path):
+    mask = np.indices((5, 7)).sum(0).astype(np.uint8) % 2
+    for name, array in (("train", np.full((5, 7, 3), 9, np.uint8)), ("trainannot", mask)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(array).save(tmp_path / name / "a.png")
+    (tmp_path / "class_names.json").write_text('["even", "odd"]')
+    fields = {"source": "folder", "dir": str(tmp_path)}
+    resized, stored = (data.load(config(size=size, **fields), "train") for size in ((32, 48), (0, 0)))
+    assert (resized.size, stored.size) == ((32, 48), (5, 7))
+    for examples in (resized, stored):
+        np.testing.assert_array_equal(examples.original(0)[1], mask)
+
+
 def test_classes_are_united(tmp_path):
     united = {"thing": ["car", "pole and sign", "person"], "ground": ["road", "pavement"], "ignore": ["sky"]}
     united["other"] = [name for name in NAMES if not any(name in group for group in united.values())]

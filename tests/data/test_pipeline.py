@@ -137,12 +137,15 @@ def test_bad_examples_stop_with_all_their_names(tmp_path, cache):
 def test_skip_bad_leaves_out_and_lists(tmp_path, cache, caplog):
     unmatched = Bad("photo.png", "has no mask")
     source = Source(broken=BROKEN)
+    beside = {"stored": lambda i: pair(i, (8, 12)), "instances": lambda i: np.full(SIZE, i, np.uint16)}
     with caplog.at_level(logging.WARNING):
-        examples = prepare(source.examples(bad=(unmatched,)), tmp_path, cache=cache, skip_bad=True)
+        examples = prepare(source.examples(bad=(unmatched,), **beside), tmp_path, cache=cache, skip_bad=True)
     assert examples.bad == (unmatched, *REPORTED)
     assert examples.names == ("e0", "e2", "e3", "e6")
     for k, i in enumerate((0, 2, 3, 6)):
         np.testing.assert_equal(examples.read(k), pair(i))
+        np.testing.assert_equal(examples.original(k), pair(i, (8, 12)))
+        np.testing.assert_equal(examples.instances(k), np.full(SIZE, i))
     assert [which(b) for b in batches(examples, [[3, 2, 1, 0]])] == [[6, 3, 2, 0]]
     [record] = caplog.records
     assert "left out 4 of the split 'train'" in record.message

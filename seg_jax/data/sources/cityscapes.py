@@ -2,6 +2,7 @@
 
 `DIR/leftImg8bit/SPLIT/CITY/FRAME_leftImg8bit.png` with `DIR/gtFine/SPLIT/CITY/FRAME_gtFine_labelIds.png`, or
 `gtCoarse`; where there are no `labelIds`, `labelTrainIds` or `color` files serve.
+`instanceIds` files, where every frame has one, serve evaluation.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from seg_jax.config import Config, did_you_mean, lookup
 from seg_jax.data.cityscapes_labels import TABLES
 from seg_jax.data.examples import Bad, Examples, check_sizes
-from seg_jax.data.images import DataError, read_image
+from seg_jax.data.images import DataError, read_image, read_mask
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.masks import MaskReader
 
@@ -57,6 +58,8 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
         if frame not in photos
     ]
 
+    instances = _frames(root, truth, split, f"_{truth}_instanceIds.png")
+
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         photo = photos[frames[index]]
         path, reader = masks[frames[index]]
@@ -70,6 +73,7 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
         read=read,
         table=table,
         files=tuple((photos[frame], masks[frame][0]) for frame in frames),
+        instances=(lambda i: read_mask(instances[frames[i]])) if instances.keys() >= set(frames) else None,
         bad=tuple(bad),
     )
 

@@ -1,0 +1,192 @@
+"""The confusion matrix, counted on the device, and everything that follows from it.
+
+Rows are truth, columns prediction, ignored pixels count nowhere. A matrix holds exact integers: one step's is
+int32, sums over a split are int64 on the host (float32 stops counting at 2**24, int32 at 2**31 pixels).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from seg_jax.metrics import bootstrap, counts
+from seg_jax.metrics.counts import above, confusion_matrices, of_confusion
+
+__all__ = ["Images", "Report", "above", "confusion_matrices", "of_confusion", "plain"]
+
+CONFUSED = 0.05  # share of a class's pixels from which on a confusion is worth a sentence
+LISTED = 10  # of the worst images and of the confusions
+
+
+@dataclass(frozen=True)
+class Images:
+    """Counts of single images: names, and int64 [n 3 k] of (TP, FP, FN)."""
+
+    names: tuple[str, ...]
+    counts: np.ndarray
+
+    @property
+    def miou(self) -> np.ndarray:
+        """float64 [n]: mean over the classes that occur in each image or its prediction; NaN if all is ignored."""
+        return counts.means(counts.iou(self.counts))
+
+    def worst(self) -> list[int]:
+        """The images with the lowest `miou`, the worst first, at most `LISTED`."""
+        order = np.argsort(self.miou, kind="stable")
+        return [int(i) for i in order[:LISTED] if not np.isnan(self.miou[i])]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores of one evaluation, all derived from true positives, false positives and false negatives.
+
+    A class that occurs neither in truth nor in prediction has no IoU: it is NaN here, null in JSON, and left
+    out of means (Cordts et al. 2016, the Cityscapes benchmark). Definitions per class: IoU = TP / (TP + FP + FN),
+    precision = TP / (TP + FP), recall = TP / (TP + FN). mIoU is the mean IoU over present classes;
+    frequency-weighted IoU weights it by the share of truth pixels; mean accuracy is the mean recall over the
+    classes that occur in truth (Long et al. 2015, section 5).
+
+    Attributes:
+      names: the k class names.
+      tp, fp, fn: int64 [k] pixel counts.
+      loss: the objective of the training, see the protocol.
+      protocol: how it was measured (split, resolution, images, step...), kept beside the figures.
+      confusion: int64 [k k], rows truth, columns prediction; None if only the counts are known.
+      above: (threshold, counts int64 [3 k] of `counts.above` over the split), if they were asked for.
+      images: counts of every image, if they are known.
+      sections: further figures by subject, such as 'compat' or 'boundary'; see docs/evaluation.md.
+    """
+
+    names: Sequence[str]
+    tp: np.ndarray
+    fp: np.ndarray
+    fn: np.ndarray
+    loss: float = math.nan
+    protocol: dict[str, Any] = field(default_factory=dict)
+    confusion: np.ndarray | None = None
+    above: tuple[float, np.ndarray] | None = None
+    images: Images | None = None
+    sections: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_confusion(cls, confusion: np.ndarray, names: Sequence[str], **fields: Any) -> Report:
+        """The report of a confusion matrix, integer [k k], with other attributes as `fields`."""
+        confusion = np.asarray(confusion, np.int64)
+        tp, fp, fn = of_confusion(confusion)
+        return cls(names=tuple(names), tp=tp, fp=fp, fn=fn, confusion=confusion, **fields)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 [3 k]: tp, fp, fn."""
+        return np.stack([self.tp, self.fp, self.fn])
+
+    @property
+    def iou(self) -> np.ndarray:
+        """float64 [k]; NaN for absent classes."""
+        return counts.iou(self.counts)
+
+    @property
+    def dice(self) -> np.ndarray:
+        """float64 [k]; NaN for absent classes."""
+        return counts.dice(self.counts)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """float64 [k]; NaN for classes never predicted."""
+        return counts.precision(self.counts)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """float64 [k]; NaN for classes that do not occur in truth."""
+        return counts.recall(self.counts)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The scalar figures: loss, miou, mean_dice, fwiou, pixel_accuracy, mean_accuracy; miou_above if asked for."""
+        truth = self.tp + self.fn
+        above = {} if self.above is None else {"miou_above": counts.mean(counts.iou(self.above[1]))}
+        return {
+            "loss": self.loss,
+            "miou": counts.mean(self.iou),
+            **above,
+            "mean_dice": counts.mean(self.dice),
+            "fwiou": float(np.nansum(self.iou * truth) / truth.sum()) if truth.sum() else math.nan,
+            "pixel_accuracy": float(self.tp.sum() / truth.sum()) if truth.sum() else math.nan,
+            "mean_accuracy": counts.mean(self.recall),
+        }
+
+    def confused(self) -> list[str]:
+        """The confusions that take the largest share of a class's pixels, in words, the largest first."""
+        if self.confusion is None:
+            return []
+        truth = self.confusion.sum(1, keepdims=True)
+        shares = np.divide(self.confusion, truth, out=np.zeros(self.confusion.shape), where=truth > 0)
+        np.fill_diagonal(shares, 0)
+        order = np.argsort(-shares, axis=None, kind="stable")[:LISTED]
+        pairs = [(int(i) // len(self.names), int(i) % len(self.names)) for i in order]
+        return [
+            f"{self.names[t]} is taken for {self.names[p]} in {100 * shares[t, p]:.0f} % of its pixels"
+            for t, p in pairs
+            if shares[t, p] >= CONFUSED
+        ]
+
+    def table(self) -> str:
+        """The per-class table as text: #TP #FP #FN IoU, the means below."""
+        width = max(len("frequency-weighted IoU"), *(len(n) for n in self.names))
+        lines = [f"{'class':<{width}} {'#TP':>12} {'#FP':>12} {'#FN':>12} {'IoU':>6}"]
+        for name, tp, fp, fn, iou in zip(self.names, self.tp, self.fp, self.fn, self.iou, strict=True):
+            lines.append(f"{name:<{width}} {tp:>12d} {fp:>12d} {fn:>12d} {_three(iou)}")
+        scores = self.scores
+        for label, key in (
+            ("mean IoU", "miou"),
+            ("mean Dice", "mean_dice"),
+            ("frequency-weighted IoU", "fwiou"),
+            ("pixel accuracy", "pixel_accuracy"),
+            ("mean accuracy", "mean_accuracy"),
+        ):
+            lines.append(f"{label:<{width}} {'':>12} {'':>12} {'':>12} {_three(scores[key])}")
+        if self.above is not None:
+            label = f"mean IoU, p > {self.above[0]:g}"
+            lines.append(f"{label:<{width}} {'':>12} {'':>12} {'':>12} {_three(scores['miou_above'])}")
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """Protocol, scores, and one entry per class; NaN becomes null."""
+        figures = {name: getattr(self, name) for name in ("iou", "dice", "precision", "recall")}
+        per_class = [
+            {"name": name, "tp": self.tp[i], "fp": self.fp[i], "fn": self.fn[i]}
+            | {figure: values[i] for figure, values in figures.items()}
+            for i, name in enumerate(self.names)
+        ]
+        content = {
+            "protocol": self.protocol,
+            "scores": self.scores,
+            "classes": per_class,
+            "confused": self.confused(),
+            "confusion": self.confusion,
+        }
+        if self.images is not None:
+            miou = self.images.miou
+            content["interval"] = bootstrap.interval(self.images.counts)
+            content["worst"] = [{"name": self.images.names[i], "miou": miou[i]} for i in self.images.worst()]
+        return json.dumps(plain(content | self.sections), indent=1) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """What JSON can hold: arrays become lists, numbers of NumPy those of Python, NaN and infinity null."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _three(value: float) -> str:
+    return "     -" if math.isnan(value) else f"{value:6.3f}"

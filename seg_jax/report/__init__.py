@@ -1,0 +1,81 @@
+"""The files by which a run directory explains itself: report.json and pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seg_jax import viz, writers
+from seg_jax.data.images import write_bytes, write_image
+from seg_jax.data.labels import LabelTable
+from seg_jax.metrics import Images, Report
+
+CURVES = ("loss", "lr", "grad_norm", "miou", "pixel_accuracy")  # of any split, such as train/loss
+WIDTH = 1200  # pixels that small panels are enlarged towards, in whole steps
+
+
+def write(
+    directory: Path,
+    report: Report,
+    panels: Mapping[int, np.ndarray],
+    table: LabelTable,
+    *,
+    worst: Mapping[int, np.ndarray] | None = None,
+) -> None:
+    """Writes `report.json`, `images.npz`, `confusion.png` and, where there are panels, `predictions.png`.
+
+    Args:
+      directory: where to.
+      report: of one evaluation.
+      panels: {index of an example: its `viz.panel`}; each is kept in `panels/INDEX.png` too, for comparisons.
+      table: names and colours of the classes.
+      worst: the same of the worst images, for `worst.png`.
+    """
+    write_bytes(directory / "report.json", report.to_json().encode())
+    if report.images is not None:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, names=np.array(json.dumps(report.images.names)), counts=report.images.counts)
+        write_bytes(directory / "images.npz", buffer.getvalue())
+    if report.confusion is not None:
+        write_bytes(directory / "confusion.png", viz.confusion(report.confusion, report.names))
+    for index, panel in panels.items():
+        write_image(directory / "panels" / f"{index}.png", panel)
+    for name, pictures in (("predictions.png", panels), ("worst.png", worst)):
+        if pictures:
+            write_image(directory / name, viz.sheet(enlarged(list(pictures.values())), table))
+
+
+def enlarged(panels: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Small panels, repeated in whole steps until they are about `WIDTH` wide."""
+    times = max(1, WIDTH // panels[0].shape[1])
+    return [panel.repeat(times, axis=0).repeat(times, axis=1) for panel in panels]
+
+
+def read_images(directory: Path) -> Images | None:
+    """The counts of single images that `write` left, or None where it left none."""
+    path = directory / "images.npz"
+    if not path.is_file():
+        return None
+    with np.load(path) as stored:
+        return Images(tuple(json.loads(str(stored["names"]))), stored["counts"])
+
+
+def read_curves(workdir: Path) -> dict[str, list[tuple[int, float]]]:
+    """{name: (step, value) points} of the run's metrics.jsonl, those worth a plot."""
+    series: dict[str, list[tuple[int, float]]] = {}
+    for line in writers.read(workdir):
+        for name, value in line.items():
+            _, _, kind = name.partition("/")
+            if kind in CURVES and value is not None:
+                series.setdefault(name, []).append((line["step"], value))
+    return series
+
+
+def write_curves(workdir: Path) -> None:
+    """Writes `curves.png` from the run's metrics.jsonl."""
+    if series := read_curves(workdir):
+        write_bytes(workdir / "curves.png", viz.curves(series))

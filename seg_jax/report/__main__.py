@@ -1,0 +1,66 @@
+"""The command line: python -m seg_jax.report RUN... [--out=DIR] compares runs."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from seg_jax import process
+from seg_jax.config import ConfigError
+from seg_jax.data.images import write_bytes
+from seg_jax.data.labels import LabelError
+from seg_jax.metrics import plain
+from seg_jax.report import page
+from seg_jax.report.comparison import Comparison, Run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m seg_jax.report", description="Compares runs with the first one.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directory, or RUN/eval/SPLIT-STEP")
+    help_out = "where to write report.md, report.json, report.html, curves.png and panels.png"
+    parser.add_argument("--out", metavar="DIR", type=Path, help=help_out)
+    options = parser.parse_args(arguments)
+    process.quiet()
+    try:
+        comparison = Comparison([Run.load(name) for name in dict.fromkeys(options.runs)])
+        print(page.text(comparison.tables(), comparison.notes), end="")
+        if options.out is not None:
+            write(comparison, options.out.expanduser())
+    except (ConfigError, LabelError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def write(comparison: Comparison, directory: Path) -> None:
+    """Writes the comparison as Markdown, JSON and HTML, with its pictures."""
+    pictures = {}
+    if (curves := comparison.curves()) is not None:
+        pictures["Curves"] = ("curves.png", curves)
+    if (panels := comparison.panels()) is not None:
+        buffer = io.BytesIO()
+        Image.fromarray(panels).save(buffer, format="PNG")
+        pictures["Panels"] = ("panels.png", buffer.getvalue())
+    for name, png in pictures.values():
+        write_bytes(directory / name, png)
+    tables, notes = comparison.tables(), comparison.notes
+    names = {title: name for title, (name, _) in pictures.items()}
+    files = {
+        "report.md": page.markdown(tables, notes, names),
+        "report.html": page.page(tables, notes, {title: png for title, (_, png) in pictures.items()}),
+        "report.json": json.dumps(plain(comparison.content()), indent=1) + "\n",
+    }
+    for name, content in files.items():
+        write_bytes(directory / name, content.encode())
+    print(f"\n{directory / 'report.html'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""Runs beside each other: scores, costs, what keeps them from being compared, and whether they differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_jax import viz
+from seg_jax.config import ConfigError
+from seg_jax.data.images import read_image
+from seg_jax.data.labels import LabelTable
+from seg_jax.metrics import Images, bootstrap
+from seg_jax.report import enlarged, read_curves, read_images
+from seg_jax.report.page import Table
+
+# Scores of runs that differ in one of these are not of the same thing.
+PROTOCOL = ("source", "split", "images", "height", "width", "resolution", "resized", "ignored", "miou")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory, or the directory of one of its evaluations, says.
+
+    Attributes:
+      name: as it was asked for.
+      place: where its report lies.
+      root: the run directory.
+      report: the content of report.json.
+      facts: the content of run.json; {} for a run that was not finished.
+    """
+
+    name: str
+    place: Path
+    root: Path
+    report: dict[str, Any]
+    facts: dict[str, Any]
+
+    @classmethod
+    def load(cls, name: str) -> Run:
+        """Reads a run.
+
+        Args:
+          name: RUN, for the report of its training, or RUN/eval/SPLIT-STEP, for that of an evaluation.
+
+        Raises:
+          ConfigError: there is no report, or it cannot be read.
+        """
+        place = Path(name).expanduser().resolve()
+        root = next((p for p in (place, *place.parents[:2]) if (p / "config.json").is_file()), place)
+        if not (place / "report.json").is_file():
+            raise ConfigError(
+                f"{name} has no report.json. Pass a run directory that was evaluated in training, or one of its "
+                "RUN/eval/SPLIT-STEP, which --mode=eval writes."
+            )
+        try:
+            report = json.loads((place / "report.json").read_text(encoding="utf-8"))
+            report["protocol"], report["scores"], report["classes"]
+            facts_file = root / "run.json"
+            facts = json.loads(facts_file.read_text(encoding="utf-8")) if facts_file.is_file() else {}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{name}: report.json or run.json is damaged ({error}); evaluate the run anew."
+            ) from error
+        return cls(name, place, root, report, facts)
+
+    @cached_property
+    def images(self) -> Images | None:
+        """Counts of its images, if they were stored."""
+        return read_images(self.place)
+
+    @cached_property
+    def iou(self) -> dict[str, float | None]:
+        """{class: IoU, None where it has none}."""
+        return {entry["name"]: entry["iou"] for entry in self.report["classes"]}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs, of which the first is what the others are compared with."""
+
+    runs: Sequence[Run]
+
+    @cached_property
+    def flags(self) -> dict[str, list[str]]:
+        """{run: what it measured in another way than the first one}; comparable runs are left out."""
+        found = {run.name: self._differences(run) for run in self.runs[1:]}
+        return {name: reasons for name, reasons in found.items() if reasons}
+
+    def _differences(self, run: Run) -> list[str]:
+        first, reasons = self.runs[0], []
+        if list(run.iou) != list(first.iou):
+            reasons.append(f"classes are {', '.join(run.iou)}, there {', '.join(first.iou)}")
+        ours, theirs = run.report["protocol"], first.report["protocol"]
+        for key in PROTOCOL:
+            if ours.get(key) != theirs.get(key):
+                reasons.append(f"{key} is {ours.get(key)!r}, there {theirs.get(key)!r}")
+        if not reasons and run.images and first.images and run.images.names != first.images.names:
+            reasons.append("the images are others, or in another order")
+        return reasons
+
+    @property
+    def notes(self) -> list[str]:
+        """The flags and their consequence as sentences."""
+        first = self.runs[0]
+        notes = [
+            f"{name} cannot be compared with {first.name}: {'; '.join(reasons)}" for name, reasons in self.flags.items()
+        ]
+        for run in self.runs[1:]:
+            if run.report["protocol"].get("loss_weights") != first.report["protocol"].get("loss_weights"):
+                notes.append(f"{run.name} has another objective than {first.name}: their losses are not comparable")
+        return notes
+
+    @cached_property
+    def paired(self) -> dict[str, dict[str, Any]]:
+        """{run: `bootstrap.paired` with the first one}, for comparable runs with counts of single images."""
+        first = self.runs[0].images
+        return {
+            run.name: bootstrap.paired(first.counts, run.images.counts)
+            for run in self.runs[1:]
+            if run.name not in self.flags and first is not None and run.images is not None
+        }
+
+    def tables(self) -> list[Table]:
+        """Scores, costs, and the IoU of every class."""
+        scores, costs = [], []
+        for run in self.runs:
+            s, interval, p = run.report["scores"], run.report.get("interval"), self.paired.get(run.name)
+            scores.append(
+                [
+                    run.name,
+                    str(run.report["protocol"].get("step", "-")),
+                    _number(s.get("loss"), 4),
+                    _number(s.get("pixel_accuracy")),
+                    _number(s.get("miou")),
+                    f"{_number(interval['low'])} to {_number(interval['high'])}" if interval else "-",
+                    f"{p['difference']:+.3f} ({p['low']:+.3f} to {p['high']:+.3f})" if p else "-",
+                    _number(p["p"]) if p else "-",
+                ]
+            )
+            costs.append([run.name, *(_amount(run.facts.get(key), unit) for key, unit in _COSTS.values())])
+        names = list(dict.fromkeys(name for run in self.runs for name in run.iou))
+        per_class = [[name, *(_number(run.iou.get(name)) for run in self.runs)] for name in names]
+        titles = ["run", "step", "loss", "pixel accuracy", "mIoU", "95 % interval", "mIoU minus first", "p"]
+        return [
+            Table("Scores", titles, scores),
+            Table("Costs", ["run", *_COSTS], costs),
+            Table("IoU of classes", ["class", *(run.name for run in self.runs)], per_class),
+        ]
+
+    def content(self) -> dict[str, Any]:
+        """Everything for JSON."""
+        return {
+            "runs": [
+                {"name": run.name, "scores": run.report["scores"], "interval": run.report.get("interval")}
+                | {"iou": run.iou, "protocol": run.report["protocol"], "facts": run.facts}
+                for run in self.runs
+            ],
+            "flags": self.flags,
+            "paired": self.paired,
+        }
+
+    def curves(self) -> bytes | None:
+        """PNG of the curves of all runs, one plot for each quantity; None without any."""
+        found = [read_curves(run.root) for run in self.runs]
+        return viz.curves(*found, labels=[run.name for run in self.runs]) if any(found) else None
+
+    def panels(self) -> np.ndarray | None:
+        """The same photographs side by side: image, truth, then what each comparable run saw; None without any."""
+        runs = [run for run in self.runs if run.name not in self.flags]
+        stored = [{path.stem: path for path in (run.place / "panels").glob("*.png")} for run in runs]
+        rows = []
+        for index in sorted(set.intersection(*(set(paths) for paths in stored)), key=int):
+            image, truth, *_ = viz.parts(read_image(stored[0][index]))
+            rows.append(viz.row([image, truth, *(viz.parts(read_image(paths[index]))[2] for paths in stored)]))
+        if not rows:
+            return None
+        table = LabelTable.load(self.runs[0].root / "class_names.json")
+        return viz.sheet(enlarged(rows), table, titles=["image", "truth", *(run.name for run in runs)])
+
+
+# Column -> (entry of run.json, unit).
+_COSTS = {
+    "parameters": ("parameters", (1e6, "M")),
+    "FLOPs an image": ("flops_per_image", (1e9, "G")),
+    "training time": ("seconds", (60, "min")),
+    "peak memory a device": ("peak_memory_bytes", (2**20, "MiB")),
+}
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _amount(value: float | None, unit: tuple[float, str]) -> str:
+    return "-" if value is None else f"{value / unit[0]:.2f} {unit[1]}"

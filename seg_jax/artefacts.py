@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from seg_jax.data.labels import LabelError, LabelTable
+from seg_jax.data.labels import LabelTable
 
 VERSION = 1  # of what metadata.json holds
 
@@ -97,9 +97,9 @@ def load(path: str | Path) -> Artefact:
         raise
     except ArtefactError:
         raise
-    except (KeyError, LabelError, OSError, ValueError, zipfile.BadZipFile, RuntimeError) as error:
+    except Exception as error:  # every runtime raises its own kinds for files that it does not understand
         raise ArtefactError(
-            f"{path} cannot be used ({type(error).__name__}: {str(error).splitlines()[0][:200]}). It is damaged, or "
+            f"{path} cannot be used ({type(error).__name__}: {str(error)[:200]!r}). It is damaged, or "
             "not written by python -m seg_jax.export; export it again."
         ) from error
 

@@ -70,13 +70,14 @@ def export(options: argparse.Namespace) -> int:
         fixed=form.fixed,
         full_precision=not form.archive,
     )
-    images = certificate.find_images(network, run)
+    images = certificate.find_images(network, run, resized=form.fixed)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial")
     try:
         form.write(network, temporary)
         artefact = artefacts.load(temporary)
-        tolerance = certificate.RESIZED if network.metadata["size"] else certificate.EXACT
+        inside = network.metadata["size"] and not form.fixed and not form.archive
+        tolerance = certificate.RESIZED if inside else certificate.EXACT
         if options.int8:
             exact, tolerance = artefact, certificate.INT8
             int8.quantize(temporary, temporary, int8.calibration_images(network))

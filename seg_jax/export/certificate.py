@@ -16,7 +16,7 @@ import numpy as np
 from seg_jax import data
 from seg_jax.artefacts import Artefact, rebuilt
 from seg_jax.config import ConfigError
-from seg_jax.data.images import DataError, read_image
+from seg_jax.data.images import DataError, read_image, resize
 from seg_jax.data.labels import LabelError, LabelTable
 from seg_jax.export.network import Network
 from seg_jax.metrics import Report
@@ -60,8 +60,13 @@ class Images:
     source: str
 
 
-def find_images(network: Network, run: Path) -> Images:
+def find_images(network: Network, run: Path, *, resized: bool = False) -> Images:
     """Images spread over the run's validation split, or its sample.png if the data is not there.
+
+    Args:
+      network: whose classes those of the split must be.
+      run: its directory.
+      resized: they are brought to the network's size, for formats that take no other.
 
     Raises:
       ConfigError: there is neither.
@@ -73,6 +78,8 @@ def find_images(network: Network, run: Path) -> Images:
         if examples.table.names == network.table.names:
             chosen = np.unique(np.linspace(0, len(examples) - 1, min(IMAGES, len(examples))).round().astype(int))
             pairs = [examples.read(int(index)) for index in chosen]
+            if resized:
+                pairs = [resize(*pair, tuple(network.metadata["size"])) for pair in pairs]
             return Images(
                 pairs, f"{len(pairs)} of {len(examples)} images of the split {split!r} ({config.data.source})"
             )
@@ -84,7 +91,10 @@ def find_images(network: Network, run: Path) -> Images:
             f"there is no image to compare the artefact with: {run} has no sample.png, and the split {split!r} is of "
             f"no use: {reason} Put any photograph there under that name."
         )
-    return Images([(read_image(run / "sample.png"), None)], f"sample.png of the run; the split {split!r}: {reason}")
+    image = read_image(run / "sample.png")
+    if resized:
+        image, _ = resize(image, image[..., 0], tuple(network.metadata["size"]))
+    return Images([(image, None)], f"sample.png of the run; the split {split!r}: {reason}")
 
 
 def compare(network: Network, artefact: Artefact, images: Images, tolerance: Tolerance) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from seg_jax.export import primitives, steps
-from seg_jax.export.graph import Graph, Tensor
+from seg_jax.export.graph import Graph
 from seg_jax.export.network import Network
 
 
@@ -24,14 +24,7 @@ def build(network: Network) -> Any:
     graph = Graph(network.image.shape)
     image = steps.Place(traced.in_avals[-1])
     program = steps.program(traced, [*leaves, image])
-    values: dict[Any, Tensor] = {image: graph.image}
-    for step in program.steps:
-        known = [values[value] if isinstance(value, steps.Place) else value for value in step.inputs]
-        computed = [value for value in step.inputs if isinstance(value, steps.Place)]
-        single = len(computed) == 1 and program.uses[computed[0]] == 1
-        values[step.outputs[0]] = primitives.convert(graph, step, *known, single=single)
-    assert isinstance(program.result, steps.Place)
-    return graph.model(values[program.result], network.documents)
+    return graph.model(primitives.run(graph, program, {image: graph.image}), network.documents)
 
 
 def write(network: Network, path: Path) -> None:

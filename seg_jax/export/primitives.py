@@ -15,7 +15,7 @@ import numpy as np
 from seg_jax.config import ConfigError
 from seg_jax.export import layers
 from seg_jax.export.graph import FIRST, Graph, Tensor
-from seg_jax.export.steps import Step
+from seg_jax.export.steps import Place, Program, Step
 
 Value = Tensor | np.ndarray
 Converter = Callable[..., Tensor]
@@ -238,18 +238,29 @@ PRIMITIVES: Mapping[str, Converter] = {
 }
 
 
-def convert(graph: Graph, step: Step, *values: Value, single: bool) -> Tensor:
-    """One step; `single`: no other step reads its first input that is no constant.
+def run(graph: Graph, program: Program, values: dict[Place, Tensor]) -> Tensor:
+    """Adds all steps of a program to the graph; returns its result.
+
+    Args:
+      graph: to add to.
+      program: of one result, which depends on an input.
+      values: its inputs.
 
     Raises:
       ConfigError: a primitive without a converter, by its name.
     """
-    name = step.primitive.name
-    if name not in PRIMITIVES:
-        raise ConfigError(
-            f"the network computes {name!r}, which has no form in ONNX here. Use --format=stablehlo, or add it to "
-            "seg_jax/export/primitives.py."
-        )
-    if name in AFFINE:
-        return PRIMITIVES[name](graph, step, *values, single=single)
-    return PRIMITIVES[name](graph, step, *values)
+    for step in program.steps:
+        name = step.primitive.name
+        if name not in PRIMITIVES:
+            raise ConfigError(
+                f"the network computes {name!r}, which has no form in ONNX here. Use --format=stablehlo, or add it to "
+                "seg_jax/export/primitives.py."
+            )
+        inputs = [values[value] if isinstance(value, Place) else value for value in step.inputs]
+        options = {}
+        if name in AFFINE:
+            places = [value for value in step.inputs if isinstance(value, Place)]
+            options["single"] = len(places) == 1 and program.uses[places[0]] == 1
+        values[step.outputs[0]] = PRIMITIVES[name](graph, step, *inputs, **options)
+    assert isinstance(program.result, Place)
+    return values[program.result]

@@ -14,8 +14,8 @@ from seg_jax import models
 def resize_antialiased(x: jax.Array, *, size: tuple[int, int]) -> jax.Array:
     """[b h w c] -> [b *size c] as Pillow's BILINEAR: where it shrinks, triangles as wide as the new pixels.
 
-    Columns come first; of uint8 the numbers between are rounded too. Pillow computes with weights of 22 bits, so one
-    level of a few values in 10,000 may differ.
+    Columns come first; of uint8 the numbers between are rounded too. Pillow may begin with the rows and has weights of
+    22 bits, so that values differ by one level here and there.
     """
     y = x.astype(jnp.float32)
     for axis, equation in ((2, "ow,bhwc->bhoc"), (1, "oh,bhwc->bowc")):

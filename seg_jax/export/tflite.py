@@ -5,8 +5,6 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-import jax.numpy as jnp
-
 from seg_jax.export.network import Network
 
 
@@ -16,10 +14,14 @@ def write(network: Network, path: Path) -> None:
     That is how TFLite files carry associated files: the runtime does not look behind the model.
     """
     import tensorflow as tf
+    from jax.experimental import jax2tf
 
     run, weights = network.function("accelerator"), network.weights
-    image = jnp.zeros((1, *network.metadata["size"], 3), jnp.uint8)
-    converter = tf.lite.TFLiteConverter.experimental_from_jax([lambda image: run(weights, image)], [[("image", image)]])
+    convert = jax2tf.convert(lambda image: run(weights, image), with_gradient=False)
+    image = tf.TensorSpec((1, *network.metadata["size"], 3), tf.uint8, name="image")
+    module = tf.Module()
+    module.serve = tf.function(convert, input_signature=[image], autograph=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
     path.write_bytes(converter.convert())
     with zipfile.ZipFile(path, "a") as archive:
         for name, text in network.documents.items():

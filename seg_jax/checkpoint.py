@@ -90,8 +90,8 @@ class Checkpoints:
             self._score(step)  # of an earlier run: what is best is decided among all
         step = int(state.step)
         self._scores[step] = score
-        weights = _flatten({name: getattr(state, name) for name in WEIGHTS})
-        training = _flatten({name: getattr(state, name) for name in TRAINING})
+        weights = flatten({name: getattr(state, name) for name in WEIGHTS})
+        training = flatten({name: getattr(state, name) for name in TRAINING})
         meta = {
             **meta,
             "score": score,
@@ -186,7 +186,7 @@ class Checkpoints:
         fields: dict[str, Any] = {}
         for item, names in (("weights", WEIGHTS), ("training", TRAINING)):
             tree = {name: getattr(like, name) for name in names}
-            fields |= _fill(tree, self._arrays(step, item, meta), self._name(step))
+            fields |= fill(tree, self._arrays(step, item, meta), self._name(step))
         return TrainState(**fields), meta
 
     def weights(self, step: int, like: Any, *, averaged: bool = True) -> dict[str, Any]:
@@ -197,7 +197,7 @@ class Checkpoints:
           like: gives structure, shapes and dtypes.
           averaged: the average over the steps, where the run kept one.
         """
-        return _fill(like, self.arrays(step, averaged=averaged), self._name(step))
+        return fill(like, self.arrays(step, averaged=averaged), self._name(step))
 
     def arrays(self, step: int, *, averaged: bool = True) -> Arrays:
         """The weights of one step under their paths, {'params/encoder/stem/conv/kernel': array}; see `weights`."""
@@ -295,14 +295,14 @@ def _best(scores: Mapping[int, float | None]) -> int | None:
     return max(known, key=lambda step: (known[step], -step)) if known else None
 
 
-def _flatten(tree: Any) -> Arrays:
+def flatten(tree: Any) -> Arrays:
     """A tree of arrays -> {'params/encoder/stem/conv/kernel': array}."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
 
 
-def _fill(like: Any, arrays: Arrays, name: str) -> Any:
-    """The inverse of `_flatten`; the arrays must be the ones that `like` has."""
+def fill(like: Any, arrays: Arrays, name: str) -> Any:
+    """The inverse of `flatten`; the arrays must be the ones that `like` has."""
     wanted = {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(like)

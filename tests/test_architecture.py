@@ -14,7 +14,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = [
     # what a thing is: no other part of the program is needed to say it
     "config process sharding metrics.counts augment.spec data.labels data.images data.colors data.sampler data.drawing "
-    "models.layers models.naming models.files losses.heads report.page windows",
+    "models.operators models.naming models.files losses.heads report.page windows",
+    "models.layers export.graph export.steps",
     # one subject each
     "data.examples data.trimaps data.cityscapes_labels data.masks data.tables data.scenes data.layout "
     "viz video losses.pixel losses.region losses.lovasz losses.boundary schedules "
@@ -22,20 +23,22 @@ FLOORS = [
     "augment.geometry augment.colour augment.filters augment.mixing "
     "models.encoders.plain models.encoders.resnet models.encoders.vgg models.encoders.mobilenet "
     "models.fcn models.segnet models.convert models.segmenter models.encoders.mobilenetv2 models.encoders.convnext "
-    "models.unet models.pspnet models.fpn models.attention models.segformer",
+    "models.unet models.pspnet models.fpn models.attention models.segformer export.layers",
     "data.pipeline data.sources.arrays data.sources.folder data.sources.huggingface data.sources.pets "
     "data.sources.tfds data.sources.cityscapes data.sources.pairs data.sources.synthetic "
     "state writers losses optim metrics metrics.cityscapes augment.randaugment models.deeplab models.upernet "
-    "models.encoders.efficientnet models.encoders.mit models.danet",
+    "models.encoders.efficientnet models.encoders.mit models.danet export.primitives",
     "data.feed data.stats data.lint data.formats data.values models.catalogue augment metrics.detailed metrics.words",
     # the doors to data and networks
     "data models checkpoint data.inspect data.prepare data.propose",
-    "step pretrained data.__main__",
+    "step pretrained data.__main__ export.resample",
     "program report",
     "evaluate restore artefacts fit report.comparison",
-    "predictor train lr_range report.__main__",
-    "results main",
-    "predict",
+    "predictor train lr_range report.__main__ export.network",
+    "results main export.onnx export.safetensors export.savedmodel export.stablehlo export.tflite export.int8 "
+    "export.certificate",
+    "predict export",
+    "export.__main__",
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules.split()}
 
@@ -50,7 +53,7 @@ class Door:
 
 DOORS = {
     "flax": Door(("models", "state")),
-    "tensorflow": Door(("data", "process"), lazily=True),
+    "tensorflow": Door(("data", "process", "export.savedmodel", "export.tflite", "artefacts"), lazily=True),
     "tensorflow_datasets": Door(("data",), lazily=True),
     "datasets": Door(("data",), lazily=True),
     "orbax": Door(("checkpoint",)),
@@ -58,7 +61,11 @@ DOORS = {
     "ml_collections": Door(("config", "main", "data.__main__")),
     "optax": Door(("optim", "schedules", "step")),
     "matplotlib": Door(("viz",), lazily=True),
-    **dict.fromkeys(("h5py", "keras", "safetensors", "torch"), Door(("models.files",), lazily=True)),
+    "safetensors": Door(("models.files", "export.safetensors", "artefacts"), lazily=True),
+    "onnx": Door(("export",), lazily=True),
+    "onnxruntime": Door(("export.int8", "artefacts"), lazily=True),
+    "ai_edge_litert": Door(("artefacts",), lazily=True),
+    **dict.fromkeys(("h5py", "keras", "torch"), Door(("models.files",), lazily=True)),
 }
 
 
@@ -107,6 +114,8 @@ def wrong_directions(module, source):
     """The imports of `module` that do not go downwards."""
     found = []
     for name, _ in imports(source):
+        if name == "seg_jax.__version__":  # what the package itself says
+            continue
         target = own_module(name, FLOOR)
         if name.startswith(".") or target == "":
             found.append(f"{name}: not a module by its full name")
@@ -225,7 +234,7 @@ def test_missing_docstrings_are_found(source, found):
 
 def loaded(*modules):
     """The slow libraries that a fresh process has loaded after it imported these modules."""
-    slow = ("tensorflow", "tensorflow_datasets", "keras", "torch", "clu", "matplotlib", "tensorboard")
+    slow = ("tensorflow", "tensorflow_datasets", "keras", "torch", "clu", "matplotlib", "tensorboard", "onnxruntime")
     program = f"import sys, {', '.join(modules)}\nprint(sorted(set({slow}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

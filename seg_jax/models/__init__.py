@@ -20,6 +20,7 @@ from seg_jax.models.catalogue import ENCODERS, MODELS, Encoder
 from seg_jax.models.files import WeightsError
 from seg_jax.models.layers import NORMS, Style
 from seg_jax.models.naming import Naming
+from seg_jax.models.operators import operator, traced_for
 from seg_jax.models.segmenter import Outputs, Segmenter
 from seg_jax.models.unet import UPSAMPLINGS
 
@@ -34,7 +35,10 @@ __all__ = [
     "init",
     "load",
     "naming",
+    "operator",
     "read",
+    "reduction",
+    "traced_for",
 ]
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -125,6 +129,11 @@ def forward(
         return apply(variables, image, False), model_state
     rngs = {} if key is None else {"dropout": key}
     return apply(variables, image, True, frozen, mutable=list(model_state), rngs=rngs)
+
+
+def reduction(model: nn.Module) -> int:
+    """The number of pixels of which multiples go through the network; images are continued to the next multiple."""
+    return model.encoder.reduction
 
 
 def count(params: Any) -> int:

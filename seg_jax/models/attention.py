@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from seg_jax.models.layers import on_cpu
+from seg_jax.models.operators import exporting, on_cpu, operator
 
 
 def attention(query: jax.Array, key: jax.Array, value: jax.Array, scale: float = 1.0) -> jax.Array:
@@ -24,6 +24,9 @@ def attention(query: jax.Array, key: jax.Array, value: jax.Array, scale: float =
     Returns:
       [b n heads d]; the softmax is float32, the products have the dtype of the arguments.
     """
+    if exporting():  # of any size: how many fit into memory is not known
+        energy = jnp.einsum("bnhc,bmhc->bhnm", query, key, preferred_element_type=jnp.float32)
+        return jnp.einsum("bhnm,bmhd->bnhd", softmax(scale * energy).astype(value.dtype), value)
     b, m, heads, _ = key.shape
 
     @jax.checkpoint
@@ -36,3 +39,9 @@ def attention(query: jax.Array, key: jax.Array, value: jax.Array, scale: float =
     block = 2**20 if on_cpu() else 2**26
     y = jax.lax.map(of_one, jnp.moveaxis(query, 1, 0), batch_size=max(block // (b * heads * m), 1))
     return jnp.moveaxis(y, 0, 1)
+
+
+@operator
+def softmax(x: jax.Array) -> jax.Array:
+    """Over the last axis."""
+    return jax.nn.softmax(x)

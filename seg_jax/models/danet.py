@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.models.attention import attention
+from seg_jax.models.attention import attention, softmax
 from seg_jax.models.layers import Conv, ConvNormAct, Dtype, Head, Style
 
 
@@ -42,7 +42,7 @@ class ChannelAttention(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[b h w c] -> the same shape."""
         energy = jnp.einsum("bhwc,bhwd->bcd", x, x, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(-energy).astype(self.dtype)
+        weights = softmax(-energy).astype(self.dtype)
         return x + _gate(self, self.dtype) * jnp.einsum("bcd,bhwd->bhwc", weights, x)
 
 

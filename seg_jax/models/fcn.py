@@ -12,6 +12,7 @@ import numpy as np
 
 from seg_jax.config import ConfigError
 from seg_jax.models.layers import ConvNormAct, Dtype, Head, Style
+from seg_jax.models.operators import pad_edge, window
 
 
 def bilinear(key: jax.Array, shape: tuple[int, int, int, int], dtype: Any = jnp.float32) -> jax.Array:
@@ -37,10 +38,10 @@ class UpScore(nn.Module):
         # The two output pixels between the centres of two neighbours, on either axis, see just these two: a 2x2
         # convolution for each. XLA's CPU backend is slow for a convolution of a map with zeros in between.
         taps = kernel.reshape(2, 2, 2, 2, c, c)[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, 4 * c)
-        x = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+        x = pad_edge(x.astype(self.dtype), (1, 1), (1, 1))
         y = jax.lax.conv_general_dilated(x, taps, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         y = y.reshape(b, h + 1, w + 1, 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h + 2, 2 * w + 2, c)
-        return y[:, 1:-1, 1:-1]
+        return window(y, slice(1, 2 * h + 1), slice(1, 2 * w + 1))
 
 
 class FCNDecoder(nn.Module):

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seg_jax.models.operators import on_cpu, operator, window
+
 Dtype = Any
 glorot = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")  # Glorot and Bengio 2010
 kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al. 2015, as in torchvision
@@ -52,11 +54,6 @@ def remat(block: Callable[..., Any], style: Style) -> Callable[..., Any]:
     work. Parameters keep their names.
     """
     return nn.remat(block, static_argnums=(2,)) if style.remat else block
-
-
-def on_cpu() -> bool:
-    """Whether the program being traced will run on XLA's CPU backend."""
-    return jax.default_backend() == "cpu"
 
 
 def pads(padding: str | tuple[int, int], size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -104,7 +101,8 @@ class Conv(nn.Module):
         x = x.astype(self.dtype)
         around = [pads(self.padding, n, self.kernel, self.stride, self.dilation) for n in x.shape[1:3]]
         if self.kernel == 1 and self.groups == 1:
-            y = x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
+            every = slice(None, None, self.stride)
+            y = window(x, every, every) @ kernel[0, 0]
         elif on_cpu() and self.groups == channels == self.features:
             y = self._depthwise(x, kernel, around)
         else:
@@ -130,7 +128,8 @@ class Conv(nn.Module):
         for i in range(self.kernel):
             for j in range(self.kernel):
                 top, left = i * self.dilation, j * self.dilation
-                y += x[:, top : top + h : self.stride, left : left + w : self.stride] * kernel[i, j, 0]
+                rows, columns = slice(top, top + h, self.stride), slice(left, left + w, self.stride)
+                y += window(x, rows, columns) * kernel[i, j, 0]
         return y
 
 
@@ -155,13 +154,19 @@ class UpConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[b h w c] -> [b 2h 2w features]."""
-        b, h, w, c = x.shape
-        kernel = self.param("kernel", kaiming, (2, 2, c, self.features), jnp.float32)
+        kernel = self.param("kernel", kaiming, (2, 2, x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        # Windows do not overlap, so it is one matrix product; the kernel is turned as flax.linen.ConvTranspose does.
+        # The kernel is turned as flax.linen.ConvTranspose does.
         flipped = kernel[::-1, ::-1].astype(self.dtype)
-        y = jnp.einsum("bhwc,ijcd->bhiwjd", x.astype(self.dtype), flipped)
-        return y.reshape(b, 2 * h, 2 * w, self.features) + bias.astype(self.dtype)
+        return up_conv_2x2(x.astype(self.dtype), flipped) + bias.astype(self.dtype)
+
+
+@operator
+def up_conv_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Every pixel of [b h w c] becomes the 2x2 pixels that `kernel` [2 2 c d] makes of it: [b 2h 2w d]."""
+    b, h, w, _ = x.shape
+    # Windows do not overlap, so it is one matrix product.
+    return jnp.einsum("bhwc,ijcd->bhiwjd", x, kernel).reshape(b, 2 * h, 2 * w, kernel.shape[-1])
 
 
 class Norm(nn.Module):
@@ -253,8 +258,9 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
         raise ValueError(f"a map of {x.shape[1]}x{x.shape[2]} has no whole 2x2 windows; pad it to even sides.")
     if not on_cpu():
         return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
-    rows = jnp.maximum(x[:, ::2], x[:, 1::2])
-    return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+    whole, even, odd = slice(None), slice(None, None, 2), slice(1, None, 2)
+    x = jnp.maximum(window(x, even, whole), window(x, odd, whole))
+    return jnp.maximum(window(x, whole, even), window(x, whole, odd))
 
 
 def max_pool_3x3(x: jax.Array) -> jax.Array:
@@ -273,6 +279,12 @@ def max_pool_3x3(x: jax.Array) -> jax.Array:
 
 def upsample_nearest(x: jax.Array, factor: int) -> jax.Array:
     """[b h w c] -> [b fh fw c], every pixel repeated."""
+    return repeat(x, factor=factor)
+
+
+@operator
+def repeat(x: jax.Array, *, factor: int) -> jax.Array:
+    """The body of `upsample_nearest`."""
     b, h, w, c = x.shape
     wide = jnp.broadcast_to(x[:, :, None, :, None], (b, h, factor, w, factor, c))
     return wide.reshape(b, h * factor, w * factor, c)
@@ -311,20 +323,31 @@ def resize_bilinear(x: jax.Array, size: tuple[int, int], *, align_corners: bool 
     """
     if tuple(x.shape[1:3]) == tuple(size):
         return x
+    return interpolate(x, size=tuple(size), align_corners=align_corners)
+
+
+@operator
+def interpolate(x: jax.Array, *, size: tuple[int, int], align_corners: bool) -> jax.Array:
+    """The body of `resize_bilinear`."""
     factors = {new // old if new % old == 0 else 0 for old, new in zip(x.shape[1:3], size, strict=True)}
     # Each phase of the slices is compiled by itself; from some size on that takes longer than it saves.
-    if not align_corners and len(factors) == 1 and 0 < max(factors) <= 8:
+    if not align_corners and len(factors) == 1 and factors <= set(range(1, 9)):
         return upsample_bilinear(x, factors.pop())
     for axis, new in zip((1, 2), size, strict=True):
-        old = x.shape[axis]
-        if align_corners:
-            at = np.arange(new) * ((old - 1) / max(new - 1, 1))
-        else:
-            at = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-        below = np.minimum(at.astype(int), old - 1)
-        weights = np.zeros((new, old), np.float32)
-        weights[np.arange(new), below] = 1 - (at - below)
-        weights[np.arange(new), np.minimum(below + 1, old - 1)] += at - below
-        matrix = jnp.asarray(weights, x.dtype)
+        matrix = jnp.asarray(_weights(x.shape[axis], new, align_corners=align_corners), x.dtype)
         x = jnp.einsum("oh,bhwc->bowc" if axis == 1 else "ow,bhwc->bhoc", matrix, x)
     return x
+
+
+def _weights(old: int, new: int, *, align_corners: bool) -> Any:
+    """float32 [new old]: the weight of every old pixel in each new one; of symbols the program computes it."""
+    xp: Any = np if isinstance(old, int) and isinstance(new, int) else jnp
+    # Positions are fractions: integers over one denominator, so that float32 loses nothing.
+    over = xp.maximum(new - 1, 1) if align_corners else 2 * new
+    at = (
+        xp.arange(new) * (old - 1)
+        if align_corners
+        else xp.clip((2 * xp.arange(new) + 1) * old - new, 0, over * (old - 1))
+    )
+    distance = abs(at[:, None] - over * xp.arange(old))
+    return xp.maximum(1 - distance / over, 0).astype(xp.float32)

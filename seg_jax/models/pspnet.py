@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,13 +24,13 @@ def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
     return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, x)
 
 
-def _shares(size: int, bins: int) -> np.ndarray:
-    """[bins size]: the share of every pixel in the mean of every bin."""
-    shares = np.zeros((bins, size), np.float32)
-    for i in range(bins):
-        start, end = i * size // bins, -(-(i + 1) * size // bins)
-        shares[i, start:end] = 1 / (end - start)
-    return shares
+def _shares(size: int, bins: int) -> Any:
+    """float32 [bins size]: the share of every pixel in the mean of every bin; in the program if `size` is a symbol."""
+    xp: Any = np if isinstance(size, int) else jnp
+    bin = xp.arange(bins)[:, None]
+    start, end = bin * size // bins, -(-(bin + 1) * size // bins)
+    inside = (xp.arange(size) >= start) & (xp.arange(size) < end)
+    return xp.where(inside, 1 / (end - start), 0).astype(xp.float32)
 
 
 class PyramidPooling(nn.Module):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from seg_jax.config import ConfigError
 from seg_jax.models.layers import resize_bilinear
+from seg_jax.models.operators import pad_edge, window
 
 Outputs = dict[str, jax.Array]
 
@@ -37,11 +38,15 @@ class Segmenter(nn.Module):
         """
         h, w = image.shape[1:3]
         multiple = self.encoder.reduction
-        # The border is repeated below and to the right: zeros would be seen as an edge.
-        pads = ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0))
-        x = jnp.pad(image, pads, mode="edge")
+        # In this form the rules of jax.export can halve a size that is a symbol as often as the network does. The
+        # border is repeated below and to the right: zeros would be seen as an edge.
+        height, width = ((n + multiple - 1) // multiple * multiple for n in (h, w))
+        x = pad_edge(image, (0, height - h), (0, width - w))
         outputs = self.decoder(self.encoder(x, train and not frozen), train)
-        return {name: self._whole(logits.astype(jnp.float32), x)[:, :h, :w] for name, logits in outputs.items()}
+        return {
+            name: window(self._whole(logits.astype(jnp.float32), x), slice(h), slice(w))
+            for name, logits in outputs.items()
+        }
 
     def _whole(self, logits: jax.Array, x: jax.Array) -> jax.Array:
         if logits.shape[1] > x.shape[1]:

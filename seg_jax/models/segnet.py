@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from seg_jax.models.layers import ConvNormAct, Head, Style
+from seg_jax.models.operators import window
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)  # at each resolution, finest first, as in VGG-16
 DROPPED = 4  # stages, the deepest ones, with dropout in front of them
@@ -25,10 +26,10 @@ def unpool(x: jax.Array, full: jax.Array) -> jax.Array:
       [b 2h 2w c]; the gradient goes to `x` alone.
     """
     b, h, w, c = x.shape
-    window = [full[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
-    highest = jnp.maximum(jnp.maximum(window[0], window[1]), jnp.maximum(window[2], window[3]))
+    pixels = [window(full, slice(i, None, 2), slice(j, None, 2)) for i in (0, 1) for j in (0, 1)]
+    highest = jnp.maximum(jnp.maximum(pixels[0], pixels[1]), jnp.maximum(pixels[2], pixels[3]))
     placed, free = [], jnp.ones(x.shape, bool)
-    for value in window[:3]:
+    for value in pixels[:3]:
         here = free & (value == highest)
         placed.append(jnp.where(here, x, 0))
         free &= ~here

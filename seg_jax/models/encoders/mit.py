@@ -11,11 +11,11 @@ from functools import partial
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from seg_jax.models.attention import attention
 from seg_jax.models.layers import Conv, Style, remat
 from seg_jax.models.naming import Naming
+from seg_jax.models.operators import pad_edge
 
 # name -> (blocks of the four stages, their channels); table 6 of the paper
 LAYOUTS: dict[str, tuple[tuple[int, int, int, int], tuple[int, int, int, int]]] = {
@@ -67,7 +67,8 @@ class Attention(nn.Module):
         seen = x
         if ratio > 1:
             # Rows and columns that do not fill a window are left out; a map smaller than one window is repeated.
-            seen = jnp.pad(x, ((0, 0), (0, max(ratio - h, 0)), (0, max(ratio - w, 0)), (0, 0)), mode="edge")
+            missing = [jax.core.max_dim(ratio - n, 0) for n in (h, w)]
+            seen = pad_edge(x, (0, missing[0]), (0, missing[1]))
             seen = Conv(c, ratio, ratio, bias=True, padding=(0, 0), dtype=dtype, name="reduce")(seen)
             seen = nn.LayerNorm(INNER_EPSILON, dtype=dtype, name="reduce_norm")(seen)
         sources = {"query": x, "key": seen, "value": seen}

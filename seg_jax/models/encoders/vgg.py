@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from seg_jax.models.layers import ConvNormAct, Style, max_pool_2x2, remat
 from seg_jax.models.naming import CAFFE, KERAS_CLASSIFIER, Naming
+from seg_jax.models.operators import window
 
 # (channels, 3x3 convolutions) between pools; configuration D of table 1
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -59,7 +60,7 @@ class VGG16(nn.Module):
 
 def _halve(x: jax.Array) -> jax.Array:
     """2x2 max pooling that leaves out an odd last row or column, as every library does."""
-    return max_pool_2x2(x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2])
+    return max_pool_2x2(window(x, slice(x.shape[1] // 2 * 2), slice(x.shape[2] // 2 * 2)))
 
 
 def _pool_in_place(x: jax.Array, dilation: int) -> jax.Array:

@@ -1,0 +1,131 @@
+"""python -m seg_jax.export RUN --format=FORMAT --out=FILE: writes an artefact once it agrees with its run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seg_jax import artefacts, process
+from seg_jax.artefacts import ArtefactError
+from seg_jax.checkpoint import CheckpointError
+from seg_jax.config import ConfigError
+from seg_jax.data.images import DataError, write_bytes
+from seg_jax.data.labels import LabelError
+from seg_jax.export import FORMATS, certificate, int8
+from seg_jax.export.network import OUTPUTS, Network
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 1 if nothing was written."""
+    parser = argparse.ArgumentParser(prog="python -m seg_jax.export", description="Exports a trained network.")
+    parser.add_argument("run", type=Path, help="run directory of a training")
+    parser.add_argument("--format", required=True, choices=sorted(FORMATS), help="of the artefact")
+    parser.add_argument("--out", required=True, metavar="FILE", type=Path, help="where it goes")
+    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a step")
+    parser.add_argument(
+        "--size", type=_size, metavar="HxW", help="at which the network sees every image (default: its own)"
+    )
+    parser.add_argument("--output", default=OUTPUTS[0], choices=OUTPUTS, help="what it gives for every pixel")
+    parser.add_argument("--int8", action="store_true", help="onnx: 8-bit integers, calibrated on training images")
+    options = parser.parse_args(arguments)
+    process.quiet()
+    process.use_compilation_cache()
+    try:
+        return export(options)
+    except (ArtefactError, CheckpointError, ConfigError, DataError, LabelError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def export(options: argparse.Namespace) -> int:
+    """What the command line asks for; returns the exit code.
+
+    Raises:
+      ArtefactError, CheckpointError, ConfigError, DataError, LabelError: it cannot be done.
+    """
+    form = FORMATS[options.format]
+    if options.int8 and options.format != "onnx":
+        raise ConfigError(f"--int8 with --format={options.format}: only onnx has it. Use --format=onnx.")
+    if missing := [name for name in form.needs if importlib.util.find_spec(name) is None]:
+        raise ConfigError(
+            f"--format={options.format} needs {' and '.join(missing)}: pip install 'seg_jax[{options.format}]'."
+        )
+    out = options.out.expanduser()
+    if out.is_dir():
+        raise ConfigError(f"--out={out} is a directory that is there already. Remove it, or choose another name.")
+    run = options.run.expanduser()
+    network = Network.load(
+        run,
+        checkpoint=options.checkpoint,
+        size=options.size,
+        output=options.output,
+        fixed=form.fixed,
+        full_precision=not form.archive,
+    )
+    images = certificate.find_images(network, run, resized=form.fixed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.partial")
+    try:
+        form.write(network, temporary)
+        artefact = artefacts.load(temporary)
+        inside = network.metadata["size"] and not form.fixed and not form.archive
+        tolerance = certificate.RESIZED if inside else certificate.EXACT
+        if options.int8:
+            exact, tolerance = artefact, certificate.INT8
+            int8.quantize(temporary, temporary, int8.calibration_images(network))
+            artefact = artefacts.load(temporary)
+            once = images.pairs[0][0]
+            times = [certificate.seconds(each, once) for each in (exact, artefact)]
+            print(f"int8: {1000 * times[1]:.1f} ms instead of {1000 * times[0]:.1f} ms, x {times[0] / times[1]:.2f}")
+        found = certificate.compare(network, artefact, images, tolerance)
+        print(summary(found))
+        if not found["passed"]:
+            print(f"error: {out} is not written: it would disagree with {run}.", file=sys.stderr)
+            return 1
+        found |= {"artefact": out.name, "sha256": certificate.sha256(temporary), "versions": certificate.versions()}
+        os.replace(temporary, out)
+        write_bytes(out.with_name(f"{out.name}.parity.json"), (json.dumps(found, indent=1) + "\n").encode())
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        temporary.unlink(missing_ok=True)
+    print(f"{out}  {_bytes(out) / 2**20:.1f} MiB, parity in {out.name}.parity.json")
+    return 0
+
+
+def summary(found: dict[str, Any]) -> str:
+    """A certificate in a few lines."""
+    miou, tolerance = found["miou"], found["tolerance"]
+    lines = [f"compared on {found['images']}"]
+    if found["largest_difference"] is not None:
+        lines.append(f"  largest difference   {found['largest_difference']:.2g}  (at most {tolerance['difference']:g})")
+    lines.append(
+        f"  same class           {100 * found['agreement']:.3f} %  (at least {100 * tolerance['agreement']:g} %)"
+    )
+    if miou["run"] is not None:
+        lines.append(f"  mIoU                 {miou['artefact']:.4f}, the run's {miou['run']:.4f}")
+    return "\n".join(lines)
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not height x width in pixels, such as 512x1024")
+    return int(found[1]), int(found[2])
+
+
+def _bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""ONNX with 8-bit integers: weights and activations quantized by ONNX Runtime, with ranges seen on training images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seg_jax import data
+from seg_jax.export.network import Network
+
+IMAGES = 32  # whose ranges are looked at
+
+
+def calibration_images(network: Network) -> Iterator[np.ndarray]:
+    """Photographs uint8 [h w 3] spread over the run's training split.
+
+    Raises:
+      ConfigError, DataError, LabelError: it cannot be loaded.
+    """
+    config = network.functions.config
+    examples = data.load(config, config.data.train_split)
+    for index in np.unique(np.linspace(0, len(examples) - 1, min(IMAGES, len(examples))).round().astype(int)):
+        yield examples.read(int(index))[0]
+
+
+def quantize(model: Path, out: Path, images: Iterator[np.ndarray]) -> None:
+    """Static quantization of convolutions and matrix products, with scales for every output channel.
+
+    Args:
+      model: an exported file.
+      out: where the quantized one goes.
+      images: to see the ranges of activations on.
+    """
+    from onnxruntime import quantization
+
+    class Reader(quantization.CalibrationDataReader):
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(images, None)
+            return None if image is None else {"image": image[None]}
+
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it recommends a preprocessing that this model has behind it
+    try:
+        quantization.quantize_static(
+            model,
+            out,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(OPERATORS),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+    finally:
+        logger.setLevel(level)
+
+
+OPERATORS: Sequence[str] = ("Conv", "ConvTranspose", "MatMul", "Add", "Concat", "MaxPool", "Resize")

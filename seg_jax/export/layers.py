@@ -1,0 +1,120 @@
+"""What networks are made of in ONNX: convolutions, products, pooling, resizing, softmax.
+
+A converter takes the graph, the step and its inputs, and gives the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from seg_jax.config import ConfigError
+from seg_jax.export.graph import Graph, Tensor
+from seg_jax.export.steps import Step
+
+Value = Tensor | np.ndarray
+
+
+def convolution(graph: Graph, step: Step, x: Tensor, kernel: np.ndarray) -> Tensor:
+    """Of any stride, dilation and groups."""
+    params = step.params
+    layout = params["dimension_numbers"]
+    if (layout.lhs_spec, layout.rhs_spec) != ((0, 3, 1, 2), (3, 2, 0, 1)) or set(params["lhs_dilation"]) != {1}:
+        raise ConfigError("a convolution of another layout than NHWC and HWIO, or a transposed one, has no form here.")
+    name = graph.convolution(
+        "Conv",
+        graph.stored(x, first=True),
+        kernel.transpose(3, 2, 0, 1),
+        strides=params["window_strides"],
+        pads=[low for low, _ in params["padding"]] + [high for _, high in params["padding"]],
+        dilations=params["rhs_dilation"],
+        group=params["feature_group_count"],
+    )
+    return Tensor(name, step.shape, first=True)
+
+
+def up_conv(graph: Graph, step: Step, x: Tensor, kernel: np.ndarray) -> Tensor:
+    """`models.layers.up_conv_2x2`: a transposed convolution whose windows do not overlap."""
+    weight = kernel.transpose(2, 3, 0, 1)
+    name = graph.convolution("ConvTranspose", graph.stored(x, first=True), weight, axis=1, strides=[2, 2])
+    return Tensor(name, step.shape, first=True)
+
+
+def max_pool(graph: Graph, step: Step, x: Tensor) -> Tensor:
+    """Maximum over windows."""
+    _, *kernel, _ = step.params["window_dimensions"]
+    _, *strides, _ = step.params["window_strides"]
+    _, *padding, _ = step.params["padding"]
+    pads = [low for low, _ in padding] + [high for _, high in padding]
+    name = graph.node("MaxPool", graph.stored(x, first=True), kernel_shape=kernel, strides=strides, pads=pads)
+    return Tensor(name, step.shape, first=True)
+
+
+def dot(graph: Graph, step: Step, a: Value, b: Value) -> Tensor:
+    """A product with a fixed matrix, or any other product of tensors."""
+    (left, right), (batch, _) = step.params["dimension_numbers"]
+    by_matrix = len(b.shape) == 2 and not batch and tuple(left) == (len(a.shape) - 1,)
+    if by_matrix and isinstance(a, Tensor) and isinstance(b, np.ndarray):
+        weight = b if tuple(right) == (0,) else b.T
+        if a.first:  # a product of the channels is a 1x1 convolution
+            name = graph.convolution("Conv", a.name, weight.T[:, :, None, None])
+        else:
+            name = graph.node("MatMul", a.name, graph.constant(weight))
+        return Tensor(name, step.shape, a.first)
+    names = [graph.stored(value, first=False) for value in (a, b)]
+    return Tensor(graph.node("Einsum", *names, equation=_equation(step, a, b)), step.shape)
+
+
+def _equation(step: Step, a: Value, b: Value) -> str:
+    """The dot product as Einstein wrote it: axes of the batch, then those of either side that are left."""
+    (left, right), (one, two) = step.params["dimension_numbers"]
+    letters = iter("abcdefghijklmnop")
+    first = [next(letters) for _ in a.shape]
+    second = [next(letters) for _ in b.shape]
+    for i, j in [*zip(left, right, strict=True), *zip(one, two, strict=True)]:
+        second[j] = first[i]
+    kept = [first[i] for i in one]
+    kept += [first[i] for i in range(len(first)) if i not in left and i not in one]
+    kept += [second[j] for j in range(len(second)) if j not in right and j not in two]
+    return f"{''.join(first)},{''.join(second)}->{''.join(kept)}"
+
+
+def interpolate(graph: Graph, step: Step, x: Tensor) -> Tensor:
+    """`models.layers.interpolate`: bilinear, without antialiasing."""
+    corners = "align_corners" if step.params["align_corners"] else "half_pixel"
+    return _resize(graph, step, x, first=True, mode="linear", coordinate_transformation_mode=corners)
+
+
+def repeat(graph: Graph, step: Step, x: Tensor) -> Tensor:
+    """`models.layers.repeat`: every pixel several times."""
+    attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return _resize(graph, step, x, first=True, **attributes)
+
+
+def resize_antialiased(graph: Graph, step: Step, x: Tensor) -> Tensor:
+    """`resample.resize_antialiased`; of uint8 a level of some values may differ."""
+    return _resize(graph, step, x, first=False, mode="linear", antialias=1, exclude_outside=1)
+
+
+def _resize(graph: Graph, step: Step, x: Tensor, *, first: bool, **attributes: Any) -> Tensor:
+    shape = step.shape
+    axes = (2, 3) if first else (1, 2)
+    factors = [new // old if new % old == 0 else 0 for old, new in zip(x.shape[1:3], shape[1:3], strict=True)]
+    stored = graph.stored(x, first=first)
+    if all(isinstance(factor, int) and factor for factor in factors):
+        scales = graph.constant(factors, np.float32)
+        return Tensor(graph.node("Resize", stored, "", scales, axes=axes, **attributes), shape, first)
+    return Tensor(graph.node("Resize", stored, "", "", graph.dims(shape[1:3]), axes=axes, **attributes), shape, first)
+
+
+def softmax(graph: Graph, step: Step, x: Tensor) -> Tensor:
+    """Over the last axis."""
+    return Tensor(graph.node("Softmax", graph.stored(x, first=False), axis=-1), x.shape)
+
+
+def probabilities(graph: Graph, step: Step, x: Tensor) -> Tensor:
+    """`network.probabilities`."""
+    if step.params["head"] == "sigmoid":
+        return Tensor(graph.node("Sigmoid", x.name), x.shape, x.first)
+    return softmax(graph, step, x)

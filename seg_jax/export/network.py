@@ -1,0 +1,149 @@
+"""A trained network as every format takes it: one function of an image, its weights, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+
+from seg_jax import __version__, losses, models, program, sharding
+from seg_jax.artefacts import VERSION
+from seg_jax.checkpoint import Checkpoints
+from seg_jax.config import load as load_config
+from seg_jax.data.labels import LabelTable
+from seg_jax.export.resample import resize_antialiased
+from seg_jax.step import normalize
+
+OUTPUTS = ("probabilities", "label")
+PLATFORMS = ("cpu", "cuda", "tpu")  # of `Network.portable`
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network.
+
+    Attributes:
+      functions: of the run; outside of artefacts it computes with these.
+      weights: {'params', 'model_state'}, host arrays.
+      table: what its classes mean.
+      metadata: JSON values that every artefact carries, see docs/export.md.
+    """
+
+    functions: program.Program
+    weights: dict[str, Any]
+    table: LabelTable
+    metadata: dict[str, Any]
+
+    @classmethod
+    def load(
+        cls,
+        run: Path,
+        *,
+        checkpoint: str = "best",
+        size: tuple[int, int] | None = None,
+        output: str = "probabilities",
+        fixed: bool = False,
+        full_precision: bool = True,
+    ) -> Network:
+        """The network of a run directory.
+
+        Args:
+          run: the run directory.
+          checkpoint: 'best', 'last' or a step.
+          size: (height, width) at which the network sees every image; None: the size of the image.
+          output: one of `OUTPUTS`.
+          fixed: without a `size` it is that of the images of the training.
+          full_precision: it computes in float32 whatever the run did; bfloat16 is not for processors.
+
+        Raises:
+          ConfigError, CheckpointError, LabelError: it is not a run directory, or damaged.
+        """
+        assert output in OUTPUTS, output
+        config = load_config(run / "config.json")
+        if full_precision:
+            config.model.dtype = "float32"
+        table = LabelTable.load(run / "class_names.json")
+        functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
+        checkpoints = Checkpoints(run / "checkpoints", create=False)
+        step = checkpoints.choose(checkpoint)
+        like = functions.abstract_state.weights(averaged=False)
+        weights = checkpoints.weights(step, like, averaged=config.eval.averaged)
+        trained = tuple(checkpoints.meta(step)["image_size"])
+        if fixed:
+            size = size or trained
+        metadata = {
+            "format": VERSION,
+            "seg_jax": __version__,
+            "classes": list(table.names),
+            "colors": [list(color) for color in table.colors],
+            "mean": list(config.data.mean),
+            "std": list(config.data.std),
+            "trained_size": list(trained),
+            "head": config.loss.head,
+            "size": list(size) if size else None,
+            "output": output,
+            "parameters": models.count(weights["params"]),
+            "step": step,
+            "config": config.to_dict(),
+        }
+        return cls(functions, weights, table, metadata)
+
+    @property
+    def documents(self) -> dict[str, str]:
+        """The texts that every artefact carries, by the names that `artefacts` finds them under."""
+        return {"metadata.json": json.dumps(self.metadata, indent=1), "class_names.json": self.table.to_json()}
+
+    def function(self, target: str) -> Callable[[Any, jax.Array], jax.Array]:
+        """(weights, image uint8 [b h w 3]) -> probabilities, float32 [b h w k], or label, uint8 [b h w].
+
+        Args:
+          target: for which it will be traced, one of models.TARGETS.
+        """
+        config, head, output = self.functions.config, self.metadata["head"], self.metadata["output"]
+        size = tuple(self.metadata["size"] or ())
+        mean, std = tuple(config.data.mean), tuple(config.data.std)
+
+        def run(weights: Any, image: jax.Array) -> jax.Array:
+            with models.traced_for(target):
+                resized = size and size != image.shape[1:3]
+                seen = resize_antialiased(image, size=size) if resized else image
+                outputs, _ = models.forward(
+                    self.functions.model, **weights, image=normalize(seen, mean, std), train=False
+                )
+                scores = outputs["logits"]
+                if resized or output == "probabilities":  # the highest logit and probability are of the same class
+                    scores = probabilities(scores, head=head)
+                if resized:
+                    scores = resize_antialiased(scores, size=image.shape[1:3])
+                return scores if output == "probabilities" else scores.argmax(-1).astype(jnp.uint8)
+
+        return run
+
+    def portable(self, image: jax.Array) -> jax.Array:
+        """`function` with its weights, in the form that each of `PLATFORMS` likes; chosen when it is compiled."""
+        forms = {"cpu": self.function("cpu"), "default": self.function("accelerator")}
+        # As an argument of both forms the weights are in the file once.
+        return jax.lax.platform_dependent(self.weights, image, **forms)
+
+    @property
+    def rules(self) -> list[str]:
+        """What jax.export cannot derive: a height h and a width w, made a multiple, are not less."""
+        n = models.reduction(self.functions.model)
+        return [f"{n}*floordiv({side}+{n - 1},{n})>={side}" for side in "hw"]
+
+    @property
+    def image(self) -> jax.ShapeDtypeStruct:
+        """The argument of `function`, uint8 [b h w 3] with symbols for sizes."""
+        return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("b,h,w", constraints=self.rules), 3), jnp.uint8)
+
+
+@models.operator
+def probabilities(logits: jax.Array, *, head: str) -> jax.Array:
+    """See `losses.probabilities`."""
+    return losses.probabilities(logits, head=head)

@@ -1,0 +1,34 @@
+"""ONNX: our own conversion of the traced network, for ONNX Runtime and whatever else reads the format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from seg_jax.export import primitives, steps
+from seg_jax.export.graph import Graph
+from seg_jax.export.network import Network
+
+
+def build(network: Network) -> Any:
+    """The onnx.ModelProto: `image` uint8 [b h w 3], any b, h and w -> `probabilities` or `label`.
+
+    Raises:
+      ConfigError: the network computes what has no form in ONNX.
+    """
+    traced = jax.jit(network.function("operators")).trace(network.weights, network.image).jaxpr
+    leaves = [np.asarray(array) for array in jax.tree.leaves(network.weights)]
+    graph = Graph(network.image.shape)
+    image = steps.Place(traced.in_avals[-1])
+    program = steps.program(traced, [*leaves, image])
+    return graph.model(primitives.run(graph, program, {image: graph.image}), network.documents)
+
+
+def write(network: Network, path: Path) -> None:
+    """Writes the model with the documents as its metadata properties."""
+    import onnx
+
+    onnx.save(build(network), path)

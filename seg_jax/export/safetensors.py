@@ -1,0 +1,18 @@
+"""The archive form: the weights under their names, with everything that is needed to build the network again.
+
+Compiled formats age with their runtimes; this one needs seg_jax alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seg_jax.checkpoint import flatten
+from seg_jax.export.network import Network
+
+
+def write(network: Network, path: Path) -> None:
+    """Writes {'params/encoder/stem/conv/kernel': array, ...} with the documents as its metadata."""
+    from safetensors.numpy import save_file
+
+    save_file(flatten(network.weights), path, metadata=network.documents)

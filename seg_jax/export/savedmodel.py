@@ -1,0 +1,37 @@
+"""SavedModel: the function of the StableHLO file inside TensorFlow, for TensorFlow Serving and its C++ loader."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from seg_jax.export.network import PLATFORMS, Network
+
+
+def write(network: Network, path: Path) -> None:
+    """Writes a directory whose signature `serving_default` takes `image`, uint8 [b h w 3]; documents are assets."""
+    import tensorflow as tf
+    from jax.experimental import jax2tf
+
+    convert = jax2tf.convert(
+        network.portable,
+        polymorphic_shapes=["(b, h, w, 3)"],
+        polymorphic_constraints=network.rules,
+        native_serialization_platforms=PLATFORMS,
+        with_gradient=False,
+    )
+    output = network.metadata["output"]
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {output: convert(image)}
+
+    signature = tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")
+    module = tf.Module()
+    module.serve = tf.function(serve, input_signature=[signature], autograph=False)
+    with tempfile.TemporaryDirectory() as place:
+        module.documents = []
+        for name, text in network.documents.items():
+            file = Path(place) / name
+            file.write_text(text, encoding="utf-8")
+            module.documents.append(tf.saved_model.Asset(str(file)))
+        tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})

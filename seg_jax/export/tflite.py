@@ -1,0 +1,28 @@
+"""TFLite (LiteRT), for telephones and small computers: one image of one size."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from seg_jax.export.network import Network
+
+
+def write(network: Network, path: Path) -> None:
+    """Writes the model for images [1 h w 3] of the network's size, the documents appended as a zip archive.
+
+    That is how TFLite files carry associated files: the runtime does not look behind the model.
+    """
+    import tensorflow as tf
+    from jax.experimental import jax2tf
+
+    run, weights = network.function("accelerator"), network.weights
+    convert = jax2tf.convert(lambda image: run(weights, image), with_gradient=False)
+    image = tf.TensorSpec((1, *network.metadata["size"], 3), tf.uint8, name="image")
+    module = tf.Module()
+    module.serve = tf.function(convert, input_signature=[image], autograph=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
+    path.write_bytes(converter.convert())
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, text in network.documents.items():
+            archive.writestr(name, text)

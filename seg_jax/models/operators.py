@@ -1,0 +1,89 @@
+"""What a network is traced for: the backend of this process, or an artefact that other programs run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial, wraps
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+
+# 'cpu' and 'accelerator': as XLA likes it there. 'operators': as interchange formats have it, see `operator`.
+TARGETS = ("cpu", "accelerator", "operators")
+_target: ContextVar[str] = ContextVar("target", default="")
+
+
+@contextmanager
+def traced_for(target: str) -> Iterator[None]:
+    """What is traced within is part of an artefact for one of `TARGETS`, and sizes may be symbols of jax.export."""
+    assert target in TARGETS, target
+    token = _target.set(target)
+    try:
+        yield
+    finally:
+        _target.reset(token)
+
+
+def on_cpu() -> bool:
+    """Whether the program being traced will run on XLA's CPU backend."""
+    return (_target.get() or jax.default_backend()) == "cpu"
+
+
+def exporting() -> bool:
+    """Whether the program being traced is part of an artefact."""
+    return bool(_target.get())
+
+
+def operator(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Marks what interchange formats have as one operator.
+
+    A trace for 'operators' shows it as one primitive of the function's name, whose parameters are the keyword
+    arguments; everywhere else the function is what it is.
+
+    Args:
+      function: (arrays..., *, options...) -> array.
+    """
+    primitive = Primitive(function.__name__)
+
+    @primitive.def_abstract_eval
+    def _(*arrays: Any, **options: Any) -> Any:
+        result = jax.eval_shape(partial(function, **options), *arrays)
+        return jax.core.ShapedArray(result.shape, result.dtype)
+
+    @wraps(function)
+    def call(*arrays: Any, **options: Any) -> jax.Array:
+        return primitive.bind(*arrays, **options) if _target.get() == "operators" else function(*arrays, **options)
+
+    return call
+
+
+def window(x: jax.Array, rows: slice, columns: slice) -> jax.Array:
+    """x[:, rows, columns] for [b h w c] and limits that are not negative.
+
+    Indexing would be a gather, which is slow, where a size is a symbol.
+    """
+    for axis, part in ((1, rows), (2, columns)):
+        size = x.shape[axis]
+        limits = part.start or 0, size if part.stop is None else part.stop, part.step or 1
+        if limits != (0, size, 1):
+            x = jax.lax.slice_in_dim(x, *limits, axis)
+    return x
+
+
+def pad_edge(x: jax.Array, rows: tuple[int, int], columns: tuple[int, int]) -> jax.Array:
+    """[b h w c] with so many pixels more (above, below) and (left, right), each like the nearest one.
+
+    jnp.pad would do it for every axis, of which artefacts would keep traces.
+    """
+    for axis, amounts in ((1, rows), (2, columns)):
+        ends = []
+        for amount, at in zip(amounts, (0, x.shape[axis] - 1), strict=True):
+            shape = tuple(amount if a == axis else n for a, n in enumerate(x.shape))
+            pixel = jax.lax.slice_in_dim(x, at, at + 1, axis=axis)
+            ends.append([jnp.broadcast_to(pixel, shape)] if amount != 0 else [])
+        x = jnp.concatenate([*ends[0], x, *ends[1]], axis) if any(ends) else x
+    return x

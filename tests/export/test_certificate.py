@@ -1,0 +1,132 @@
+"""The certificate: exact by its numbers, and no artefact without it."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from seg_jax import artefacts, export
+from seg_jax.export import __main__ as command
+from seg_jax.export import certificate
+from seg_jax.export.certificate import EXACT, Images
+
+K = 11  # classes of the synthetic scenes
+
+
+def artefact(network, change, **metadata):
+    """The run itself, as an artefact whose result was changed."""
+    run = artefacts.rebuilt(network.functions, network.weights, {**network.metadata, **metadata})
+    return artefacts.Artefact(network.table, {**network.metadata, **metadata}, lambda image: change(run(image)))
+
+
+@pytest.fixture(scope="module")
+def images(network, run):
+    return certificate.find_images(network, run)
+
+
+def test_the_images_are_of_the_validation_split(images):
+    assert images.source == "8 of 8 images of the split 'val' (synthetic)"
+    assert all(image.shape == (32, 32, 3) and truth.shape == (32, 32) for image, truth in images.pairs)
+
+
+def test_the_run_agrees_with_itself(network, images):
+    found = certificate.compare(network, artefact(network, lambda p: p), images, EXACT)
+    assert found["passed"] and found["largest_difference"] == 0 and found["agreement"] == 1
+    assert found["miou"]["run"] == found["miou"]["artefact"] > 0
+
+
+def test_differences_are_counted(network, images):
+    one = Images(images.pairs[:1], "one")
+
+    def swapped(p):
+        p = p.copy()
+        p[0, 0, 0] = np.roll(p[0, 0, 0], 1)  # another class is the likeliest, in one of 1024 pixels
+        return p
+
+    found = certificate.compare(network, artefact(network, swapped), one, EXACT)
+    assert not found["passed"] and found["agreement"] == 1023 / 1024 and found["largest_difference"] > 1e-3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_does_not_pass(network, images, value):
+    lenient = replace(certificate.INT8, agreement=0.0, loss=2.0)
+    found = certificate.compare(network, artefact(network, lambda p: p + value), images, lenient)
+    assert not found["passed"]
+
+
+def test_a_label_has_no_difference_of_probabilities(network, images):
+    same = artefact(network, lambda label: label, output="label")
+    found = certificate.compare(network, same, images, EXACT)
+    assert found["passed"] and found["largest_difference"] is None
+    other = artefact(network, lambda label: (label + 1) % K, output="label")
+    assert certificate.compare(network, other, images, EXACT)["agreement"] == 0
+
+
+def test_without_its_data_the_run_s_sample_counts(network, make_run, monkeypatch):
+    run = make_run({"data.source": "synthetic"})
+
+    def missing(config, split):
+        raise certificate.LabelError("gone")
+
+    monkeypatch.setattr(certificate.data, "load", missing)
+    found = certificate.find_images(network, run)
+    assert found.source == "sample.png of the run; the split 'val': gone" and found.pairs[0][1] is None
+    assert certificate.compare(network, artefact(network, lambda p: p), found, EXACT)["miou"]["run"] is None
+    (run / "sample.png").unlink()
+    with pytest.raises(certificate.ConfigError, match=r"no image to compare the artefact with.*gone"):
+        certificate.find_images(network, run)
+
+
+def test_a_damaged_artefact_is_not_written(run, tmp_path, monkeypatch, capsys):
+    whole = export.FORMATS["onnx"]
+
+    def damaged(network, path):
+        import onnx
+        from onnx import numpy_helper
+
+        whole.write(network, path)
+        model = onnx.load(path)
+        weights = next(array for array in model.graph.initializer if len(array.dims) == 4)
+        weights.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weights), weights.name))
+        onnx.save(model, path)
+
+    monkeypatch.setitem(command.FORMATS, "onnx", replace(whole, write=damaged))
+    out = tmp_path / "there" / "a.onnx"
+    assert command.main([str(run), "--format=onnx", f"--out={out}"]) == 1
+    assert "it would disagree with" in capsys.readouterr().err
+    assert list(out.parent.iterdir()) == []  # neither the file nor a part of it
+    monkeypatch.undo()
+    assert command.main([str(run), "--format=onnx", f"--out={out}"]) == 0
+    assert "mIoU" in capsys.readouterr().out
+    found = json.loads((tmp_path / "there" / "a.onnx.parity.json").read_text())
+    assert found["passed"] and found["sha256"] == certificate.sha256(out) and found["versions"]["onnx"]
+
+
+def test_what_cannot_be_done_is_said(run, tmp_path, capsys, monkeypatch):
+    def error(*arguments):
+        assert command.main(list(arguments)) == 1
+        return capsys.readouterr().err
+
+    out = f"--out={tmp_path / 'a'}"
+    assert "only onnx has it" in error(str(run), "--format=stablehlo", out, "--int8")
+    assert "is a directory that is there already" in error(str(run), "--format=onnx", f"--out={tmp_path}")
+    assert "is not a run directory" in error(str(tmp_path), "--format=onnx", out)
+    assert "checkpoint '7' is not one of: best, last, 0" in error(str(run), "--format=onnx", out, "--checkpoint=7")
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
+    assert "pip install 'seg_jax[onnx]'" in error(str(run), "--format=onnx", out)
+    with pytest.raises(SystemExit):
+        command.main([str(run), "--format=onnx", out, "--size=0x8"])
+    assert "not height x width in pixels" in capsys.readouterr().err
+
+
+def test_the_digest_of_a_directory_is_of_its_files(tmp_path):
+    def write(place, files):
+        for name, text in files.items():
+            (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / name).write_text(text)
+        return certificate.sha256(tmp_path / place)
+
+    first = write("a", {"x": "1", "y/z": "2"})
+    assert first == write("b", {"y/z": "2", "x": "1"})
+    assert len({first, write("c", {"x": "12", "y/z": ""}), write("d", {"x": "1", "z": "2"})}) == 3

@@ -1,0 +1,87 @@
+"""Networks traced for an artefact: symbols for sizes, operators that stay visible."""
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seg_jax import models
+from seg_jax.models import MODELS, layers, operators, pspnet
+
+
+def traced(function, *arguments):
+    """The program as text; a function that was traced before would not be traced again."""
+    return str(jax.make_jaxpr(lambda *arguments: function(*arguments))(*arguments))
+
+
+def test_an_operator_is_one_primitive_for_the_formats_that_have_it():
+    x = jnp.zeros((1, 2, 2, 1))
+    assert "repeat" not in traced(lambda x: layers.upsample_nearest(x, 2), x)
+    with operators.traced_for("operators"):
+        assert "f32[1,4,4,1] = repeat[factor=2]" in traced(lambda x: layers.upsample_nearest(x, 2), x)
+    assert "repeat" not in traced(lambda x: layers.upsample_nearest(x, 2), x)
+
+
+def test_the_target_decides_what_is_traced():
+    x = jnp.zeros((1, 4, 4, 1))
+    with operators.traced_for("cpu"):
+        assert operators.exporting() and operators.on_cpu()
+        assert "reduce_window_max" not in traced(layers.max_pool_2x2, x)
+    with operators.traced_for("accelerator"):
+        assert operators.exporting() and not operators.on_cpu()
+        assert "reduce_window_max" in traced(layers.max_pool_2x2, x)
+    assert not operators.exporting()
+
+
+def test_a_window_is_what_indexing_gives():
+    x = jnp.arange(2 * 5 * 6 * 1).reshape(2, 5, 6, 1)
+    np.testing.assert_array_equal(
+        operators.window(x, slice(1, None, 2), slice(2, 5)),
+        x[:, 1::2, 2:5],
+    )
+    assert operators.window(x, slice(None), slice(0, 6)) is x
+
+
+def test_edges_are_repeated():
+    x = jnp.asarray([[1, 2], [3, 4]])[None, :, :, None]
+    found = operators.pad_edge(x, (1, 0), (0, 2))[0, :, :, 0]
+    assert found.tolist() == [[1, 2, 2, 2], [1, 2, 2, 2], [3, 4, 4, 4]]
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_weights_of_symbols_are_those_of_numbers(align_corners):
+    (h,) = jax.export.symbolic_shape("h")
+    weights = jax.jit(lambda x: layers._weights(x.shape[0], 7, align_corners=align_corners))
+    exported = jax.export.export(weights)(jax.ShapeDtypeStruct((h,), jnp.float32))
+    for old in (1, 3, 20):
+        wanted = layers._weights(old, 7, align_corners=align_corners)
+        np.testing.assert_allclose(exported.call(np.zeros(old, np.float32)), wanted, atol=1e-6)
+        np.testing.assert_allclose(wanted.sum(axis=1), 1, atol=1e-6)
+
+
+def test_bins_of_symbols_are_those_of_numbers():
+    (h,) = jax.export.symbolic_shape("h")
+    shares = jax.jit(lambda x: pspnet._shares(x.shape[0], 3))
+    exported = jax.export.export(shares)(jax.ShapeDtypeStruct((h,), jnp.float32))
+    # Bins of four pixels: the first reaches from 0 to 4/3, so over two pixels.
+    assert pspnet._shares(4, 3).tolist() == [[0.5, 0.5, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0.5, 0.5]]
+    for old in (2, 4, 9):
+        np.testing.assert_allclose(exported.call(np.zeros(old, np.float32)), pspnet._shares(old, 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", operators.TARGETS)
+@pytest.mark.parametrize("name", MODELS)
+def test_networks_take_symbols_for_sizes(name, target, tiny_config):
+    model = models.build(tiny_config({"model.name": name, "model.channels": 8}), classes=3)
+    n = models.reduction(model)
+    rules = [f"{n}*floordiv({side}+{n - 1},{n})>={side}" for side in "hw"]
+    shape = (*jax.export.symbolic_shape("b,h,w", constraints=rules), 3)
+    weights = jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
+    with operators.traced_for(target):
+        logits, _ = jax.eval_shape(
+            lambda weights, image: models.forward(model, *weights, image, train=False),
+            weights,
+            jax.ShapeDtypeStruct(shape, jnp.float32),
+        )
+    assert logits["logits"].shape == (*shape[:3], 3)

@@ -6,6 +6,7 @@ ONNX and TFLite not even JAX.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
@@ -102,6 +103,17 @@ def load(path: str | Path) -> Artefact:
             f"{path} cannot be used ({type(error).__name__}: {str(error)[:200]!r}). It is damaged, or "
             "not written by python -m seg_jax.export; export it again."
         ) from error
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of a directory, of the names and contents of all files in it."""
+    found = hashlib.sha256()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            found.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
+        found.update(file.read_bytes())
+    return found.hexdigest()
 
 
 def _kind(path: Path) -> str:

@@ -251,8 +251,10 @@ class Program:
         """`predict`, averaged over the mirror image and over several sizes, see `step.make_predict`."""
         return jax.jit(self._predict(flip=flip, scales=scales), out_shardings=sharding.replicated(self.mesh))
 
-    def _predict(self, **averaged: Any) -> Any:
-        return step.make_predict(model=self.model, head=self.config.loss.head, **averaged, **self._normalisation)
+    def _predict(self, *, flip: bool = False, scales: Sequence[float] = (1.0,)) -> Any:
+        return step.make_predict(
+            model=self.model, head=self.config.loss.head, flip=flip, scales=scales, **self._normalisation
+        )
 
 
 def run_length(config: Config, *, examples: int) -> tuple[int, int]:

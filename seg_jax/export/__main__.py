@@ -90,7 +90,7 @@ def export(options: argparse.Namespace) -> int:
         if not found["passed"]:
             print(f"error: {out} is not written: it would disagree with {run}.", file=sys.stderr)
             return 1
-        found |= {"artefact": out.name, "sha256": certificate.sha256(temporary), "versions": certificate.versions()}
+        found |= {"artefact": out.name, "sha256": artefacts.digest(temporary), "versions": certificate.versions()}
         os.replace(temporary, out)
         write_bytes(out.with_name(f"{out.name}.parity.json"), (json.dumps(found, indent=1) + "\n").encode())
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -138,17 +137,6 @@ def _confusion(truth: np.ndarray, label: np.ndarray, k: int) -> np.ndarray:
 
 def _miou(confusion: np.ndarray, table: LabelTable) -> float:
     return Report.from_confusion(confusion, table.names, loss=math.nan, protocol={}).scores["miou"]
-
-
-def sha256(path: Path) -> str:
-    """Of a file; of a directory, of the names and contents of all files in it."""
-    digest = hashlib.sha256()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -119,8 +119,8 @@ class Evaluator:
 
     def _look(self, counter: Counter, index: int, probabilities: np.ndarray, label: np.ndarray) -> None:
         """Counts one image in detail, and writes its prediction where that is wanted."""
-        examples, options = self.examples, self._config.eval
-        if options.resolution == "original":
+        config, examples = self._config, self.examples
+        if config.eval.resolution == "original":
             _, label = examples.original(index)
             probabilities = resize_probabilities(probabilities, (label.shape[0], label.shape[1]))
         instances = None
@@ -129,8 +129,8 @@ class Evaluator:
             if instances.shape != label.shape:  # sizes of instances mean something at their own resolution only
                 instances = None
         prediction = counter.add(index, probabilities, label, instances)
-        if options.submission:
-            place = Path(options.submission).expanduser()
+        if config.eval.submission:
+            place = Path(config.eval.submission).expanduser()
             cityscapes_labels.write_prediction(place, examples.names[index], prediction, examples.table)
 
     def panels(self, params: Any, model_state: Any, chosen: Sequence[int] | None = None) -> dict[int, np.ndarray]:

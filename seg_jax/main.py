@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import shlex
@@ -152,10 +153,13 @@ def parse(argv: list[str]) -> list[str]:
 
     Without --config an evaluation has the configuration that the run recorded, for overrides to change.
     """
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # absl's flags are defined before they are read
+    for name in ("--mode", "--config", "--workdir"):
+        early.add_argument(name)
+    given, _ = early.parse_known_args(argv[1:])
     try:
-        flags.FLAGS(argv, known_only=True)
-        if MODE.value == "eval" and not CONFIG.value and WORKDIR.value:
-            recorded = Path(WORKDIR.value).expanduser() / "config.json"
+        if given.mode == "eval" and not given.config and given.workdir:
+            recorded = Path(given.workdir).expanduser() / "config.json"
             if recorded.is_file():
                 from seg_jax import config as configs
 

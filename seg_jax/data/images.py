@@ -140,7 +140,7 @@ def resize_probabilities(probabilities: np.ndarray, size: tuple[int, int]) -> np
     resized = np.empty((*size, probabilities.shape[-1]), np.float32)
     for k in range(probabilities.shape[-1]):
         plane = Image.fromarray(np.ascontiguousarray(probabilities[..., k]))
-        resized[..., k] = plane.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        resized[..., k] = np.asarray(plane.resize((size[1], size[0]), Image.Resampling.BILINEAR))
     return resized
 
 

@@ -161,6 +161,7 @@ def get_config() -> ConfigDict:
     t.steps = 0  # length of the run in steps; 0: see epochs
     t.epochs = 10.0  # length of the run in passes over the training split
 
+    t.seeds = 1  # networks that are trained side by side, from as many seeds, and work together as one
     t.steps_per_dispatch = 1  # steps that run as one program, so that a fast device never waits for Python
     t.accumulate = 1  # parts of a batch that are worked on one after the other, to save memory
     t.nonfinite = "stop"  # at a loss or gradient that is not finite: stop, or skip the step and count it

@@ -129,7 +129,7 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         "Use 0 to switch it off",
     ),
     (
-        "log.every_steps checkpoint.keep_last train.accumulate train.steps_per_dispatch optim.patience "
+        "log.every_steps checkpoint.keep_last train.accumulate train.steps_per_dispatch train.seeds optim.patience "
         "mesh.model mesh.space data.threads "
         "data.prefetch data.synthetic.train_scenes "
         "data.synthetic.val_scenes model.encoder.width",
@@ -290,6 +290,13 @@ def validate(config: ConfigDict, *, tables: Mapping[str, Mapping[str, Any]], dev
             f"the batch is split evenly over {devices} devices{in_parts}",
             f"Use a multiple of {unit}, such as {-(-flat[field] // unit) * unit}",
         )
+    require(
+        config.train.seeds == 1 or config.train.steps_per_dispatch == 1,
+        config,
+        "train.steps_per_dispatch",
+        f"a program has several steps or several networks (train.seeds = {config.train.seeds}), not both",
+        "Use 1",
+    )
     require(
         config.train.steps > 0 or config.train.epochs > 0,
         config,

@@ -18,7 +18,7 @@ from seg_jax.data import cityscapes_labels, feed, pipeline, sampler
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import resize_probabilities
 from seg_jax.data.labels import LabelTable
-from seg_jax.metrics import Images, Report, cityscapes, compat, words
+from seg_jax.metrics import Images, Report, bootstrap, cityscapes, compat, words
 from seg_jax.metrics.detailed import Counter
 
 
@@ -106,6 +106,8 @@ class Evaluator:
             "loss_weights": dict(objective.weights),
             "miou": "mean over the classes that occur in truth or prediction, counted over the whole split",
         }
+        if self._functions.members > 1:
+            sections["seeds"] = self._by_seed(params, model_state, step)
         threshold = config.eval.threshold
         return Report.from_confusion(
             confusion,
@@ -116,6 +118,23 @@ class Evaluator:
             images=Images(examples.names, images),
             sections=sections,
         )
+
+    @cached_property
+    def _alone(self) -> Evaluator:
+        return Evaluator(self._functions.alone(), self.examples)
+
+    def _by_seed(self, params: Any, model_state: Any, step: int) -> dict[str, Any]:
+        """How much the scores of the members differ, each by itself."""
+        members = range(self._functions.members)
+        reports = [
+            self._alone(*jax.tree.map(lambda array, i=i: array[i], (params, model_state)), step=step) for i in members
+        ]
+        found: dict[str, Any] = {"seeds": [self._config.seed + i for i in members]}
+        for name in ("miou", "pixel_accuracy"):
+            values = [report.scores[name] for report in reports]
+            found[name] = {"values": values, "mean": np.mean(values), "deviation": np.std(values, ddof=1)}
+        found["miou"]["interval"] = bootstrap.interval_of_mean([r.images.counts for r in reports if r.images])
+        return found
 
     def _look(self, counter: Counter, index: int, probabilities: np.ndarray, label: np.ndarray) -> None:
         """Counts one image in detail, and writes its prediction where that is wanted."""

@@ -38,6 +38,7 @@ def lr_range(config: Config, workdir: Path) -> dict[str, Any]:
       ConfigError, DataError, LabelError: as for training.
     """
     config = pretrained.resolve(config)
+    config.train.seeds = 1
     mesh = program.configured_mesh(config)
     program.check(config, devices=sharding.batch_parts(mesh))
     examples = data.load(config, config.data.train_split)

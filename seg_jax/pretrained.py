@@ -127,6 +127,8 @@ def start(config: Config, model: Any, params: Any, model_state: Any) -> tuple[An
 
 
 def _from_run(config: Config, run: Path, params: Any, model_state: Any, *, whole: bool) -> tuple[Any, Any]:
+    if (seeds := load(run / "config.json").train.seeds) > 1:
+        raise WeightsError(f"{run} holds {seeds} networks (train.seeds); a new one starts from one. Name another run.")
     groups = ("model.",) if whole else ("model.encoder.",)
     free = ("model.weights", "model.encoder.weights", "model.dropout", "model.encoder.drop_path", "model.dtype")
     changed = {

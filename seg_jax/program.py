@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from seg_jax import augment, losses, models, optim, pretrained, schedules, sharding, step
@@ -90,9 +91,27 @@ class Program:
     frozen_steps: int = 0
 
     @cached_property
-    def model(self) -> Any:
-        """The network, a module that only `models` looks into."""
+    def network(self) -> Any:
+        """The network that is trained, a module that only `models` looks into."""
         return models.build(self.config, classes=self.classes)
+
+    @property
+    def members(self) -> int:
+        """How many of them work together."""
+        return self.config.train.seeds
+
+    @cached_property
+    def model(self) -> Any:
+        """What is evaluated and predicts: the network, or all of them together."""
+        if self.members == 1:
+            return self.network
+        return models.Ensemble(self.network, self.members, self.config.loss.head)
+
+    def alone(self) -> Program:
+        """The program of a single member."""
+        config = self.config.copy_and_resolve_references()
+        config.train.seeds = 1
+        return replace(self, config=config)
 
     @cached_property
     def _optimizer(self) -> Any:
@@ -108,9 +127,19 @@ class Program:
     def _init(self) -> TrainState:
         # Parameters do not depend on the size of the image; the smallest one makes the trace cheap.
         side = 32
-        key = jax.random.key(self.config.seed)
-        params, model_state = models.init(self.model, key, (1, side, side, 3))
-        return TrainState.begin(params, model_state, self._optimizer.init(params), averaged=self.config.optim.ema > 0)
+
+        def begin(seed: Any) -> TrainState:
+            params, model_state = models.init(self.network, jax.random.key(seed), (1, side, side, 3))
+            opt_state = self._optimizer.init(params)
+            return TrainState.begin(params, model_state, opt_state, averaged=self.config.optim.ema > 0)
+
+        seed = self.config.seed
+        if self.members == 1:
+            return begin(seed)
+        first = jax.tree.map(
+            lambda all_of_them: all_of_them[0], states := jax.vmap(begin)(seed + jnp.arange(self.members))
+        )
+        return replace(states, step=first.step, lr_scale=first.lr_scale)
 
     def init(self) -> TrainState:
         """The state at step 0 on the devices: random, or with the weights that the configuration names.
@@ -122,9 +151,15 @@ class Program:
         quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
         state = jax.jit(self._init, out_shardings=self._places, compiler_options=quick)()
         host = sharding.to_host({"params": state.params, "model_state": state.model_state}, self.mesh)
-        params, model_state = pretrained.start(self.config, self.model, **host)
+        if self.members == 1:
+            params, model_state = pretrained.start(self.config, self.network, **host)
+        else:
+            each = [jax.tree.map(lambda array, i=i: array[i], host) for i in range(self.members)]
+            started = [pretrained.start(self.config, self.network, **one) for one in each]
+            params, model_state = jax.tree.map(lambda *arrays: np.stack(arrays), *started)
         begun = TrainState.begin(params, model_state, {}, averaged=bool(state.ema))
-        return sharding.to_devices(begun, self.mesh).replace(opt_state=state.opt_state)
+        begun = sharding.to_devices(begun, self.mesh)
+        return begun.replace(opt_state=state.opt_state, skipped=state.skipped)
 
     @cached_property
     def _places(self) -> TrainState:
@@ -185,12 +220,12 @@ class Program:
         """Compiled (state, batch, teacher) -> (state, metrics) for images of `size`; the state is donated.
 
         With `frozen` the encoder is not trained. With several `steps` it takes a list of so many batches, and metrics
-        are an array of each step's.
+        are an array of each step's. An ensemble takes a list of a batch for each member.
         """
         config = self.config
         on_cpu = jax.default_backend() == "cpu"
         function = step.make_train_step(
-            model=self.model,
+            model=self.network,
             optimizer=self._optimizer,
             objective=self.objective,
             teach=self._teach,
@@ -205,15 +240,19 @@ class Program:
             **self._normalisation,
         )
         batch: Any = self._abstract_batch(config.train.batch_size, size)
-        several = steps > 1
+        if self.members > 1:
+            assert steps == 1, "refused by validate"
+            changed: Any = step.make_members(function, members=self.members, sequential=on_cpu)
+        else:
+            changed = step.make_dispatch(function) if steps > 1 else function
+        batches = [batch] * max(steps, self.members)
         jitted = jax.jit(
-            step.make_dispatch(function) if several else function,
+            changed,
             donate_argnums=0,
             out_shardings=(self._places, sharding.replicated(self.mesh)),
         )
-        return jitted.lower(
-            self.abstract_state, [batch] * steps if several else batch, self._abstract_teacher
-        ).compile()
+        given = batches if len(batches) > 1 else batch
+        return jitted.lower(self.abstract_state, given, self._abstract_teacher).compile()
 
     def _augment(self, groups: int) -> Any:
         change = augment.build(self.config.augment, mean=self._normalisation["mean"], groups=groups)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -21,7 +21,11 @@ class TrainState:
       lr_scale: float32 [], factor of the learning rate, which the schedule `plateau` reduces.
       skipped: int32 [], how many steps changed nothing because loss or gradient was not finite.
       ema: {'params', 'model_state'} averaged over the steps; {} without `optim.ema`.
+
+    In an ensemble all but `step` and `lr_scale` have a leading axis, of its members.
     """
+
+    OWN: ClassVar = ("params", "model_state", "opt_state", "skipped", "ema")  # of each member of an ensemble
 
     step: jax.Array
     params: Any

@@ -72,11 +72,13 @@ def make_train_step(
       skip_nonfinite: a step whose loss or gradient is not finite changes nothing but the counters.
       augment: (key, image, label) -> (image, label) for a batch.
       mean, std: of `normalize`.
-      seed: of the run.
+      seed: of the run; the step of its member number m takes `seed` + m.
     """
 
-    def train_step(state: TrainState, batch: Batch, teacher: Any) -> tuple[TrainState, dict[str, jax.Array]]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+    def train_step(
+        state: TrainState, batch: Batch, teacher: Any, member: jax.Array | int = 0
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        key = jax.random.fold_in(jax.random.key(seed + member), state.step)
         augment_key, dropout_key = jax.random.split(key)
         image, label = augment(augment_key, batch["image"], batch["label"])
         taught = teach(teacher, image)
@@ -134,6 +136,33 @@ def make_train_step(
         return state, means | {"grad_norm": norm, "lr": lr, "skipped": state.skipped}
 
     return train_step
+
+
+def make_members(
+    train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]], *, members: int, sequential: bool
+) -> Callable[[TrainState, Sequence[Batch], Any], tuple[TrainState, dict[str, jax.Array]]]:
+    """Builds a step of several networks at once, each on a batch of its own; metrics are means over them.
+
+    Args:
+      train_step: from `make_train_step`.
+      members: how many there are. Their arrays have it as leading axis, but for `step` and `lr_scale`.
+      sequential: one after the other, instead of together: XLA's CPU backend would make grouped convolutions of them,
+        which are slow there.
+    """
+
+    def members_step(state: TrainState, batches: Sequence[Batch], teacher: Any) -> Any:
+        def one(inputs: Any) -> Any:
+            mine, batch, member = inputs
+            return train_step(replace(state, **mine), batch, teacher, member)
+
+        stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *batches)
+        own = {name: getattr(state, name) for name in TrainState.OWN}
+        inputs = (own, stacked, jnp.arange(members))
+        new, metrics = jax.lax.map(one, inputs) if sequential else jax.vmap(one)(inputs)
+        new = replace(new, step=state.step + 1, lr_scale=state.lr_scale)
+        return new, jax.tree.map(lambda values: values.mean(0), metrics)
+
+    return members_step
 
 
 def make_dispatch(

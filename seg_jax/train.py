@@ -103,6 +103,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
         stop=total,
         batch_size=config.train.batch_size,
         n=len(train),
+        members=functions.members,
         process=jax.process_index(),
         processes=jax.process_count(),
     )
@@ -126,8 +127,8 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
                     compiled[steps] = run.compiled_train_step(frozen=done < frozen, steps=steps)
                 run.profile(done)
                 with run.clock.waiting(), run.saving_at_failure(state):
-                    given = [next(batches) for _ in range(steps)]
-                state, metrics = compiled[steps](state, given if steps > 1 else given[0], functions.teacher)
+                    given = [next(batches) for _ in range(steps * functions.members)]
+                state, metrics = compiled[steps](state, given if len(given) > 1 else given[0], functions.teacher)
                 done += steps
                 run.started(done, metrics)
                 evaluate_now = done % every == 0 or done == total
@@ -307,8 +308,9 @@ class Run:
 
     def _diverged(self, step: int, wrong: list[str]) -> DivergedError:
         config = self.config
-        rows = sampler.indices(config.seed, step - 1, config.train.batch_size, len(self.train))
-        names = "\n".join(f"  {self.train.names[i]}" for i in rows)
+        seeds = range(config.seed, config.seed + self.functions.members)
+        rows = [sampler.indices(seed, step - 1, config.train.batch_size, len(self.train)) for seed in seeds]
+        names = "\n".join(f"  {self.train.names[i]}" for i in np.concatenate(rows))
         self.checkpoints.wait()
         good = self.checkpoints.steps()
         kept = f"The last good checkpoint is {self.checkpoints.directory / str(good[0])}" if good else "None was saved"

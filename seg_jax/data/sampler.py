@@ -42,12 +42,24 @@ def indices(seed: int, step: int, batch_size: int, n: int) -> np.ndarray:
 
 
 def training_order(
-    seed: int, *, start: int, stop: int, batch_size: int, n: int, process: int = 0, processes: int = 1
+    seed: int,
+    *,
+    start: int,
+    stop: int,
+    batch_size: int,
+    n: int,
+    members: int = 1,
+    process: int = 0,
+    processes: int = 1,
 ) -> Iterator[np.ndarray]:
-    """The indices of steps start..stop-1 that this process feeds: its slice of every global batch."""
+    """The indices of steps start..stop-1 that this process feeds: its slice of every global batch.
+
+    With several `members` each step has a batch for each of them, in the order of member's own seed, `seed` + member.
+    """
     local = batch_size // processes
     for step in range(start, stop):
-        yield indices(seed, step, batch_size, n)[process * local : (process + 1) * local]
+        for member in range(members):
+            yield indices(seed + member, step, batch_size, n)[process * local : (process + 1) * local]
 
 
 def evaluation_order(

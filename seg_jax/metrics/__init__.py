@@ -153,6 +153,8 @@ class Report:
         if self.above is not None:
             label = f"mean IoU, p > {self.above[0]:g}"
             lines.append(f"{label:<{width}} {'':>12} {'':>12} {'':>12} {_three(scores['miou_above'])}")
+        if seeds := self.sections.get("seeds"):
+            lines.append(f"{len(seeds['seeds'])} seeds, each by itself: {spread(seeds['miou'])} mean IoU")
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -175,6 +177,11 @@ class Report:
             content["interval"] = bootstrap.interval(self.images.counts)
             content["worst"] = [{"name": self.images.names[i], "miou": miou[i]} for i in self.images.worst()]
         return json.dumps(plain(content | self.sections), indent=1) + "\n"
+
+
+def spread(values: dict[str, Any]) -> str:
+    """'0.612 +- 0.008' of {'mean', 'deviation'}."""
+    return f"{values['mean']:.3f} +- {values['deviation']:.3f}"
 
 
 def plain(value: Any) -> Any:

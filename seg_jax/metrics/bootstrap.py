@@ -6,6 +6,7 @@ IoU is counted over each draw as it is over the split.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,15 @@ def interval(images: np.ndarray) -> dict[str, Any]:
       images: counts [n 3 k] of every image.
     """
     return _limits(_resampled(images)[0]) | _SETTINGS
+
+
+def interval_of_mean(members: Sequence[np.ndarray]) -> dict[str, Any]:
+    """The percentile interval of the mean over several networks of their mean IoU, on the same images.
+
+    Args:
+      members: counts [n 3 k] of every image, of each network.
+    """
+    return _limits(_resampled(*members).mean(0)) | _SETTINGS
 
 
 def paired(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seg_jax.config import Config, lookup
+from seg_jax.losses import heads
 from seg_jax.models import convert, files
 from seg_jax.models.catalogue import ENCODERS, MODELS, Encoder
 from seg_jax.models.files import WeightsError
@@ -28,6 +29,7 @@ __all__ = [
     "ENCODERS",
     "MODELS",
     "TABLES",
+    "Ensemble",
     "WeightsError",
     "build",
     "count",
@@ -40,6 +42,8 @@ __all__ = [
     "reduction",
     "traced_for",
 ]
+
+TINY = 1e-30  # the least probability that has a logarithm here
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -99,8 +103,35 @@ def init(model: nn.Module, key: jax.Array, shape: tuple[int, ...]) -> tuple[Any,
     return variables["params"], {name: value for name, value in variables.items() if name != "params"}
 
 
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks of one kind that work together: the probabilities are the mean of theirs.
+
+    Attributes:
+      network: of each; the arrays of all of them have a leading axis, of the members.
+      members: how many there are.
+      head: of `losses.heads`.
+    """
+
+    network: nn.Module
+    members: int
+    head: str
+
+    def logits(self, params: Any, model_state: Any, image: jax.Array) -> jax.Array:
+        """float32 [b h w k], those of the mean probabilities."""
+        # One after the other: networks that XLA's CPU backend batches become grouped convolutions, which are slow.
+        found = []
+        for i in range(self.members):
+            mine = jax.tree.map(lambda array, i=i: array[i], (params, model_state))
+            outputs, _ = forward(self.network, *mine, image, train=False)
+            found.append(heads.probabilities(outputs["logits"], head=self.head))
+        mean = sum(found[1:], found[0]) / self.members
+        logits = jnp.log(jnp.maximum(mean, TINY))
+        return logits - jnp.log(jnp.maximum(1 - mean, TINY)) if self.head == "sigmoid" else logits
+
+
 def forward(
-    model: nn.Module,
+    model: nn.Module | Ensemble,
     params: Any,
     model_state: Any,
     image: jax.Array,
@@ -123,6 +154,9 @@ def forward(
       ({'logits': float32 [b h w k]}, model_state). Only when `train` the state is changed, and the logits of
       auxiliary heads, where the network has them, lie beside 'logits'.
     """
+    if isinstance(model, Ensemble):
+        assert not train, "its members are trained by themselves"
+        return {"logits": model.logits(params, model_state, image)}, model_state
     variables = {"params": params, **model_state}
     apply: Any = model.apply
     if not train:
@@ -131,9 +165,9 @@ def forward(
     return apply(variables, image, True, frozen, mutable=list(model_state), rngs=rngs)
 
 
-def reduction(model: nn.Module) -> int:
+def reduction(model: nn.Module | Ensemble) -> int:
     """The number of pixels of which multiples go through the network; images are continued to the next multiple."""
-    return model.encoder.reduction
+    return (model.network if isinstance(model, Ensemble) else model).encoder.reduction
 
 
 def count(params: Any) -> int:

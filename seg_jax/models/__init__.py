@@ -122,8 +122,8 @@ class Ensemble:
         # One after the other: networks that XLA's CPU backend batches become grouped convolutions, which are slow.
         found = []
         for i in range(self.members):
-            mine = jax.tree.map(lambda array, i=i: array[i], (params, model_state))
-            outputs, _ = forward(self.network, *mine, image, train=False)
+            mine: Any = jax.tree.map(lambda array, i=i: array[i], {"params": params, "model_state": model_state})
+            outputs, _ = forward(self.network, **mine, image=image, train=False)
             found.append(heads.probabilities(outputs["logits"], head=self.head))
         mean = sum(found[1:], found[0]) / self.members
         logits = jnp.log(jnp.maximum(mean, TINY))

@@ -85,9 +85,27 @@ def load(path: Path) -> ConfigDict:
             "Pass the --workdir of a run that was started with seg_jax.main."
         )
     try:
-        return from_json(path.read_text(encoding="utf-8"))
+        return completed(from_json(path.read_text(encoding="utf-8")))
     except (ValueError, AttributeError) as error:  # cut off, not text, or JSON that is no mapping
         raise ConfigError(f"{path} is not a configuration in JSON ({error}); restore it from a copy.") from error
+
+
+def completed(recorded: ConfigDict) -> ConfigDict:
+    """A recorded configuration with the fields that came later; their defaults leave everything as it was before."""
+    from configs import default
+
+    there = flatten(recorded)
+    with recorded.unlocked():
+        for key, value in flatten(default.get_config()).items():
+            if key not in there:
+                *groups, name = key.split(".")
+                place = recorded
+                for group in groups:
+                    if group not in place:
+                        place[group] = ConfigDict()
+                    place = place[group]
+                place[name] = value
+    return recorded
 
 
 def differences(

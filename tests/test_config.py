@@ -1,6 +1,7 @@
 """Configurations: names, JSON, differences, and one failing case for every rule."""
 
 import ast
+import json
 import re
 from importlib import import_module
 from pathlib import Path
@@ -520,3 +521,15 @@ def test_a_batch_is_divided_by_devices_and_parts():
         ConfigError, match=r"train\.batch_size = 12: .* 2 devices, in 4 parts .*a multiple of 8, such as 16"
     ):
         program.check(config, devices=2)
+
+
+def test_a_run_of_an_earlier_version_gets_the_fields_that_came_later(tmp_path):
+    config = default.get_config()
+    config.optim.lr = 0.125
+    old = config.to_dict()
+    del old["train"]["seeds"], old["mesh"], old["data"]["tfds"]["name"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    found = load(tmp_path / "config.json")
+    assert flatten(found) == flatten(config)
+    with pytest.raises(AttributeError):
+        found.train.sedes = 1  # it is locked

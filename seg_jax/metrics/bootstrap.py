@@ -21,12 +21,13 @@ _SETTINGS = {"level": LEVEL, "resamples": RESAMPLES, "seed": SEED}
 
 
 def interval(images: np.ndarray) -> dict[str, Any]:
-    """The percentile interval of the mean IoU.
+    """The percentile interval of the mean IoU, 'low' to 'high'; NaN for a single image, which tells nothing of others.
 
     Args:
       images: counts [n 3 k] of every image.
     """
-    return _limits(_resampled(images)[0]) | _SETTINGS
+    scores = _resampled(images)[0] if len(images) > 1 else np.array([np.nan])
+    return _limits(scores) | _SETTINGS
 
 
 def interval_of_mean(members: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def paired(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:
     Both are counted over the same draws, so that what is hard about an image burdens both.
 
     Args:
-      one, two: counts [n 3 k] of the same n images in the same order.
+      one, two: counts [n 3 k] of the same n images in the same order, at least two.
 
     Returns:
       'difference' of the mean IoU, second minus first, its interval 'low' to 'high', and 'p': twice the share of the
@@ -52,10 +53,10 @@ def paired(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:
       equation 4.11).
 
     Raises:
-      ValueError: the numbers of images or classes differ.
+      ValueError: the numbers of images or classes differ, or there is one image only.
     """
-    if one.shape != two.shape:
-        raise ValueError(f"counts of shapes {one.shape} and {two.shape} are not of the same images and classes")
+    if one.shape != two.shape or len(one) < 2:
+        raise ValueError(f"counts of shapes {one.shape} and {two.shape} are not of the same images, at least two")
     first, second = (counts.mean(counts.iou(images.sum(0))) for images in (one, two))
     differences = np.subtract(*_resampled(two, one))
     against = min((differences <= 0).sum(), (differences >= 0).sum())

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from seg_jax.metrics import Report, bootstrap
 
 
 def describe(report: Report) -> list[str]:
     """Everything that the table does not say: how sure the mean IoU is, where and how it goes wrong."""
     lines = []
-    if report.images is not None:
+    if report.images is not None and len(report.images.names) > 1:
         limits = bootstrap.interval(report.images.counts)
-        lines.append(f"mean IoU {_range(limits)} ({limits['level']:.0%} interval, bootstrap over images)")
+        low, high, level = limits["low"], limits["high"], round(100 * limits["level"])
+        lines.append(f"mean IoU {_number(low)} to {_number(high)} ({level} % interval, bootstrap over images)")
     sections = report.sections
     if "boundary" in sections:
         lines.append(f"boundary IoU {_number(sections['boundary']['miou'])}")
@@ -36,7 +35,3 @@ def describe(report: Report) -> list[str]:
 
 def _number(value: float) -> str:
     return f"{value:.3f}"
-
-
-def _range(limits: dict[str, Any]) -> str:
-    return f"{_number(limits['low'])} to {_number(limits['high'])}"

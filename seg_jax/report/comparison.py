@@ -123,14 +123,14 @@ class Comparison:
         return {
             run.name: bootstrap.paired(first.counts, run.images.counts)
             for run in self.runs[1:]
-            if run.name not in self.flags and first is not None and run.images is not None
+            if run.name not in self.flags and first and run.images and len(first.names) > 1
         }
 
     def tables(self) -> list[Table]:
         """Scores, costs, and the IoU of every class."""
         scores, costs = [], []
         for run in self.runs:
-            s, interval, p = run.report["scores"], run.report.get("interval"), self.paired.get(run.name)
+            s, interval, p = run.report["scores"], run.report.get("interval") or {}, self.paired.get(run.name)
             scores.append(
                 [
                     run.name,
@@ -138,7 +138,9 @@ class Comparison:
                     _number(s.get("loss"), 4),
                     _number(s.get("pixel_accuracy")),
                     _number(s.get("miou")),
-                    f"{_number(interval['low'])} to {_number(interval['high'])}" if interval else "-",
+                    f"{_number(interval['low'])} to {_number(interval['high'])}"
+                    if interval.get("low") is not None
+                    else "-",
                     f"{p['difference']:+.3f} ({p['low']:+.3f} to {p['high']:+.3f})" if p else "-",
                     _number(p["p"]) if p else "-",
                 ]

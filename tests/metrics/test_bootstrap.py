@@ -33,6 +33,13 @@ def test_a_draw_without_a_class_leaves_it_out_of_the_mean():
     assert (found["low"], found["high"]) == (0.5, 1.0)
 
 
+def test_one_image_tells_nothing_of_others():
+    one = images([3], [1])
+    assert np.isnan(bootstrap.interval(one)["low"]) and np.isnan(bootstrap.interval(one)["high"])
+    with pytest.raises(ValueError, match="at least two"):
+        bootstrap.paired(one, one)
+
+
 def test_nothing_counted():
     assert np.isnan(bootstrap.interval(np.zeros((2, 3, 2), int))["low"])
 

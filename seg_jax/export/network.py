@@ -77,6 +77,22 @@ class Network:
         trained = tuple(checkpoints.meta(step)["image_size"])
         if fixed:
             size = size or trained
+        return cls.of(functions, weights, table, step=step, trained_size=trained, size=size, output=output)
+
+    @classmethod
+    def of(
+        cls,
+        functions: program.Program,
+        weights: dict[str, Any],
+        table: LabelTable,
+        *,
+        step: int,
+        trained_size: tuple[int, ...],
+        size: tuple[int, ...] | None = None,
+        output: str = "probabilities",
+    ) -> Network:
+        """A network that is in memory; see `load`, and `metadata` for `step` and `trained_size`."""
+        config = functions.config
         metadata = {
             "format": VERSION,
             "seg_jax": __version__,
@@ -84,7 +100,7 @@ class Network:
             "colors": [list(color) for color in table.colors],
             "mean": list(config.data.mean),
             "std": list(config.data.std),
-            "trained_size": list(trained),
+            "trained_size": list(trained_size),
             "head": config.loss.head,
             "size": list(size) if size else None,
             "output": output,

@@ -38,6 +38,11 @@ def exporting() -> bool:
     return bool(_target.get())
 
 
+def as_operators() -> bool:
+    """Whether the program being traced is for an interchange format, whose operators are to be used."""
+    return _target.get() == "operators"
+
+
 def operator(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """Marks what interchange formats have as one operator.
 
@@ -56,7 +61,7 @@ def operator(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
     @wraps(function)
     def call(*arrays: Any, **options: Any) -> jax.Array:
-        return primitive.bind(*arrays, **options) if _target.get() == "operators" else function(*arrays, **options)
+        return primitive.bind(*arrays, **options) if as_operators() else function(*arrays, **options)
 
     return call
 

@@ -11,7 +11,7 @@ from seg_jax.export import __main__ as command
 from seg_jax.export import certificate
 from seg_jax.export.certificate import EXACT, Images
 
-K = 11  # classes of the synthetic scenes
+K = 8  # classes of the synthetic scenes
 
 
 def artefact(network, change, **metadata):

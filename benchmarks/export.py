@@ -1,0 +1,165 @@
+"""How long exported networks take for an image, each format in its own runtime, beside the same network in PyTorch.
+
+python -m benchmarks.export [--peer=PYTHON] [--only=unet_resnet34] [--formats=onnx,stablehlo] [--sizes=256,512]
+
+A call is bytes [1 h w 3] -> probabilities [1 h w k], with weights that were drawn. Formats and the peer take turns, so
+that what else the machine does hits all of them; the best call of all turns counts. `ratio` is the peer's time by ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seg_jax import process
+
+if __name__ == "__main__":
+    process.quiet()
+    process.use_huge_pages()
+
+import numpy as np
+
+from benchmarks import train_step
+from seg_jax import artefacts, models, pretrained, program, sharding
+from seg_jax.data.labels import LabelTable
+from seg_jax.export import FORMATS
+from seg_jax.export.network import Network
+
+TURNS, CALLS = 5, 4
+
+
+def make_network(case: train_step.Case) -> Network:
+    """One that the peer has too, with initial weights."""
+    config = pretrained.resolve(train_step.configuration(case, batch=1))
+    config.model.dtype = "float32"
+    mesh = sharding.make_mesh(1)
+    functions = program.Program(config, classes=train_step.CLASSES, mesh=mesh)
+    state = functions.init()
+    weights = sharding.to_host({"params": state.params, "model_state": state.model_state}, mesh)
+    table = LabelTable(tuple(f"class{i}" for i in range(train_step.CLASSES)))
+    return Network.of(functions, weights, table, step=0, trained_size=case.size)
+
+
+@contextmanager
+def peer_process(python: str, case: train_step.Case, sizes: list[tuple[int, int]]) -> Iterator[Any]:
+    """The peer, see peer_inference.py; it ends with the context."""
+    asked = {
+        "architecture": case.architecture,
+        "encoder": case.encoder,
+        "classes": train_step.CLASSES,
+        "sizes": sizes,
+        "threads": train_step.CORES,
+    }
+    command = [python, str(Path(__file__).with_name("peer_inference.py")), json.dumps(asked)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
+        try:
+            yield peer
+        finally:
+            peer.kill()
+
+
+def seconds(artefact: artefacts.Artefact, image: np.ndarray) -> list[float]:
+    """Of each of a few calls."""
+    times = []
+    for _ in range(CALLS):
+        begin = time.perf_counter()
+        artefact(image)
+        times.append(time.perf_counter() - begin)
+    return times
+
+
+def measure(name: str, *, formats: list[str], sizes: list[int], python: str = "") -> Iterator[dict[str, Any]]:
+    """A row for each size: milliseconds of each format and of the peer, and the bytes of the files."""
+    case = train_step.CASES[name]
+    network = make_network(case)
+    squares = [(side, side) for side in sizes]
+    with tempfile.TemporaryDirectory() as place:
+        paths: dict[tuple[str, int], Path] = {}
+        for form in formats:
+            for side in sizes:
+                fixed = FORMATS[form].fixed
+                path = Path(place) / f"{form}{side if fixed else ''}"
+                if not path.exists():
+                    sized = Network.of(
+                        network.functions,
+                        network.weights,
+                        network.table,
+                        step=0,
+                        trained_size=case.size,
+                        size=(side, side) if fixed else None,
+                    )
+                    FORMATS[form].write(sized, path)
+                paths[form, side] = path
+        with peer_process(python, case, squares) if python else _nobody() as peer:
+            if peer is not None:
+                found = train_step.answer(peer)
+                if found["parameters"] != models.count(network.weights["params"]):
+                    raise RuntimeError(f"not the same network: the peer has {found['parameters']} parameters")
+            for number, side in enumerate(sizes):
+                image = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+                loaded = {form: artefacts.load(paths[form, side]) for form in formats}
+                times: dict[str, list[float]] = {form: [] for form in (*formats, *(["peer"] if peer else []))}
+                for artefact in loaded.values():
+                    artefact(image)  # compiles
+                for _ in range(TURNS):
+                    for form, artefact in loaded.items():
+                        times[form] += seconds(artefact, image)
+                    if peer is not None:
+                        print(number, CALLS, file=peer.stdin, flush=True)
+                        times["peer"] += train_step.answer(peer)
+                yield {
+                    "name": name,
+                    "side": side,
+                    "ms": {form: 1000 * min(each) for form, each in times.items()},
+                    "bytes": {form: _bytes(paths[form, side]) for form in formats},
+                    "peer": found["versions"] if peer is not None else None,
+                }
+
+
+@contextmanager
+def _nobody() -> Iterator[None]:
+    yield None
+
+
+def _bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def main() -> None:
+    """Measures and prints."""
+    names = [name for name in train_step.CASES if name.startswith("unet")]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", default="", help="an interpreter with torch and segmentation_models_pytorch")
+    parser.add_argument("--only", default=",".join(names), help=f"networks: {', '.join(train_step.CASES)}")
+    parser.add_argument("--formats", default="onnx,stablehlo", help=f"of {', '.join(FORMATS)}")
+    parser.add_argument("--sizes", default="256,512", help="sides of the images")
+    options = parser.parse_args()
+    formats, sizes = options.formats.split(","), [int(side) for side in options.sizes.split(",")]
+    print(
+        f"{train_step.CORES} cores, {os.uname().machine}; milliseconds an image, batch 1, and the peer's time by ours"
+    )
+    print(f"{'network':<28}{'side':>6}" + "".join(f"{form:>20}" for form in formats) + f"{'peer':>10}")
+    for name in options.only.split(","):
+        for row in measure(name, formats=formats, sizes=sizes, python=options.peer):
+            peer = row["ms"].get("peer")
+            cells = [
+                f"{row['ms'][form]:.1f}" + (f"  x {peer / row['ms'][form]:.2f}" if peer else "") for form in formats
+            ]
+            last = f"{peer:.1f}" if peer else "-"
+            print(f"{name:<28}{row['side']:>6}" + "".join(f"{cell:>20}" for cell in cells) + f"{last:>10}", flush=True)
+        print("  " + ", ".join(f"{form} {size / 2**20:.1f} MiB" for form, size in row["bytes"].items()))
+    if row["peer"]:
+        print(f"peer: {row['peer']}")
+
+
+if __name__ == "__main__":
+    main()

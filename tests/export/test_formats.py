@@ -1,0 +1,107 @@
+"""Every format as its users have it: written by the command, loaded where nothing but its runtime can be imported."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seg_jax import artefacts
+from seg_jax.export import FORMATS
+from seg_jax.export.network import Network
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TRAINING = ("flax", "optax", "orbax", "clu", "matplotlib", "torch")
+# What a format can do without.
+ABSENT = {
+    "onnx": (*TRAINING, "jax", "tensorflow", "keras", "onnx", "ai_edge_litert", "safetensors"),
+    "stablehlo": (*TRAINING, "tensorflow", "keras", "onnx", "onnxruntime", "ai_edge_litert", "safetensors"),
+    "savedmodel": (*TRAINING, "jax", "onnx", "onnxruntime", "ai_edge_litert", "safetensors"),
+    "tflite": (*TRAINING, "jax", "tensorflow", "keras", "onnx", "onnxruntime", "safetensors"),
+    "safetensors": ("tensorflow", "keras", "onnx", "onnxruntime", "ai_edge_litert", "torch"),
+}
+ALONE = """
+import sys
+path, images, results, *absent = sys.argv[1:]
+sys.modules.update(dict.fromkeys(absent))
+import numpy as np
+from seg_jax import artefacts
+artefact = artefacts.load(path)
+np.savez(results, *(artefact(image) for image in np.load(images).values()))
+print(artefact.output, artefact.size, len(artefact.table))
+"""
+
+
+@pytest.fixture(scope="module")
+def start():
+    """start(*arguments) -> finished Python process of this repository."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+    def run(*arguments):
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+def test_every_format_is_here():
+    assert set(ABSENT) == set(FORMATS) == set(artefacts.READERS)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_runs_with_its_runtime_alone(form, run, start, tmp_path):
+    out, images, results = tmp_path / "artefact", tmp_path / "images.npz", tmp_path / "results.npz"
+    done = start("-m", "seg_jax.export", run, f"--format={form}", f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    assert "8 of 8 images of the split 'val'" in done.stdout and "mIoU" in done.stdout
+    found = json.loads((tmp_path / "artefact.parity.json").read_text())
+    assert found["passed"] and found["largest_difference"] < 1e-4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["artefact", "artefact.parity.json"]
+
+    rng = np.random.default_rng(0)
+    given = [rng.integers(0, 256, (b, h, w, 3), np.uint8) for b, h, w in ((1, 32, 32), (2, 23, 41))]
+    np.savez(images, *given)
+    done = start("-c", ALONE, out, images, results, *ABSENT[form])
+    assert done.returncode == 0, done.stderr
+    size = (32, 32) if FORMATS[form].fixed else None
+    assert done.stdout.splitlines()[-1] == f"probabilities {size} 8"
+    network = Network.load(run, size=size)
+    wanted = artefacts.rebuilt(network.functions, network.weights, network.metadata)
+    for image, result in zip(given, np.load(results).values(), strict=True):
+        np.testing.assert_allclose(result, wanted(image), atol=1e-4)
+
+
+def test_a_size_and_labels_inside(run, start, tmp_path):
+    out = tmp_path / "a.onnx"
+    done = start("-m", "seg_jax.export", run, "--format=onnx", f"--out={out}", "--size=24x40", "--output=label")
+    assert done.returncode == 0, done.stderr
+    artefact = artefacts.load(out)
+    assert (artefact.output, artefact.size) == ("label", (24, 40)) and artefact.metadata["step"] == 0
+    label = artefact(np.zeros((1, 50, 30, 3), np.uint8))
+    assert label.shape == (1, 50, 30) and label.dtype == np.uint8
+
+
+def test_the_archive_keeps_the_run_as_it_is(make_run, tmp_path):
+    # The average of the weights is what the run is evaluated with, and its type of numbers is bfloat16.
+    run = make_run({"model.dtype": "bfloat16", "optim.ema": 0.9})
+    image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    network = Network.load(run, full_precision=False)
+    FORMATS["safetensors"].write(network, tmp_path / "archive")
+    artefact = artefacts.load(tmp_path / "archive")
+    assert artefact.metadata["config"]["model"]["dtype"] == "bfloat16"
+    wanted = artefacts.rebuilt(network.functions, network.weights, network.metadata)
+    np.testing.assert_array_equal(artefact(image), wanted(image))
+    exact = Network.load(run)
+    assert exact.metadata["config"]["model"]["dtype"] == "float32"
+    assert not np.array_equal(artefact(image), artefacts.rebuilt(exact.functions, exact.weights, exact.metadata)(image))
+
+
+def test_eight_bits_keep_the_score(run, start, tmp_path):
+    out = tmp_path / "a.onnx"
+    done = start("-m", "seg_jax.export", run, "--format=onnx", f"--out={out}", "--int8")
+    # Random weights are no trained network: what counts is that it was judged by its score, and by nothing else.
+    assert "int8:" in done.stdout and "ms instead of" in done.stdout, done.stderr
+    assert out.exists() == (done.returncode == 0) == (out.with_name("a.onnx.parity.json").exists())

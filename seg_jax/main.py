@@ -174,8 +174,8 @@ def parse(argv: list[str]) -> list[str]:
             reason = reason.args[0]  # an AttributeError around a KeyError around the text
         problem = str(reason).replace("\n", ": ")
     overrides = [text for text in argv[1:] if text.startswith(("--config.", "-config."))]
-    given = f" (overrides: {' '.join(overrides)})" if overrides else ""
-    sys.exit(fail(f"{problem}{given}. configs/default.py lists every field; --helpfull lists the flags."))
+    tried = f" (overrides: {' '.join(overrides)})" if overrides else ""
+    sys.exit(fail(f"{problem}{tried}. configs/default.py lists every field; --helpfull lists the flags."))
 
 
 def fail(message: str) -> int:

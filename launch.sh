@@ -8,12 +8,13 @@ usage() {
 usage: ./launch.sh [FLAGS...]              train; by default a U-Net on synthetic street scenes
        ./launch.sh test [PYTEST ARGS...]   run the tests (-m "slow or not slow": all of them)
        ./launch.sh lint                    check format, style and types
+       ./launch.sh demo [MODEL [MODEL]]    a page in the browser, of what ./launch.sh has trained
        ./launch.sh --help                  this text (--helpfull: every flag of the program)
 
 Needs only Python 3.11, 3.12 or 3.13. The first launch makes .venv and installs the versions that
 requirements.txt pins, with uv where it is on the PATH and else with pip; later launches start at
 once. The environment is made anew when the pins, its Python or the accelerator change, or when an
-install was interrupted. test and lint add the pins of requirements-test.txt.
+install was interrupted. test, lint and demo add the pins of requirements-test.txt.
 
 FLAGS go to `python -m seg_jax.main`, after these defaults:
   --config=configs/synthetic_unet.py    unless FLAGS have a --config
@@ -259,6 +260,11 @@ case ${1:-} in
     shift
     prepare test
     exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow" "$@"
+    ;;
+  demo)
+    shift
+    prepare test
+    exec "$venv/bin/python" -m streamlit run demo/app.py -- "$@"
     ;;
   lint)
     prepare test

@@ -180,6 +180,10 @@ def get_config() -> ConfigDict:
     e.averaged = True  # evaluate and predict with the average of the weights, where optim.ema keeps one
     e.panels = 4  # photographs shown as image | truth | prediction | error
     e.resolution = "network"  # mode eval: score at the size that the network sees, or "original": that of each image
+    e.flip = False  # mode eval: mean over the image and its mirror image
+    e.scales = (1.0,)  # mode eval: mean over the image at these sizes
+    e.window = (0, 0)  # mode eval: (height, width) of windows that slide over the image; (0, 0): the whole image
+    e.overlap = 0.25  # share that neighbouring windows have in common at least
     e.submission = ""  # mode eval: directory for predictions in the form of Cityscapes' evaluation server; "": none
 
     c.early_stop = s = ConfigDict()

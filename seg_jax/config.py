@@ -161,6 +161,19 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         "this is a share of the training split, which is not all of it",
         "Use 0.1, or 0 for none",
     ),
+    ("eval.overlap", lambda x: 0 <= x < 1, "neighbours share a part of a window, not all of it", "Try 0.25"),
+    (
+        "eval.scales",
+        lambda s: bool(s) and all(0.1 <= x <= 4 for x in s),
+        "these are sizes relative to the image, from 0.1 to 4, at least one",
+        "Use (1.0,), or (0.75, 1.0, 1.25)",
+    ),
+    (
+        "eval.window",
+        lambda s: tuple(s) == (0, 0) or (len(s) == 2 and min(s) >= 32),
+        "a window has a height and a width of at least 32 pixels",
+        "Use (512, 512), or (0, 0) for the whole image",
+    ),
     ("optim.lr", lambda x: x > 0, "the learning rate is positive", "Try 1e-3 with adam or adamw"),
     (
         "loss.weights.cross_entropy loss.weights.focal loss.weights.ohem loss.weights.dice loss.weights.jaccard "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from seg_jax import data, pretrained, process, program, report, sharding, viz
+from seg_jax import data, pretrained, process, program, report, sharding, viz, windows
 from seg_jax.checkpoint import Checkpoints
 from seg_jax.config import Config, ConfigError, check_classes, differences, load
 from seg_jax.data import cityscapes_labels, feed, pipeline, sampler
@@ -73,15 +73,20 @@ class Evaluator:
             weights += counted["weights"]
             if counter is not None:
                 first = i * size + jax.process_index() * (size // jax.process_count())
-                seen = sharding.local_rows(self._functions.predict_rows(params, model_state, placed["image"]))
                 labels = sharding.local_rows(placed["label"])
-                for index, p, label in zip(range(first, n), seen, labels, strict=False):
+                if any(config.eval.window):
+                    seen: Iterable[np.ndarray] = self._slid(
+                        params, model_state, first, sharding.local_rows(placed["image"])
+                    )
+                else:
+                    seen = sharding.local_rows(self._functions.predict_rows(params, model_state, placed["image"]))
+                for index, label, p in zip(range(first, n), labels, seen, strict=False):
                     self._look(counter, index, p, label)
         sections: dict[str, Any] = {}
         if counter is not None:
             counter.totals = sharding.sum_over_processes(counter.totals)
             sections = counter.figures()
-            if config.eval.resolution == "original":
+            if config.eval.resolution == "original" or _refined(config.eval):
                 confusion, images = counter.totals["confusion"], counter.totals["images"]
         images = images[:n]
         found = counter.totals if counter is not None else {}
@@ -97,6 +102,7 @@ class Evaluator:
             "split": examples.split,
             "images": n,
             "resolution": config.eval.resolution if detailed else "network",
+            **(_refined(config.eval) if detailed else {}),
             "left_out": left_out(examples),
             "height": height,
             "width": width,
@@ -118,6 +124,21 @@ class Evaluator:
             images=Images(examples.names, images),
             sections=sections,
         )
+
+    def _slid(self, params: Any, model_state: Any, first: int, images: np.ndarray) -> Iterator[np.ndarray]:
+        """The probabilities of images in windows, at the size of the photographs if that is what counts."""
+        config = self._config
+        for index, image in enumerate(images, start=first):
+            if config.eval.resolution == "original":
+                image, _ = self.examples.original(index)
+            bands = windows.slide(
+                lambda tiles: np.asarray(self._functions.predict_windows(params, model_state, tiles)),
+                image,
+                window=tuple(config.eval.window),
+                overlap=config.eval.overlap,
+                batch=1 if jax.default_backend() == "cpu" else config.eval.batch_size,
+            )
+            yield np.concatenate([probabilities for _, probabilities in bands])
 
     @cached_property
     def _alone(self) -> Evaluator:
@@ -166,6 +187,16 @@ class Evaluator:
         return pictures
 
 
+def _refined(options: Config) -> dict[str, Any]:
+    """What the fields of `eval` change in how the network is applied, for the protocol."""
+    found: dict[str, Any] = {"flip": True} if options.flip else {}
+    if tuple(options.scales) != (1.0,):
+        found["scales"] = list(options.scales)
+    if any(options.window):
+        found |= {"window": list(options.window), "overlap": options.overlap}
+    return found
+
+
 def left_out(examples: Examples) -> dict[str, list[dict[str, str]]]:
     """{split: the examples that could not be used, each with its name and the reason}, for the report."""
     return {examples.split: [{"name": bad.name, "why": bad.why} for bad in examples.bad]}
@@ -207,6 +238,8 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
             f"the data has the classes {examples.table.names}, the run in {workdir} {table.names}; they must agree."
         )
     check_classes(config, classes=len(table))
+    if any(config.eval.window) and jax.process_count() > 1:
+        raise ConfigError("config.eval.window: windows slide in one process only. Evaluate in one, or use (0, 0).")
     pretrained.check_teacher(config, table)
     examples = feed.prepare(examples, config.data, mesh, workdir=workdir)
     functions = program.Program(config, classes=len(table), mesh=mesh)

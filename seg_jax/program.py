@@ -283,8 +283,14 @@ class Program:
 
     @cached_property
     def predict_rows(self) -> Any:
-        """The same for a batch that is split over the mesh: every process gets the probabilities of its rows."""
-        return jax.jit(self._predict(), out_shardings=sharding.split(self.mesh))
+        """The same as `eval.flip` and `eval.scales` say, for a batch that is split over the mesh, into its rows."""
+        options = self.config.eval
+        return jax.jit(self._predict(flip=options.flip, scales=options.scales), out_shardings=sharding.split(self.mesh))
+
+    @cached_property
+    def predict_windows(self) -> Any:
+        """The same for windows of an image, which are in every process."""
+        return self.predict_with(flip=self.config.eval.flip, scales=self.config.eval.scales)
 
     def predict_with(self, *, flip: bool = False, scales: Sequence[float] = (1.0,)) -> Any:
         """`predict`, averaged over the mirror image and over several sizes, see `step.make_predict`."""

@@ -34,7 +34,16 @@ from seg_jax.state import TrainState
 FREE = (
     *("model.weights", "model.encoder.weights"),  # a run takes from them at its start only
     *("data.dir", "data.tfds.data_dir", "data.cache", "data.threads", "data.prefetch"),
-    *("eval.panels", "eval.resolution", "eval.submission", "checkpoint.keep_last"),
+    *(
+        "eval.panels",
+        "eval.resolution",
+        "eval.submission",
+        "eval.flip",
+        "eval.scales",
+        "eval.window",
+        "eval.overlap",
+        "checkpoint.keep_last",
+    ),
     *("log.", "profile."),
 )
 

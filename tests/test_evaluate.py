@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import evaluate
+from seg_jax import data, evaluate
 from seg_jax.config import ConfigError
 from seg_jax.data.cityscapes_labels import LABELS, TABLES
 from seg_jax.data.images import read_mask, write_image
 from seg_jax.evaluate import evaluate_checkpoint
 from seg_jax.metrics import boundary, counts
-from seg_jax.predict import Predictor
+from seg_jax.predictor import Predictor
 from seg_jax.report import read_images
 from seg_jax.train import train_and_evaluate
 
@@ -170,3 +170,23 @@ def test_a_submission_needs_the_original_resolution(run, tmp_path):
     config.eval.submission = str(tmp_path)
     with pytest.raises(ConfigError, match=r"eval\.submission = .* Add --config\.eval\.resolution=original"):
         evaluate_checkpoint(config, workdir, "last")
+
+
+def test_windows_sizes_and_the_mirror_image_are_those_of_prediction(run):
+    config, workdir = run
+    config = config.copy_and_resolve_references()
+    config.eval.flip, config.eval.scales, config.eval.window = True, (0.5, 1.0), (32, 32)
+    result = evaluate_checkpoint(config, workdir, "last")
+    assert result.protocol["flip"] and result.protocol["window"] == [32, 32] and result.protocol["scales"] == [0.5, 1.0]
+    predictor = Predictor.load(workdir, checkpoint="last", flip=True, scales=(0.5, 1.0), window=(32, 32))
+    examples = data.load(config, "val")
+    confusion = np.zeros_like(result.confusion)
+    for i in range(len(examples)):
+        image, label = examples.read(i)
+        confusion += counts.confusion_of(predictor(image).label, label, len(examples.table))
+    assert (result.confusion == confusion).all() and result.images.counts[:, 0].sum() == np.trace(confusion)
+    plain = evaluate_checkpoint(run[0], workdir, "last")
+    assert (plain.confusion != confusion).any() and "flip" not in plain.protocol
+    config.eval.resolution = "original"
+    original = evaluate_checkpoint(config, workdir, "last")
+    assert original.confusion.sum() > confusion.sum()  # photographs are larger than what training saw

@@ -23,7 +23,7 @@ MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "eval", "dry_run", "lr_range"],
-    "train: train, or go on where the run in --workdir stopped. eval: evaluate a checkpoint of that run. "
+    "train: train, or go on where the run in --workdir stopped. eval: evaluate a checkpoint of that run in detail. "
     "dry_run: compile, print parameters, FLOPs and memory, and stop. "
     "lr_range: a hundred steps at rising learning rates, with a plot.",
 )

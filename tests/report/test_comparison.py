@@ -158,6 +158,10 @@ def test_no_report(tmp_path):
     (tmp_path / "run" / "report.json").write_text('{"protocol": {}}')
     with pytest.raises(ConfigError, match=r"damaged \('scores'\)"):
         Run.load(str(tmp_path / "run"))
+    Fake(HARD).write(tmp_path / "cut")
+    (tmp_path / "cut" / "images.npz").write_bytes((tmp_path / "cut" / "images.npz").read_bytes()[:100])
+    with pytest.raises(ConfigError, match=r"images\.npz is damaged"):
+        Run.load(str(tmp_path / "cut"))
 
 
 def test_the_command_line(runs, tmp_path, capsys):

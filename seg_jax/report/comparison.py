@@ -20,8 +20,8 @@ from seg_jax.metrics import Images, bootstrap
 from seg_jax.report import enlarged, read_curves, read_images
 from seg_jax.report.page import Table
 
-# Scores of runs that differ in one of these are not of the same thing.
-PROTOCOL = ("source", "split", "images", "height", "width", "resolution", "resized", "ignored", "miou")
+# What may differ in the protocols of comparable runs; with anything else scores are not of the same thing.
+FREE = ("step", "left_out", "loss", "loss_weights")
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Comparison:
         if list(run.iou) != list(first.iou):
             reasons.append(f"classes are {', '.join(run.iou)}, there {', '.join(first.iou)}")
         ours, theirs = run.report["protocol"], first.report["protocol"]
-        for key in PROTOCOL:
-            if ours.get(key) != theirs.get(key):
+        for key in {**theirs, **ours}:
+            if key not in FREE and ours.get(key) != theirs.get(key):
                 reasons.append(f"{key} is {ours.get(key)!r}, there {theirs.get(key)!r}")
         if not reasons and run.images and first.images and run.images.names != first.images.names:
             reasons.append("the images are others, or in another order")

@@ -107,6 +107,7 @@ def test_scores_costs_and_classes(runs):
         (Fake(HARD, {"split": "test"}), "split is 'test', there 'val'"),
         (Fake(HARD, {"resolution": "original"}), "resolution is 'original', there None"),
         (Fake(HARD, {"height": 8}), "height is 8, there 4"),
+        (Fake(HARD, {"step": 9, "left_out": {"val": []}, "flip": True}), "flip is True, there None"),
         (Fake(HARD, names=("sky", "sea")), "classes are sky, sea, there sky, road"),
         (Fake(HARD[:30]), "the images are others, or in another order"),
     ],

@@ -156,10 +156,10 @@ def parse(argv: list[str]) -> list[str]:
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # absl's flags are defined before they are read
     for name in ("--mode", "--config", "--workdir"):
         early.add_argument(name)
-    given, _ = early.parse_known_args(argv[1:])
+    known, _ = early.parse_known_args(argv[1:])
     try:
-        if given.mode == "eval" and not given.config and given.workdir:
-            recorded = Path(given.workdir).expanduser() / "config.json"
+        if known.mode == "eval" and not known.config and known.workdir:
+            recorded = Path(known.workdir).expanduser() / "config.json"
             if recorded.is_file():
                 from seg_jax import config as configs
 

@@ -60,7 +60,7 @@ def read_images(directory: Path) -> Images | None:
     path = directory / "images.npz"
     if not path.is_file():
         return None
-    with np.load(path) as stored:
+    with np.load(io.BytesIO(path.read_bytes())) as stored:  # of a damaged path it would leave the file open
         return Images(tuple(json.loads(str(stored["names"]))), stored["counts"])
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -19,8 +20,8 @@ from seg_jax.metrics import Images, bootstrap
 from seg_jax.report import enlarged, read_curves, read_images
 from seg_jax.report.page import Table
 
-# Scores of runs that differ in one of these are not of the same thing.
-PROTOCOL = ("source", "split", "images", "height", "width", "resolution", "resized", "ignored", "miou")
+# What may differ in the protocols of comparable runs; with anything else scores are not of the same thing.
+FREE = ("step", "left_out", "loss", "loss_weights")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Run:
       root: the run directory.
       report: the content of report.json.
       facts: the content of run.json; {} for a run that was not finished.
+      images: counts of single images, if they were stored.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Run:
     root: Path
     report: dict[str, Any]
     facts: dict[str, Any]
+    images: Images | None
 
     @classmethod
     def load(cls, name: str) -> Run:
@@ -60,19 +63,16 @@ class Run:
             )
         try:
             report = json.loads((place / "report.json").read_text(encoding="utf-8"))
-            report["protocol"], report["scores"], report["classes"]
+            if absent := [part for part in ("protocol", "scores", "classes") if part not in report]:
+                raise KeyError(absent[0])
             facts_file = root / "run.json"
             facts = json.loads(facts_file.read_text(encoding="utf-8")) if facts_file.is_file() else {}
-        except (ValueError, KeyError, TypeError) as error:
+            images = read_images(place)
+        except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
             raise ConfigError(
-                f"{name}: report.json or run.json is damaged ({error}); evaluate the run anew."
+                f"{name}: report.json, run.json or images.npz is damaged ({error}); evaluate the run anew."
             ) from error
-        return cls(name, place, root, report, facts)
-
-    @cached_property
-    def images(self) -> Images | None:
-        """Counts of its images, if they were stored."""
-        return read_images(self.place)
+        return cls(name, place, root, report, facts, images)
 
     @cached_property
     def iou(self) -> dict[str, float | None]:
@@ -97,8 +97,8 @@ class Comparison:
         if list(run.iou) != list(first.iou):
             reasons.append(f"classes are {', '.join(run.iou)}, there {', '.join(first.iou)}")
         ours, theirs = run.report["protocol"], first.report["protocol"]
-        for key in PROTOCOL:
-            if ours.get(key) != theirs.get(key):
+        for key in {**theirs, **ours}:
+            if key not in FREE and ours.get(key) != theirs.get(key):
                 reasons.append(f"{key} is {ours.get(key)!r}, there {theirs.get(key)!r}")
         if not reasons and run.images and first.images and run.images.names != first.images.names:
             reasons.append("the images are others, or in another order")

@@ -107,6 +107,7 @@ def test_scores_costs_and_classes(runs):
         (Fake(HARD, {"split": "test"}), "split is 'test', there 'val'"),
         (Fake(HARD, {"resolution": "original"}), "resolution is 'original', there None"),
         (Fake(HARD, {"height": 8}), "height is 8, there 4"),
+        (Fake(HARD, {"step": 9, "left_out": {"val": []}, "flip": True}), "flip is True, there None"),
         (Fake(HARD, names=("sky", "sea")), "classes are sky, sea, there sky, road"),
         (Fake(HARD[:30]), "the images are others, or in another order"),
     ],
@@ -158,6 +159,10 @@ def test_no_report(tmp_path):
     (tmp_path / "run" / "report.json").write_text('{"protocol": {}}')
     with pytest.raises(ConfigError, match=r"damaged \('scores'\)"):
         Run.load(str(tmp_path / "run"))
+    Fake(HARD).write(tmp_path / "cut")
+    (tmp_path / "cut" / "images.npz").write_bytes((tmp_path / "cut" / "images.npz").read_bytes()[:100])
+    with pytest.raises(ConfigError, match=r"images\.npz is damaged"):
+        Run.load(str(tmp_path / "cut"))
 
 
 def test_the_command_line(runs, tmp_path, capsys):

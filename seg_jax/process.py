@@ -67,8 +67,6 @@ def use_compilation_cache() -> None:
     Set JAX_COMPILATION_CACHE_DIR to choose another place, or to '' to keep none. The programs are for one kind
     of processor; home directories are shared between machines, so each kind has its own folder.
     """
-    import jax
-
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     try:
@@ -77,7 +75,10 @@ def use_compilation_cache() -> None:
     except OSError as error:
         logging.warning("no compilation cache: %s", error)
         return
-    jax.config.update("jax_compilation_cache_dir", str(place))
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_compilation_cache_dir", str(place))
+    else:  # it reads this when it is imported, if it is: exported files may do without
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(place)
 
 
 def _processor() -> str:

@@ -163,14 +163,18 @@ class Program:
 
     @cached_property
     def _places(self) -> TrainState:
-        return sharding.spread(jax.eval_shape(self._init), self.mesh)
+        return sharding.spread(self._shapes, self.mesh)
+
+    @cached_property
+    def _shapes(self) -> TrainState:
+        return jax.eval_shape(self._init)
 
     @cached_property
     def abstract_state(self) -> TrainState:
         """Shapes and dtypes of the state, with its sharding; nothing is computed."""
         return jax.tree.map(
             lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place),
-            jax.eval_shape(self._init),
+            self._shapes,
             self._places,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,6 +264,18 @@ def test_predict_agrees_with_evaluation(run, finished, tmp_path):
     assert (result.label == predictor._engine(image[None])[0].argmax(-1)).all()
     assert predictor.card["step"] in numbered(finished) and predictor.card["architecture"] == "unet"
     assert sum(result.shares().values()) == pytest.approx(1)
+
+
+def test_a_configuration_of_another_network_is_explained(finished, tmp_path):
+    from seg_jax.checkpoint import CheckpointError
+    from seg_jax.predictor import Predictor
+
+    shutil.copytree(finished, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["model"]["encoder"]["width"] = 8
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"is of another network or optimizer: .* other shape"):
+        Predictor.load(tmp_path / "run")(picture(finished / "sample.png"))
 
 
 def test_wrong_input_is_explained(run, finished, tmp_path):

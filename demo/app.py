@@ -26,6 +26,7 @@ from seg_jax.predictor import Prediction, Predictor
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = ROOT / "runs" / "synthetic_unet"
 LONGEST = 2048  # pixels; larger photographs are reduced to it, so that the page stays quick
+SHOWN = 640  # pixels that the longer side of small photographs is enlarged towards, in whole steps
 LARGEST = 80_000_000  # pixels of an upload; beyond it is refused before it is decoded into memory
 
 
@@ -84,6 +85,12 @@ def heat(values: np.ndarray, most: float) -> np.ndarray:
     return np.round(stops[low[..., 0]] + (place - low) * (stops[low[..., 0] + 1] - stops[low[..., 0]])).astype(np.uint8)
 
 
+def enlarged(picture: np.ndarray) -> np.ndarray:
+    """A small picture [h w ...] in whole steps up to `SHOWN`; larger ones as they are."""
+    times = max(1, SHOWN // max(picture.shape[:2]))
+    return picture.repeat(times, axis=0).repeat(times, axis=1)
+
+
 def samples(models: Sequence[str]) -> dict[str, bytes]:
     """{caption: image file} of the photographs that run directories keep."""
     found = {}
@@ -125,20 +132,23 @@ def show(model: str, content: bytes, name: str, *, opacity: float, key: str) -> 
     )
     visible = np.where(np.isin(result.label, shown), result.label, IGNORE).astype(np.uint8)
     overlay = viz.overlay(result.image, visible, table, opacity=opacity)
-    legend = viz.legend(table, shown, overlay.shape[1]) if shown else overlay[:0]
+    shown_overlay = enlarged(overlay)
+    legend = viz.legend(table, shown, shown_overlay.shape[1]) if shown else shown_overlay[:0]
     names = ["Overlay", "Mask", "Confidence", "Uncertainty", "Photograph"]
     tabs = dict(zip(names, st.tabs(names), strict=True))
-    tabs["Overlay"].image(np.concatenate([overlay, legend]))
-    tabs["Mask"].image(np.concatenate([table.colorize(visible), legend]))
+    tabs["Overlay"].image(np.concatenate([shown_overlay, legend]))
+    tabs["Mask"].image(np.concatenate([enlarged(table.colorize(visible)), legend]))
     if result.confidence is None or result.entropy is None:
         tabs["Confidence"].info("This export gives labels only.")
         tabs["Uncertainty"].info("This export gives labels only.")
     else:
-        tabs["Confidence"].image(heat(result.confidence, 1.0), caption="probability of the class, 0 (dark) to 1")
-        tabs["Uncertainty"].image(
-            heat(result.entropy, np.log(len(table))), caption=f"entropy, 0 (dark) to log {len(table)}"
+        tabs["Confidence"].image(
+            enlarged(heat(result.confidence, 1.0)), caption="probability of the class, 0 (dark) to 1"
         )
-    tabs["Photograph"].image(result.image)
+        tabs["Uncertainty"].image(
+            enlarged(heat(result.entropy, np.log(len(table)))), caption=f"entropy, 0 (dark) to log {len(table)}"
+        )
+    tabs["Photograph"].image(enlarged(result.image))
     shares = sorted(result.shares().items(), key=lambda pair: -pair[1])
     st.dataframe(
         {
@@ -153,7 +163,7 @@ def show(model: str, content: bytes, name: str, *, opacity: float, key: str) -> 
     for column, (kind, picture) in zip(
         columns, {"mask": result.label, "color": result.color(), "overlay": overlay}.items(), strict=True
     ):
-        column.download_button(kind, png(picture), f"{stem}_{kind}.png", "image/png", key=f"{kind} {key}")
+        column.download_button(f"Download {kind}", png(picture), f"{stem}_{kind}.png", "image/png", key=f"{kind} {key}")
     card(model, predictor)
 
 

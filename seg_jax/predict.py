@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         work.video(name, item, most=options.frames, bar=bar)  # type: ignore[arg-type]
                     except DataError as error:
                         work.fail(item, error)
-        except DataError as error:  # of what was asked for, not of one input
+        except (DataError, OSError) as error:  # of what was asked for or of the disk, not of one input
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:

@@ -51,7 +51,9 @@ def test_the_page_shows_what_the_predictor_says(page, trained_run):
     assert app.multiselect[0].value == np.unique(result.label).tolist()
     assert [tab.label for tab in app.tabs] == ["Overlay", "Mask", "Confidence", "Uncertainty", "Photograph"]
     assert "unet" in app.table[0].value.to_string()
-    assert [button.label for button in app.get("download_button")] == ["mask", "color", "overlay"]
+    assert [button.label for button in app.get("download_button")] == [
+        f"Download {kind}" for kind in ("mask", "color", "overlay")
+    ]
     app.multiselect[0].unselect(app.multiselect[0].value[0]).run()
     app.sidebar.slider[0].set_value(0.1).run()
     assert not app.exception
@@ -155,7 +157,7 @@ def test_in_a_browser(address, trained_run, tmp_path):
         pixels = np.asarray(Image.open(io.BytesIO(shown)).convert("RGB")).reshape(-1, 3)
         assert (np.abs(np.median(pixels, 0) - (70, 130, 230)) <= 3).all()  # the upload, in its own colour
         with tab.expect_download() as download:
-            tab.get_by_role("button", name="mask").click()
+            tab.get_by_role("button", name="Download mask").click()
         with Image.open(download.value.path()) as mask:
             assert mask.size == (128, 96) and mask.mode == "L"
         browser.close()

@@ -33,7 +33,7 @@ from seg_jax.data.labels import LabelTable
 from seg_jax.export import FORMATS
 from seg_jax.export.network import Network
 
-TURNS, CALLS = 5, 4
+TURNS, CALLS = 8, 5
 
 
 def make_network(case: train_step.Case) -> Network:

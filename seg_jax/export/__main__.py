@@ -111,7 +111,8 @@ def summary(found: dict[str, Any]) -> str:
         f"  same class           {100 * found['agreement']:.3f} %  (at least {100 * tolerance['agreement']:g} %)"
     )
     if miou["run"] is not None:
-        lines.append(f"  mIoU                 {miou['artefact']:.4f}, the run's {miou['run']:.4f}")
+        change = miou["artefact"] - miou["run"]
+        lines.append(f"  mIoU                 {miou['artefact']:.4f}, the run's {miou['run']:.4f} ({change:+.4f})")
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ def build(network: Network) -> Any:
     Raises:
       ConfigError: the network computes what has no form in ONNX.
     """
-    traced = jax.jit(network.function("operators")).trace(network.weights, network.image).jaxpr
+    traced = jax.jit(network.function("onnx")).trace(network.weights, network.image).jaxpr
     leaves = [np.asarray(array) for array in jax.tree.leaves(network.weights)]
     graph = Graph(network.image.shape)
     image = steps.Place(traced.in_avals[-1])

@@ -18,7 +18,7 @@ def traced(function, *arguments):
 def test_an_operator_is_one_primitive_for_the_formats_that_have_it():
     x = jnp.zeros((1, 2, 2, 1))
     assert "repeat" not in traced(lambda x: layers.upsample_nearest(x, 2), x)
-    with operators.traced_for("operators"):
+    with operators.traced_for("onnx"):
         assert "f32[1,4,4,1] = repeat[factor=2]" in traced(lambda x: layers.upsample_nearest(x, 2), x)
     assert "repeat" not in traced(lambda x: layers.upsample_nearest(x, 2), x)
 

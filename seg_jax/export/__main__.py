@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    os.environ["JAX_PLATFORMS"] = "cpu"  # where float32 is float32: a GPU computes products with 10 bits less
+
 from seg_jax import artefacts, process
 from seg_jax.artefacts import ArtefactError
 from seg_jax.checkpoint import CheckpointError

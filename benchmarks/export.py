@@ -9,13 +9,13 @@ that what else the machine does hits all of them; the best call of all turns cou
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,16 @@ if __name__ == "__main__":
 import numpy as np
 
 from benchmarks import train_step
-from seg_jax import artefacts, models, pretrained, program, sharding
+from seg_jax import artefacts, pretrained, program, sharding
 from seg_jax.data.labels import LabelTable
 from seg_jax.export import FORMATS
 from seg_jax.export.network import Network
 
-TURNS, CALLS = 5, 4
+TURNS, CALLS = 8, 5
 
 
-def make_network(case: train_step.Case) -> Network:
-    """One that the peer has too, with initial weights."""
+def make_network(case: train_step.Case, *, size: tuple[int, int] | None) -> Network:
+    """One that the peer has too, with initial weights; `size` is that of formats that have a fixed one."""
     config = pretrained.resolve(train_step.configuration(case, batch=1))
     config.model.dtype = "float32"
     mesh = sharding.make_mesh(1)
@@ -45,17 +45,18 @@ def make_network(case: train_step.Case) -> Network:
     state = functions.init()
     weights = sharding.to_host({"params": state.params, "model_state": state.model_state}, mesh)
     table = LabelTable(tuple(f"class{i}" for i in range(train_step.CLASSES)))
-    return Network.of(functions, weights, table, step=0, trained_size=case.size)
+    return Network.of(functions, weights, table, step=0, trained_size=case.size, size=size)
 
 
-@contextmanager
-def peer_process(python: str, case: train_step.Case, sizes: list[tuple[int, int]]) -> Iterator[Any]:
+@contextlib.contextmanager
+def peer_process(python: str, case: train_step.Case, size: tuple[int, int]) -> Iterator[Any]:
     """The peer, see peer_inference.py; it ends with the context."""
     asked = {
         "architecture": case.architecture,
         "encoder": case.encoder,
         "classes": train_step.CLASSES,
-        "sizes": sizes,
+        "height": size[0],
+        "width": size[1],
         "threads": train_step.CORES,
     }
     command = [python, str(Path(__file__).with_name("peer_inference.py")), json.dumps(asked)]
@@ -76,62 +77,45 @@ def seconds(artefact: artefacts.Artefact, image: np.ndarray) -> list[float]:
     return times
 
 
-def measure(name: str, *, formats: list[str], sizes: list[int], python: str = "") -> Iterator[dict[str, Any]]:
-    """A row for each size: milliseconds of each format and of the peer, and the bytes of the files."""
+def measure(name: str, *, formats: list[str], side: int, python: str = "") -> dict[str, Any]:
+    """A row of the table: milliseconds of each format and of the peer, and the bytes of the files."""
     case = train_step.CASES[name]
-    network = make_network(case)
-    squares = [(side, side) for side in sizes]
+    networks = {fixed: make_network(case, size=(side, side) if fixed else None) for fixed in (False, True)}
+    image = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+    row: dict[str, Any] = {"name": name, "side": side, "bytes": {}}
     with tempfile.TemporaryDirectory() as place:
-        paths: dict[tuple[str, int], Path] = {}
+        loaded = {}
         for form in formats:
-            for side in sizes:
-                fixed = FORMATS[form].fixed
-                path = Path(place) / f"{form}{side if fixed else ''}"
-                if not path.exists():
-                    sized = Network.of(
-                        network.functions,
-                        network.weights,
-                        network.table,
-                        step=0,
-                        trained_size=case.size,
-                        size=(side, side) if fixed else None,
-                    )
-                    FORMATS[form].write(sized, path)
-                paths[form, side] = path
-        with peer_process(python, case, squares) if python else _nobody() as peer:
-            if peer is not None:
+            path = Path(place) / form
+            FORMATS[form].write(networks[FORMATS[form].fixed], path)
+            files = path.rglob("*") if path.is_dir() else [path]
+            row["bytes"][form] = sum(file.stat().st_size for file in files if file.is_file())
+            loaded[form] = artefacts.load(path)
+            loaded[form](image)  # compiles
+        times: dict[str, list[float]] = {form: [] for form in formats}
+        with contextlib.ExitStack() as stack:
+            if python:
+                peer = stack.enter_context(peer_process(python, case, (side, side)))
                 found = train_step.answer(peer)
-                if found["parameters"] != models.count(network.weights["params"]):
-                    raise RuntimeError(f"not the same network: the peer has {found['parameters']} parameters")
-            for number, side in enumerate(sizes):
-                image = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
-                loaded = {form: artefacts.load(paths[form, side]) for form in formats}
-                times: dict[str, list[float]] = {form: [] for form in (*formats, *(["peer"] if peer else []))}
-                for artefact in loaded.values():
-                    artefact(image)  # compiles
-                for _ in range(TURNS):
-                    for form, artefact in loaded.items():
-                        times[form] += seconds(artefact, image)
-                    if peer is not None:
-                        print(number, CALLS, file=peer.stdin, flush=True)
-                        times["peer"] += train_step.answer(peer)
-                yield {
-                    "name": name,
-                    "side": side,
-                    "ms": {form: 1000 * min(each) for form, each in times.items()},
-                    "bytes": {form: _bytes(paths[form, side]) for form in formats},
-                    "peer": found["versions"] if peer is not None else None,
-                }
+                if found["parameters"] != (ours := networks[False].metadata["parameters"]):
+                    raise RuntimeError(f"not the same network: {ours} parameters, the peer's {found['parameters']}")
+                times["peer"], row["peer"] = [], found["versions"]
+            for _ in range(TURNS):
+                for form, artefact in loaded.items():
+                    times[form] += seconds(artefact, image)
+                if python:
+                    print(CALLS, file=peer.stdin, flush=True)
+                    times["peer"] += train_step.answer(peer)
+    row["ms"] = {form: 1000 * min(each) for form, each in times.items()}
+    return row
 
 
-@contextmanager
-def _nobody() -> Iterator[None]:
-    yield None
-
-
-def _bytes(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+def line(row: dict[str, Any]) -> str:
+    """A row as it is printed."""
+    peer = row["ms"].get("peer")
+    cells = [f"{row['ms'][form]:.1f}" + (f"  x {peer / row['ms'][form]:.2f}" if peer else "") for form in row["bytes"]]
+    last = f"{peer:>10.1f}" if peer else f"{'-':>10}"
+    return f"{row['name']:<28}{row['side']:>6}" + "".join(f"{cell:>20}" for cell in cells) + last
 
 
 def main() -> None:
@@ -149,15 +133,11 @@ def main() -> None:
     )
     print(f"{'network':<28}{'side':>6}" + "".join(f"{form:>20}" for form in formats) + f"{'peer':>10}")
     for name in options.only.split(","):
-        for row in measure(name, formats=formats, sizes=sizes, python=options.peer):
-            peer = row["ms"].get("peer")
-            cells = [
-                f"{row['ms'][form]:.1f}" + (f"  x {peer / row['ms'][form]:.2f}" if peer else "") for form in formats
-            ]
-            last = f"{peer:.1f}" if peer else "-"
-            print(f"{name:<28}{row['side']:>6}" + "".join(f"{cell:>20}" for cell in cells) + f"{last:>10}", flush=True)
+        for side in sizes:
+            row = measure(name, formats=formats, side=side, python=options.peer)
+            print(line(row), flush=True)
         print("  " + ", ".join(f"{form} {size / 2**20:.1f} MiB" for form, size in row["bytes"].items()))
-    if row["peer"]:
+    if options.peer:
         print(f"peer: {row['peer']}")
 
 

@@ -1,8 +1,8 @@
 """The peer of `benchmarks.export`: segmentation_models.pytorch in eager mode; runs where it is installed.
 
-python benchmarks/peer_inference.py JSON, with architecture, encoder, classes, sizes, device ("cpu") and threads. It
-prints a line of JSON once the network is there (parameters, versions), then for every line that it reads, the number of
-a size and of calls, the seconds of each call. A call does what an artefact does: bytes [1 h w 3] -> probabilities
+python benchmarks/peer_inference.py JSON, with architecture, encoder, classes, height, width and threads. It
+prints a line of JSON once the network is there (parameters, versions), then for every line that it reads, a number of
+calls, the seconds of each. A call does what an artefact does: bytes [1 h w 3] -> probabilities
 [1 h w k]. Channels last, which is the quicker layout. It imports nothing of this project.
 """
 
@@ -35,19 +35,18 @@ def main() -> None:
     torch.set_num_threads(case["threads"])
     model = getattr(smp, case["architecture"])(case["encoder"], encoder_weights=None, classes=case["classes"])
     model = model.to(memory_format=torch.channels_last).eval()
-    images = [torch.randint(256, (1, *size, 3), dtype=torch.uint8) for size in case["sizes"]]
+    image = torch.randint(256, (1, case["height"], case["width"], 3), dtype=torch.uint8)
     found = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "versions": f"torch {torch.__version__}, segmentation_models_pytorch {version('segmentation_models_pytorch')}",
     }
     print(json.dumps(found), flush=True)
     for line in sys.stdin:
-        number, calls = map(int, line.split())
         times = []
         with torch.inference_mode():
-            for _ in range(calls):
+            for _ in range(int(line)):
                 begin = time.perf_counter()
-                x = ((images[number].float() / 255 - MEAN) / STD).permute(0, 3, 1, 2)
+                x = ((image.float() / 255 - MEAN) / STD).permute(0, 3, 1, 2)
                 model(x).softmax(1).permute(0, 2, 3, 1).contiguous()
                 times.append(time.perf_counter() - begin)
         print(json.dumps(times), flush=True)

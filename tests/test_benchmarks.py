@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from benchmarks import scaling, train_step
+from benchmarks import export, scaling, train_step
 from configs import default
 from seg_jax import models, pretrained, program, sharding
 
@@ -62,9 +62,10 @@ def test_it_runs_without_what_it_does_not_need():
     assert row["peak_bytes"] > 12 * row["parameters"] and row["flops"] > 4 * row["parameters"]
 
 
-def test_the_peer_knows_nothing_of_this_project():
+@pytest.mark.parametrize("name", ["peer_train_step.py", "peer_inference.py"])
+def test_the_peer_knows_nothing_of_this_project(name):
     imported = []
-    for node in ast.walk(ast.parse((REPOSITORY / "benchmarks" / "peer_train_step.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse((REPOSITORY / "benchmarks" / name).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -141,3 +142,24 @@ def test_gradients_are_what_a_split_of_the_batch_sends(tiny_config):
     sent = scaling.traffic(functions.train_step((32, 32)).as_text(), devices=8).bytes
     gradients = 2 * 7 / 8 * 4 * models.count(functions.abstract_state.params)
     assert set(sent) == {"all-reduce"} and gradients <= sent["all-reduce"] <= 1.3 * gradients  # and batch statistics
+
+
+def test_formats_and_the_peer_take_turns(tmp_path, monkeypatch):
+    fields = {"model.encoder.style": "torch", "model.encoder.width": 4, "model.encoder.depth": 2}
+    monkeypatch.setitem(train_step.CASES, "tiny", train_step.Case(fields, "Unet", "none", (32, 32)))
+    monkeypatch.setattr(export, "TURNS", 2)
+    monkeypatch.setattr(export, "seconds", lambda artefact, image: [0.5, 0.25])
+    python = tmp_path / "python"
+
+    def measure(parameters):
+        hello = json.dumps({"parameters": parameters, "versions": "peer 1"})
+        python.write_text(f"#!/bin/sh\necho '{hello}'\nfor t in 1.0 0.5; do read line; echo [$t, 2.0]; done\n")
+        python.chmod(0o755)
+        return export.measure("tiny", formats=["onnx"], side=16, python=str(python))
+
+    with pytest.raises(RuntimeError, match=r"not the same network: .*the peer's 7"):
+        measure(7)
+    network = export.make_network(train_step.CASES["tiny"], size=None)
+    row = measure(network.metadata["parameters"])
+    assert row["ms"] == {"onnx": 250, "peer": 500} and row["bytes"]["onnx"] > 4 * network.metadata["parameters"]
+    assert export.line(row).split() == ["tiny", "16", "250.0", "x", "2.00", "500.0"]

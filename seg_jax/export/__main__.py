@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    os.environ["JAX_PLATFORMS"] = "cpu"  # where float32 is float32: a GPU computes products with 10 bits less
+
 from seg_jax import artefacts, process
 from seg_jax.artefacts import ArtefactError
 from seg_jax.checkpoint import CheckpointError
@@ -111,7 +114,8 @@ def summary(found: dict[str, Any]) -> str:
         f"  same class           {100 * found['agreement']:.3f} %  (at least {100 * tolerance['agreement']:g} %)"
     )
     if miou["run"] is not None:
-        lines.append(f"  mIoU                 {miou['artefact']:.4f}, the run's {miou['run']:.4f}")
+        change = miou["artefact"] - miou["run"]
+        lines.append(f"  mIoU                 {miou['artefact']:.4f}, the run's {miou['run']:.4f} ({change:+.4f})")
     return "\n".join(lines)
 
 

@@ -107,14 +107,11 @@ class Graph:
         if isinstance(size, int | np.integer):
             return self.constant([size], np.int64)
         sides = {side: Size(self, self._side(axis)) for side, axis in self._sides.items()}
-        functions = {
-            "floordiv": lambda a, b: a.by("Div", b),  # of numbers that are not negative
-            "mod": lambda a, b: a.by("Mod", b),
-            "max": lambda a, b: _size(self, a).by("Max", b),
-            "min": lambda a, b: _size(self, a).by("Min", b),
-        }
-        # The text of an expression is what jax.export.symbolic_shape reads, and Python's too.
-        return eval(str(size), {"__builtins__": {}}, {**sides, **functions}).name
+        # Div rounds towards zero, which is down for numbers that are not negative.
+        operators = {"floordiv": "Div", "mod": "Mod", "max": "Max", "min": "Min"}
+        functions = {name: lambda a, b, op=op: _size(self, a).by(op, b) for name, op in operators.items()}
+        # The text of an expression is what jax.export.symbolic_shape reads, and Python's too but for powers.
+        return eval(str(size).replace("^", "**"), {"__builtins__": {}}, {**sides, **functions}).name
 
     def _side(self, axis: int) -> str:
         return self.node("Shape", "image", start=axis, end=axis + 1)
@@ -198,8 +195,8 @@ class Size:
     def __neg__(self) -> Size:
         return self * -1
 
-    def __xor__(self, other: int) -> Size:  # how a power is written
-        return self if other == 1 else self * (self ^ (other - 1))
+    def __pow__(self, other: int) -> Size:
+        return self if other == 1 else self * self ** (other - 1)
 
     __radd__ = __add__
     __rmul__ = __mul__

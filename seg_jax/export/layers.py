@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from seg_jax.config import ConfigError
-from seg_jax.export.graph import Graph, Tensor
+from seg_jax.export.graph import FIRST, Graph, Tensor
 from seg_jax.export.steps import Step
 
 Value = Tensor | np.ndarray
@@ -98,14 +98,15 @@ def resize_antialiased(graph: Graph, step: Step, x: Tensor) -> Tensor:
 
 
 def _resize(graph: Graph, step: Step, x: Tensor, *, first: bool, **attributes: Any) -> Tensor:
-    shape = step.shape
-    axes = (2, 3) if first else (1, 2)
-    factors = [new // old if new % old == 0 else 0 for old, new in zip(x.shape[1:3], shape[1:3], strict=True)]
+    old, new = ([shape[axis] for axis in FIRST] if first else list(shape) for shape in (x.shape, step.shape))
+    factors = [n // o if n % o == 0 else 0 for o, n in zip(old, new, strict=True)]
     stored = graph.stored(x, first=first)
+    # All four axes: an optimizer of ONNX Runtime does not understand the attribute that names two of them.
     if all(isinstance(factor, int) and factor for factor in factors):
-        scales = graph.constant(factors, np.float32)
-        return Tensor(graph.node("Resize", stored, "", scales, axes=axes, **attributes), shape, first)
-    return Tensor(graph.node("Resize", stored, "", "", graph.dims(shape[1:3]), axes=axes, **attributes), shape, first)
+        name = graph.node("Resize", stored, "", graph.constant(factors, np.float32), **attributes)
+    else:
+        name = graph.node("Resize", stored, "", "", graph.dims(new), **attributes)
+    return Tensor(name, step.shape, first)
 
 
 def softmax(graph: Graph, step: Step, x: Tensor) -> Tensor:

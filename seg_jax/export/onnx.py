@@ -19,9 +19,10 @@ def build(network: Network) -> Any:
     Raises:
       ConfigError: the network computes what has no form in ONNX.
     """
-    traced = jax.jit(network.function("operators")).trace(network.weights, network.image).jaxpr
+    spec = network.image
+    traced = jax.jit(network.function("onnx")).trace(network.weights, spec).jaxpr
     leaves = [np.asarray(array) for array in jax.tree.leaves(network.weights)]
-    graph = Graph(network.image.shape)
+    graph = Graph(spec.shape)
     image = steps.Place(traced.in_avals[-1])
     program = steps.program(traced, [*leaves, image])
     return graph.model(primitives.run(graph, program, {image: graph.image}), network.documents)

@@ -13,6 +13,6 @@ from seg_jax.export.network import Network
 
 def write(network: Network, path: Path) -> None:
     """Writes {'params/encoder/stem/conv/kernel': array, ...} with the documents as its metadata."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file(flatten(network.weights), path, metadata=network.documents)
+    path.write_bytes(save(flatten(network.weights), metadata=network.documents))

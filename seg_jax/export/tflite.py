@@ -16,7 +16,7 @@ def write(network: Network, path: Path) -> None:
     import tensorflow as tf
     from jax.experimental import jax2tf
 
-    run, weights = network.function("accelerator"), network.weights
+    run, weights = network.function("tflite"), network.weights
     convert = jax2tf.convert(lambda image: run(weights, image), with_gradient=False)
     image = tf.TensorSpec((1, *network.metadata["size"], 3), tf.uint8, name="image")
     module = tf.Module()

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seg_jax.models.operators import as_operators, on_cpu, operator, window
+from seg_jax.models.operators import converting, on_cpu, operator, window
 
 Dtype = Any
 glorot = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")  # Glorot and Bengio 2010
@@ -100,7 +100,7 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
         x = x.astype(self.dtype)
         around = [pads(self.padding, n, self.kernel, self.stride, self.dilation) for n in x.shape[1:3]]
-        if self.kernel == 1 and self.groups == 1 and not (self.stride > 1 and as_operators()):
+        if self.kernel == 1 and self.groups == 1 and not converting():
             every = slice(None, None, self.stride)
             y = window(x, every, every) @ kernel[0, 0]
         elif on_cpu() and self.groups == channels == self.features:

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 
-# 'cpu' and 'accelerator': as XLA likes it there. 'operators': as interchange formats have it, see `operator`.
-TARGETS = ("cpu", "accelerator", "operators")
+# 'cpu' and 'accelerator': as XLA likes it there. 'tflite': without the products that its converter cannot do. 'onnx':
+# in the operators that ONNX has, see `operator`.
+TARGETS = ("cpu", "accelerator", "tflite", "onnx")
 _target: ContextVar[str] = ContextVar("target", default="")
 
 
@@ -38,16 +39,16 @@ def exporting() -> bool:
     return bool(_target.get())
 
 
-def as_operators() -> bool:
-    """Whether the program being traced is for an interchange format, whose operators are to be used."""
-    return _target.get() == "operators"
+def converting() -> bool:
+    """Whether the program being traced will be converted, so that a convolution should look like one."""
+    return _target.get() in ("tflite", "onnx")
 
 
 def operator(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Marks what interchange formats have as one operator.
+    """Marks what ONNX has as one operator.
 
-    A trace for 'operators' shows it as one primitive of the function's name, whose parameters are the keyword
-    arguments; everywhere else the function is what it is.
+    A trace for 'onnx' shows it as one primitive of the function's name, whose parameters are the keyword arguments;
+    everywhere else the function is what it is.
 
     Args:
       function: (arrays..., *, options...) -> array.
@@ -61,7 +62,7 @@ def operator(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
     @wraps(function)
     def call(*arrays: Any, **options: Any) -> jax.Array:
-        return primitive.bind(*arrays, **options) if as_operators() else function(*arrays, **options)
+        return primitive.bind(*arrays, **options) if _target.get() == "onnx" else function(*arrays, **options)
 
     return call
 

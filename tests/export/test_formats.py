@@ -1,4 +1,4 @@
-"""Every format as its users have it: written by the command, loaded where nothing but its runtime can be imported."""
+"""Every format as users have it: written by the command, loaded where nothing but its runtime can be imported."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import pytest
 
 from seg_jax import artefacts
 from seg_jax.export import FORMATS
+from seg_jax.export import __main__ as command
 from seg_jax.export.network import Network
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -52,11 +53,11 @@ def test_every_format_is_here():
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_file_runs_with_its_runtime_alone(form, run, start, tmp_path):
+def test_a_file_runs_with_its_runtime_alone(form, run, start, tmp_path, capsys):
     out, images, results = tmp_path / "artefact", tmp_path / "images.npz", tmp_path / "results.npz"
-    done = start("-m", "seg_jax.export", run, f"--format={form}", f"--out={out}")
-    assert done.returncode == 0, done.stderr
-    assert "8 of 8 images of the split 'val'" in done.stdout and "mIoU" in done.stdout
+    assert command.main([str(run), f"--format={form}", f"--out={out}"]) == 0
+    printed = capsys.readouterr().out
+    assert "8 of 8 images of the split 'val'" in printed and "mIoU" in printed
     found = json.loads((tmp_path / "artefact.parity.json").read_text())
     assert found["passed"] and found["largest_difference"] < 1e-4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["artefact", "artefact.parity.json"]
@@ -99,8 +100,8 @@ def test_the_archive_keeps_the_run_as_it_is(make_run, tmp_path):
     assert not np.array_equal(artefact(image), artefacts.rebuilt(exact.functions, exact.weights, exact.metadata)(image))
 
 
-def test_eight_bits_keep_the_score(run, start, tmp_path):
-    out = tmp_path / "a.onnx"
+def test_eight_bits_keep_the_score(make_run, start, tmp_path):
+    run, out = make_run({"model.upsampling": "nearest"}), tmp_path / "a.onnx"
     done = start("-m", "seg_jax.export", run, "--format=onnx", f"--out={out}", "--int8")
     # Random weights are no trained network: what counts is that it was judged by its score, and by nothing else.
     assert "int8:" in done.stdout and "ms instead of" in done.stdout, done.stderr

@@ -63,7 +63,7 @@ def test_sizes_are_computed_from_the_image():
         more = jnp.broadcast_to(
             jax.lax.slice(image, (0, 0, 0, 0), (1, 1, 1, 1)).astype(jnp.float32), (b, rows, 2 * w, 1)
         )
-        return jnp.concatenate([more, jnp.full((b, h * w % 3, 2 * w, 1), 0.0)], axis=1)
+        return jnp.concatenate([more, jnp.full((b, (h * h - w) % 3, 2 * w, 1), 0.0)], axis=1)
 
     _, session = converted(function)
     for h, w in ((5, 2), (8, 4), (7, 5)):

@@ -1,4 +1,4 @@
-"""Networks traced for an artefact: symbols for sizes, operators that stay visible."""
+"""What is traced for an artefact: operators that stay visible, symbols for sizes. Networks: export/test_table.py."""
 
 import jax
 import jax.export
@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seg_jax import models
-from seg_jax.models import MODELS, layers, operators, pspnet
+from seg_jax.models import layers, operators, pspnet
 
 
 def traced(function, *arguments):
@@ -18,7 +17,7 @@ def traced(function, *arguments):
 def test_an_operator_is_one_primitive_for_the_formats_that_have_it():
     x = jnp.zeros((1, 2, 2, 1))
     assert "repeat" not in traced(lambda x: layers.upsample_nearest(x, 2), x)
-    with operators.traced_for("operators"):
+    with operators.traced_for("onnx"):
         assert "f32[1,4,4,1] = repeat[factor=2]" in traced(lambda x: layers.upsample_nearest(x, 2), x)
     assert "repeat" not in traced(lambda x: layers.upsample_nearest(x, 2), x)
 
@@ -68,20 +67,3 @@ def test_bins_of_symbols_are_those_of_numbers():
     assert pspnet._shares(4, 3).tolist() == [[0.5, 0.5, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0.5, 0.5]]
     for old in (2, 4, 9):
         np.testing.assert_allclose(exported.call(np.zeros(old, np.float32)), pspnet._shares(old, 3), rtol=1e-6)
-
-
-@pytest.mark.parametrize("target", operators.TARGETS)
-@pytest.mark.parametrize("name", MODELS)
-def test_networks_take_symbols_for_sizes(name, target, tiny_config):
-    model = models.build(tiny_config({"model.name": name, "model.channels": 8}), classes=3)
-    n = models.reduction(model)
-    rules = [f"{n}*floordiv({side}+{n - 1},{n})>={side}" for side in "hw"]
-    shape = (*jax.export.symbolic_shape("b,h,w", constraints=rules), 3)
-    weights = jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
-    with operators.traced_for(target):
-        logits, _ = jax.eval_shape(
-            lambda weights, image: models.forward(model, *weights, image, train=False),
-            weights,
-            jax.ShapeDtypeStruct(shape, jnp.float32),
-        )
-    assert logits["logits"].shape == (*shape[:3], 3)

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+import seg_jax.export.__main__ as export_command
+from seg_jax.artefacts import ArtefactError
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.predictor import Predictor, working_size
+from seg_jax.train import train_and_evaluate
 
 TABLE = LabelTable(names=("red", "green", "blue"))
 
@@ -107,3 +110,36 @@ def test_shares_colours_and_overlay():
     assert result.shares() == {"red": 0.25, "green": 0.0, "blue": 0.75}
     assert (result.color() == TABLE.colorize(result.label)).all()
     assert result.overlay().shape[0] > 48 and (result.overlay(opacity=0.0)[:48] == image).all()
+
+
+def test_an_exported_file_predicts_as_its_run_does(trained_run, tmp_path):
+    pytest.importorskip("onnxruntime")
+    whole, fixed = tmp_path / "whole.onnx", tmp_path / "fixed.onnx"
+    assert export_command.main([str(trained_run), "--format=onnx", f"--out={whole}"]) == 0
+    assert export_command.main([str(trained_run), "--format=onnx", f"--out={fixed}", "--size=48x64"]) == 0
+    run, image = Predictor.load(trained_run), photograph((96, 128))
+    wanted = run(image, probabilities=True)
+    for path, tolerance in (
+        (whole, 1e-4),
+        (fixed, 0.25),
+    ):  # the latter resizes inside, which is not Pillow's to the bit
+        found = Predictor.load(path)(image, probabilities=True)
+        assert np.abs(found.probabilities - wanted.probabilities).max() < tolerance
+        assert (found.label == wanted.label).mean() > 0.97 and found.table.names == run.table.names
+    exported = Predictor.load(whole)
+    assert exported.card["architecture"] == "unet" and exported.identity != run.identity
+    windows = [Predictor.load(path, window=(32, 32))(image).confidence for path in (whole, trained_run)]
+    assert np.allclose(*windows, atol=1e-4)
+    with pytest.raises(ArtefactError, match="choices of a run directory"):
+        Predictor.load(whole, flip=True)
+
+
+def test_several_networks_export_as_one(tiny_config, tmp_path):
+    pytest.importorskip("onnxruntime")
+    config = tiny_config({"train.seeds": 2, "train.steps": 1, "log.tensorboard": False})
+    train_and_evaluate(config, tmp_path / "run")
+    run, image = Predictor.load(tmp_path / "run"), photograph((32, 32))
+    for kind in ("onnx", "stablehlo", "safetensors"):
+        out = tmp_path / f"model.{kind}"
+        assert export_command.main([str(tmp_path / "run"), f"--format={kind}", f"--out={out}"]) == 0
+        assert np.allclose(Predictor.load(out)(image).confidence, run(image).confidence, atol=1e-4)

@@ -211,7 +211,7 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
       which: 'best', 'last' or a step.
 
     Returns:
-      The report, which is also in `workdir/eval/SPLIT-STEP`.
+      The report, which is also in `workdir/eval/SPLIT-STEP`, or SPLIT-STEP-original-flip-scales-window as asked.
 
     Raises:
       ConfigError: the network is another one than the run's, or the data has other classes.
@@ -250,7 +250,10 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
     weights = sharding.to_devices(stored, mesh)
     evaluator = Evaluator(functions, examples)
     result = evaluator(**weights, step=step, detailed=True)
-    place = workdir / "eval" / f"{split}-{step}"
+    # Another way of applying the network is another result.
+    original = ("original",) if config.eval.resolution == "original" else ()
+    kinds = (split, str(step), *original, *(kind for kind in _refined(config.eval) if kind != "overlap"))
+    place = workdir / "eval" / "-".join(kinds)
     panels = evaluator.panels(**weights)
     assert result.images is not None
     worst = evaluator.panels(**weights, chosen=result.images.worst()[: config.eval.panels])

@@ -61,6 +61,7 @@ DOORS = {
     "ml_collections": Door(("config", "main", "data.__main__")),
     "optax": Door(("optim", "schedules", "step")),
     "matplotlib": Door(("viz",), lazily=True),
+    "av": Door(("video",), lazily=True),
     "safetensors": Door(("models.files", "export.safetensors", "artefacts"), lazily=True),
     "onnx": Door(("export",), lazily=True),
     "onnxruntime": Door(("export.int8", "artefacts"), lazily=True),

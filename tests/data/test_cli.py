@@ -66,8 +66,9 @@ def test_two_directories_train_two_minutes_later(config, tmp_path, capsys):
     program.check(read, devices=1)
     assert [len(data.load(read, split)) for split in ("train", "val")] == [11, 1]
     command = [sys.executable, "-m", "seg_jax.main", config, f"--workdir={tmp_path / 'run'}", "--config.train.steps=2"]
-    command += ["--config.model.encoder.width=4", "--config.train.batch_size=2", "--config.eval.batch_size=2"]
-    command += ["--config.log.tensorboard=False", "--config.loss.class_weights=median_frequency"]
+    command += ["--config.model.encoder.width=4", "--config.model.encoder.depth=2", "--config.train.batch_size=2"]
+    command += ["--config.eval.batch_size=2", "--config.log.tensorboard=False"]
+    command += ["--config.loss.class_weights=median_frequency"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "class weights by median_frequency: background " in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from seg_jax.config import ConfigError
 from seg_jax.export.network import Network
 
 
@@ -12,6 +13,9 @@ def write(network: Network, path: Path) -> None:
     """Writes the model for images [1 h w 3] of the network's size, the documents appended as a zip archive.
 
     That is how TFLite files carry associated files: the runtime does not look behind the model.
+
+    Raises:
+      ConfigError: TFLite's converter does not take the network.
     """
     import tensorflow as tf
     from jax.experimental import jax2tf
@@ -22,7 +26,13 @@ def write(network: Network, path: Path) -> None:
     module = tf.Module()
     module.serve = tf.function(convert, input_signature=[image], autograph=False)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
-    path.write_bytes(converter.convert())
+    try:
+        path.write_bytes(converter.convert())
+    except Exception as error:  # of a class of its own, with the trace of the compiler
+        raise ConfigError(
+            f"TFLite's converter refuses the network at {network.metadata['size']}: {str(error).splitlines()[0]}. Use "
+            "a larger --size, or --format=onnx."
+        ) from error
     with zipfile.ZipFile(path, "a") as archive:
         for name, text in network.documents.items():
             archive.writestr(name, text)

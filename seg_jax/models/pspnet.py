@@ -21,7 +21,8 @@ def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
     where n is no multiple of bins, and no bin is empty even if n is smaller.
     """
     rows, columns = (jnp.asarray(_shares(size, bins), x.dtype) for size in x.shape[1:3])
-    return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, x)
+    # One after the other: TFLite's converter takes no product of all three where there is one bin.
+    return jnp.einsum("jw,biwc->bijc", columns, jnp.einsum("ih,bhwc->biwc", rows, x))
 
 
 def _shares(size: int, bins: int) -> Any:

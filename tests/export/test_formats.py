@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from seg_jax import artefacts
+from seg_jax.config import ConfigError
 from seg_jax.export import FORMATS
 from seg_jax.export import __main__ as command
 from seg_jax.export.network import Network
@@ -83,6 +84,23 @@ def test_a_size_and_labels_inside(run, start, tmp_path):
     assert (artefact.output, artefact.size) == ("label", (24, 40)) and artefact.metadata["step"] == 0
     label = artefact(np.zeros((1, 50, 30, 3), np.uint8))
     assert label.shape == (1, 50, 30) and label.dtype == np.uint8
+
+
+def test_tflite_takes_a_pooling_to_one_bin(make_run, tmp_path):
+    network = Network.load(make_run({"model.name": "pspnet", "model.channels": 8}), fixed=True)
+    image = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    FORMATS["tflite"].write(network, tmp_path / "file")
+    wanted = artefacts.rebuilt(network.functions, network.weights, network.metadata)(image)
+    np.testing.assert_allclose(artefacts.load(tmp_path / "file")(image), wanted, atol=1e-4)
+
+
+def test_what_tflite_refuses_is_said(make_run, tmp_path):
+    # 32 pixels are 8 at stride 4, whose attention has a single key.
+    fields = {"model.encoder.name": "mit_b0", "model.encoder.depth": 2, "model.decoder_channels": (4,)}
+    network = Network.load(make_run(fields), fixed=True)
+    with pytest.raises(ConfigError, match=r"TFLite's converter refuses the network at \[32, 32\]"):
+        FORMATS["tflite"].write(network, tmp_path / "file")
+    assert not (tmp_path / "file").exists()
 
 
 def test_the_archive_keeps_the_run_as_it_is(make_run, tmp_path):

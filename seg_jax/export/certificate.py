@@ -42,7 +42,7 @@ class Tolerance:
 # float32 in another order. A photograph that was resized by other programs than Pillow may differ by one grey level
 # here and there, which shows at the borders of classes. 8 bits are judged by what is left of the score.
 EXACT = Tolerance(difference=1e-3, agreement=0.9999, loss=1e-3)
-RESIZED = Tolerance(difference=0.2, agreement=0.98, loss=0.01)
+RESIZED = Tolerance(difference=0.2, agreement=0.99, loss=0.01)
 INT8 = Tolerance(difference=1.0, agreement=0.95, loss=0.02)
 
 

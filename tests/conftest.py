@@ -23,7 +23,7 @@ import jax
 import pytest
 
 from configs import default
-from seg_jax import process
+from seg_jax import process, viz
 
 # Not as a variable of the environment: programs that tests start see one device, as a user's do.
 jax.config.update("jax_num_cpu_devices", 8)
@@ -74,6 +74,13 @@ def tiny_config():
         return config
 
     return make
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Plots are files without a picture: drawing them takes longer than the training of a tiny network."""
+    for plot in ("curves", "confusion"):
+        monkeypatch.setattr(viz, plot, lambda *_: bytes(100))
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from seg_jax.predictor import Predictor
 from seg_jax.report import read_images
 from seg_jax.train import train_and_evaluate
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 TABLE = TABLES["trainids"]
 SIZES = {"aachen_000000_000019": (48, 96), "aachen_000001_000019": (64, 128), "ulm_000002_000019": (40, 72)}
 

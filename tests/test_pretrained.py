@@ -80,7 +80,7 @@ def trained(tiny_config, tmp_path_factory):
     """(directory, program, state) of a run that was trained for two steps on three classes."""
     place = tmp_path_factory.mktemp("trained")
     make = folder.__wrapped__(place)
-    config = config_for.__wrapped__(tiny_config, make)(train__steps=2, **{"data__mean": (0.4,) * 3})
+    config = config_for.__wrapped__(tiny_config, make, None)(train__steps=2, **{"data__mean": (0.4,) * 3})
     return place / "run", config, train_and_evaluate(config, place / "run")
 
 

@@ -43,7 +43,7 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def config_for(tiny_config, folder):
+def config_for(tiny_config, folder, undrawn):
     def make(**overrides):
         fields = {
             "data.source": "folder",

@@ -10,11 +10,8 @@ from seg_jax import models, pretrained
 from tests.models import references
 
 
-def encoder_with(config, path, *, jit=True):
-    """(resolved configuration, function [b h w c] -> feature maps) of the encoder with the weights at `path`.
-
-    A deep network is sooner run operation by operation (jit=False) than compiled.
-    """
+def encoder_with(config, path):
+    """(resolved configuration, function [b h w c] -> feature maps) of the encoder with the weights at `path`."""
     config.model.encoder.weights = str(path)
     config = pretrained.resolve(config)
     model = models.build(config, classes=2)
@@ -24,10 +21,11 @@ def encoder_with(config, path, *, jit=True):
     assert jax.tree.structure((params, model_state)) == jax.tree.structure(fresh)
     variables = {name: tree["encoder"] for name, tree in {"params": params, **model_state}.items() if "encoder" in tree}
 
+    @jax.jit
     def run(variables, image):
         return model.encoder.apply(variables, image, False)
 
-    return config, partial(jax.jit(run) if jit else run, variables)
+    return config, partial(run, variables)
 
 
 def assert_near(ours, theirs):

@@ -6,6 +6,7 @@ from seg_jax.models.encoders import resnet
 from seg_jax.pretrained import WeightsError
 from tests.models import parity, references
 
+DEEP = {"resnet101", "resnet152"}
 KERAS = {50: "ResNet50", 101: "ResNet101", 152: "ResNet152"}
 STAGES = ("conv1_relu", "conv2_block3_out", "conv3_block{}_out", "conv4_block{}_out", "conv5_block3_out")
 
@@ -20,10 +21,14 @@ def config(tiny_config):
 
 
 @pytest.mark.parametrize(
-    ("fixture", "encoder"), [*((name, name) for name in resnet.LAYOUTS), ("timm_resnet50", "resnet50")]
+    ("fixture", "encoder"),
+    [
+        *(pytest.param(name, name, marks=[pytest.mark.slow] if name in DEEP else []) for name in resnet.LAYOUTS),
+        ("timm_resnet50", "resnet50"),
+    ],
 )
 def test_features_are_those_of_pytorch(config, tmp_path, fixture, encoder):
-    resolved, features = parity.encoder_with(config(encoder), parity.torch_file(tmp_path, fixture), jit=False)
+    resolved, features = parity.encoder_with(config(encoder), parity.torch_file(tmp_path, fixture))
     assert resolved.model.encoder.style == "torch" and resolved.data.mean == (0.485, 0.456, 0.406)
     parity.assert_as_in_fixture(features, fixture)
 
@@ -40,11 +45,11 @@ def test_features_are_those_of_pytorch(config, tmp_path, fixture, encoder):
 def test_dilated_features_are_those_of_pytorch(config, tmp_path, fixture, encoder, stride, style):
     fields = {"model.encoder.output_stride": stride, "model.encoder.style": style}
     path = parity.torch_file(tmp_path, fixture)
-    parity.assert_as_in_fixture(parity.encoder_with(config(encoder, **fields), path, jit=False)[1], fixture)
+    parity.assert_as_in_fixture(parity.encoder_with(config(encoder, **fields), path)[1], fixture)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
-@pytest.mark.parametrize("depth", KERAS)
+@pytest.mark.parametrize("depth", [50, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (101, 152))])
 def test_features_are_those_of_keras(config, tmp_path, depth):
     network = parity.keras_network(KERAS[depth])
     blocks = resnet.LAYOUTS[f"resnet{depth}"][0]
@@ -52,7 +57,7 @@ def test_features_are_those_of_keras(config, tmp_path, depth):
     images = [references.image(64, 96), references.image(65, 97)]
     expected = [parity.keras_maps(network, layers, image[..., ::-1]) for image in images]
     for path in parity.keras_files(network, tmp_path).values():
-        resolved, features = parity.encoder_with(config(f"resnet{depth}"), path, jit=False)
+        resolved, features = parity.encoder_with(config(f"resnet{depth}"), path)
         # Keras's network wants blue first; ours was turned when its weights were loaded.
         for image, maps in zip(images, expected, strict=True):
             parity.assert_near(features(image), maps)

@@ -38,7 +38,7 @@ def config(tiny_config):
 @pytest.mark.parametrize("fixture", FIXTURES)
 def test_a_shallow_encoder_takes_the_first_stages_of_a_file(config, tmp_path, fixture):
     path = parity.torch_file(tmp_path, fixture)
-    _, features = parity.encoder_with(config(**FIXTURES[fixture], depth=3), path, jit=False)
+    _, features = parity.encoder_with(config(**FIXTURES[fixture], depth=3), path)
     case = references.load(fixture)["cases"][0]
     ours = features(references.image(*case["size"]))
     theirs = [output for output in case["outputs"] if output["shape"][1] * 8 >= case["size"][0]]

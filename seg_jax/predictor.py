@@ -110,6 +110,8 @@ class Predictor:
           ConfigError, CheckpointError, LabelError, ArtefactError: it is none of these, or damaged.
         """
         path = Path(path).expanduser()
+        if not path.exists():
+            raise artefacts.ArtefactError(f"{path} does not exist. Name a run directory, or a file of seg_jax.export.")
         rest: dict[str, Any] = {"window": window, "overlap": overlap}
         if not (path / "config.json").is_file() and (path.is_file() or (path / "saved_model.pb").is_file()):
             if flip or scales != (1.0,) or checkpoint != "best":

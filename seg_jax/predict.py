@@ -103,8 +103,11 @@ class Work:
         self._results.failed[str(item)] = str(error)
         tqdm.write(f"error: {error}", file=sys.stderr)
 
-    def _finish(self, name: str, item: Input, result: Prediction, frames: int | None) -> None:
-        self._results.done(name, item, result.label.shape, result.shares(), frames)
+    def _finish(
+        self, name: str, item: Input, result: Prediction, shares: dict[str, float], frames: int | None = None
+    ) -> None:
+        self._results.done(name, item, result.label.shape, shares, frames)
+        self.images += frames or 1
         if not self._quiet:
             tqdm.write(_summary(self._results.lines[-1]), file=sys.stdout)
 
@@ -136,8 +139,7 @@ class Work:
             while len(behind) > most:
                 name, item, result, future = behind.popleft()
                 future.result()
-                self._finish(name, item, result, None)
-                self.images += 1
+                self._finish(name, item, result, result.shares())
                 bar.update()
 
         for result in self._predictor.many(read(), batch=self._batch, **self._wanted):
@@ -155,7 +157,11 @@ class Work:
             for kind in self._results.kinds
             if kind in MOVING
         }
-        stills = Results(self._results.directory, [k for k in self._results.kinds if k not in MOVING], "")
+        stills = {
+            kind: Results(self._results.directory / f"{name}_{kind}", [kind], "")
+            for kind in self._results.kinds
+            if kind not in MOVING
+        }
         count, whole, result = 0, False, None
         totals = np.zeros(len(self._predictor.table))
         try:
@@ -167,8 +173,8 @@ class Work:
                     # The legend of all classes: frames of one size.
                     picture = result.color() if kind == "color" else _framed(result)
                     writer.write(picture)
-                for kind in stills.kinds:
-                    Results(self._results.directory / f"{name}_{kind}", [kind], "").write(f"{count:06}", result)
+                for still in stills.values():
+                    still.write(f"{count:06}", result)
                 if count == most:
                     break
             whole = count > 0
@@ -182,11 +188,7 @@ class Work:
                 writer.close(whole=whole)
         if result is None:
             raise DataError(f"{item} has no frame.")
-        self.images += count
-        shares = dict(zip(self._predictor.table.names, totals / count, strict=True))
-        self._results.done(name, item, result.label.shape, shares, count)
-        if not self._quiet:
-            tqdm.write(_summary(self._results.lines[-1]), file=sys.stdout)
+        self._finish(name, item, result, dict(zip(self._predictor.table.names, totals / count, strict=True)), count)
 
     def close(self) -> None:
         """Ends the threads."""
@@ -214,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             window=options.window,
             overlap=options.overlap,
         )
-        identity = f"{predictor.identity} {options.window} {options.overlap}"
+        identity = f"{predictor.identity} {options.window} {options.overlap} {options.frames}"
         results = Results(options.out, options.write, identity)
     except ValueError as error:  # all errors of ours: what is wrong, and the cure
         print(f"error: {error}", file=sys.stderr)

@@ -155,7 +155,15 @@ def _savedmodel(path: Path) -> Any:
     call = tf.saved_model.load(str(path)).signatures["serving_default"]
 
     def apply(image: np.ndarray) -> np.ndarray:
-        (result,) = call(image=tf.constant(image)).values()
+        try:
+            (result,) = call(image=tf.constant(image)).values()
+        except tf.errors.InvalidArgumentError as error:
+            if "failed to deserialize portable artifact" not in str(error):
+                raise
+            raise ArtefactError(
+                f"{path}: the JAX that wrote it is newer than TensorFlow {tf.__version__} understands. Use a newer "
+                "TensorFlow, or export with an older JAX; jax 0.10 goes with TensorFlow 2.21."
+            ) from error
         return result.numpy()
 
     return documents, lambda metadata, table: apply

@@ -19,6 +19,7 @@ from seg_jax.data.images import DataError, read_image, resize
 from seg_jax.data.labels import LabelError, LabelTable
 from seg_jax.export.network import Network
 from seg_jax.metrics import Report
+from seg_jax.metrics.counts import confusion_of
 
 IMAGES = 8
 PACKAGES = ("jax", "numpy", "onnx", "onnxruntime", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "safetensors")
@@ -42,7 +43,7 @@ class Tolerance:
 # float32 in another order. A photograph that was resized by other programs than Pillow may differ by one grey level
 # here and there, which shows at the borders of classes. 8 bits are judged by what is left of the score.
 EXACT = Tolerance(difference=1e-3, agreement=0.9999, loss=1e-3)
-RESIZED = Tolerance(difference=0.2, agreement=0.99, loss=0.01)
+RESIZED = Tolerance(difference=0.1, agreement=0.995, loss=5e-3)
 INT8 = Tolerance(difference=1.0, agreement=0.95, loss=0.02)
 
 
@@ -114,7 +115,7 @@ def compare(network: Network, artefact: Artefact, images: Images, tolerance: Tol
         agree, pixels = agree + int((labels[0] == labels[1]).sum()), pixels + labels[0].size
         if truth is not None:
             for count, label in zip(counts, labels, strict=True):
-                count += _confusion(truth, label, len(network.table))
+                count += confusion_of(label, truth, len(network.table))
     known = bool(counts.any())
     miou = [_miou(count, network.table) for count in counts] if known else [None, None]
     loss = miou[0] - miou[1] if known else 0.0  # type: ignore[operator]
@@ -128,11 +129,6 @@ def compare(network: Network, artefact: Artefact, images: Images, tolerance: Tol
         "miou": {"run": miou[0], "artefact": miou[1]},
         "tolerance": asdict(tolerance),
     }
-
-
-def _confusion(truth: np.ndarray, label: np.ndarray, k: int) -> np.ndarray:
-    counted = truth < k
-    return np.bincount(k * truth[counted].astype(np.int64) + label[counted], minlength=k * k).reshape(k, k)
 
 
 def _miou(confusion: np.ndarray, table: LabelTable) -> float:

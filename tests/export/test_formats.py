@@ -85,12 +85,13 @@ def test_a_file_runs_with_its_runtime_alone(form, run, start, tmp_path, capsys):
         np.testing.assert_allclose(result, wanted(image), atol=1e-4)
 
 
-def test_a_size_and_labels_inside(run, start, tmp_path):
+def test_a_size_and_labels_inside(trained_run, start, tmp_path):
+    # Of a trained network: one of random weights is undecided everywhere, and its certificate refuses a resize.
     out = tmp_path / "a.onnx"
-    done = start("-m", "seg_jax.export", run, "--format=onnx", f"--out={out}", "--size=24x40", "--output=label")
+    done = start("-m", "seg_jax.export", trained_run, "--format=onnx", f"--out={out}", "--size=24x40", "--output=label")
     assert done.returncode == 0, done.stderr
     artefact = artefacts.load(out)
-    assert (artefact.output, artefact.size) == ("label", (24, 40)) and artefact.metadata["step"] == 0
+    assert (artefact.output, artefact.size) == ("label", (24, 40)) and artefact.metadata["step"] in (20, 40)
     label = artefact(np.zeros((1, 50, 30, 3), np.uint8))
     assert label.shape == (1, 50, 30) and label.dtype == np.uint8
 

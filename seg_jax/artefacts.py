@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from seg_jax.data.images import resize_label, resize_probabilities
 from seg_jax.data.labels import LabelTable
 
 VERSION = 1  # of what metadata.json holds
@@ -254,17 +255,11 @@ def at_size(apply: Apply, size: Size) -> Apply:
     def resized(image: np.ndarray) -> np.ndarray:
         if image.shape[1:3] == size:
             return apply(image)
-        small = np.stack([_resize(one, size, Image.Resampling.BILINEAR) for one in image])
-        result, back = apply(small), image.shape[1:3]
-        if result.ndim == 3:
-            return np.stack([_resize(label, back, Image.Resampling.NEAREST) for label in result])
-        planes = np.moveaxis(result, -1, 1)
-        return np.stack(
-            [np.stack([_resize(plane, back, Image.Resampling.BILINEAR) for plane in one], axis=-1) for one in planes]
-        )
+        result, back = apply(np.stack([small(one) for one in image])), image.shape[1:3]
+        restore = resize_label if result.ndim == 3 else resize_probabilities
+        return np.stack([restore(one, back) for one in result])
+
+    def small(image: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
     return resized
-
-
-def _resize(array: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
-    return np.asarray(Image.fromarray(np.ascontiguousarray(array)).resize((size[1], size[0]), how))

@@ -1,5 +1,6 @@
 """What a run survives: full disks, files that vanish, damaged checkpoints, failing logs, long runs."""
 
+import collections
 import errno
 import itertools
 import json
@@ -24,6 +25,7 @@ from test_train import config_for, folder, lines, manifest  # noqa: F401
 from seg_jax import data, main, process, train
 from seg_jax.checkpoint import Checkpoints, SaveError
 from seg_jax.config import ConfigError
+from seg_jax.data import sampler
 from seg_jax.data.images import DataError
 from seg_jax.process import DETERMINISTIC, ProcessError
 from seg_jax.train import train_and_evaluate
@@ -242,25 +244,30 @@ def test_half_a_line_of_metrics_and_a_clock_that_goes_backwards(config_for, whol
 # Reading
 
 
-def tampered(monkeypatch, at, tamper):
-    """Has `tamper(examples, index)` called before the reading number `at` of a training example."""
+def tampered(monkeypatch, step, tamper):
+    """Has `tamper(examples, index)` called before an example is read for `step`, for 0 when it is checked before.
+
+    Threads read in any order, so the readings of one example are counted: one for the check, for the first example
+    another one for the size, then one in each epoch.
+    """
     load = data.load
 
     def loading(config, split):
-        examples, count = load(config, split), itertools.count(1)
+        examples, batch, seen = load(config, split), config.train.batch_size, collections.Counter()
+        chosen = int(sampler.indices(config.seed, max(step - 1, 0), batch, len(examples))[3])
+        at = 1 if step == 0 else 2 + (chosen == 0) + (step - 1) * batch // len(examples)
 
         def reading(index):
-            if split == "train" and next(count) == at:
-                tamper(examples, index)
+            if split == "train" and index == chosen:
+                seen[index] += 1
+                if seen[index] == at:
+                    tamper(examples, index)
             return examples.read(index)
 
         return replace(examples, read=reading)
 
     monkeypatch.setattr(data, "load", loading)
 
-
-# With files read at every step: 16 readings for the check, one for the size, then 8 for each step.
-IN_STEP_4 = 16 + 1 + 3 * 8 + 4
 
 CHANGES = {
     "vanishes": (lambda path: path.unlink(), "does not exist"),
@@ -281,7 +288,7 @@ def test_a_photograph_that_changes_during_the_run(config_for, whole, tmp_path, m
 
     run, config = tmp_path / "run", config_for(data__cache="none")
     with monkeypatch.context() as patch:
-        tampered(patch, IN_STEP_4, tamper)
+        tampered(patch, 4, tamper)
         with pytest.raises(DataError, match=message) as found:
             train_and_evaluate(config, run)
     ((path, content),) = saved
@@ -299,7 +306,7 @@ def test_when_it_cannot_be_saved_either_the_first_error_is_told(config_for, tmp_
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(ocp.CheckpointManager, "save", full)
-    tampered(monkeypatch, 16 + 1 + 4, lambda examples, index: examples.files[index][0].unlink())
+    tampered(monkeypatch, 1, lambda examples, index: examples.files[index][0].unlink())
     with pytest.raises(DataError, match="does not exist"):
         train_and_evaluate(config_for(data__cache="none"), tmp_path / "run")
     assert "a checkpoint cannot be written" in caplog.text
@@ -310,7 +317,7 @@ def test_a_defect_in_a_reading_thread_shows_where_it_is(config_for, tmp_path, mo
     def tamper(examples, index):
         raise RuntimeError("an unexpected defect")
 
-    tampered(monkeypatch, IN_STEP_4 if cache == "none" else 7, tamper)
+    tampered(monkeypatch, 4 if cache == "none" else 0, tamper)
     with pytest.raises(RuntimeError, match="an unexpected defect") as found:
         train_and_evaluate(config_for(data__cache=cache), tmp_path / "run")
     assert "tamper" in [frame.name for frame in traceback.extract_tb(found.value.__traceback__)]

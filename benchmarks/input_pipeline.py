@@ -28,7 +28,7 @@ if __name__ == "__main__":
 import jax
 
 from configs import default
-from seg_jax import augment, data, sharding, step
+from seg_jax import augment, data, models, sharding
 from seg_jax.data import feed, sampler
 
 CORES = len(os.sched_getaffinity(0))
@@ -50,7 +50,7 @@ def ours(root: str, cache: str) -> float:
 
     def warped(key: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
         image, label = change(key, image, label)
-        return step.normalize(image, MEAN, STD), label
+        return models.normalize(image, MEAN, STD), label
 
     warp = jax.jit(warped, out_shardings=sharding.split(mesh))
     order = sampler.training_order(0, start=0, stop=10**6, batch_size=BATCH, n=len(examples), process=0, processes=1)

@@ -3,8 +3,9 @@
 A checkpoint holds two flat dicts of arrays, `weights` (parameters and batch statistics, and their averages; all that
 prediction needs) and `training` (optimizer state, step), and a JSON `meta` with what the loop must remember, the class
 table, the configuration, and a manifest: the SHA-256 of every array. Orbax writes it into a temporary directory that is
-renamed at the end, so a killed process leaves a whole checkpoint or none; but it would load a damaged array
-without a word, so the manifest is compared at every load.
+renamed at the end, so a killed process leaves a whole checkpoint or none. What it wrote are arrays of TensorStore and a
+JSON file, which are read as such: prediction need not wait for the import of orbax, and the manifest is compared
+at every load, so that no damaged array passes.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
+import tensorstore
 
 from seg_jax.state import TrainState
 
@@ -31,8 +31,7 @@ Arrays = dict[str, np.ndarray]
 Meta = dict[str, Any]
 
 # Fields of `TrainState` by the part of a checkpoint that holds them.
-WEIGHTS = ("params", "model_state", "ema")
-TRAINING = ("opt_state", "step", "lr_scale", "skipped")
+PARTS = {"weights": ("params", "model_state", "ema"), "training": ("opt_state", "step", "lr_scale", "skipped")}
 
 # What a disk says; tensorstore wraps it in errors of its own.
 REFUSALS = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)))
@@ -56,7 +55,7 @@ class Checkpoints:
     Args:
       directory: holds one numbered directory per checkpoint.
       keep_last: how many of the newest to keep, besides the best one.
-      create: make the directory if it is missing; False for readers.
+      create: make the directory if it is missing; False for readers, who can save nothing.
     """
 
     def __init__(self, directory: Path, *, keep_last: int = 1, create: bool = True):
@@ -64,16 +63,7 @@ class Checkpoints:
         if not create and not self.directory.is_dir():
             raise CheckpointError(f"{directory} does not exist: the run has saved no checkpoint yet. Train it first.")
         self._scores: dict[int, float | None] = {}  # of every step, as far as it was asked for
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=_NewestAndBest(keep_last, self._scores),
-                create=create,
-                cleanup_tmp_directories=create,
-                enable_async_checkpointing=create,
-            ),
-            item_names=("weights", "training", "meta"),
-        )
+        self._manager: Any = _make_manager(self.directory, keep_last, self._scores) if create else None
 
     def save(self, state: TrainState, meta: Meta, *, score: float | None) -> None:
         """Starts to save `state` under its step number; returns once the arrays are copied.
@@ -86,24 +76,24 @@ class Checkpoints:
         Raises:
           SaveError: this one or the one before cannot be written.
         """
+        import orbax.checkpoint as ocp
+
         for step in self.steps():
             self._score(step)  # of an earlier run: what is best is decided among all
         step = int(state.step)
         self._scores[step] = score
-        weights = flatten({name: getattr(state, name) for name in WEIGHTS})
-        training = flatten({name: getattr(state, name) for name in TRAINING})
+        parts = {item: flatten({name: getattr(state, name) for name in names}) for item, names in PARTS.items()}
         meta = {
             **meta,
             "score": score,
-            "manifest": {name: _sha256(array) for name, array in (weights | training).items()},
+            "manifest": {name: _sha256(array) for name, array in (parts["weights"] | parts["training"]).items()},
         }
         meta["sha256"] = _digest(meta)
         with self._writing():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    weights=ocp.args.PyTreeSave(weights),
-                    training=ocp.args.PyTreeSave(training),
+                    **{item: ocp.args.PyTreeSave(arrays) for item, arrays in parts.items()},
                     meta=ocp.args.JsonSave(meta),
                 ),
             )
@@ -120,8 +110,9 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits and frees the threads; raises as `wait` does."""
-        with self._writing():
-            self._manager.close()
+        if self._manager:
+            with self._writing():
+                self._manager.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -138,7 +129,10 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, newest first; whether it can be read shows when it is."""
-        return sorted(self._manager.all_steps(), reverse=True)
+        if self._manager:
+            return sorted(self._manager.all_steps(), reverse=True)
+        # One that is being written, or was set aside, has another name.
+        return sorted((int(place.name) for place in self.directory.iterdir() if place.name.isdecimal()), reverse=True)
 
     def restore_latest(self, like: TrainState) -> tuple[TrainState, Meta] | None:
         """The newest checkpoint that is whole, or None if there is none at all.
@@ -167,7 +161,8 @@ class Checkpoints:
                     aside = self.directory / f"{step}.damaged{number}"
                 place.rename(aside)
                 logging.error("%s It is set aside as %s; trying the one before.", error, aside.name)
-                self._manager.reload()
+                if self._manager:
+                    self._manager.reload()
         damaged = sorted(place.name for place in self.directory.glob("*.damaged*"))
         if damaged:  # to begin at step 0 in their place would be a surprise
             raise CheckpointError(
@@ -184,7 +179,7 @@ class Checkpoints:
         """
         meta = self.meta(step)
         fields: dict[str, Any] = {}
-        for item, names in (("weights", WEIGHTS), ("training", TRAINING)):
+        for item, names in PARTS.items():
             tree = {name: getattr(like, name) for name in names}
             fields |= fill(tree, self._arrays(step, item, meta), self._name(step))
         return TrainState(**fields), meta
@@ -212,7 +207,8 @@ class Checkpoints:
         Raises:
           CheckpointError: it is missing or damaged.
         """
-        meta = self._read(step, "meta", ocp.args.JsonRestore())
+        with self._reading(step):
+            meta = json.loads((self.directory / str(step) / "meta" / "metadata").read_text(encoding="utf-8"))
         if not isinstance(meta, dict) or meta.get("sha256") != _digest(meta):
             raise CheckpointError(f"{self._name(step)} is damaged: the checksum of its meta data does not match.")
         return meta
@@ -258,17 +254,21 @@ class Checkpoints:
     def _name(self, step: int) -> str:
         return f"checkpoint {self.directory / str(step)}"
 
-    def _read(self, step: int, item: str, args: Any) -> Any:
+    @contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**{item: args}))[item]
-        except Exception as error:  # orbax, tensorstore and json each raise their own kinds
+            yield
+        except (OSError, ValueError) as error:  # ValueError is also what tensorstore and json raise
             raise CheckpointError(
                 f"{self._name(step)} cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]})."
             ) from error
 
     def _arrays(self, step: int, item: str, meta: Meta) -> Arrays:
-        arrays = {name: np.asarray(a) for name, a in self._read(step, item, ocp.args.PyTreeRestore()).items()}
-        wrong = [name for name, array in arrays.items() if _sha256(array) != meta["manifest"].get(name)]
+        with self._reading(step):
+            arrays = _read(self.directory / str(step) / item)
+        found = {name: _sha256(array) for name, array in arrays.items()}
+        noted = {name: digest for name, digest in meta["manifest"].items() if name.split("/")[0] in PARTS[item]}
+        wrong = sorted(name for name in noted.keys() | found.keys() if noted.get(name) != found.get(name))
         if wrong:
             raise CheckpointError(
                 f"{self._name(step)} is damaged: {len(wrong)} arrays differ from their checksums, such as {wrong[0]}."
@@ -276,8 +276,35 @@ class Checkpoints:
         return arrays
 
 
+def _read(place: Path) -> Arrays:
+    """The arrays that orbax wrote into one database, under their names."""
+    if not place.is_dir():  # it would be taken for an empty one
+        raise FileNotFoundError(f"no directory {place}")
+    database = {"driver": "ocdbt", "base": place.as_uri()}
+    keys = tensorstore.KvStore.open(database).result().list().result()
+    names = sorted({key.decode().rpartition("/")[0] for key in keys})
+    opened = [
+        tensorstore.open({"driver": "auto", "kvstore": {**database, "path": f"{name}/"}}, read=True) for name in names
+    ]
+    reads = [array.result().read() for array in opened]
+    return {name: np.asarray(read.result()) for name, read in zip(names, reads, strict=True)}
+
+
+def _make_manager(directory: Path, keep_last: int, scores: Mapping[int, float | None]) -> Any:
+    """What writes checkpoints, and removes those that need not stay."""
+    import orbax.checkpoint as ocp
+
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=_NewestAndBest(keep_last, scores),
+        create=True,
+        cleanup_tmp_directories=True,
+        enable_async_checkpointing=True,
+    )
+    return ocp.CheckpointManager(directory, options=options, item_names=("weights", "training", "meta"))
+
+
 @dataclass
-class _NewestAndBest(policies.PreservationPolicy):
+class _NewestAndBest:
     """Which checkpoints stay. Orbax's own BestN forgets every score when a process ends."""
 
     newest: int

@@ -125,7 +125,7 @@ class Predictor:
             scaled = artefact.size is not None
             card = _card(artefact)
             return cls(artefact, artefact.table, (height, width), scaled=scaled, identity=identity, card=card, **rest)
-        from seg_jax import restore  # JAX, Flax and orbax, which exported files do without
+        from seg_jax import restore  # JAX and Flax, which exported files do without
 
         found = restore.run(path, checkpoint=checkpoint, flip=flip, scales=scales)
         return cls(found.engine, found.table, found.image_size, identity=found.identity, card=found.card, **rest)

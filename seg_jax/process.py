@@ -75,9 +75,12 @@ def use_compilation_cache() -> None:
     except OSError as error:
         logging.warning("no compilation cache: %s", error)
         return
+    # A small network compiles in less than the second below which JAX would keep nothing.
+    least = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_compilation_cache_dir", str(place))
-    else:  # it reads this when it is imported, if it is: exported files may do without
+        sys.modules["jax"].config.update("jax_persistent_cache_min_compile_time_secs", float(least))
+    else:  # it reads these when it is imported, if it is: exported files may do without
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(place)
 
 

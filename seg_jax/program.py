@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from seg_jax import augment, losses, models, optim, pretrained, schedules, sharding, step
+from seg_jax import augment, inference, losses, models, optim, pretrained, schedules, sharding, step
 from seg_jax.checkpoint import Checkpoints
 from seg_jax.config import Config, load, lookup, require, validate, weighting
 from seg_jax.data import CHOICES, SOURCES, stats
@@ -103,9 +103,7 @@ class Program:
     @cached_property
     def model(self) -> Any:
         """What is evaluated and predicts: the network, or all of them together."""
-        if self.members == 1:
-            return self.network
-        return models.Ensemble(self.network, self.members, self.config.loss.head)
+        return models.together(self.config, self.network)
 
     def alone(self) -> Program:
         """The program of a single member."""
@@ -297,13 +295,11 @@ class Program:
         return self.predict_with(flip=self.config.eval.flip, scales=self.config.eval.scales)
 
     def predict_with(self, *, flip: bool = False, scales: Sequence[float] = (1.0,)) -> Any:
-        """`predict`, averaged over the mirror image and over several sizes, see `step.make_predict`."""
+        """`predict`, averaged over the mirror image and over several sizes, see `inference.make_predict`."""
         return jax.jit(self._predict(flip=flip, scales=scales), out_shardings=sharding.replicated(self.mesh))
 
     def _predict(self, *, flip: bool = False, scales: Sequence[float] = (1.0,)) -> Any:
-        return step.make_predict(
-            model=self.model, head=self.config.loss.head, flip=flip, scales=scales, **self._normalisation
-        )
+        return inference.build(self.config, model=self.model, flip=flip, scales=scales)
 
 
 def run_length(config: Config, *, examples: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from seg_jax import models, program, sharding
+from seg_jax import inference, models
 from seg_jax.checkpoint import Checkpoints
 from seg_jax.config import Config, load
 from seg_jax.data.labels import LabelTable
@@ -41,12 +41,12 @@ def run(path: Path, *, checkpoint: str, flip: bool = False, scales: tuple[float,
     """The network of the run directory `path`; see `seg_jax.predictor.Predictor.load`."""
     config: Config = load(path / "config.json")
     table = LabelTable.load(path / "class_names.json")
-    functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
+    model = models.together(config, models.build(config, classes=len(table)))
     checkpoints = Checkpoints(path / "checkpoints", create=False)
     step = checkpoints.choose(checkpoint)
     # Their structure is in their names: tracing the network for it would take a third of the time to the first mask.
     weights = jax.device_put(_nested(checkpoints.arrays(step, averaged=config.eval.averaged)))
-    predict = functions.predict_with(flip=flip, scales=scales)
+    predict = jax.jit(inference.build(config, model=model, flip=flip, scales=scales))
     meta = checkpoints.meta(step)
     height, width = meta["image_size"]
 
@@ -55,6 +55,9 @@ def run(path: Path, *, checkpoint: str, flip: bool = False, scales: tuple[float,
             return np.asarray(predict(weights["params"], weights["model_state"], images))
         except Exception:
             # Says so if the weights are not those of the network that the configuration describes.
+            from seg_jax import program, sharding
+
+            functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
             checkpoints.weights(step, functions.abstract_state.weights(averaged=False), averaged=config.eval.averaged)
             raise
 

@@ -1,4 +1,4 @@
-"""The pure functions that are compiled: one training step, one evaluation step, prediction."""
+"""The pure functions that are compiled: one training step, one evaluation step."""
 
 from __future__ import annotations
 
@@ -18,16 +18,11 @@ Batch = dict[str, jax.Array]
 Teach = Callable[[Any, jax.Array], Any]  # (arrays of the teacher, image in 0..255) -> its logits, or None without one
 
 
-def normalize(image: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
-    """[b h w 3] in 0..255 -> float32, (image / 255 - mean) / std."""
-    return (image.astype(jnp.float32) / 255 - jnp.asarray(mean)) / jnp.asarray(std)
-
-
 def make_teach(*, model: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> Teach:
     """Builds teach({'params', 'model_state'}, image [b h w 3] in 0..255) -> logits of that network, in evaluation."""
 
     def teach(weights: Any, image: jax.Array) -> jax.Array:
-        outputs, _ = models.forward(model, **weights, image=normalize(image, mean, std), train=False)
+        outputs, _ = models.forward(model, **weights, image=models.normalize(image, mean, std), train=False)
         return jax.lax.stop_gradient(outputs["logits"])
 
     return teach
@@ -71,7 +66,7 @@ def make_train_step(
       ema: decay of the average of weights, in (0, 1); 0: none is kept.
       skip_nonfinite: a step whose loss or gradient is not finite changes nothing but the counters.
       augment: (key, image, label) -> (image, label) for a batch.
-      mean, std: of `normalize`.
+      mean, std: of `models.normalize`.
       seed: of the run; the step of its member number m takes `seed` + m.
     """
 
@@ -88,7 +83,7 @@ def make_train_step(
             trained: Any, model_state: Any, image: jax.Array, label: jax.Array, taught: Any, key: jax.Array
         ) -> Any:
             params = {**state.params, **trained}
-            image = normalize(image, mean, std)
+            image = models.normalize(image, mean, std)
             outputs, model_state = models.forward(model, params, model_state, image, train=True, frozen=frozen, key=key)
             values = {name: objective.value(*objective(x, label, taught)) for name, x in outputs.items()}
             main, means = values.pop("logits")
@@ -203,7 +198,9 @@ def make_eval_step(
 
     def eval_step(params: Any, model_state: Any, batch: Batch, teacher: Any) -> dict[str, jax.Array]:
         label = batch["label"]
-        outputs, _ = models.forward(model, params, model_state, normalize(batch["image"], mean, std), train=False)
+        outputs, _ = models.forward(
+            model, params, model_state, models.normalize(batch["image"], mean, std), train=False
+        )
         logits = outputs["logits"]
         totals, weights = objective(logits, label, teach(teacher, batch["image"]))
         confusion = metrics.confusion_matrices(logits.argmax(-1), label, classes)
@@ -214,39 +211,3 @@ def make_eval_step(
         return counts
 
     return eval_step
-
-
-def make_predict(
-    *,
-    model: Any,
-    head: str,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    flip: bool = False,
-    scales: Sequence[float] = (1.0,),
-) -> Callable[[Any, Any, jax.Array], jax.Array]:
-    """Builds predict(params, model_state, image uint8 [b h w 3]) -> class probabilities, float32 [b h w k].
-
-    They are the mean over the image at `scales` times its size, and over its mirror image at each with `flip`
-    (test-time augmentation).
-    """
-
-    def predict(params: Any, model_state: Any, image: jax.Array) -> jax.Array:
-        def probabilities(x: jax.Array) -> jax.Array:
-            outputs, _ = models.forward(model, params, model_state, normalize(x, mean, std), train=False)
-            return losses.probabilities(outputs["logits"], head=head)
-
-        def at(scale: float) -> jax.Array:
-            b, h, w, _ = image.shape
-            x = image
-            if scale != 1:
-                size = (b, max(1, round(scale * h)), max(1, round(scale * w)), 3)
-                x = jax.image.resize(image.astype(jnp.float32), size, "bilinear")
-            found = probabilities(x)
-            if flip:
-                found = (found + probabilities(x[:, :, ::-1])[:, :, ::-1]) / 2
-            return found if scale == 1 else jax.image.resize(found, (b, h, w, found.shape[-1]), "bilinear")
-
-        return jnp.mean(jnp.stack([at(scale) for scale in scales]), 0) if len(scales) > 1 else at(scales[0])
-
-    return predict

@@ -31,7 +31,7 @@ FLOORS = [
     "data.feed data.stats data.lint data.formats data.values models.catalogue augment metrics.detailed metrics.words",
     # the doors to data and networks
     "data models checkpoint data.inspect data.prepare data.propose",
-    "step pretrained data.__main__ export.resample",
+    "step inference pretrained data.__main__ export.resample",
     "program report",
     "evaluate restore artefacts fit report.comparison",
     "predictor train lr_range report.__main__ export.network",
@@ -56,7 +56,8 @@ DOORS = {
     "tensorflow": Door(("data", "process", "export.savedmodel", "export.tflite", "artefacts"), lazily=True),
     "tensorflow_datasets": Door(("data",), lazily=True),
     "datasets": Door(("data",), lazily=True),
-    "orbax": Door(("checkpoint",)),
+    "orbax": Door(("checkpoint",), lazily=True),
+    "tensorstore": Door(("checkpoint",)),
     "clu": Door(("writers",), lazily=True),
     "ml_collections": Door(("config", "main", "data.__main__")),
     "optax": Door(("optim", "schedules", "step")),

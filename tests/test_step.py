@@ -122,7 +122,7 @@ def log_softmax(logits):
 
 def test_normalize_by_hand():
     image = jnp.array([[[[0, 51, 255]]]], jnp.uint8)
-    normal = step.normalize(image, MEAN, STD)
+    normal = models.normalize(image, MEAN, STD)
     assert normal.dtype == jnp.float32
     np.testing.assert_allclose(normal[0, 0, 0], [-1.0, (0.2 - 0.25) / 0.25, 2.0], rtol=1e-6)
 

@@ -18,7 +18,6 @@ from seg_jax.checkpoint import Checkpoints
 from seg_jax.config import load as load_config
 from seg_jax.data.labels import LabelTable
 from seg_jax.export.resample import resize_antialiased
-from seg_jax.step import normalize
 
 OUTPUTS = ("probabilities", "label")
 PLATFORMS = ("cpu", "cuda", "tpu")  # of `Network.portable`
@@ -130,7 +129,7 @@ class Network:
                 resized = size and size != image.shape[1:3]
                 seen = resize_antialiased(image, size=size) if resized else image
                 outputs, _ = models.forward(
-                    self.functions.model, **weights, image=normalize(seen, mean, std), train=False
+                    self.functions.model, **weights, image=models.normalize(seen, mean, std), train=False
                 )
                 scores = outputs["logits"]
                 if resized or output == "probabilities":  # the highest logit and probability are of the same class

@@ -130,6 +130,17 @@ class Ensemble:
         return logits - jnp.log(jnp.maximum(1 - mean, TINY)) if self.head == "sigmoid" else logits
 
 
+def together(config: Config, network: nn.Module) -> nn.Module | Ensemble:
+    """What is evaluated and predicts: the network of `build`, or the `train.seeds` of the run together."""
+    members = config.train.seeds
+    return network if members == 1 else Ensemble(network, members, config.loss.head)
+
+
+def normalize(image: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
+    """[b h w 3] in 0..255 -> float32, (image / 255 - mean) / std."""
+    return (image.astype(jnp.float32) / 255 - jnp.asarray(mean)) / jnp.asarray(std)
+
+
 def forward(
     model: nn.Module | Ensemble,
     params: Any,

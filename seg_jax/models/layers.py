@@ -97,7 +97,9 @@ class Conv(nn.Module):
         """[b h w c] -> [b ceil(h / stride) ceil(w / stride) features] with a named padding."""
         channels = x.shape[-1]
         shape = (self.kernel, self.kernel, channels // self.groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
+        # Flax traces it at every application, for the shape: half of the time that tracing a network takes.
+        kernel_init = self.kernel_init if self.is_initializing() else nn.initializers.zeros
+        kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
         x = x.astype(self.dtype)
         around = [pads(self.padding, n, self.kernel, self.stride, self.dilation) for n in x.shape[1:3]]
         if self.kernel == 1 and self.groups == 1 and not converting():

@@ -56,9 +56,9 @@ def cases() -> dict[str, tuple[Callable, Callable, tuple[jax.Array, ...]]]:
     """Name -> (ours, XLA's own, arguments)."""
     x = jax.random.normal(jax.random.key(0), SHAPE)
     c = SHAPE[-1]
-    point, depth, up = (
+    point, depth, up, full = (
         jax.random.normal(jax.random.key(i), shape)
-        for i, shape in enumerate(((1, 1, c, c), (3, 3, 1, c), (2, 2, c, c)))
+        for i, shape in enumerate(((1, 1, c, c), (3, 3, 1, c), (2, 2, c, c), (3, 3, c, c)))
     )
 
     def conv(kernel: int, groups: int = 1) -> Callable:
@@ -69,6 +69,7 @@ def cases() -> dict[str, tuple[Callable, Callable, tuple[jax.Array, ...]]]:
     transposed = nn.ConvTranspose(c, (2, 2), (2, 2))
     return {
         "1x1 convolution": (conv(1), convolution(), (x, point)),
+        "3x3 convolution": (conv(3), convolution(), (x, full)),
         "depthwise 3x3": (conv(3, c), convolution(c), (x, depth)),
         "transposed 2x2": (
             lambda x, k: layers.UpConv(c).apply({"params": {"kernel": k, "bias": bias}}, x),

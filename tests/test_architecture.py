@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = [
     # what a thing is: no other part of the program is needed to say it
     "config process sharding metrics.counts augment.spec data.labels data.images data.colors data.sampler data.drawing "
-    "models.operators models.naming models.files losses.heads report.page windows",
+    "models.operators models.convolution models.naming models.files losses.heads report.page windows",
     "models.layers export.graph export.steps",
     # one subject each
     "data.examples data.trimaps data.cityscapes_labels data.masks data.tables data.scenes data.layout "

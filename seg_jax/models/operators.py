@@ -34,6 +34,11 @@ def on_cpu() -> bool:
     return (_target.get() or jax.default_backend()) == "cpu"
 
 
+def on_one_cpu() -> bool:
+    """Whether it will, in this process and on all of its one device: nothing is split over devices."""
+    return not exporting() and on_cpu() and jax.device_count() == 1
+
+
 def exporting() -> bool:
     """Whether the program being traced is part of an artefact."""
     return bool(_target.get())

@@ -10,10 +10,11 @@ from seg_jax.models import layers
 from seg_jax.models.layers import Style
 
 
-@pytest.fixture(params=[True, False], ids=["cpu", "accelerator"])
+@pytest.fixture(params=["one cpu", "cpus", "accelerator"])
 def both_forms(request, monkeypatch):
-    """Runs a test in the form for CPUs and in the general one."""
-    monkeypatch.setattr(layers, "on_cpu", lambda: request.param)
+    """Runs a test in the forms for CPUs, of one device and of several, and in the general one."""
+    monkeypatch.setattr(layers, "on_cpu", lambda: request.param != "accelerator")
+    monkeypatch.setattr(layers, "on_one_cpu", lambda: request.param == "one cpu")
 
 
 def normal(*shape, seed=0):

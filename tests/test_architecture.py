@@ -33,8 +33,8 @@ FLOORS = [
     "data models checkpoint data.inspect data.prepare data.propose",
     "step pretrained data.__main__ export.resample",
     "program report",
-    "evaluate restore artefacts fit report.comparison",
-    "predictor train lr_range report.__main__ export.network",
+    "evaluator restore artefacts fit report.comparison",
+    "predictor evaluate train lr_range report.__main__ export.network",
     "results main export.onnx export.safetensors export.savedmodel export.stablehlo export.tflite export.int8 "
     "export.certificate",
     "predict export",

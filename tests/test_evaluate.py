@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import data, evaluate
+from seg_jax import data, evaluator
 from seg_jax.config import ConfigError
 from seg_jax.data.cityscapes_labels import LABELS, TABLES
 from seg_jax.data.images import read_mask, write_image
@@ -65,12 +65,12 @@ def counters(monkeypatch):
     """The counters of the evaluations of a test."""
     made = []
 
-    class Kept(evaluate.Counter):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+    class Kept(evaluator.Counter):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
             made.append(self)
 
-    monkeypatch.setattr(evaluate, "Counter", Kept)
+    monkeypatch.setattr(evaluator, "Counter", Kept)
     return made
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from configs import default
 from seg_jax import data
 from seg_jax.config import ConfigError
-from seg_jax.data import pipeline, sampler
+from seg_jax.data import checking, pipeline, sampler
 from seg_jax.data.examples import Bad, Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
@@ -62,7 +62,7 @@ def on_disk(directory, n=N):
 
 
 def prepare(examples, tmp_path, *, cache="none", skip_bad=False, threads=2):
-    return pipeline.prepare(
+    return checking.prepare(
         examples, cache=cache, skip_bad=skip_bad, threads=threads, record=tmp_path / "checked" / "train.json"
     )
 
@@ -172,9 +172,9 @@ def test_an_empty_split(tmp_path):
 
 
 def test_long_lists_are_cut_short():
-    text = pipeline.listing(Bad(f"e{i}", "why") for i in range(25))
+    text = checking.listing(Bad(f"e{i}", "why") for i in range(25))
     assert text.splitlines() == [*(f"  e{i}: why" for i in range(20)), "  ... and 5 more"]
-    assert pipeline.listing([Bad("e", "why")] * 20).count("\n") == 19
+    assert checking.listing([Bad("e", "why")] * 20).count("\n") == 19
 
 
 # ----- the host cache

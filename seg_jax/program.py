@@ -106,9 +106,9 @@ class Program:
         return models.together(self.config, self.network)
 
     def alone(self) -> Program:
-        """The program of a single member."""
+        """The program of a single member, whose predictions are not those that are submitted."""
         config = self.config.copy_and_resolve_references()
-        config.train.seeds = 1
+        config.train.seeds, config.eval.submission = 1, ""
         return replace(self, config=config)
 
     @cached_property

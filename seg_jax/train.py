@@ -25,7 +25,7 @@ from seg_jax.data import feed, sampler, stats
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import write_bytes, write_image
 from seg_jax.data.labels import LabelTable
-from seg_jax.evaluate import Evaluator, left_out
+from seg_jax.evaluator import Evaluator, left_out
 from seg_jax.metrics import plain
 from seg_jax.process import Interruption
 from seg_jax.state import TrainState

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from seg_jax.data.images import resize, resize_label
 from seg_jax.data.labels import IGNORE, LabelTable
 
 RIGHT, WRONG = (40, 40, 40), (235, 64, 52)
 TITLES = ("image", "truth", "prediction", "error")
 GAP = 4  # pixels between pictures
+LARGEST = 2048  # pixels of the longer side of a picture in a panel
 
 
 def overlay(image: np.ndarray, label: np.ndarray, table: LabelTable, *, opacity: float = 0.55) -> np.ndarray:
@@ -29,7 +31,10 @@ def error_map(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def panel(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, table: LabelTable) -> np.ndarray:
-    """image | truth | prediction | error side by side, uint8 [h 4w+gaps 3]."""
+    """image | truth | prediction | error side by side, uint8 [h 4w+gaps 3]; large ones are reduced to `LARGEST`."""
+    scale = min(1.0, LARGEST / max(truth.shape))
+    size = (max(1, round(scale * truth.shape[0])), max(1, round(scale * truth.shape[1])))
+    (image, truth), prediction = resize(image, truth, size), resize_label(prediction, size)
     return row([image, table.colorize(truth), table.colorize(prediction), error_map(truth, prediction)])
 
 

@@ -10,6 +10,8 @@ import numpy as np
 Size = tuple[int, int]
 Engine = Callable[[np.ndarray], np.ndarray]  # uint8 [n h w 3] -> class probabilities, float32 [n h w k]
 
+ROWS = 64  # of a band at most: what follows it works on copies of these probabilities, not on all of a window's height
+
 
 def starts(length: int, window: int, overlap: float) -> list[int]:
     """Where windows begin along an axis: the first at 0, the last at its end, evenly spaced between.
@@ -46,7 +48,7 @@ def slide(
       batch: windows that the engine sees at once.
 
     Yields:
-      (first row, probabilities float32 [rows w k]).
+      (first row, probabilities float32 [rows w k]), of at most `ROWS` rows.
     """
     height, width = image.shape[:2]
     pads = [(0, max(0, w - n)) for n, w in zip((height, width), window, strict=True)]
@@ -57,24 +59,23 @@ def slide(
     sums = totals = np.zeros(0)
     for top, following in zip(rows, [*rows[1:], image.shape[0]], strict=True):
         tiles = [image[top : top + window[0], left : left + window[1]] for left in columns]
-        found = _in_batches(engine, tiles, batch)
-        if not sums.size:
-            sums = np.zeros((window[0], image.shape[1], found[0].shape[-1]), np.float32)
-            totals = np.zeros((window[0], image.shape[1], 1), np.float32)
-        for left, probabilities in zip(columns, found, strict=True):
+        for left, probabilities in zip(columns, _in_batches(engine, tiles, batch), strict=True):
+            if not sums.size:
+                sums = np.zeros((window[0], image.shape[1], probabilities.shape[-1]), np.float32)
+                totals = np.zeros((window[0], image.shape[1], 1), np.float32)
             sums[:, left : left + window[1]] += blend * probabilities
             totals[:, left : left + window[1]] += blend
         done = following - top  # no later window reaches these rows
-        if top < height:
-            yield top, (sums[:done] / totals[:done])[: height - top, :width]
-        sums = np.concatenate([sums[done:], np.zeros_like(sums[:done])])
-        totals = np.concatenate([totals[done:], np.zeros_like(totals[:done])])
+        for first in range(0, min(done, height - top), ROWS):
+            band = slice(first, min(first + ROWS, done, height - top))
+            yield top + first, sums[band, :width] / totals[band, :width]
+        for array in (sums, totals):
+            array[: window[0] - done] = array[done:]
+            array[window[0] - done :] = 0
 
 
-def _in_batches(engine: Engine, tiles: list[np.ndarray], batch: int) -> list[np.ndarray]:
-    found: list[np.ndarray] = []
+def _in_batches(engine: Engine, tiles: list[np.ndarray], batch: int) -> Iterator[np.ndarray]:
     for first in range(0, len(tiles), batch):
         some = tiles[first : first + batch]
         filled = np.stack(some + [some[-1]] * (batch - len(some)))
-        found.extend(engine(filled)[: len(some)])
-    return found
+        yield from engine(filled)[: len(some)]

@@ -24,7 +24,7 @@ FLOORS = [
     "models.encoders.plain models.encoders.resnet models.encoders.vgg models.encoders.mobilenet "
     "models.fcn models.segnet models.convert models.segmenter models.encoders.mobilenetv2 models.encoders.convnext "
     "models.unet models.pspnet models.fpn models.attention models.segformer export.layers",
-    "data.pipeline data.sources.arrays data.sources.folder data.sources.huggingface data.sources.pets "
+    "data.checking data.pipeline data.sources.arrays data.sources.folder data.sources.huggingface data.sources.pets "
     "data.sources.tfds data.sources.cityscapes data.sources.pairs data.sources.synthetic "
     "state writers losses optim metrics metrics.cityscapes augment.randaugment models.deeplab models.upernet "
     "models.encoders.efficientnet models.encoders.mit models.danet export.primitives",
@@ -33,8 +33,8 @@ FLOORS = [
     "data models checkpoint data.inspect data.prepare data.propose",
     "step inference pretrained data.__main__ export.resample",
     "program report",
-    "evaluate restore artefacts fit report.comparison",
-    "predictor train lr_range report.__main__ export.network",
+    "evaluator restore artefacts fit report.comparison",
+    "predictor evaluate train lr_range report.__main__ export.network",
     "results main export.onnx export.safetensors export.savedmodel export.stablehlo export.tflite export.int8 "
     "export.certificate",
     "predict export",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from seg_jax import process
 from seg_jax.checkpoint import Checkpoints
@@ -124,6 +125,26 @@ def test_one_process_writes(pair):
     _, (first, second) = pair
     assert "mean IoU" in first and "finished step 6" in first
     assert "mean IoU" not in second and "finished step" not in second
+
+
+def test_a_bad_file_that_one_process_finds_stops_both(tmp_path):
+    for name in ("train", "trainannot"):
+        (tmp_path / name).mkdir()
+        for i in range(5):
+            Image.fromarray(np.full((32, 32), i % 2, np.uint8)).save(tmp_path / name / f"e{i}.png")
+    (tmp_path / "class_names.json").write_text('["sky", "road"]')
+    (tmp_path / "trainannot" / "e3.png").write_bytes(b"")  # the second process reads 1 and 3
+    fields = {"data__source": "folder", "data__dir": tmp_path, "data__val_split": "train", "data__cache": "none"} | {
+        "loss__class_weights": "()"
+    }
+    started = start(tmp_path / "run", processes=2, steps=2, **fields)
+    assert [one.wait(200) for one in started] == [1, 1]
+    said = [output(tmp_path / "run", i) for i in range(2)]
+    for text, own in zip(said, ("3/3", "2/2"), strict=True):
+        assert f" {own} [" in text, text  # of the progress bar
+    first, second = (text[text.index("error: ") :].strip() for text in said)
+    assert first == second and first.startswith("error: 1 of 5 examples of the split 'train' cannot be used:")
+    assert str(tmp_path / "trainannot" / "e3.png") in first
 
 
 @pytest.mark.slow

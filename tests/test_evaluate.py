@@ -1,15 +1,16 @@
 """A detailed evaluation from end to end, on frames like those of Cityscapes, of several sizes."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import data, evaluate
+from seg_jax import data, evaluator, program, viz
 from seg_jax.config import ConfigError
 from seg_jax.data.cityscapes_labels import LABELS, TABLES
-from seg_jax.data.images import read_mask, write_image
+from seg_jax.data.images import read_image, read_mask, resize_label, write_image
 from seg_jax.evaluate import evaluate_checkpoint
 from seg_jax.metrics import boundary, counts
 from seg_jax.predictor import Predictor
@@ -65,12 +66,12 @@ def counters(monkeypatch):
     """The counters of the evaluations of a test."""
     made = []
 
-    class Kept(evaluate.Counter):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+    class Kept(evaluator.Counter):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
             made.append(self)
 
-    monkeypatch.setattr(evaluate, "Counter", Kept)
+    monkeypatch.setattr(evaluator, "Counter", Kept)
     return made
 
 
@@ -173,21 +174,37 @@ def test_a_submission_needs_the_original_resolution(run, tmp_path):
         evaluate_checkpoint(config, workdir, "last")
 
 
-def test_windows_sizes_and_the_mirror_image_are_those_of_prediction(run):
+def test_windows_sizes_and_the_mirror_image_are_those_of_prediction(run, monkeypatch):
     config, workdir = run
     config = config.copy_and_resolve_references()
     config.eval.flip, config.eval.scales, config.eval.window = True, (0.5, 1.0), (32, 32)
-    result = evaluate_checkpoint(config, workdir, "last")
+    config.eval.threshold = 0.1
+    with monkeypatch.context() as patch:  # no network sees a whole image, be it as large as it may
+        for name in ("eval_step", "predict", "predict_rows"):
+            patch.setattr(program.Program, name, None)
+        result = evaluate_checkpoint(config, workdir, "last")
+        config.eval.resolution = "original"
+        original = evaluate_checkpoint(config, workdir, "last")
+        config.eval.resolution = "network"
+    assert math.isnan(result.scores["loss"]) and "windows" in result.protocol["loss"]
     assert result.protocol["flip"] and result.protocol["window"] == [32, 32] and result.protocol["scales"] == [0.5, 1.0]
     predictor = Predictor.load(workdir, checkpoint="last", flip=True, scales=(0.5, 1.0), window=(32, 32))
     examples = data.load(config, "val")
-    confusion = np.zeros_like(result.confusion)
+    confusion, above = np.zeros_like(result.confusion), np.zeros((3, len(examples.table)), np.int64)
     for i in range(len(examples)):
         image, label = examples.read(i)
-        confusion += counts.confusion_of(predictor(image).label, label, len(examples.table))
+        seen = predictor(image, probabilities=True)
+        confusion += counts.confusion_of(seen.label, label, len(examples.table))
+        above += np.asarray(counts.above(seen.probabilities[None], label[None], 0.1))
     assert (result.confusion == confusion).all() and result.images.counts[:, 0].sum() == np.trace(confusion)
+    assert (result.above[1] == above).all() and above[0].any()
+    assert result.scores["miou_above"] == counts.mean(counts.iou(above))
+    # Panels show what was counted, at the size of the network.
+    for place, size in (("", 0), ("original-", 1)):
+        image = examples.original(2)[0] if size else examples.read(2)[0]
+        panel = read_image(workdir / "eval" / f"val-12-{place}flip-scales-window" / "panels" / "2.png")
+        expected = TABLE.colorize(resize_label(predictor(image).label, (32, 64)))
+        assert (viz.parts(panel)[2] == expected).all()
     plain = evaluate_checkpoint(run[0], workdir, "last")
     assert (plain.confusion != confusion).any() and "flip" not in plain.protocol
-    config.eval.resolution = "original"
-    original = evaluate_checkpoint(config, workdir, "last")
     assert original.confusion.sum() > confusion.sum()  # photographs are larger than what training saw

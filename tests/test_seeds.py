@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seg_jax import models, pretrained, program, sharding
+from seg_jax import data, models, pretrained, program, sharding, windows
 from seg_jax.checkpoint import Checkpoints
 from seg_jax.config import ConfigError, validate
+from seg_jax.evaluator import Evaluator
 from seg_jax.losses import heads
 from seg_jax.metrics import bootstrap
 from seg_jax.models import WeightsError
@@ -72,6 +73,34 @@ def test_report_resume_prediction_and_start(config_for, together, tmp_path):  # 
 
     with pytest.raises(WeightsError, match=r"holds 2 networks \(train\.seeds\)"):
         train_and_evaluate(config_for(model__encoder__weights=str(together)), tmp_path / "new")
+
+
+def test_members_are_scored_in_windows_where_all_are(tiny_config, monkeypatch):
+    fields = {"train.seeds": 2, "data.size": (32, 48), "data.synthetic.val_scenes": 2, "eval.window": (32, 32)}
+    config = pretrained.resolve(tiny_config({**fields, "eval.submission": "directory"}))
+    monkeypatch.setattr(program.Program, "eval_step", None)  # for whole images
+    examples = data.load(config, "val")
+    functions = program.Program(config, classes=len(examples.table), mesh=sharding.make_mesh(1))
+    assert functions.alone().config.eval.submission == ""  # what is submitted is what all see together
+    config.eval.submission = ""
+    weights = functions.init().weights(averaged=False)
+    found = Evaluator(functions, examples)(**weights, step=0, detailed=True).sections["seeds"]["pixel_accuracy"]
+    alone = functions.alone()
+    for i, value in enumerate(found["values"]):
+        mine = jax.tree.map(lambda array, i=i: array[i], weights)
+        right = 0
+        for image, label in map(examples.read, range(2)):
+            tiles = windows.slide(
+                lambda tiles, mine=mine: np.asarray(alone.predict_windows(**mine, image=tiles)),
+                image,
+                window=(32, 32),
+                overlap=config.eval.overlap,
+                batch=1,
+            )
+            seen = np.concatenate([band for _, band in tiles]).argmax(-1)
+            right += (seen == label).sum()
+        assert value == right / (2 * 32 * 48)
+    assert found["values"][0] != found["values"][1]
 
 
 @pytest.mark.parametrize("head", heads.HEADS)

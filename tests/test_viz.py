@@ -78,6 +78,17 @@ def test_panel():
         assert (got[:, i * (W + 4) + W : (i + 1) * (W + 4)] == 255).all()
 
 
+def test_a_panel_of_large_pictures_is_reduced(monkeypatch):
+    monkeypatch.setattr(viz, "LARGEST", W // 2)
+    label = np.zeros((H, W), np.uint8)
+    label[: H // 2] = 1
+    got = viz.panel(photo(), label, 1 - label, TABLE)
+    assert got.shape == (round(H / 2), 4 * (W // 2) + 3 * 4, 3)
+    small = label[1::2, 1::2]  # the nearest to the middle of two, downwards
+    np.testing.assert_array_equal(viz.parts(got)[1], TABLE.colorize(small))
+    np.testing.assert_array_equal(viz.parts(got)[2], TABLE.colorize(1 - small))
+
+
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("size", [(H, W), (96, 128)])
 def test_sheet(count, size):

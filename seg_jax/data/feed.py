@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from seg_jax import sharding
 from seg_jax.config import Config
-from seg_jax.data import pipeline
+from seg_jax.data import checking, pipeline
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE
@@ -33,14 +33,17 @@ def prepare(examples: Examples, data: Config, mesh: Mesh, *, workdir: Path) -> E
       workdir: the run directory, which notes what was checked.
 
     Raises:
-      DataError: see `pipeline.prepare`; or the split does not fit into the memory of a device.
+      DataError: see `checking.prepare`; or the split does not fit into the memory of a device.
     """
-    checked = pipeline.prepare(
+    checked = checking.prepare(
         examples,
         cache=data.cache,
         skip_bad=data.skip_bad,
         threads=data.threads,
         record=workdir / "checked" / f"{examples.split}.json",
+        process=jax.process_index(),
+        processes=jax.process_count(),
+        exchange=sharding.exchange,
     )
     return _hold(checked, mesh) if data.cache == "device" else checked
 

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from seg_jax.config import ConfigError
+from seg_jax.data.checking import in_parallel
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError, write_bytes
-from seg_jax.data.pipeline import in_parallel
 
 SHARD = 256  # examples in a TFRecord file
 SET = "prepared"  # the name of a set of TFRecords, by which TensorFlow Datasets finds it

@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+ROWS = 64  # of a band of probabilities, at most
 
 
 class DataError(ValueError):
@@ -134,14 +137,58 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_probabilities(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Class probabilities, float32 [h w k], at `size` = (height, width), bilinear; one class after the other."""
+    """Class probabilities, float32 [h w k], at `size` = (height, width), bilinear (antialiased)."""
     if probabilities.shape[:2] == tuple(size):
         return probabilities
     resized = np.empty((*size, probabilities.shape[-1]), np.float32)
-    for k in range(probabilities.shape[-1]):
-        plane = Image.fromarray(np.ascontiguousarray(probabilities[..., k]))
-        resized[..., k] = np.asarray(plane.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    top = 0
+    for band in resized_bands(probabilities, size):
+        resized[top : top + len(band)] = band
+        top += len(band)
     return resized
+
+
+def resized_bands(probabilities: np.ndarray, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """The same in bands of at most `ROWS` rows from the top, float32 [rows w k]; whole, it might not fit into memory.
+
+    Pillow resizes along rows. Along columns it has other numbers for a part than for the whole, so that is done here,
+    in its way: where an image grows every number is Pillow's.
+    """
+    if probabilities.shape[:2] == tuple(size):
+        yield from (probabilities[top : top + ROWS] for top in range(0, size[0], ROWS))
+        return
+    rows, weights = _triangles(probabilities.shape[0], size[0])
+    for top in range(0, size[0], ROWS):
+        band, shares = rows[top : top + ROWS], weights[top : top + ROWS]
+        first, last = band.min(), band.max()
+        wide = np.empty((last + 1 - first, size[1], probabilities.shape[-1]), np.float32)
+        for k in range(probabilities.shape[-1]):
+            plane = Image.fromarray(np.ascontiguousarray(probabilities[first : last + 1, :, k]))
+            wide[..., k] = np.asarray(plane.resize((size[1], len(wide)), Image.Resampling.BILINEAR))
+        resized = np.empty((len(band), *wide.shape[1:]), np.float32)
+        for i, (places, factors) in enumerate(zip(band - first, shares, strict=True)):
+            total = np.zeros(wide.shape[1:])
+            for place, factor in zip(places[factors > 0], factors[factors > 0], strict=True):
+                total += wide[place] * factor
+            resized[i] = total
+        yield resized
+
+
+def _triangles(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """(places, weights), [wanted n] each, of the at most n pixels that make up each of `wanted` ones along an axis.
+
+    A triangle as wide as two pixels, of the smaller one of both images, around the pixel's middle.
+    """
+    scale = length / wanted
+    reach = max(scale, 1.0)
+    middle = (np.arange(wanted) + 0.5) * scale
+    first = np.maximum(middle - reach + 0.5, 0).astype(int)
+    stop = np.minimum(middle + reach + 0.5, length).astype(int)
+    places = first[:, None] + np.arange((stop - first).max())
+    weights = np.maximum(1 - np.abs((places - middle[:, None] + 0.5) * (1 / reach)), 0)
+    weights[places >= stop[:, None]] = 0
+    # One after the other, as Pillow adds them; NumPy's sum has another order.
+    return np.minimum(places, length - 1), weights / np.cumsum(weights, axis=1)[:, -1:]
 
 
 def write_bytes(path: Path, data: bytes) -> None:

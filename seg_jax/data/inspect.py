@@ -10,8 +10,8 @@ from PIL import Image
 
 from seg_jax import viz
 from seg_jax.data import stats
+from seg_jax.data.checking import listing, try_read
 from seg_jax.data.examples import Bad, Examples
-from seg_jax.data.pipeline import listing, try_read
 from seg_jax.data.stats import Stats
 
 PAIRS = 8  # on the contact sheet

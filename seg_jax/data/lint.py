@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from seg_jax.data.checking import in_parallel
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError
-from seg_jax.data.pipeline import in_parallel
 
 # Kind of finding -> what to do where the message does not say it.
 CURES: Mapping[str, str] = {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_jax.config import Config, flatten, lookup
-from seg_jax.data import pipeline
+from seg_jax.data import checking
 from seg_jax.data.examples import Examples
 from seg_jax.data.formats import FORMATS, MANIFEST, UNFINISHED, Job
 from seg_jax.data.images import DataError, write_bytes
@@ -46,7 +46,7 @@ def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, p
     if whole:
         return whole
     checked = tuple(
-        pipeline.prepare(
+        checking.prepare(
             examples,
             cache="none",
             skip_bad=config.data.skip_bad,
@@ -62,7 +62,7 @@ def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, p
     for path in out.glob(".*"):  # the record of the check, and what a kill left of half a file
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != UNFINISHED)
-    with closing(pipeline.in_parallel(lambda i: _entry(files[i]), len(files), threads=4, title="hashing")) as entries:
+    with closing(checking.in_parallel(lambda i: _entry(files[i]), len(files), threads=4, title="hashing")) as entries:
         noted = {path.relative_to(out).as_posix(): entry for path, entry in zip(files, entries, strict=True)}
     manifest = {
         "request": request,
@@ -79,7 +79,7 @@ def _request(splits: Sequence[Examples], config: Config, to: str, photos: str) -
     """All that decides what is written, as JSON has it."""
     own = ("cache", "threads", "prefetch", "skip_bad", "mean", "std")
     fields = {field: value for field, value in flatten(config.data).items() if field not in own}
-    keys = {examples.split: pipeline.content_key(examples) or examples.digest for examples in splits}
+    keys = {examples.split: checking.content_key(examples) or examples.digest for examples in splits}
     return json.loads(json.dumps({"to": to, "photos": photos, "seed": config.seed, "data": fields, "splits": keys}))
 
 
@@ -138,7 +138,7 @@ def _damaged(out: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
         path = out / names[i]
         return path.is_file() and _entry(path) == files[names[i]]
 
-    with closing(pipeline.in_parallel(sound, len(names), threads=4, title="verifying")) as results:
+    with closing(checking.in_parallel(sound, len(names), threads=4, title="verifying")) as results:
         return [name for name, good in zip(names, results, strict=True) if not good]
 
 

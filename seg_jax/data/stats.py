@@ -16,10 +16,10 @@ from PIL import Image
 
 from seg_jax import process
 from seg_jax.config import Config, flatten, lookup
+from seg_jax.data.checking import in_parallel, listing, try_read
 from seg_jax.data.examples import Bad, Examples
 from seg_jax.data.images import DataError, write_bytes
 from seg_jax.data.labels import IGNORE
-from seg_jax.data.pipeline import in_parallel, listing, try_read
 
 VERSION = 1  # of what is counted, and how
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from seg_jax.data import cityscapes_labels
+from seg_jax.data.checking import in_parallel
 from seg_jax.data.images import DataError, read_stored
 from seg_jax.data.labels import IGNORE, Color, LabelError, LabelTable, palette
 from seg_jax.data.layout import FEW, LOSSY, codes, distinct, peaks
 from seg_jax.data.masks import MaskReader
-from seg_jax.data.pipeline import in_parallel
 from seg_jax.data.tables import CAMVID, CAMVID32
 
 MOST = 5000  # more values or colours than that are damage

@@ -15,8 +15,6 @@ from seg_jax.data.labels import IGNORE
 RATIO = 0.02  # of the image's diagonal; Cheng et al. 2021, section 5
 WIDTHS = (1, 2, 4, 8, 16)  # pixels on either side of a boundary, the bands of the trimaps
 
-_BEYOND, _BELOW = 256, -1  # above and below every class id
-
 
 def near(label: np.ndarray, distance: int, *, outside: bool) -> np.ndarray:
     """Whether a pixel of another class lies within `distance` of each pixel, bool [h w]; False where ignored.
@@ -27,10 +25,11 @@ def near(label: np.ndarray, distance: int, *, outside: bool) -> np.ndarray:
       outside: whether ignored pixels, and what lies beyond the image, are another class too.
     """
     valid = label != IGNORE
-    ids, beyond = label.astype(np.int16), _BEYOND if outside else _BELOW
-    low, high = np.where(valid, ids, np.int16(_BEYOND)), np.where(valid, ids, np.int16(beyond))
+    # IGNORE is above every class id, so that it makes no lowest one; 0 makes no highest one where a class is.
+    beyond = IGNORE if outside else 0
+    low, high = label, np.where(valid, label, np.uint8(beyond))
     for axis in (0, 1):
-        low = _spread(low, distance, axis, np.minimum, _BEYOND)
+        low = _spread(low, distance, axis, np.minimum, IGNORE)
         high = _spread(high, distance, axis, np.maximum, beyond)
     return valid & (low != high)
 
@@ -64,16 +63,23 @@ def boundary_counts(prediction: np.ndarray, label: np.ndarray, classes: int) -> 
     distance = max(1, round(RATIO * math.hypot(*label.shape)))
     seen = np.where(label == IGNORE, np.uint8(IGNORE), prediction)
     truly, seemingly = (near(ids, distance, outside=True) for ids in (label, seen))
-    tp, true, found = (
-        np.bincount(ids, minlength=classes)
-        for ids in (label[truly & seemingly & (label == seen)], label[truly], seen[seemingly])
-    )
+    pairs = ((label, truly & seemingly & (label == seen)), (label, truly), (seen, seemingly))
+    tp, true, found = (_count(ids, there, classes) for ids, there in pairs)
     return np.stack([tp, found - tp, true - tp])
 
 
-def bands(label: np.ndarray) -> list[np.ndarray]:
-    """For each of `WIDTHS`, bool [h w]: the pixels so near to another class of the truth.
+def _count(ids: np.ndarray, there: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels of each class, int64 [k]; row by row, since NumPy counts in copies of 8 bytes a pixel."""
+    return np.sum([np.bincount(row[here], minlength=classes) for row, here in zip(ids, there, strict=True)], axis=0)
 
-    Kohli et al. 2009, section 5. Neither ignored pixels nor the image's edge make a band.
+
+def nearest(label: np.ndarray) -> np.ndarray:
+    """For each pixel, the first of `WIDTHS` within which another class of the truth lies: its place, uint8 [h w].
+
+    len(WIDTHS) where none does. The band of a width is made of the pixels at its place and before (Kohli et al. 2009,
+    section 5). Neither ignored pixels nor the image's edge make a band.
     """
-    return [near(label, width, outside=False) for width in WIDTHS]
+    places = np.full(label.shape, len(WIDTHS), np.uint8)
+    for place in reversed(range(len(WIDTHS))):
+        places[near(label, WIDTHS[place], outside=False)] = place
+    return places

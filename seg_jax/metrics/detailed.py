@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,20 @@ class Counter:
     Args:
       names: of the k classes.
       n: how many images the split has.
+      threshold: probability above which each class is scored by itself, besides 0.5; 0: none.
 
     Attributes:
       totals: {name: int64 or float64 array}; over several processes they add up.
     """
 
-    def __init__(self, names: tuple[str, ...], n: int):
+    def __init__(self, names: tuple[str, ...], n: int, *, threshold: float = 0.0):
         k, w = len(names), len(boundary.WIDTHS)
-        self.names = names
+        self.names, self.threshold = names, threshold
         self.totals: dict[str, np.ndarray] = {
             "confusion": np.zeros((k, k), np.int64),
             "images": np.zeros((n, 3, k), np.int64),
             "above": np.zeros((n, 3, k), np.int64),
+            "above_threshold": np.zeros((3, k), np.int64),
             "boundary": np.zeros((3, k), np.int64),
             "bands": np.zeros((w, 3, k), np.int64),
             "calibration": np.zeros((1 + w, 3, k, calibration.BINS)),
@@ -38,37 +41,49 @@ class Counter:
         }
 
     def add(
-        self, index: int, probabilities: np.ndarray, label: np.ndarray, instances: np.ndarray | None = None
+        self, index: int, bands: Iterable[np.ndarray], label: np.ndarray, instances: np.ndarray | None = None
     ) -> np.ndarray:
         """Counts one image and gives its prediction, class ids uint8 [h w].
 
+        Of the probabilities no more is kept than of one band: what an image costs in memory are its class ids.
+
         Args:
           index: of the image in its split.
-          probabilities: float32 [h w k].
+          bands: probabilities, float32 [rows w k] each, which make up the image from its top.
           label: class ids, uint8 [h w], 255 = ignore.
           instances: values of Cityscapes' `instanceIds` [h w], if there are any.
         """
-        k, totals = len(self.names), self.totals
-        prediction = probabilities.argmax(-1).astype(np.uint8)
-        confusion = counts.confusion_of(prediction, label, k)
-        totals["confusion"] += confusion
-        totals["images"][index] = counts.of_confusion(confusion)
+        k, w, totals = len(self.names), len(boundary.WIDTHS), self.totals
+        prediction, nearest = np.zeros_like(label), boundary.nearest(label)
+        # By how near the next class is; the band of a width has all that is nearer, too.
+        confusion = np.zeros((w + 1, k, k), np.int64)
+        confidences = np.zeros((w + 1, 3, k, calibration.BINS))
+        top = 0
+        for band in bands:
+            rows = slice(top, top + len(band))
+            top += len(band)
+            prediction[rows] = band.argmax(-1)
+            valid = label[rows] != IGNORE
+            p, truth, seen, near = (array[valid] for array in (band, label[rows], prediction[rows], nearest[rows]))
+            confidence, true = (
+                np.take_along_axis(p, ids[:, None].astype(np.int64), axis=1)[:, 0] for ids in (seen, truth)
+            )
+            right = seen == truth
+            for place in range(w + 1):
+                here = near == place
+                confusion[place] += counts.confusion_of(seen[here], truth[here], k)
+                confidences[place] += calibration.histogram(confidence[here], seen[here], right[here], k)
+            totals["scores"] += calibration.scores(p, truth)
+            totals["above"][index] += _above(p, truth, true, 0.5)
+            if self.threshold:
+                totals["above_threshold"] += _above(p, truth, true, self.threshold)
+            if k == 2:
+                totals["thresholds"] += thresholds.histogram(p[:, 1], truth)
+        totals["confusion"] += confusion.sum(0)
+        totals["images"][index] = counts.of_confusion(confusion.sum(0))
+        totals["bands"] += np.stack(counts.of_confusion(confusion.cumsum(0)[:w]), axis=1)
+        totals["calibration"] += np.concatenate([confidences.sum(0)[None], confidences.cumsum(0)[:w]])
         totals["boundary"] += boundary.boundary_counts(prediction, label, k)
-        valid = label != IGNORE
-        p, truth, seen = probabilities[valid], label[valid], prediction[valid]
-        confidence = np.take_along_axis(p, seen[:, None].astype(np.int64), axis=1)[:, 0]
-        right = seen == truth
-        totals["scores"] += calibration.scores(p, truth)
-        totals["calibration"][0] += calibration.histogram(confidence, seen, right, k)
-        for i, band in enumerate(boundary.bands(label)):
-            here = band[valid]
-            totals["bands"][i] += counts.of_confusion(counts.confusion_of(seen[here], truth[here], k))
-            totals["calibration"][i + 1] += calibration.histogram(confidence[here], seen[here], right[here], k)
-        true = np.take_along_axis(p, truth[:, None].astype(np.int64), axis=1)[:, 0]
-        tp, there = np.bincount(truth[true > 0.5], minlength=k), np.bincount(truth, minlength=k)
-        totals["above"][index] = tp, (p > 0.5).sum(0) - tp, there - tp
-        if k == 2:
-            totals["thresholds"] += thresholds.histogram(p[:, 1], truth)
         if instances is not None:
             totals["instances"] += cityscapes.instance_counts(prediction, instances, self.names)
             totals["with_instances"] += 1
@@ -89,3 +104,10 @@ class Counter:
     def _iou(self, table: np.ndarray) -> dict[str, Any]:
         iou = counts.iou(table)
         return {"miou": counts.mean(iou), "iou": dict(zip(self.names, iou.tolist(), strict=True))}
+
+
+def _above(p: np.ndarray, truth: np.ndarray, true: np.ndarray, threshold: float) -> np.ndarray:
+    """TP, FP, FN of each class by itself, int64 [3 k], see `counts.above`; of probabilities [n k], `true` ones [n]."""
+    k = p.shape[1]
+    tp, there = np.bincount(truth[true > threshold], minlength=k), np.bincount(truth, minlength=k)
+    return np.stack([tp, (p > threshold).sum(0) - tp, there - tp])

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from configs import default
 from seg_jax import data
-from seg_jax.data import pipeline
+from seg_jax.data import checking
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError
 
@@ -160,7 +160,7 @@ def folder(tmp_path):
 
 def prepared(config, tmp_path, *, cache="host", skip_bad=False):
     examples = data.load(config, "train")
-    return pipeline.prepare(
+    return checking.prepare(
         examples, cache=cache, skip_bad=skip_bad, threads=2, record=tmp_path / "checked" / f"{cache}.json"
     )
 

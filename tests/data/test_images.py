@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from seg_jax.data import images
 from seg_jax.data.images import EXTENSIONS, DataError, read_image, read_mask, resize, write_bytes, write_image
 
 RED, GREEN, BLUE = (200, 10, 20), (30, 180, 40), (50, 60, 220)
@@ -301,6 +302,37 @@ def test_resize_averages_the_photograph():
     board = np.stack([np.indices((64, 64)).sum(0) % 2 * 255] * 3, -1).astype(np.uint8)
     image, _ = resize(board, board[..., 0], (16, 16))
     assert np.abs(image[2:-2, 2:-2].astype(int) - 127.5).max() < 3
+
+
+def by_pillow(probabilities, size):
+    """Each class by itself, whole: first its rows, then its columns. Left alone, some versions choose the order."""
+    for axes in ((size[1], len(probabilities)), (size[1], size[0])):
+        planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(probabilities, -1, 0)]
+        resized = [np.asarray(plane.resize(axes, Image.Resampling.BILINEAR)) for plane in planes]
+        probabilities = np.stack(resized, axis=-1)
+    return probabilities
+
+
+@pytest.mark.parametrize("small", [(5, 7), (90, 40), (150, 200), (1, 1)])
+@pytest.mark.parametrize("size", [(150, 200), (67, 90), (1, 3)])
+def test_probabilities_in_bands_are_those_of_the_whole(small, size):
+    probabilities = np.random.default_rng(0).random((*small, 3)).astype(np.float32)
+    bands = list(images.resized_bands(probabilities, size))
+    assert all(0 < len(band) <= images.ROWS for band in bands)
+    found = np.concatenate(bands)
+    np.testing.assert_array_equal(found, images.resize_probabilities(probabilities, size))
+    assert found.dtype == np.float32 and found.shape == (*size, 3)
+    # A processor that multiplies and adds at once may round the last bit otherwise.
+    np.testing.assert_array_max_ulp(found, by_pillow(probabilities, size), maxulp=1)
+
+
+def test_resized_probabilities_by_hand():
+    column = np.array([0, 1], np.float32)[:, None, None]
+    (band,) = images.resized_bands(column, (4, 1))
+    assert band[:, 0, 0].tolist() == [0, 0.25, 0.75, 1]
+    (band,) = images.resized_bands(np.arange(4, dtype=np.float32)[:, None, None], (2, 1))
+    # Middles at 1 and 3, triangles that reach 2 pixels: weights 3, 3, 1 of seven, and the same from below.
+    np.testing.assert_allclose(band[:, 0, 0], [5 / 7, 16 / 7])
 
 
 def test_resize_to_the_same_size_changes_nothing():

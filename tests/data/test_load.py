@@ -11,8 +11,8 @@ from PIL import Image
 from configs import default
 from seg_jax import data
 from seg_jax.data import SOURCES
+from seg_jax.data.checking import content_key
 from seg_jax.data.labels import IGNORE, LabelError
-from seg_jax.data.pipeline import content_key
 from seg_jax.data.scenes import NAMES
 
 

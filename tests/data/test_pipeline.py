@@ -6,6 +6,7 @@ import os
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from configs import default
 from seg_jax import data
 from seg_jax.config import ConfigError
-from seg_jax.data import pipeline, sampler
+from seg_jax.data import checking, pipeline, sampler
 from seg_jax.data.examples import Bad, Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
@@ -61,10 +62,9 @@ def on_disk(directory, n=N):
     return config
 
 
-def prepare(examples, tmp_path, *, cache="none", skip_bad=False, threads=2):
-    return pipeline.prepare(
-        examples, cache=cache, skip_bad=skip_bad, threads=threads, record=tmp_path / "checked" / "train.json"
-    )
+def prepare(examples, tmp_path, *, cache="none", skip_bad=False, threads=2, **fields):
+    record = tmp_path / "checked" / "train.json"
+    return checking.prepare(examples, cache=cache, skip_bad=skip_bad, threads=threads, record=record, **fields)
 
 
 def counted(examples):
@@ -172,9 +172,84 @@ def test_an_empty_split(tmp_path):
 
 
 def test_long_lists_are_cut_short():
-    text = pipeline.listing(Bad(f"e{i}", "why") for i in range(25))
+    text = checking.listing(Bad(f"e{i}", "why") for i in range(25))
     assert text.splitlines() == [*(f"  e{i}: why" for i in range(20)), "  ... and 5 more"]
-    assert pipeline.listing([Bad("e", "why")] * 20).count("\n") == 19
+    assert checking.listing([Bad("e", "why")] * 20).count("\n") == 19
+
+
+# ----- several processes
+
+
+def together(splits, places, **fields):
+    """What processes with a split and a run directory each end with: examples, or the text of an error."""
+    barrier, said = threading.Barrier(len(splits), timeout=60), [""] * len(splits)
+
+    def end(process):
+        def exchange(text):
+            said[process] = text
+            barrier.wait()
+            everyone = list(said)
+            barrier.wait()
+            return everyone
+
+        whose = {"process": process, "processes": len(splits), "exchange": exchange}
+        try:
+            return prepare(splits[process], places[process], **whose, **fields)
+        except DataError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(splits)) as pool:
+        return list(pool.map(end, range(len(splits))))
+
+
+@pytest.mark.parametrize("processes", [2, 3, N + 1])
+def test_processes_share_the_files(tmp_path, processes):
+    sources = [Source() for _ in range(processes)]
+    ends = together([source.examples() for source in sources], [tmp_path] * processes)
+    for p, source in enumerate(sources):
+        assert source.reads == [int(i % processes == p) for i in range(N)]
+    assert all(len(examples) == N for examples in ends)
+
+
+def test_for_a_cache_each_process_reads_all(tmp_path):
+    sources = [Source(broken=BROKEN) for _ in range(2)]
+    ends = together([source.examples() for source in sources], [tmp_path] * 2, cache="host", skip_bad=True)
+    assert [source.reads for source in sources] == [[1] * N] * 2
+    assert [len(examples.arrays[0]) for examples in ends] == [4, 4] and ends[0].bad == ends[1].bad == REPORTED
+
+
+SMALL = {0: DataError("a/0.png cannot be read"), 1: pair(1, (2, 2))}  # it is the first that can be read
+
+
+@pytest.mark.parametrize("broken", [BROKEN, SMALL, {3: DataError("a/3.png cannot be read")}, {0: pair(0, (2, 2))}])
+def test_processes_know_what_one_has_found(tmp_path, broken):
+    for processes in (2, 3):
+        splits = [Source(broken=broken).examples() for _ in range(processes)]
+        with pytest.raises(DataError) as alone:
+            prepare(Source(broken=broken).examples(), tmp_path)
+        assert together(splits, [tmp_path] * processes) == [str(alone.value)] * processes
+        left = prepare(Source(broken=broken).examples(), tmp_path, skip_bad=True)
+        for examples in together(splits, [tmp_path] * processes, skip_bad=True):
+            assert (examples.names, examples.bad) == (left.names, left.bad)
+
+
+def test_a_record_that_one_process_lacks_is_of_no_use(tmp_path):
+    config = on_disk(tmp_path)
+    (tmp_path / "train" / "e3.png").write_bytes(b"")  # process 1 reads it
+    places = [tmp_path / "first", tmp_path / "second"]
+    shares = [[0, 2, 4, 6], [1, 3, 5]]
+    said = []
+    for expected in (shares, [[], []], shares):
+        splits, reads = zip(*(counted(data.load(config, "train")) for _ in places), strict=True)
+        said += together(splits, places)
+        assert [sorted(indices) for indices in reads] == expected
+        if expected == [[], []]:
+            (places[1] / "checked" / "train.json").unlink()
+    assert len(set(said)) == 1 and "e3.png is not an image" in said[0]
+    alone, reads = counted(data.load(config, "train"))
+    with pytest.raises(DataError, match=r"e3\.png"):
+        prepare(alone, places[0])
+    assert reads == []  # it holds what all have found
 
 
 # ----- the host cache

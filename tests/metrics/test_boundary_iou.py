@@ -91,5 +91,7 @@ def test_boundary_iou_by_hand():
 def test_bands_by_hand():
     label = np.zeros((3, 64), np.uint8)
     label[:, 32:] = 1
-    for width, band in zip(boundary.WIDTHS, boundary.bands(label), strict=True):
-        assert np.flatnonzero(band[1]).tolist() == list(range(32 - width, 32 + width))
+    places = boundary.nearest(label)
+    for place, width in enumerate(boundary.WIDTHS):
+        assert np.flatnonzero(places[1] <= place).tolist() == list(range(32 - width, 32 + width))
+    assert places[1, 0] == len(boundary.WIDTHS)  # too far

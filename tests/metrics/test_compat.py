@@ -19,7 +19,7 @@ def found():
         probabilities, label = stored["probabilities"], stored["label"]
     counter = Counter(tuple("abcde"), len(label))
     for i, (p, t) in enumerate(zip(probabilities, label, strict=True)):
-        counter.add(i, p, t)
+        counter.add(i, [p], t)
     totals = counter.totals
     assert totals["confusion"].sum() == (label != 255).sum()
     return compat.figures(totals["confusion"], totals["images"], totals["above"])

@@ -1,9 +1,13 @@
 """What is counted from the probabilities of one image after the other, and how it is said."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from seg_jax.metrics import Images, Report, words
+from seg_jax import windows
+from seg_jax.data.images import resized_bands
+from seg_jax.metrics import Images, Report, boundary, calibration, counts, words
 from seg_jax.metrics.detailed import Counter
 
 IGNORE = 255
@@ -16,7 +20,7 @@ def counter():
     water = np.array([[[0.9, 0.6, 0.2, 0.7]], [[0.5, 0.3, 0.8, 0.1]]], np.float32)
     label = np.array([[[1, 0, 0, IGNORE]], [[0, 1, 1, 0]]], np.uint8)
     for index, p, truth in zip((0, 2), water, label, strict=True):
-        seen = counted.add(index, np.stack([1 - p, p], axis=-1), truth)
+        seen = counted.add(index, [np.stack([1 - p, p], axis=-1)], truth)
         np.testing.assert_array_equal(seen, p > 0.5)  # equally probable: the first class
     return counted
 
@@ -59,8 +63,77 @@ def test_figures_of_two_classes(counter):
 
 def test_more_classes_have_no_thresholds():
     counted = Counter(("a", "b", "c"), 1)
-    counted.add(0, np.full((2, 2, 3), 1 / 3, np.float32), np.zeros((2, 2), np.uint8))
+    counted.add(0, [np.full((2, 2, 3), 1 / 3, np.float32)], np.zeros((2, 2), np.uint8))
     assert "thresholds" not in counted.figures()
+
+
+def blocks(h, w, k, seed=0):
+    """(probabilities, label) of an image of random blocks, the first of them ignored."""
+    rng = np.random.default_rng(seed)
+    p = rng.random((h, w, k)).astype(np.float32) ** 4
+    label = rng.integers(0, k, (-(-h // 8), -(-w // 8))).astype(np.uint8).repeat(8, 0).repeat(8, 1)[:h, :w]
+    label[:8, :8] = IGNORE
+    return p / p.sum(-1, keepdims=True), label
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_it_does_not_matter_where_bands_are_cut(k):
+    p, label = blocks(40, 30, k)
+    found = []
+    for cuts in ([], [1, 17], range(1, 40)):
+        counted = Counter(tuple("abcd"[:k]), 1, threshold=0.7)
+        seen = counted.add(0, np.split(p, cuts), label)
+        np.testing.assert_array_equal(seen, p.argmax(-1))
+        found.append(counted.totals)
+    for totals in found[1:]:
+        for name, array in found[0].items():
+            np.testing.assert_allclose(totals[name], array, rtol=1e-12, err_msg=name)
+            assert array.dtype == float or (totals[name] == array).all(), name
+
+
+def test_whole_images_are_what_every_table_counts():
+    """The tables of bands and of confidences, against what each band's pixels say by themselves."""
+    p, label = blocks(40, 30, 3)
+    counted = Counter(("a", "b", "c"), 1, threshold=0.7)
+    seen, totals = counted.add(0, np.split(p, [13]), label), counted.totals
+    masks = [label != IGNORE, *(boundary.near(label, width, outside=False) for width in boundary.WIDTHS)]
+    for i, mask in enumerate(masks):
+        confidence = p.max(-1)[mask]
+        table = calibration.histogram(confidence, seen[mask], (seen == label)[mask], 3)
+        np.testing.assert_allclose(totals["calibration"][i], table, rtol=1e-12)
+        counted_here = counts.of_confusion(counts.confusion_of(seen[mask], label[mask], 3))
+        np.testing.assert_array_equal(totals["bands"][i - 1] if i else totals["images"][0], counted_here)
+    truth = label[masks[0]][:, None] == np.arange(3)
+    above = p[masks[0]] > 0.7
+    expected = [(above & truth).sum(0), (above & ~truth).sum(0), (~above & truth).sum(0)]
+    np.testing.assert_array_equal(totals["above_threshold"], expected)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_probabilities():
+    """From a small network's probabilities, resized, and in windows: a taller image costs its class ids, and maps."""
+
+    def engine(tiles):
+        return np.full((*tiles.shape[:3], 19), 1 / 19, np.float32)
+
+    def in_windows(height):
+        image = np.zeros((height, 256, 3), np.uint8)
+        return (band for _, band in windows.slide(engine, image, window=(64, 64), overlap=0.25, batch=1))
+
+    def enlarged(height):
+        return resized_bands(np.full((32, 32, 19), 1 / 19, np.float32), (height, 256))
+
+    for way in (in_windows, enlarged):
+        peaks = []
+        for height in (1024, 4096):
+            label = np.zeros((height, 256), np.uint8)
+            counted = Counter(tuple(map(str, range(19))), 1)
+            tracemalloc.start()
+            counted.add(0, way(height), label)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        # Bytes for each pixel of a taller image, of whose probabilities there are 76.
+        assert (peaks[1] - peaks[0]) / (3072 * 256) < 16, way
 
 
 def test_in_words(counter):

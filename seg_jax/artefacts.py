@@ -162,8 +162,8 @@ def _savedmodel(path: Path) -> Any:
             if "failed to deserialize portable artifact" not in str(error):
                 raise
             raise ArtefactError(
-                f"{path}: the JAX that wrote it is newer than TensorFlow {tf.__version__} understands. Use a newer "
-                "TensorFlow, or export with an older JAX; jax 0.10 goes with TensorFlow 2.21."
+                f"{path} was exported beside a newer TensorFlow than this one, {tf.__version__}, which does not "
+                "understand it. Update TensorFlow, or export it again beside this one."
             ) from error
         return result.numpy()
 

@@ -15,7 +15,7 @@ FLOORS = [
     # what a thing is: no other part of the program is needed to say it
     "config process sharding metrics.counts augment.spec data.labels data.images data.colors data.sampler data.drawing "
     "models.operators models.convolution models.naming models.files losses.heads report.page windows",
-    "models.layers export.graph export.steps",
+    "models.layers export.graph export.steps export.xla_call",
     # one subject each
     "data.examples data.trimaps data.cityscapes_labels data.masks data.tables data.scenes data.layout "
     "viz video losses.pixel losses.region losses.lovasz losses.boundary schedules "
@@ -53,7 +53,7 @@ class Door:
 
 DOORS = {
     "flax": Door(("models", "state")),
-    "tensorflow": Door(("data", "process", "export.savedmodel", "export.tflite", "artefacts"), lazily=True),
+    "tensorflow": Door(("data", "process", "export", "artefacts"), lazily=True),
     "tensorflow_datasets": Door(("data",), lazily=True),
     "datasets": Door(("data",), lazily=True),
     "orbax": Door(("checkpoint",), lazily=True),

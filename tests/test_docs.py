@@ -17,9 +17,12 @@ from PIL import Image
 import seg_jax.data.__main__ as data_command
 import seg_jax.export.__main__ as export_command
 import seg_jax.report.__main__ as report_command
-from seg_jax import predict, process, program
+from seg_jax import predict, process
 from seg_jax.train import train_and_evaluate
 from tests.conftest import REPOSITORY
+from tests.models import parity
+from tests.test_distributed import free_port
+from tests.test_evaluate import write_frame
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
@@ -37,13 +40,29 @@ QUICK = {
     "log.tensorboard": False,
 }
 
-# Commands that are only read: they need weights or devices that are not here, or are tested elsewhere as they stand.
-READ_ONLY = ("--distributed", "--coordinator", "WEIGHTS", ".safetensors", "zoo.py", "mesh.space", "mesh.model")
-ELSEWHERE = ("./launch.sh", "streamlit", "tensorboard", "pip", "source")  # test_launch, test_demo, test_main
+# Besides, for commands that say this.
+ALSO = {
+    "camvid": {"augment.crop": (32, 32)},
+    "mine": {"augment.crop": (32, 32)},
+    "my_config": {"augment.crop": (32, 32)},
+    "encoder.weights": {"model.decoder_channels": (4,)},
+    "deeplabv3plus": {"model.channels": 8, "model.aspp_rates": (1, 2)},
+    "loss.teacher": {"model.encoder.depth": 3, "data.size": (48, 64)},  # those of the teacher
+}
+
+# What is not run here, and where it is. Of `python -m benchmarks...` only the options are looked up: they measure for
+# minutes, against PyTorch; tests/test_benchmarks.py runs what they are made of.
+ELSEWHERE = {
+    "./launch.sh": "tests/test_launch.py; with a --config, what it starts is run here",
+    "streamlit": "tests/test_demo.py",
+    "tensorboard": "it serves until it is stopped; tests/test_writers.py reads its files",
+    "pip": "it installs",
+    "source": "it is of the shell",
+}
 
 
 def commands():
-    """(page, command) of every line of a code block that starts a program."""
+    """(page, command) of every line of a code block, and every row of a table, that starts a program."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         shared = dict(re.findall(r'^(\w+)="(python .*)"$', text, flags=re.M))
@@ -51,6 +70,8 @@ def commands():
             line = re.sub(r"\[[^\]]*\]", "", line)  # what may be left out
             for name, start in shared.items():
                 line = line.replace(f"${name}", start)
+            if line.startswith("|"):
+                yield from ((page.name, row) for row in re.findall(r"`(python -m seg_jax\.[^`]*)`", line))
             found = re.match(
                 r"(?:    |srun )?\s*((?:python -m|\./launch\.sh|streamlit|tensorboard|pip|source) .*)", line
             )
@@ -94,39 +115,100 @@ def place(tmp_path_factory, trained_run):
     config += "    config.data.dir = 'CAMVID'\n    return config\n"
     for name in ("my_config.py", "mine.py"):
         (root / name).write_text(config)
+    parity.torch_file(root, "mobilenet_v2")  # mobilenet_v2.safetensors, as torchvision's
     (root / "configs").symlink_to(REPOSITORY / "configs")
     return root
 
 
-def configuration(arguments, quick):
-    """What main.py makes of its flags, with the fields of `quick` that the command leaves open."""
+def of_cityscapes(place):
+    """A run directory of a network for Cityscapes, and frames for it."""
+    for split, city, count in (("train", "bonn", 8), ("val", "ulm", 2)):
+        for i in range(count):
+            write_frame(place / "frames", split, f"{city}_{i:06}_000019", (48, 64 + 32 * (i % 2)), seed=i)
+    config = configuration(["--config=configs/default.py"], QUICK)
+    config.data.source, config.data.dir = "cityscapes", "frames"
+    train_and_evaluate(config, place / "cityscapes")
+    return place / "cityscapes"
+
+
+def overrides(command, arguments):
+    """What makes a training short, as far as the command leaves it open."""
+    fields = dict(QUICK)
+    for word, values in ALSO.items():
+        if word in command:
+            fields |= values
+    said = " ".join(arguments)
+    return {name: value for name, value in fields.items() if f"--config.{name}=" not in said}
+
+
+def configuration(arguments, fields):
+    """What main.py makes of its flags, with `fields` over it."""
     line, values = ["main", *arguments], flags.FlagValues()
     holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=line)
-    for name in ("workdir", "mode", "coordinator", "num_processes", "process_id"):
-        flags.DEFINE_string(name, "", "", flag_values=values)
-    flags.DEFINE_bool("distributed", False, "", flag_values=values)
+    flags.DEFINE_string("workdir", "", "", flag_values=values)
     assert values(line) == ["main"]
     config = holder.value
-    said = " ".join(arguments)
-    config.update_from_flattened_dict({name: v for name, v in quick.items() if f"--config.{name}=" not in said})
+    config.update_from_flattened_dict(fields)
     return config
+
+
+def run_together(place, *lines, **environment):
+    """What `python -m seg_jax.main` prints for each line of arguments, all at the same time."""
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "seg_jax.main", *line], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment,
+        )
+        for line in lines
+    ]  # fmt: skip
+    try:
+        said = [program.communicate(timeout=200) for program in programs]
+    finally:
+        for program in programs:
+            program.kill()
+    assert [program.returncode for program in programs] == [0] * len(lines), "\n".join(map("".join, said))
+    return [out for out, _ in said]
+
+
+def distributed(place, command, arguments):
+    """A command for several processes: by hand two of them on this machine, else a job of SLURM with one task."""
+    port = str(free_port())
+    fields = [f"--config.{name}={value}" for name, value in overrides(command, arguments).items()]
+    arguments = [a.replace("first-host:1234", f"127.0.0.1:{port}") for a in arguments]
+    lines = [[*arguments, *fields]]
+    job = {"JOB_ID": "1", "STEP_NODELIST": "127.0.0.1", "STEP_NUM_NODES": "1", "NTASKS": "1"}
+    if "--process_id=0" in arguments:
+        assert "--num_processes=2" in arguments
+        lines, job = [lines[0], [a.replace("--process_id=0", "--process_id=1") for a in lines[0]]], {}
+    else:
+        assert "--distributed" in arguments
+        job |= {"PROCID": "0", "LOCALID": "0"}
+    first, *others = run_together(
+        place, *lines, JAX_COORDINATOR_PORT=port, **{f"SLURM_{name}": value for name, value in job.items()}
+    )
+    assert "finished step 2" in first and not any("finished" in other for other in others)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the load_module")  # how ml_collections reads a configuration
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
-def test_command(place, monkeypatch, page, command):
+def test_command(place, monkeypatch, caplog, page, command):
     monkeypatch.chdir(place)
     monkeypatch.setattr(process, "quiet", lambda: None)  # it would keep pytest from seeing logs
     monkeypatch.setattr(process, "use_compilation_cache", lambda: None)
-    given = command
+    workdir = place / f"{page} {COMMANDS.index((page, command))}"
     # Names that stand for something of the reader's.
     command = command.replace("MODEL INPUT...", "RUN photo.jpg").replace("RUN RUN...", "RUN runs/synthetic_unet")
     command = re.sub(
         r"=DIR\b", "=CAMVID" if "seg_jax.main" in command and "submission" not in command else "=out", command
     )
     command = command.replace("inspect DIR", "inspect CAMVID").replace("RUN RUN", "RUN runs/synthetic_unet")
+    command = command.replace("=WEIGHTS", "=mobilenet_v2.safetensors")
+    command = command.replace("/shared/camvid", "CAMVID").replace("/shared/", "")
     words = shlex.split(command, comments=True)
+    if words[0] == "./launch.sh" and "--config" in command:
+        distributed(place, command, words[1:])
+        return
     if words[0] in ELSEWHERE:
         return
     module, arguments = words[2], words[3:]
@@ -139,34 +221,21 @@ def test_command(place, monkeypatch, page, command):
             if argument.startswith("-"):
                 assert argument.split("=")[0] in done.stdout, argument
     elif module == "seg_jax.main" and "--mode=eval" in arguments:
-        overrides = [a for a in arguments if a.startswith("--config.")]
-        if any("submission" in a for a in overrides):
-            pytest.skip("tests/test_evaluate.py runs it on frames like those of Cityscapes")
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments], cwd=place, capture_output=True, text=True, timeout=200,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "XLA_FLAGS": ""},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert "mean IoU" in done.stdout
+        if "submission" in command:
+            arguments[arguments.index("--workdir=RUN")] = f"--workdir={of_cityscapes(place)}"
+        (said,) = run_together(place, arguments)
+        assert "mean IoU" in said
+        if "submission" in command:
+            assert len(list((place / "out").glob("ulm_*_pred_labelIds.png"))) == 2
     elif module == "seg_jax.main":
-        if any(word in command for word in READ_ONLY):
-            config = configuration(arguments, {})
-            program.check(config, devices=1)
-            return
-        if page == "training.md" and "camvid" in command:
-            quick = QUICK | {"data.dir": "CAMVID", "augment.crop": (32, 32)}
-        elif "camvid" in command or "mine" in command or "my_config" in command:
-            quick = QUICK | {"augment.crop": (32, 32)}
-        else:
-            quick = QUICK
-        config = configuration(arguments, quick)
-        workdir = place / f"{page} {COMMANDS.index((page, given))}"
-        if config.loss.teacher:
-            config.model.encoder.depth = 3
-            config.data.size = (48, 64)
-        state = train_and_evaluate(config, workdir)
+        with caplog.at_level("INFO"):
+            state = train_and_evaluate(configuration(arguments, overrides(command, arguments)), workdir)
         assert int(state.step) == 2
         assert json.loads((workdir / "report.json").read_text())["protocol"]["step"] == 2
+        if "encoder.weights" in command:
+            assert "arrays from mobilenet_v2.safetensors, named as in torchvision" in caplog.text
+        if "mesh.space=2" in command:
+            assert dict(state.step.sharding.mesh.shape)["space"] == 2
     else:
         if "inspect" in arguments:
             arguments = [a.replace("--out=", f"--out={page}.d/") for a in arguments]

@@ -146,16 +146,17 @@ class Network:
         # As an argument of both forms the weights are in the file once.
         return jax.lax.platform_dependent(self.weights, image, **forms)
 
-    @property
-    def rules(self) -> list[str]:
-        """What jax.export cannot derive: a height h and a width w, made a multiple, are not less."""
-        n = models.reduction(self.functions.model)
-        return [f"{n}*floordiv({side}+{n - 1},{n})>={side}" for side in "hw"]
+    def exported(self) -> jax.export.Exported:
+        """`portable` as StableHLO, for all of `PLATFORMS`."""
+        return jax.export.export(jax.jit(self.portable), platforms=PLATFORMS)(self.image)
 
     @property
     def image(self) -> jax.ShapeDtypeStruct:
         """The argument of `function`, uint8 [b h w 3] with symbols for sizes."""
-        return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("b,h,w", constraints=self.rules), 3), jnp.uint8)
+        n = models.reduction(self.functions.model)
+        # What jax.export cannot derive: a height h and a width w, made a multiple, are not less.
+        rules = [f"{n}*floordiv({side}+{n - 1},{n})>={side}" for side in "hw"]
+        return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("b,h,w", constraints=rules), 3), jnp.uint8)
 
 
 @models.operator

@@ -5,25 +5,19 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from seg_jax.export.network import PLATFORMS, Network
+from seg_jax.export import xla_call
+from seg_jax.export.network import Network
 
 
 def write(network: Network, path: Path) -> None:
     """Writes a directory whose signature `serving_default` takes `image`, uint8 [b h w 3]; documents are assets."""
     import tensorflow as tf
-    from jax.experimental import jax2tf
 
-    convert = jax2tf.convert(
-        network.portable,
-        polymorphic_shapes=["(b, h, w, 3)"],
-        polymorphic_constraints=network.rules,
-        native_serialization_platforms=PLATFORMS,
-        with_gradient=False,
-    )
+    exported = network.exported()
     output = network.metadata["output"]
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {output: convert(image)}
+        return {output: xla_call.call(exported, image)}
 
     signature = tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")
     module = tf.Module()

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
 
+import jax
+import jax.export
+import jax.numpy as jnp
+
 from seg_jax.config import ConfigError
+from seg_jax.export import xla_call
 from seg_jax.export.network import Network
 
 
@@ -18,13 +24,16 @@ def write(network: Network, path: Path) -> None:
       ConfigError: TFLite's converter does not take the network.
     """
     import tensorflow as tf
-    from jax.experimental import jax2tf
 
-    run, weights = network.function("tflite"), network.weights
-    convert = jax2tf.convert(lambda image: run(weights, image), with_gradient=False)
-    image = tf.TensorSpec((1, *network.metadata["size"], 3), tf.uint8, name="image")
+    run, weights, shape = network.function("tflite"), network.weights, (1, *network.metadata["size"], 3)
+    traced = jax.jit(lambda image: run(weights, image))
+    exported = jax.export.export(traced, platforms=["cpu"])(jax.ShapeDtypeStruct(shape, jnp.uint8))
     module = tf.Module()
-    module.serve = tf.function(convert, input_signature=[image], autograph=False)
+    module.serve = tf.function(
+        partial(xla_call.call, exported),
+        input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")],
+        autograph=False,
+    )
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
     try:
         path.write_bytes(converter.convert())

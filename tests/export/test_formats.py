@@ -49,11 +49,6 @@ def start():
     return run
 
 
-def number(library):
-    """(major, minor) of the installed version."""
-    return tuple(map(int, __import__(library).__version__.split(".")[:2]))
-
-
 def test_every_format_is_here():
     assert set(ABSENT) == set(FORMATS) == set(artefacts.READERS)
 
@@ -61,10 +56,6 @@ def test_every_format_is_here():
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_file_runs_with_its_runtime_alone(form, run, start, tmp_path, capsys):
     out, images, results = tmp_path / "artefact", tmp_path / "images.npz", tmp_path / "results.npz"
-    if form == "savedmodel" and number("jax") > (0, 10) and number("tensorflow") < (2, 22):
-        assert command.main([str(run), f"--format={form}", f"--out={out}"]) == 1
-        assert "newer than TensorFlow" in capsys.readouterr().err and not list(tmp_path.iterdir())
-        return
     assert command.main([str(run), f"--format={form}", f"--out={out}"]) == 0
     printed = capsys.readouterr().out
     assert "8 of 8 images of the split 'val'" in printed and "mIoU" in printed

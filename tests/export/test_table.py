@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seg_jax import artefacts
-from seg_jax.export import onnx, stablehlo
+from seg_jax.export import onnx, savedmodel, stablehlo, tflite
 from seg_jax.export.network import Network
 from seg_jax.models import MODELS
 
@@ -41,4 +41,17 @@ def test_the_artefact_computes_what_the_run_computes(fields, make_run, tmp_path)
         form.write(network, tmp_path / "file")
         found = artefacts.load(tmp_path / "file")(image)
         assert found.shape == wanted.shape and found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted, atol=1e-4, err_msg=form.__name__)
+
+
+# Attention and the error function; the U-Net of test_formats.py is the one with convolutions.
+def test_attention_in_tensorflow(make_run, tmp_path):
+    run = make_run({"model.encoder.name": "mit_b0", "model.decoder_channels": (4, 4), **ENCODERS["mit_b0"]})
+    for form, options, shape in ((savedmodel, {}, SHAPE), (tflite, {"size": (64, 64)}, (1, 64, 64, 3))):
+        network = Network.load(run, **options)
+        image = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+        wanted = artefacts.rebuilt(network.functions, network.weights, network.metadata)(image)
+        assert wanted.std() > 0.01
+        form.write(network, tmp_path / form.__name__)
+        found = artefacts.load(tmp_path / form.__name__)(image)
         np.testing.assert_allclose(found, wanted, atol=1e-4, err_msg=form.__name__)

@@ -145,13 +145,13 @@ class Evaluator:
 
     def _slid(self, params: Any, model_state: Any, image: np.ndarray) -> Iterator[np.ndarray]:
         """The probabilities of an image in windows, in bands of rows."""
-        options = self._config.eval
+        config = self._config
         bands = windows.slide(
             lambda tiles: np.asarray(self._functions.predict_windows(params, model_state, tiles)),
             image,
-            window=tuple(options.window),
-            overlap=options.overlap,
-            batch=1 if jax.default_backend() == "cpu" else options.batch_size,
+            window=tuple(config.eval.window),
+            overlap=config.eval.overlap,
+            batch=1 if jax.default_backend() == "cpu" else config.eval.batch_size,
         )
         return (probabilities for _, probabilities in bands)
 

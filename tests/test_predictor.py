@@ -1,9 +1,14 @@
 """The predictor around a network whose answer is known, and around a trained one."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import seg_jax.export.__main__ as export_command
+from seg_jax import predict, video
 from seg_jax.artefacts import ArtefactError
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
@@ -143,3 +148,20 @@ def test_several_networks_export_as_one(tiny_config, tmp_path):
         out = tmp_path / f"model.{kind}"
         assert export_command.main([str(tmp_path / "run"), f"--format={kind}", f"--out={out}"]) == 0
         assert np.allclose(Predictor.load(out)(image).confidence, run(image).confidence, atol=1e-4)
+
+
+def test_a_camera_films_until_it_has_the_frames(trained_run, tmp_path, monkeypatch, capsys):
+    av = pytest.importorskip("av")
+    # FFmpeg's test pictures stand in for a device.
+    monkeypatch.setitem(video.CAMERAS, sys.platform, ("lavfi", "testsrc=size=64x48:rate=10"))
+    flags = [f"--out={tmp_path}", "--frames=3", "--write=mask,color", "--json"]
+    assert predict.main([str(trained_run), "7", *flags]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["images"] == 3 and not summary["failed"]
+    masks = sorted((tmp_path / "camera7_mask").iterdir())
+    assert [path.name for path in masks] == ["000001_mask.png", "000002_mask.png", "000003_mask.png"]
+    with av.open("testsrc=size=64x48:rate=10", format="lavfi") as source:
+        first = next(source.decode(video=0)).to_ndarray(format="rgb24")
+    assert (np.asarray(Image.open(masks[0])) == Predictor.load(trained_run)(first).label).all()
+    with av.open(str(tmp_path / "camera7_color.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 3

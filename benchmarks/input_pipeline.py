@@ -48,13 +48,10 @@ def ours(root: str, cache: str) -> float:
     with tempfile.TemporaryDirectory() as workdir:
         examples = feed.prepare(data.load(config, "train"), config.data, mesh, workdir=Path(workdir))
     groups = mesh.size if jax.default_backend() == "cpu" else BATCH
-    change = augment.build(config.augment, mean=MEAN, groups=groups)
-
-    def warped(key: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
-        image, label = change(key, image, label)
-        return models.normalize(image, MEAN, STD), label
-
-    warp = jax.jit(warped, out_shardings=sharding.split(mesh))
+    change = augment.build(
+        config.augment, mean=MEAN, groups=groups, finish=lambda image: models.normalize(image, MEAN, STD)
+    )
+    warp = jax.jit(change, out_shardings=sharding.split(mesh))
     order = sampler.training_order(0, start=0, stop=10**6, batch_size=BATCH, n=len(examples), process=0, processes=1)
     batches = feed.batches(examples, order, config.data, mesh)
     begin, count = 0.0, 0

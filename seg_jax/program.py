@@ -193,7 +193,10 @@ class Program:
     def _teach(self) -> step.Teach:
         if self._teacher is None:
             return step.no_teacher
-        return step.make_teach(model=self._teacher.model, **self._teacher._normalisation)
+        own, given = self._teacher._normalisation, self._normalisation
+        return step.make_teach(
+            model=self._teacher.model, own=(own["mean"], own["std"]), given=(given["mean"], given["std"])
+        )
 
     @property
     def _abstract_teacher(self) -> Any:
@@ -239,7 +242,6 @@ class Program:
             skip_nonfinite=config.train.nonfinite == "skip",
             augment=self._augment(sharding.batch_parts(self.mesh) if on_cpu else config.train.batch_size),
             seed=config.seed,
-            **self._normalisation,
         )
         batch: Any = self._abstract_batch(config.train.batch_size, size)
         if self.members > 1:
@@ -257,7 +259,13 @@ class Program:
         return jitted.lower(self.abstract_state, given, self._abstract_teacher).compile()
 
     def _augment(self, groups: int) -> Any:
-        change = augment.build(self.config.augment, mean=self._normalisation["mean"], groups=groups)
+        norm = self._normalisation
+        change = augment.build(
+            self.config.augment,
+            mean=norm["mean"],
+            groups=groups,
+            finish=lambda image: models.normalize(image, **norm),
+        )
         rows = sharding.split_rows(self.mesh)
         # The gather of a warp would leave its result on every device of the axis 'space'.
         return lambda *args: jax.lax.with_sharding_constraint(change(*args), (rows, rows))

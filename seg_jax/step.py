@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from seg_jax import losses, metrics, models
@@ -15,14 +16,21 @@ from seg_jax.optim import Optimizer
 from seg_jax.state import TrainState
 
 Batch = dict[str, jax.Array]
-Teach = Callable[[Any, jax.Array], Any]  # (arrays of the teacher, image in 0..255) -> its logits, or None without one
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # (mean, std) of `models.normalize`
+Teach = Callable[[Any, jax.Array], Any]  # (arrays of the teacher, normalised image) -> its logits, None without one
 
 
-def make_teach(*, model: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> Teach:
-    """Builds teach({'params', 'model_state'}, image [b h w 3] in 0..255) -> logits of that network, in evaluation."""
+def make_teach(*, model: Any, own: Normalisation, given: Normalisation) -> Teach:
+    """Builds teach({'params', 'model_state'}, image [b h w 3]) -> logits of that network, in evaluation.
+
+    The image is normalised as `given` says, and by the teacher's `own` normalisation when it sees it.
+    """
 
     def teach(weights: Any, image: jax.Array) -> jax.Array:
-        outputs, _ = models.forward(model, **weights, image=models.normalize(image, mean, std), train=False)
+        if own != given:
+            mean, std, was_mean, was_std = np.asarray([*own, *given], np.float32)
+            image = (image * was_std + (was_mean - mean)) / std
+        outputs, _ = models.forward(model, **weights, image=image, train=False)
         return jax.lax.stop_gradient(outputs["logits"])
 
     return teach
@@ -45,8 +53,6 @@ def make_train_step(
     ema: float,
     skip_nonfinite: bool,
     augment: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
     seed: int,
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, jax.Array]]]:
     """Builds train_step(state, batch, teacher) -> (state, {'loss', 'grad_norm', 'lr', 'skipped'}).
@@ -65,8 +71,7 @@ def make_train_step(
       groups: over how many devices the batch is split; each part takes as many examples of each of them.
       ema: decay of the average of weights, in (0, 1); 0: none is kept.
       skip_nonfinite: a step whose loss or gradient is not finite changes nothing but the counters.
-      augment: (key, image, label) -> (image, label) for a batch.
-      mean, std: of `models.normalize`.
+      augment: (key, image, label) -> (image, label) for a batch, bytes to normalised images.
       seed: of the run; the step of its member number m takes `seed` + m.
     """
 
@@ -83,7 +88,6 @@ def make_train_step(
             trained: Any, model_state: Any, image: jax.Array, label: jax.Array, taught: Any, key: jax.Array
         ) -> Any:
             params = {**state.params, **trained}
-            image = models.normalize(image, mean, std)
             outputs, model_state = models.forward(model, params, model_state, image, train=True, frozen=frozen, key=key)
             values = {name: objective.value(*objective(x, label, taught)) for name, x in outputs.items()}
             main, means = values.pop("logits")
@@ -197,12 +201,10 @@ def make_eval_step(
     """
 
     def eval_step(params: Any, model_state: Any, batch: Batch, teacher: Any) -> dict[str, jax.Array]:
-        label = batch["label"]
-        outputs, _ = models.forward(
-            model, params, model_state, models.normalize(batch["image"], mean, std), train=False
-        )
+        image, label = models.normalize(batch["image"], mean, std), batch["label"]
+        outputs, _ = models.forward(model, params, model_state, image, train=False)
         logits = outputs["logits"]
-        totals, weights = objective(logits, label, teach(teacher, batch["image"]))
+        totals, weights = objective(logits, label, teach(teacher, image))
         confusion = metrics.confusion_matrices(logits.argmax(-1), label, classes)
         images = jnp.stack(metrics.of_confusion(confusion), axis=1)
         counts = {"confusion": confusion.sum(0), "images": images, "totals": totals, "weights": weights}

@@ -83,7 +83,7 @@ def twofold_state(optimizer):
 
 
 def whole_image(key, image, label):
-    return image.astype(jnp.float32), label
+    return models.normalize(image, MEAN, STD), label
 
 
 def plain_train_step(
@@ -106,8 +106,6 @@ def plain_train_step(
             aux_weight=aux_weight,
             frozen=frozen,
             augment=augment,
-            mean=MEAN,
-            std=STD,
             seed=seed,
             **{"accumulate": 1, "groups": 1, "ema": 0.0, "skip_nonfinite": False, **options},
         )
@@ -322,21 +320,18 @@ def test_the_teacher_sees_the_augmented_image_with_its_own_normalisation():
     # The same weights teach; their normalisation turns each image into the negative of what the student sees.
     state, batch = pointwise_state(SGD), photographs()
     mean = tuple(1 - m for m in MEAN)
-    teach = step.make_teach(model=Pointwise(), mean=mean, std=STD)
+    teach = step.make_teach(model=Pointwise(), own=(mean, STD), given=(MEAN, STD))
     weights = {"params": state.params, "model_state": {}}
 
     def negative(key, image, label):
-        return 255 - image.astype(jnp.float32), label
-
-    def plain(key, image, label):
-        return image.astype(jnp.float32), label
+        return models.normalize(255 - image.astype(jnp.float32), MEAN, STD), label
 
     def update(augment, teach):
         return plain_train_step(SGD, augment, objective=objective_of(distillation=1.0), teach=teach)(
             state, batch, weights
         )
 
-    same = step.make_teach(model=Pointwise(), mean=MEAN, std=STD)
+    same = step.make_teach(model=Pointwise(), own=(MEAN, STD), given=(MEAN, STD))
     _, measured = update(negative, same)
     assert float(measured["loss"]) == pytest.approx(0, abs=1e-6)
     assert float(measured["grad_norm"]) == pytest.approx(0, abs=1e-6)
@@ -345,7 +340,7 @@ def test_the_teacher_sees_the_augmented_image_with_its_own_normalisation():
     student = log_softmax((((batch["image"] / 255 - MEAN) / STD)[kept] @ kernel[0, 0] + bias) / 2)
     teacher = log_softmax((((batch["image"] / 255 - mean) / STD)[kept] @ kernel[0, 0] + bias) / 2)
     expected = 4 * (np.exp(teacher) * (teacher - student)).sum(-1).mean()
-    after, measured = update(plain, teach)
+    after, measured = update(whole_image, teach)
     assert float(measured["loss"]) == pytest.approx(expected, rel=1e-4)
     assert changed(state, after) == {"step", "params/decoder/head/kernel", "params/decoder/head/bias"}
 
@@ -355,7 +350,7 @@ def test_the_augmentation_is_drawn_from_seed_and_step():
     batch["label"][:] = 0
 
     def noise(key, image, label):
-        return 255 * jax.random.uniform(key, image.shape), label
+        return models.normalize(255 * jax.random.uniform(key, image.shape), MEAN, STD), label
 
     def loss(seed, at):
         state = pointwise_state(SGD).replace(step=jnp.int32(at))

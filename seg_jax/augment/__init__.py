@@ -24,7 +24,11 @@ __all__ = ["Augmentation", "build", "make_augment"]
 
 
 def make_augment(
-    spec: Augmentation, *, fill: tuple[int, int, int], groups: int
+    spec: Augmentation,
+    *,
+    fill: tuple[int, int, int],
+    groups: int,
+    finish: Callable[[jax.Array], jax.Array] = lambda image: image,
 ) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     """Builds augment(key, image, label) for batches.
 
@@ -34,9 +38,10 @@ def make_augment(
       groups: the batch is cut into this many groups, worked on at once; inside a group one example follows
         the other. One group for each CPU device keeps an example in the processor's cache (faster than the whole
         batch at once); on accelerators use the batch size.
+      finish: what else happens to each image, in the same pass, such as the normalisation.
 
     Returns:
-      A function of (key, uint8 [b h w 3], uint8 [b h w]) that gives (float32 [b ch cw 3] in 0..255,
+      A function of (key, uint8 [b h w 3], uint8 [b h w]) that gives (float32 [b ch cw 3] in 0..255 before `finish`,
       uint8 [b ch cw]). Example i draws from fold_in(key, i) whatever the grouping or the number of devices; its
       partner in `mixing` is example i + 1, the last one's is the first.
     """
@@ -63,7 +68,7 @@ def make_augment(
             image = filters.random_blur(keys[3], image, probability=spec.blur, sigma=spec.blur_sigma)
         if spec.noise:
             image = filters.random_noise(keys[4], image, strength=spec.noise)
-        return image, label
+        return finish(image), label
 
     def augment(key: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
         b = image.shape[0]
@@ -84,7 +89,11 @@ def make_augment(
 
 
 def build(
-    augment: Config, *, mean: tuple[float, ...], groups: int
+    augment: Config,
+    *,
+    mean: tuple[float, ...],
+    groups: int,
+    finish: Callable[[jax.Array], jax.Array] = lambda image: image,
 ) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     """The augmentation that `config.augment` describes; `mean` (0..1) fills what lies outside of an image."""
     fields: dict[str, Any] = {
@@ -92,4 +101,4 @@ def build(
     }
     spec = Augmentation(**fields)
     red, green, blue = (round(255 * m) for m in mean)
-    return make_augment(spec, fill=(red, green, blue), groups=groups)
+    return make_augment(spec, fill=(red, green, blue), groups=groups, finish=finish)

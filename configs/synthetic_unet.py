@@ -2,7 +2,7 @@
 
 python -m seg_jax.main --config=configs/synthetic_unet.py --workdir=runs/synthetic_unet
 
-On two CPU cores: 2.5 minutes, val mIoU 0.849 (seed 0).
+On two CPU cores: 2.3 minutes, val mIoU 0.862 (seed 0).
 """
 
 from ml_collections import ConfigDict

@@ -556,17 +556,19 @@ def test_build_reads_the_configuration():
     changes = {"crop": (32, 48), "flip": 1.0, "brightness": 0.5, "blur": 0.5, "randaugment": (2, 7), "cutmix": 0.7}
     config.update(changes)
     images, labels = batch_of(2)
-    got = jax.jit(augment.build(config, mean=(0.5, 0.0, 1.0), groups=2))(jax.random.key(0), images, labels)
+    got = jax.jit(augment.build(config, mean=(0.5, 0.0, 1.0), groups=2, finish=jnp.negative))(
+        jax.random.key(0), images, labels
+    )
     spec = Augmentation(**changes)
-    expected = jax.jit(make_augment(spec, fill=(128, 0, 255), groups=2))(jax.random.key(0), images, labels)
+    image, label = jax.jit(make_augment(spec, fill=(128, 0, 255), groups=2))(jax.random.key(0), images, labels)
+    expected = (-image, label)
     jax.tree.map(np.testing.assert_array_equal, got, expected)
 
 
 def test_the_defaults_flip_and_nothing_else():
     images, labels = batch_of(16)
-    out, _ = jax.jit(augment.build(default.get_config().augment, mean=(0, 0, 0), groups=1))(
-        jax.random.key(0), images, labels
-    )
+    change = augment.build(default.get_config().augment, mean=(0, 0, 0), groups=1, finish=lambda image: image)
+    out, _ = jax.jit(change)(jax.random.key(0), images, labels)
     same = (np.asarray(out) == images).all((1, 2, 3))
     flipped = (np.asarray(out) == images[:, :, ::-1]).all((1, 2, 3))
     assert (same ^ flipped).all()

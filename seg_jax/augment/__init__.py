@@ -93,9 +93,12 @@ def build(
     *,
     mean: tuple[float, ...],
     groups: int,
-    finish: Callable[[jax.Array], jax.Array] = lambda image: image,
+    finish: Callable[[jax.Array], jax.Array],
 ) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-    """The augmentation that `config.augment` describes; `mean` (0..1) fills what lies outside of an image."""
+    """The augmentation that `config.augment` describes; `mean` (0..1) fills what lies outside of an image.
+
+    `groups` and `finish`: see `make_augment`.
+    """
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in augment.to_dict().items()
     }

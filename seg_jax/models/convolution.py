@@ -11,7 +11,7 @@ import jax.numpy as jnp
 Pads = tuple[tuple[int, int], tuple[int, int]]  # zeros (before, after) rows and columns
 
 LANES = 16  # numbers in a vector of AVX-512; of narrower ones it is a multiple
-PIECE, MOST_PIECES = 2048, 32  # pixels; a program of more pieces takes longer to compile
+PIECE, MOST_PIECES = 2048, 32  # pixels of a piece; more pieces take longer to compile
 
 
 def convolve(x: jax.Array, kernel: jax.Array, around: Pads) -> jax.Array:

@@ -98,7 +98,7 @@ class Conv(nn.Module):
         """[b h w c] -> [b ceil(h / stride) ceil(w / stride) features] with a named padding."""
         channels = x.shape[-1]
         shape = (self.kernel, self.kernel, channels // self.groups, self.features)
-        # Flax traces it at every application, for the shape: half of the time that tracing a network takes.
+        # Flax traces the initializer at every application, for the shape, which is half of what tracing costs.
         kernel_init = self.kernel_init if self.is_initializing() else nn.initializers.zeros
         kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
         x = x.astype(self.dtype)

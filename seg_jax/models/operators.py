@@ -35,7 +35,7 @@ def on_cpu() -> bool:
 
 
 def on_one_cpu() -> bool:
-    """Whether it will, in this process and on all of its one device: nothing is split over devices."""
+    """Whether it will run here, on the only device that there is, so that no array can be split over several."""
     return not exporting() and on_cpu() and jax.device_count() == 1
 
 

@@ -34,8 +34,8 @@ Environment variables:
   SEG_JAX_VENV=DIR            the environment, instead of .venv; machines that share this directory
                               but not their accelerator need one each
   SEG_JAX_ACCELERATOR=NAME    cpu, cuda12, cuda13 or tpu: install for this, whatever is found
-  GLIBC_TUNABLES              on Linux without an accelerator glibc.malloc.hugetlb=1 is added where
-                              that tunable is not set: huge pages make CPU steps up to twice as fast
+  GLIBC_TUNABLES              on Linux without an accelerator settings of malloc are added,
+                              unless it has glibc.malloc.hugetlb: steps are up to twice as fast
 
 examples:
   ./launch.sh --config=configs/default.py --workdir=runs/first
@@ -239,7 +239,7 @@ prepare() {
   if [ "$accelerator" = cpu ] && [ "$(uname -s)" = Linux ]; then
     case ${GLIBC_TUNABLES:-} in
       *glibc.malloc.hugetlb=*) ;;
-      *) export GLIBC_TUNABLES="${GLIBC_TUNABLES:-}${GLIBC_TUNABLES:+:}glibc.malloc.hugetlb=1" ;;
+      *) export GLIBC_TUNABLES="${GLIBC_TUNABLES:-}${GLIBC_TUNABLES:+:}$malloc" ;;
     esac
   fi
 }
@@ -248,6 +248,8 @@ prepare() {
 
 CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")"
 venv=${SEG_JAX_VENV:-.venv}
+malloc=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824 # seg_jax/process.py says why
+malloc=$malloc:glibc.malloc.trim_threshold=2147483648:glibc.malloc.top_pad=67108864
 venv=${venv%/}
 stamp=$venv/seg_jax.stamp
 lock=$venv.lock

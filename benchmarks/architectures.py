@@ -22,7 +22,7 @@ from pathlib import Path
 from seg_jax import process
 
 if __name__ == "__main__":
-    process.use_huge_pages()
+    process.tune_malloc()
 
 import jax
 import numpy as np

@@ -14,7 +14,7 @@ from typing import Any
 from seg_jax import process
 
 if __name__ == "__main__":
-    process.use_huge_pages()
+    process.tune_malloc()
 
 import jax
 import jax.numpy as jnp

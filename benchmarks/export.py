@@ -23,7 +23,7 @@ from seg_jax import process
 
 if __name__ == "__main__":
     process.quiet()
-    process.use_huge_pages()
+    process.tune_malloc()
 
 import numpy as np
 

@@ -1,13 +1,14 @@
 """Augmented CamVid pairs a second, delivered in batches: ours against torch's DataLoader with albumentations.
 
-python -m benchmarks.input_pipeline --data=CAMVID --peer=PYTHON
+python -m benchmarks.input_pipeline --data=CAMVID --peer=PYTHON [--peer_malloc]
 
 CAMVID is SegNet's layout (480x360), PYTHON an interpreter with torch, albumentations and OpenCV
 (`pip install torch albumentations`); without --peer ours alone is measured. Both sides read the same files, shuffle,
 and draw flip, scale 0.5 to 2, rotation up to 10 degrees, shift up to a tenth, brightness, contrast and saturation 0.3
 and hue 0.05 for every pair at 480x360, and normalise; the peer in as many worker processes as there are cores, ours on
-the device (as many CPU devices as cores), two batches in flight, as in training. The best of interleaved turns, each
-in a process of its own: after reading through tf.data, XLA's allocations take longer.
+the device (as many CPU devices as cores), two batches in flight, as in training. The peer runs as PyTorch starts, or
+with --peer_malloc with malloc's settings of ours. The best of interleaved turns, each in a process of its own: after
+reading through tf.data, XLA's allocations take longer.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from pathlib import Path
 from seg_jax import process
 
 if __name__ == "__main__":
-    process.use_huge_pages()
+    process.tune_malloc()
 
 import jax
 
 from configs import default
-from seg_jax import augment, data, models, sharding
+from seg_jax import augment, data, models, program, sharding
 from seg_jax.data import feed, sampler
 
 CORES = len(os.sched_getaffinity(0))
@@ -51,7 +52,7 @@ def ours(root: str, cache: str) -> float:
     change = augment.build(
         config.augment, mean=MEAN, groups=groups, finish=lambda image: models.normalize(image, MEAN, STD)
     )
-    warp = jax.jit(change, out_shardings=sharding.split(mesh))
+    warp = jax.jit(change, out_shardings=sharding.split(mesh), compiler_options=program.compiler_options())
     order = sampler.training_order(0, start=0, stop=10**6, batch_size=BATCH, n=len(examples), process=0, processes=1)
     batches = feed.batches(examples, order, config.data, mesh)
     begin, count = 0.0, 0
@@ -72,8 +73,8 @@ def ours(root: str, cache: str) -> float:
     return count / elapsed
 
 
-def _output(command: list[str]) -> str:
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+def _output(command: list[str], environment: dict[str, str] | None = None) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
 
 def main() -> None:
@@ -81,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="CamVid in SegNet's layout")
     parser.add_argument("--peer", default="", help="an interpreter with torch and albumentations")
+    parser.add_argument("--peer_malloc", action="store_true", help="malloc's settings of ours for the peer too")
     parser.add_argument(
         "--only", choices=("none", "host", "device"), help="measure ours with this data.cache, print JSON"
     )
@@ -92,6 +94,9 @@ def main() -> None:
     rates = {"files": 0.0, "memory": 0.0}
     theirs = dict(rates)
     versions = ""
+    own = dict(os.environ)
+    if not options.peer_malloc:
+        own.pop("GLIBC_TUNABLES", None)
     for _ in range(TURNS):
         for place, cache in (("files", "none"), ("memory", "host")):
             command = [sys.executable, "-m", "benchmarks.input_pipeline", f"--data={options.data}", f"--only={cache}"]
@@ -99,7 +104,7 @@ def main() -> None:
         if options.peer:
             script = Path(__file__).with_name("peer_dataloader.py")
             command = [options.peer, str(script), options.data, str(BATCH), str(SECONDS), str(CORES)]
-            found = json.loads(_output(command))
+            found = json.loads(_output(command, own))
             theirs = {place: max(theirs[place], found[place]) for place in theirs}
             versions = f"torch {found['torch']}, albumentations {found['albumentations']}"
     print(f"augmented pairs of 480x360 a second, batches of {BATCH} {versions}")

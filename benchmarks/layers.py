@@ -13,7 +13,7 @@ from collections.abc import Callable
 from seg_jax import process
 
 if __name__ == "__main__":
-    process.use_huge_pages()
+    process.tune_malloc()
 
 import flax.linen as nn
 import jax

@@ -6,8 +6,8 @@ PYTHON is an interpreter with torch and segmentation_models_pytorch; without --p
 train the same network (checked by its number of parameters) from random weights: forward with batch statistics,
 cross-entropy over 19 classes, backward, AdamW, on one random batch that is on the device already, no augmentation, no
 dropout. Ours takes bytes and normalises them in the step; the peer is handed floats. On CPU float32, batches of 4, the
-peer eager and as PyTorch starts, channels first and without huge pages, unless --peer_layout=channels_last and
---peer_huge_pages say otherwise, both on all cores; on CUDA bfloat16 with float32 parameters, batches of 16, the peer
+peer eager and as PyTorch starts, channels first and with malloc's own settings, unless --peer_layout=channels_last and
+--peer_malloc say otherwise, both on all cores; on CUDA bfloat16 with float32 parameters, batches of 16, the peer
 channels last with torch.compile. The best of interleaved turns, after steps that warm up.
 
 Peak memory is what XLA planned for ours, parameters and optimizer included; the peer's is the allocator's on CUDA and
@@ -31,7 +31,7 @@ from typing import Any
 from seg_jax import process
 
 if __name__ == "__main__":
-    process.use_huge_pages()
+    process.tune_malloc()
     # The peer needs its part of a GPU's memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -151,7 +151,7 @@ class Ours:
 
 @contextmanager
 def peer_process(
-    python: str, case: Case, *, batch: int, steps: int, layout: str, huge_pages: bool
+    python: str, case: Case, *, batch: int, steps: int, layout: str, malloc: bool
 ) -> Iterator[subprocess.Popen[str]]:
     """The peer, which answers every line with one of JSON; it ends with the context."""
     asked = {
@@ -168,7 +168,7 @@ def peer_process(
     }
     command = [python, str(Path(__file__).with_name("peer_train_step.py")), json.dumps(asked)]
     own = dict(os.environ)
-    if not huge_pages:
+    if not malloc:
         own.pop("GLIBC_TUNABLES", None)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own) as peer:
         try:
@@ -191,14 +191,14 @@ def answer(peer: subprocess.Popen[str]) -> Any:
 
 
 def measure(
-    name: str, *, batch: int, steps: int, python: str = "", layout: str = LAYOUTS[0], huge_pages: bool = False
+    name: str, *, batch: int, steps: int, python: str = "", layout: str = LAYOUTS[0], malloc: bool = False
 ) -> dict[str, Any]:
     """One row of the table: rates in images a second, memory in bytes."""
     case = CASES[name]
     ours = Ours(case, batch=batch)
     row: dict[str, Any] = {"name": name, "size": case.size, "batch": batch, "parameters": ours.parameters}
     if python:
-        with peer_process(python, case, batch=batch, steps=steps, layout=layout, huge_pages=huge_pages) as peer:
+        with peer_process(python, case, batch=batch, steps=steps, layout=layout, malloc=malloc) as peer:
             row["peer"] = answer(peer)
             if (found := row["peer"]["parameters"]) != ours.parameters:
                 raise RuntimeError(f"not the same network: {ours.parameters} parameters, the peer's {found}")
@@ -236,9 +236,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4 if on_cpu else 16, help="images a step")
     parser.add_argument("--steps", type=int, default=4 if on_cpu else 30, help="steps of a turn")
     parser.add_argument("--json", default="", help="file for the same figures")
-    parser.add_argument(
-        "--peer_huge_pages", action="store_true", help="give them to the peer too, as GLIBC_TUNABLES gives them to ours"
-    )
+    parser.add_argument("--peer_malloc", action="store_true", help="malloc's settings of ours for the peer too")
     parser.add_argument(
         "--peer_layout", choices=LAYOUTS, default=LAYOUTS[not on_cpu], help="of the peer's arrays; %(default)s here"
     )
@@ -259,13 +257,13 @@ def main() -> None:
                 steps=options.steps,
                 python=options.peer,
                 layout=options.peer_layout,
-                huge_pages=options.peer_huge_pages,
+                malloc=options.peer_malloc,
             )
         )
         print(line(rows[-1]), flush=True)
     if options.peer:
-        pages, peer = "with" if options.peer_huge_pages else "without", rows[-1]["peer"]
-        print(f"peer: {options.peer_layout}, {pages} huge pages, {peer['versions']}; its peak is {peer['peak_of']}")
+        settings, peer = "our" if options.peer_malloc else "its own", rows[-1]["peer"]
+        print(f"peer: {options.peer_layout}, {settings} malloc, {peer['versions']}; its peak is {peer['peak_of']}")
     if options.json:
         content = {"device": device, "cores": CORES, "jax": jax.__version__, "rows": rows}
         Path(options.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ from pathlib import Path
 from seg_jax import process
 
 if __name__ == "__main__":
-    process.use_huge_pages()  # before the imports that cost time: it starts the program anew
+    process.tune_malloc()  # before the imports that cost time: it starts the program anew
 
 from absl import app, flags
 from ml_collections import config_flags

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from seg_jax.process import MALLOC
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 FILES = ["launch.sh", "requirements.txt", "requirements-test.txt", "pyproject.toml", ".ci/run"]
 
@@ -362,20 +364,17 @@ def test_unknown_accelerator(machine):
     assert machine.calls("uv") == []
 
 
-HUGE = "glibc.malloc.hugetlb=1"
-
-
 @pytest.mark.parametrize(
     "system, given, tunables",
     [
-        ("Linux", {}, HUGE),
-        ("Linux", {"GLIBC_TUNABLES": "glibc.malloc.check=0"}, f"glibc.malloc.check=0:{HUGE}"),
+        ("Linux", {}, MALLOC),
+        ("Linux", {"GLIBC_TUNABLES": "glibc.malloc.check=0"}, f"glibc.malloc.check=0:{MALLOC}"),
         ("Linux", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, "glibc.malloc.hugetlb=0"),
         ("Linux", {"SEG_JAX_ACCELERATOR": "tpu"}, None),
         ("Darwin", {}, None),
     ],
 )
-def test_huge_pages(machine, system, given, tunables):
+def test_malloc(machine, system, given, tunables):
     machine.system(system)
     assert machine.launch(**given)["tunables"] == tunables
 

@@ -119,11 +119,14 @@ def test_decoded_masks_encode_to_the_same_labels(table, data):
     np.testing.assert_array_equal(table.encode(table.decode(label)), label)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @given(tables(), st.data())
-def test_encode_is_the_table_read_value_by_value(table, data):
+def test_encode_is_the_table_read_value_by_value(dtype, table, data):
+    most = np.iinfo(dtype).max
     known = {v: i for i, stored in enumerate(table.values) for v in stored} | dict.fromkeys(table.ignore, IGNORE)
-    mask = data.draw(st.lists(st.integers(0, 65535) | st.sampled_from(sorted(known)), min_size=1, max_size=20))
-    array = np.array(mask, np.uint16)[None]
+    values = st.integers(0, most) | st.sampled_from(sorted(known)).filter(lambda value: value <= most)
+    mask = data.draw(st.lists(values, min_size=1, max_size=20))
+    array = np.array(mask, dtype)[None]
     unknown = sorted(set(mask) - set(known))
     if not unknown:
         np.testing.assert_array_equal(table.encode(array), [[known[v] for v in mask]])
@@ -253,11 +256,22 @@ def test_contradictory_tables_are_refused(fields, message):
         LabelTable(**fields)
 
 
-def test_the_largest_table():
-    table = LabelTable(names=tuple(map(str, range(255))))
-    assert len(table) == 255
-    mask = np.arange(256, dtype=np.uint8)[None]
+@pytest.mark.parametrize("k", [253, 254, 255])
+def test_the_largest_tables(k):
+    table = LabelTable(names=tuple(map(str, range(k))))
+    mask = np.array([[*range(k), 255]], np.uint8)
     np.testing.assert_array_equal(table.encode(mask), mask)
+    for unknown in range(k, 255):
+        with pytest.raises(LabelError, match=rf"mask value {unknown} \(1 pixels\) is not"):
+            table.encode(np.array([[0, unknown]], np.uint8))
+
+
+def test_labels_are_arrays_of_their_own():
+    mask = np.arange(12, dtype=np.uint8).reshape(3, 4)[:, ::2]  # not in one piece
+    label = LabelTable(names=tuple(map(str, range(12)))).encode(mask)
+    np.testing.assert_array_equal(label, mask)
+    label[:] = 0
+    assert mask.any()
 
 
 # ----- class_names.json

@@ -248,8 +248,8 @@ prepare() {
 
 CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")"
 venv=${SEG_JAX_VENV:-.venv}
-malloc=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824 # seg_jax/process.py says why
-malloc=$malloc:glibc.malloc.trim_threshold=2147483648:glibc.malloc.top_pad=67108864
+malloc=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864 # seg_jax/process.py says why
+malloc=$malloc:glibc.malloc.trim_threshold=268435456:glibc.malloc.top_pad=67108864
 venv=${venv%/}
 stamp=$venv/seg_jax.stamp
 lock=$venv.lock

@@ -23,7 +23,7 @@ from seg_jax import process
 
 if __name__ == "__main__":
     process.quiet()
-    process.tune_malloc()
+    process.tune_malloc(process.HUGE_PAGES)
 
 import numpy as np
 

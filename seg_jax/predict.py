@@ -20,7 +20,7 @@ from typing import Any
 from seg_jax import process
 
 if __name__ == "__main__":
-    process.tune_malloc()  # before the imports that cost time: it starts the program anew
+    process.tune_malloc(process.HUGE_PAGES)  # before the imports that cost time: it starts the program anew
 
 import numpy as np
 from tqdm import tqdm

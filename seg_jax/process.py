@@ -13,11 +13,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-# For GLIBC_TUNABLES, in launch.sh too: huge pages, and freed memory is kept. Blocks of up to 1 GiB come out of the
-# heap, which gives nothing back below 2 GiB, and the heaps of threads, 64 MiB each, stay.
-MALLOC = (
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824"
-    ":glibc.malloc.trim_threshold=2147483648:glibc.malloc.top_pad=67108864"
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+# In launch.sh too. Freed memory is kept for the next step: blocks of up to 64 MiB come out of the heap, which gives
+# nothing back below 256 MiB, and the heaps of threads, 64 MiB each, stay.
+KEEP = (
+    f"{HUGE_PAGES}:glibc.malloc.mmap_threshold=67108864"
+    ":glibc.malloc.trim_threshold=268435456:glibc.malloc.top_pad=67108864"
 )
 
 
@@ -26,18 +27,17 @@ def has_accelerator() -> bool:
     return any(Path(p).exists() for p in ("/dev/nvidiactl", "/dev/accel0", "/dev/vfio/0"))
 
 
-def tune_malloc() -> None:
-    """Starts this program anew with the settings `MALLOC`, on Linux without an accelerator.
+def tune_malloc(settings: str = KEEP) -> None:
+    """Starts this program anew with `settings` in GLIBC_TUNABLES, on Linux without an accelerator.
 
-    The C library reads them when a process starts; where GLIBC_TUNABLES has `glibc.malloc.hugetlb` already, it counts
-    as it is. XLA:CPU allocates its buffers anew at every step, readers of files theirs for every image, and page
-    faults take up to half of the time: steps become up to twice as fast. Call it before anything is imported that
-    costs time.
+    The C library reads them when a process starts; where there is a `glibc.malloc.hugetlb` already, it counts as it is.
+    XLA:CPU allocates its buffers anew at every step, readers of files theirs for every image, and page faults take up
+    to half of the time: steps become up to twice as fast. Call it before anything is imported that costs time.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if not sys.platform.startswith("linux") or "glibc.malloc.hugetlb" in tunables or has_accelerator():
         return
-    environment = {**os.environ, "GLIBC_TUNABLES": f"{tunables}:{MALLOC}" if tunables else MALLOC}
+    environment = {**os.environ, "GLIBC_TUNABLES": f"{tunables}:{settings}" if tunables else settings}
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

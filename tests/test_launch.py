@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from seg_jax.process import MALLOC
+from seg_jax.process import KEEP
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FILES = ["launch.sh", "requirements.txt", "requirements-test.txt", "pyproject.toml", ".ci/run"]
@@ -367,8 +367,8 @@ def test_unknown_accelerator(machine):
 @pytest.mark.parametrize(
     "system, given, tunables",
     [
-        ("Linux", {}, MALLOC),
-        ("Linux", {"GLIBC_TUNABLES": "glibc.malloc.check=0"}, f"glibc.malloc.check=0:{MALLOC}"),
+        ("Linux", {}, KEEP),
+        ("Linux", {"GLIBC_TUNABLES": "glibc.malloc.check=0"}, f"glibc.malloc.check=0:{KEEP}"),
         ("Linux", {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, "glibc.malloc.hugetlb=0"),
         ("Linux", {"SEG_JAX_ACCELERATOR": "tpu"}, None),
         ("Darwin", {}, None),

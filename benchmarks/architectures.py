@@ -28,8 +28,9 @@ import jax
 import numpy as np
 
 from configs import zoo
-from seg_jax import models, pretrained, program, sharding
+from seg_jax import models, sharding
 from seg_jax.config import Config
+from seg_jax.run import pretrained, program
 
 SIZE = (256, 256)
 REPEATS = 7

@@ -28,10 +28,12 @@ if __name__ == "__main__":
 import numpy as np
 
 from benchmarks import train_step
-from seg_jax import artefacts, pretrained, program, sharding
+from seg_jax import sharding
 from seg_jax.data.labels import LabelTable
 from seg_jax.export import FORMATS
 from seg_jax.export.network import Network
+from seg_jax.predict import artefacts
+from seg_jax.run import pretrained, program
 
 TURNS, CALLS = 8, 5
 

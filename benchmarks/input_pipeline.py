@@ -31,8 +31,9 @@ if __name__ == "__main__":
 import jax
 
 from configs import default
-from seg_jax import augment, data, models, program, sharding
+from seg_jax import augment, data, models, sharding
 from seg_jax.data import feed, sampler
+from seg_jax.run import program
 
 CORES = len(os.sched_getaffinity(0))
 BATCH, SECONDS, TURNS, LAG = 16, 8.0, 3, 2

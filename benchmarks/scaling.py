@@ -29,7 +29,8 @@ if __name__ == "__main__":
 import jax
 
 from benchmarks.train_step import CASES, CLASSES, PEAK_FLOPS, configuration
-from seg_jax import models, pretrained, program, sharding
+from seg_jax import models, sharding
+from seg_jax.run import pretrained, program
 
 DEVICES = 8
 

@@ -39,8 +39,9 @@ import jax
 import numpy as np
 
 from configs import default
-from seg_jax import models, pretrained, program, sharding
+from seg_jax import models, sharding
 from seg_jax.config import Config
+from seg_jax.run import pretrained, program
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 CLASSES, TURNS, WARM_UP = 19, 3, 2

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from seg_jax import process, viz
 from seg_jax.data.images import DataError, Encoded, read_image
 from seg_jax.data.labels import IGNORE
-from seg_jax.predictor import Prediction, Predictor
+from seg_jax.predict.predictor import Prediction, Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = ROOT / "runs" / "synthetic_unet"

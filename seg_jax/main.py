@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
 
 def train(config, workdir: Path) -> int:
     """--mode=train."""
-    from seg_jax.train import DivergedError, train_and_evaluate
+    from seg_jax.train.loop import DivergedError, train_and_evaluate
 
     try:
         state = train_and_evaluate(config, workdir)
@@ -102,7 +102,7 @@ next
 
 def evaluate(config, workdir: Path) -> int:
     """--mode=eval."""
-    from seg_jax.evaluate import evaluate_checkpoint
+    from seg_jax.evaluate.stored import evaluate_checkpoint
 
     evaluate_checkpoint(config, workdir, CHECKPOINT.value)
     return 0
@@ -112,7 +112,9 @@ def dry_run(config, workdir: Path) -> int:
     """--mode=dry_run; writes nothing."""
     del workdir
     from seg_jax import config as configs
-    from seg_jax import data, fit, pretrained, program, sharding
+    from seg_jax import data, sharding
+    from seg_jax.run import pretrained, program
+    from seg_jax.train import memory
 
     config = pretrained.resolve(config)
     mesh = program.configured_mesh(config)
@@ -130,15 +132,15 @@ def dry_run(config, workdir: Path) -> int:
                 f"--fit_memory={FIT_MEMORY.value}: it is the memory of a device in GiB. Use 8, or leave it out."
             )
         limit = FIT_MEMORY.value * 2**30
-        found = fit.fit_memory(functions, size=train.size, limit=limit)
-        print(fit.proposal(found, limit=limit))
+        found = memory.fit_memory(functions, size=train.size, limit=limit)
+        print(memory.proposal(found, limit=limit))
         return int(found is None)
     return 0
 
 
 def lr_range(config, workdir: Path) -> int:
     """--mode=lr_range."""
-    from seg_jax.lr_range import lr_range as measure
+    from seg_jax.train.lr_range import lr_range as measure
 
     found = measure(config, workdir)
     advice = "nowhere: try another optimizer or a lower optim.lr" if found["suggestion"] is None else "at"

@@ -93,7 +93,7 @@ def trained_run(tmp_path_factory, worker_id):
     with filelock.FileLock(base / "trained_run.lock"):
         if not (place / "done").exists():
             from configs import synthetic_unet
-            from seg_jax.train import train_and_evaluate
+            from seg_jax.train.loop import train_and_evaluate
 
             config = synthetic_unet.get_config()
             config.update_from_flattened_dict(

@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks import export, scaling, train_step
 from configs import default
-from seg_jax import models, pretrained, program, sharding
+from seg_jax import models, sharding
+from seg_jax.run import pretrained, program
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

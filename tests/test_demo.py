@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax.predictor import Predictor
+from seg_jax.predict.predictor import Predictor
 from tests.conftest import REPOSITORY
 
 streamlit = pytest.importorskip("streamlit")

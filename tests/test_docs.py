@@ -14,15 +14,16 @@ from absl import flags
 from ml_collections import config_flags
 from PIL import Image
 
-import seg_jax.data.__main__ as data_command
+import seg_jax.curate.__main__ as data_command
 import seg_jax.export.__main__ as export_command
 import seg_jax.report.__main__ as report_command
-from seg_jax import predict, process
-from seg_jax.train import train_and_evaluate
+from seg_jax import process
+from seg_jax.predict import __main__ as predict
+from seg_jax.train.loop import train_and_evaluate
 from tests.conftest import REPOSITORY
+from tests.evaluate.test_evaluate import write_frame
 from tests.models import parity
-from tests.test_distributed import free_port
-from tests.test_evaluate import write_frame
+from tests.train.test_distributed import free_port
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 

@@ -255,7 +255,7 @@ def test_predict_takes_standard_input_and_videos(run, finished, environment, tmp
 
 def test_predict_agrees_with_evaluation(run, finished, tmp_path):
     """The mask of the first validation image holds what the network's report counts, to the pixel."""
-    from seg_jax.predictor import Predictor
+    from seg_jax.predict.predictor import Predictor
 
     predictor = Predictor.load(finished)
     image = picture(finished / "sample.png")
@@ -267,8 +267,8 @@ def test_predict_agrees_with_evaluation(run, finished, tmp_path):
 
 
 def test_a_configuration_of_another_network_is_explained(finished, tmp_path):
-    from seg_jax.checkpoint import CheckpointError
-    from seg_jax.predictor import Predictor
+    from seg_jax.predict.predictor import Predictor
+    from seg_jax.run.checkpoint import CheckpointError
 
     shutil.copytree(finished, tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -329,7 +329,7 @@ def test_divergence_stops_and_names_the_batch(run, tmp_path):
 
 
 def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
-    from seg_jax.checkpoint import Checkpoints
+    from seg_jax.run.checkpoint import Checkpoints
 
     checkpoints = Checkpoints(workdir / "checkpoints", create=False)
     return checkpoints._arrays(step, "weights", checkpoints.meta(step))

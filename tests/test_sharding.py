@@ -6,8 +6,9 @@ import pytest
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType
 
-from seg_jax import pretrained, program, sharding
+from seg_jax import sharding
 from seg_jax.config import ConfigError
+from seg_jax.run import pretrained, program
 
 CLASSES = 3
 SIZE = (32, 32)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from seg_jax import viz
 from seg_jax.data.labels import IGNORE, LabelTable
-from seg_jax.data.tables import CAMVID
+from seg_jax.data.labels.builtin import CAMVID
 
 TABLE = LabelTable(names=("sky", "road"), colors=((100, 0, 0), (0, 200, 0)))
 LONG = LabelTable(names=CAMVID.names)  # in colours without grey, which the edges of letters have

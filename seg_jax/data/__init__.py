@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax.config import Config, lookup
-from seg_jax.data import cityscapes_labels, images, masks, trimaps
+from seg_jax.data import images
 from seg_jax.data.examples import Examples
-from seg_jax.data.formats import refuse_unfinished
-from seg_jax.data.labels import IGNORE, LabelError, LabelTable
+from seg_jax.data.labels import IGNORE, LabelError, LabelTable, masks
+from seg_jax.data.labels import cityscapes as cityscapes_labels
+from seg_jax.data.labels import pets as pets_labels
+from seg_jax.data.labels.builtin import read_groups
+from seg_jax.data.prepared import refuse_unfinished
 from seg_jax.data.sources import arrays, cityscapes, folder, huggingface, pairs, pets, synthetic, tfds
-from seg_jax.data.tables import read_groups
 
 SOURCES: Mapping[str, Callable[..., Examples]] = {
     "arrays": arrays.load,
@@ -34,7 +36,7 @@ SOURCES: Mapping[str, Callable[..., Examples]] = {
 CHOICES: Mapping[str, Mapping[str, object]] = {
     "data.mask_format": masks.FORMATS,
     "data.cityscapes.labels": cityscapes_labels.TABLES,
-    "data.pets.border": trimaps.TABLES,
+    "data.pets.border": pets_labels.TABLES,
 }
 
 

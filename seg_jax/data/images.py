@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from seg_jax.files import write_bytes
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
@@ -189,23 +189,6 @@ def _triangles(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray]:
     weights[places >= stop[:, None]] = 0
     # One after the other, as Pillow adds them; NumPy's sum has another order.
     return np.minimum(places, length - 1), weights / np.cumsum(weights, axis=1)[:, -1:]
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all: a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # mkstemp makes private files; the umask that the user set is what counts.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def write_image(path: Path, array: np.ndarray) -> None:

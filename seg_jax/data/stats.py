@@ -18,8 +18,9 @@ from seg_jax import process
 from seg_jax.config import Config, flatten, lookup
 from seg_jax.data.checking import in_parallel, listing, try_read
 from seg_jax.data.examples import Bad, Examples
-from seg_jax.data.images import DataError, write_bytes
+from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE
+from seg_jax.files import write_bytes
 
 VERSION = 1  # of what is counted, and how
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from seg_jax import data
-from seg_jax.artefacts import Artefact, rebuilt
 from seg_jax.config import ConfigError
 from seg_jax.data.images import DataError, read_image, resize
 from seg_jax.data.labels import LabelError, LabelTable
 from seg_jax.export.network import Network
 from seg_jax.metrics import Report
 from seg_jax.metrics.counts import confusion_of
+from seg_jax.predict.artefacts import Artefact, rebuilt
 
 IMAGES = 8
 PACKAGES = ("jax", "numpy", "onnx", "onnxruntime", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "safetensors")

@@ -12,12 +12,13 @@ import jax
 import jax.export
 import jax.numpy as jnp
 
-from seg_jax import __version__, losses, models, program, sharding
-from seg_jax.artefacts import VERSION
-from seg_jax.checkpoint import Checkpoints
+from seg_jax import __version__, losses, models, sharding
 from seg_jax.config import load as load_config
 from seg_jax.data.labels import LabelTable
 from seg_jax.export.resample import resize_antialiased
+from seg_jax.predict.artefacts import VERSION
+from seg_jax.run import program
+from seg_jax.run.checkpoint import Checkpoints
 
 OUTPUTS = ("probabilities", "label")
 PLATFORMS = ("cpu", "cuda", "tpu")  # of `Network.portable`

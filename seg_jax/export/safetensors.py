@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seg_jax.checkpoint import flatten
 from seg_jax.export.network import Network
+from seg_jax.run.checkpoint import flatten
 
 
 def write(network: Network, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.data.cityscapes_labels import LABELS
+from seg_jax.data.labels.cityscapes import LABELS
 from seg_jax.metrics import counts
 
 EVALUATED = tuple(label for label in LABELS if 0 <= label.train_id < 255)

@@ -16,14 +16,14 @@ import numpy as np
 
 from seg_jax.config import Config, lookup
 from seg_jax.losses import heads
-from seg_jax.models import convert, files
 from seg_jax.models.catalogue import ENCODERS, MODELS, Encoder
-from seg_jax.models.files import WeightsError
+from seg_jax.models.decoders.unet import UPSAMPLINGS
 from seg_jax.models.layers import NORMS, Style
-from seg_jax.models.naming import Naming
 from seg_jax.models.operators import operator, traced_for
 from seg_jax.models.segmenter import Outputs, Segmenter
-from seg_jax.models.unet import UPSAMPLINGS
+from seg_jax.models.weights import convert, files
+from seg_jax.models.weights.files import WeightsError
+from seg_jax.models.weights.naming import Naming
 
 __all__ = [
     "ENCODERS",

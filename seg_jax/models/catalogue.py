@@ -10,10 +10,10 @@ from typing import Any
 import flax.linen as nn
 
 from seg_jax.config import Config, ConfigError
-from seg_jax.models import danet, deeplab, fcn, fpn, pspnet, segformer, segnet, unet, upernet
+from seg_jax.models.decoders import danet, deeplab, fcn, fpn, pspnet, segformer, segnet, unet, upernet
 from seg_jax.models.encoders import convnext, efficientnet, mit, mobilenet, mobilenetv2, plain, resnet, vgg
 from seg_jax.models.layers import Style
-from seg_jax.models.naming import Naming
+from seg_jax.models.weights.naming import Naming
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_jax import viz, writers
-from seg_jax.data.images import write_bytes, write_image
+from seg_jax import viz
+from seg_jax.data.images import write_image
 from seg_jax.data.labels import LabelTable
+from seg_jax.files import write_bytes
 from seg_jax.metrics import Images, Report
+from seg_jax.run import log
 
 CURVES = ("loss", "lr", "grad_norm", "miou", "pixel_accuracy")  # of any split, such as train/loss
 WIDTH = 1200  # pixels that small panels are enlarged towards, in whole steps
@@ -67,7 +69,7 @@ def read_images(directory: Path) -> Images | None:
 def read_curves(workdir: Path) -> dict[str, list[tuple[int, float]]]:
     """{name: (step, value) points} of the run's metrics.jsonl, those worth a plot."""
     series: dict[str, list[tuple[int, float]]] = {}
-    for line in writers.read(workdir):
+    for line in log.read(workdir):
         for name, value in line.items():
             _, _, kind = name.partition("/")
             if kind in CURVES and value is not None:

@@ -13,10 +13,10 @@ from PIL import Image
 
 from seg_jax import process
 from seg_jax.config import ConfigError
-from seg_jax.data.images import write_bytes
 from seg_jax.data.labels import LabelError
+from seg_jax.files import write_bytes
 from seg_jax.metrics import plain
-from seg_jax.report import page
+from seg_jax.report import html
 from seg_jax.report.comparison import Comparison, Run
 
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process.quiet()
     try:
         comparison = Comparison([Run.load(name) for name in dict.fromkeys(options.runs)])
-        print(page.text(comparison.tables(), comparison.notes), end="")
+        print(html.text(comparison.tables(), comparison.notes), end="")
         if options.out is not None:
             write(comparison, options.out.expanduser())
     except (ConfigError, LabelError) as error:
@@ -53,8 +53,8 @@ def write(comparison: Comparison, directory: Path) -> None:
     tables, notes = comparison.tables(), comparison.notes
     names = {title: name for title, (name, _) in pictures.items()}
     files = {
-        "report.md": page.markdown(tables, notes, names),
-        "report.html": page.page(tables, notes, {title: png for title, (_, png) in pictures.items()}),
+        "report.md": html.markdown(tables, notes, names),
+        "report.html": html.page(tables, notes, {title: png for title, (_, png) in pictures.items()}),
         "report.json": json.dumps(plain(comparison.content()), indent=1) + "\n",
     }
     for name, content in files.items():

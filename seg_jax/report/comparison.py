@@ -18,7 +18,7 @@ from seg_jax.data.images import read_image
 from seg_jax.data.labels import LabelTable
 from seg_jax.metrics import Images, bootstrap
 from seg_jax.report import enlarged, read_curves, read_images
-from seg_jax.report.page import Table
+from seg_jax.report.html import Table
 
 # What may differ in the protocols of comparable runs; with anything else scores are not of the same thing.
 FREE = ("step", "left_out", "loss", "loss_weights")

@@ -169,7 +169,7 @@ def test_damaged_files_are_named(tmp_path, form, damage):
 
 
 def test_the_configuration_names_a_directory():
-    from seg_jax import program
+    from seg_jax.run import program
 
     config = default.get_config()
     config.data.source = "arrays"

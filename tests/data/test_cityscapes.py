@@ -9,9 +9,9 @@ from PIL import Image
 from configs import default
 from seg_jax import data
 from seg_jax.config import ConfigError
-from seg_jax.data.cityscapes_labels import LABELS, TABLES, write_prediction
 from seg_jax.data.images import DataError, read_mask
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
+from seg_jax.data.labels.cityscapes import LABELS, TABLES, write_prediction
 from seg_jax.data.sources import cityscapes
 
 # ----- the table

@@ -14,8 +14,8 @@ from configs import default
 from seg_jax.config import ConfigError
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
+from seg_jax.data.labels.builtin import CAMVID
 from seg_jax.data.sources import folder
-from seg_jax.data.tables import CAMVID
 
 NAMES = ["sky", "road", "car"]
 

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from configs import default
-from seg_jax.data import cityscapes_labels, load
+from seg_jax.data import load
 from seg_jax.data.images import DataError, read_mask
-from seg_jax.data.labels import IGNORE, LabelError
-from seg_jax.data.masks import Palette
+from seg_jax.data.labels import IGNORE, LabelError, cityscapes
+from seg_jax.data.labels.masks import Palette
 from seg_jax.data.sources import pairs
 
-THIRTY = cityscapes_labels.TABLES["thirty"]
+THIRTY = cityscapes.TABLES["thirty"]
 SKY, ROAD, CAR = (THIRTY.names.index(name) for name in ("sky", "road", "car"))
 
 
@@ -125,7 +125,7 @@ def test_class_names(tmp_path):
 def test_tables_of_cityscapes(tmp_path, labels):
     # Even beside another file.
     (tmp_path / "class_names.json").write_text('["a", "b"]')
-    table = cityscapes_labels.TABLES[labels]
+    table = cityscapes.TABLES[labels]
     label = source(dataset(tmp_path, extension=".png"), labels=labels).read(0)[1]
     np.testing.assert_array_equal(label, Palette(table).exact(THIRTY.colorize(scene(0)[1])))
 
@@ -198,7 +198,7 @@ def test_the_distance_from_the_palette_is_told(tmp_path, caplog):
 def truth(real_data, name, table):
     """What the mask said before JPEG, as far as colours can tell."""
     ids = read_mask(real_data / "cityscapes_pairs" / "truth" / name.replace(".jpg", "_labelIds_256.png"))
-    colors = np.array([x.color for x in cityscapes_labels.LABELS], np.uint8)
+    colors = np.array([x.color for x in cityscapes.LABELS], np.uint8)
     return Palette(table).exact(colors[ids])
 
 
@@ -227,7 +227,7 @@ def test_real_pairs(real_data, cleanup):
 
 
 def test_cleanup_recovers_every_class_better(real_data):
-    ids = cityscapes_labels.TABLES["ids"]
+    ids = cityscapes.TABLES["ids"]
     scores = []
     for cleanup in (False, True):
         each = []

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from seg_jax.data.scenes import COLORS, MIN_SIZE, NAMES, scene
+from seg_jax.data.scenes.street import COLORS, MIN_SIZE, NAMES, scene
 
 SIZE = (96, 128)
 K = len(NAMES)

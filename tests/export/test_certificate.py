@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seg_jax import artefacts, export
+from seg_jax import export
 from seg_jax.export import __main__ as command
 from seg_jax.export import certificate
 from seg_jax.export.certificate import EXACT, Images
+from seg_jax.predict import artefacts
 
 K = 8  # classes of the synthetic scenes
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_jax import artefacts
 from seg_jax.config import ConfigError
 from seg_jax.export import FORMATS
 from seg_jax.export import __main__ as command
 from seg_jax.export.network import Network
+from seg_jax.predict import artefacts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINING = ("flax", "optax", "orbax", "clu", "matplotlib", "torch")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from seg_jax import artefacts
 from seg_jax.export import onnx, savedmodel, stablehlo, tflite
 from seg_jax.export.network import Network
 from seg_jax.models import MODELS
+from seg_jax.predict import artefacts
 
 # Neither side is a multiple of what the network needs, and there are two images: nothing of a size may be fixed.
 SHAPE = (2, 22, 37, 3)

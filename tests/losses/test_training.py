@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import program, sharding
+from seg_jax import sharding
 from seg_jax.config import ConfigError, load
-from seg_jax.evaluate import evaluate_checkpoint
-from seg_jax.predictor import Predictor
-from seg_jax.train import train_and_evaluate
-from tests.test_train import CLASSES, config_for, folder, lines, manifest  # noqa: F401 - fixtures
+from seg_jax.evaluate.stored import evaluate_checkpoint
+from seg_jax.predict.predictor import Predictor
+from seg_jax.run import program
+from seg_jax.train.loop import train_and_evaluate
+from tests.train.test_loop import CLASSES, config_for, folder, lines, manifest  # noqa: F401 - fixtures
 
 
 def predicted(run, state, folder):  # noqa: F811

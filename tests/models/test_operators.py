@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seg_jax.models import layers, operators, pspnet
+from seg_jax.models import layers, operators
+from seg_jax.models.decoders import pspnet
 
 
 def traced(function, *arguments):

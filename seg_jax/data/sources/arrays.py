@@ -16,7 +16,7 @@ from seg_jax.config import Config
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError
-from seg_jax.data.tables import label_table
+from seg_jax.data.labels.builtin import label_table
 
 
 def load(data: Config, split: str, *, seed: int) -> Examples:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax.config import Config, did_you_mean, lookup
-from seg_jax.data.cityscapes_labels import TABLES
 from seg_jax.data.examples import Bad, Examples, check_sizes
 from seg_jax.data.images import DataError, read_image, read_mask
 from seg_jax.data.labels import LabelTable
-from seg_jax.data.masks import MaskReader
+from seg_jax.data.labels.cityscapes import TABLES
+from seg_jax.data.labels.masks import MaskReader
 
 
 def load(data: Config, split: str, *, seed: int) -> Examples:

@@ -16,9 +16,9 @@ import numpy as np
 from seg_jax.config import Config, lookup, require
 from seg_jax.data.examples import Bad, Examples, check_sizes
 from seg_jax.data.images import EXTENSIONS, DataError, read_image, resize_label
-from seg_jax.data.masks import MaskReader
+from seg_jax.data.labels.builtin import label_table
+from seg_jax.data.labels.masks import MaskReader
 from seg_jax.data.sampler import held_out
-from seg_jax.data.tables import label_table
 
 Paths = tuple[Path, Path]  # photograph and mask
 Key = tuple[str, ...]  # what the stars of a pattern stand for

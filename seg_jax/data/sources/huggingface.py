@@ -12,9 +12,9 @@ import numpy as np
 from seg_jax.config import Config, ConfigError, lookup, require
 from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.images import DataError, Encoded, read_image
-from seg_jax.data.masks import MaskReader
+from seg_jax.data.labels.builtin import label_table
+from seg_jax.data.labels.masks import MaskReader
 from seg_jax.data.sampler import held_out
-from seg_jax.data.tables import label_table
 
 VALIDATION = ("val", "validation", "valid", "dev")  # what data sets call one and the same split
 MASK = re.compile(r"(^|[^a-z])(mask|label|annotation|seg|target|gt)", re.IGNORECASE)  # names of mask columns

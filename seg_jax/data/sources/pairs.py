@@ -13,14 +13,14 @@ import numpy as np
 from PIL import Image
 
 from seg_jax.config import Config
-from seg_jax.data.cityscapes_labels import TABLES
-from seg_jax.data.colors import lookup, nearest_table
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import EXTENSIONS, DataError, read_image
 from seg_jax.data.labels import LabelError, LabelTable
-from seg_jax.data.masks import Distances, Palette
+from seg_jax.data.labels.builtin import FILES, label_table
+from seg_jax.data.labels.cityscapes import TABLES
+from seg_jax.data.labels.colors import lookup, nearest_table
+from seg_jax.data.labels.masks import Distances, Palette
 from seg_jax.data.sampler import permutation
-from seg_jax.data.tables import FILES, label_table
 
 SAMPLE = 16  # masks that the report of distances looks at
 

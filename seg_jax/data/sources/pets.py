@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from seg_jax.config import Config, lookup
-from seg_jax.data import trimaps
 from seg_jax.data.examples import Bad, Examples, Pair, check_sizes
 from seg_jax.data.images import DataError, read_image
-from seg_jax.data.masks import MaskReader
+from seg_jax.data.labels import pets
+from seg_jax.data.labels.masks import MaskReader
 
 
 def load(data: Config, split: str, *, seed: int) -> Examples:
@@ -27,8 +27,8 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
       ConfigError: no such split or choice, `data.size` is missing, or 'val' is empty.
       DataError: a directory or list is missing or empty.
     """
-    official = lookup(trimaps.LISTS, split, "data.val_split" if split == data.val_split else "data.train_split")
-    table = trimaps.table(data)
+    official = lookup(pets.LISTS, split, "data.val_split" if split == data.val_split else "data.train_split")
+    table = pets.table(data)
     root = Path(data.dir).expanduser()
     images, masks = root / "images", root / "annotations" / "trimaps"
     for directory in (images, masks):
@@ -39,7 +39,7 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
             )
     listed = _names(root / "annotations" / f"{official}.txt")
     pairs, bad = [], []
-    for row in trimaps.rows(data, split, len(listed), seed=seed):
+    for row in pets.rows(data, split, len(listed), seed=seed):
         name = listed[row]
         pair = (images / f"{name}.jpg", masks / f"{name}.png")
         missing = [str(path) for path in pair if not path.is_file()]

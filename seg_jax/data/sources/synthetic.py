@@ -5,7 +5,7 @@ from __future__ import annotations
 from seg_jax.config import Config, lookup, require
 from seg_jax.data.examples import Examples
 from seg_jax.data.labels import LabelTable
-from seg_jax.data.scenes import COLORS, MIN_SIZE, NAMES, scene
+from seg_jax.data.scenes.street import COLORS, MIN_SIZE, NAMES, scene
 
 SIZE = (96, 128)  # (height, width) where the configuration names none
 

@@ -15,12 +15,11 @@ import numpy as np
 
 from seg_jax import process
 from seg_jax.config import Config, ConfigError, lookup, require
-from seg_jax.data import trimaps
 from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.images import DataError, Encoded, read_image
-from seg_jax.data.labels import LabelTable
-from seg_jax.data.masks import MaskReader
-from seg_jax.data.tables import label_table
+from seg_jax.data.labels import LabelTable, pets
+from seg_jax.data.labels.builtin import label_table
+from seg_jax.data.labels.masks import MaskReader
 
 Places = list[tuple[Path, int]]  # a file and the number of the example in it
 
@@ -50,15 +49,15 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
     image, mask = _features(builder.info.features, data)
     of_pets = builder.name == "oxford_iiit_pet"
     if of_pets and not data.labels:
-        table = trimaps.table(data)
+        table = pets.table(data)
     elif not data.labels and getattr(builder.info.features[mask], "names", None):
         table = LabelTable(names=tuple(builder.info.features[mask].names))
     else:
         table = label_table(None, data.labels)
-    stored = trimaps.LISTS.get(split, split) if of_pets else split
+    stored = pets.LISTS.get(split, split) if of_pets else split
     # Its builder calls the official list trainval 'train'.
     places, fetch = _places(builder, "train" if stored == "trainval" else stored, data)
-    rows = trimaps.rows(data, split, len(places), seed=seed) if of_pets else np.arange(len(places))
+    rows = pets.rows(data, split, len(places), seed=seed) if of_pets else np.arange(len(places))
     names = tuple(f"{places[row][0].name}, example {places[row][1]}" for row in rows)
     parse = _parser(builder.info.features, image, mask)
     reader = MaskReader(table, data.mask_format)

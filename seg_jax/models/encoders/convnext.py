@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from seg_jax.models.layers import Conv, Style, remat
-from seg_jax.models.naming import KERAS_CLASSIFIER, Naming
+from seg_jax.models.weights.naming import KERAS_CLASSIFIER, Naming
 
 # name -> blocks of the four stages
 LAYOUTS: dict[str, tuple[int, int, int, int]] = {"convnext_tiny": (3, 3, 9, 3), "convnext_small": (3, 3, 27, 3)}

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from seg_jax.models.encoders.mobilenetv2 import divisible
 from seg_jax.models.layers import Conv, ConvNormAct, Style, pads, remat
-from seg_jax.models.naming import KERAS_CLASSIFIER, Naming
+from seg_jax.models.weights.naming import KERAS_CLASSIFIER, Naming
 
 # (expansion, channels, blocks, kernel, stride) of stages 2 to 8 of table 1, which are our stages 1 to 7
 ROWS = (

@@ -14,8 +14,8 @@ import jax
 
 from seg_jax.models.attention import attention
 from seg_jax.models.layers import Conv, Style, remat
-from seg_jax.models.naming import Naming
 from seg_jax.models.operators import pad_edge
+from seg_jax.models.weights.naming import Naming
 
 # name -> (blocks of the four stages, their channels); table 6 of the paper
 LAYOUTS: dict[str, tuple[tuple[int, int, int, int], tuple[int, int, int, int]]] = {

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from seg_jax.models.layers import ConvNormAct, Style, remat
-from seg_jax.models.naming import KERAS_CLASSIFIER, UNIT, Naming
+from seg_jax.models.weights.naming import KERAS_CLASSIFIER, UNIT, Naming
 
 # (channels, blocks) at strides 2, 4, 8, 16, 32; table 1
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))

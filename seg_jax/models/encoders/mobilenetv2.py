@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from seg_jax.models.layers import ConvNormAct, Style, remat
-from seg_jax.models.naming import KERAS_CLASSIFIER, UNIT, Naming
+from seg_jax.models.weights.naming import KERAS_CLASSIFIER, UNIT, Naming
 
 # (expansion, channels, blocks, stride) of every row of table 2
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

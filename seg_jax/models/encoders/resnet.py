@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from seg_jax.models.layers import ConvNormAct, Style, max_pool_3x3, remat
-from seg_jax.models.naming import CAFFE, KERAS_CLASSIFIER, Naming
+from seg_jax.models.weights.naming import CAFFE, KERAS_CLASSIFIER, Naming
 
 # name -> (blocks of the four stages, whether they are bottlenecks); table 1 of the paper
 LAYOUTS: dict[str, tuple[tuple[int, int, int, int], bool]] = {

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seg_jax.models.layers import ConvNormAct, Style, max_pool_2x2, remat
-from seg_jax.models.naming import CAFFE, KERAS_CLASSIFIER, Naming
 from seg_jax.models.operators import window
+from seg_jax.models.weights.naming import CAFFE, KERAS_CLASSIFIER, Naming
 
 # (channels, 3x3 convolutions) between pools; configuration D of table 1
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))

@@ -1,0 +1,1 @@
+"""Decoders: feature maps, finest first, to logits; a file for each architecture."""

@@ -1,0 +1,215 @@
+"""Optimizers by name, with learning rate and weight decay for every parameter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import contrib
+
+from seg_jax.config import Config, ConfigError, lookup
+from seg_jax.optim import schedules
+
+Tree = Any  # of parameters, or of a number for each
+
+
+def adam(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Adam (Kingma and Ba 2015); weight decay is added to the gradient."""
+    del optim
+    return optax.chain(decay, optax.scale_by_adam())
+
+
+def adamw(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """AdamW (Loshchilov and Hutter 2019): weight decay apart from the gradient."""
+    del optim
+    return optax.chain(optax.scale_by_adam(), decay)
+
+
+def sgd(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Gradient descent with momentum; weight decay is added to the gradient, as in the papers of the field."""
+    return optax.chain(decay, optax.trace(decay=optim.momentum)) if optim.momentum else decay
+
+
+def lamb(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """LAMB for large batches (You et al. 2020): AdamW's direction as long as the parameter."""
+    del optim
+    return optax.chain(optax.scale_by_adam(eps=1e-6), decay, optax.scale_by_trust_ratio())
+
+
+def adafactor(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Adafactor (Shazeer and Stern 2018): second moments of large kernels by row and column, steps relative to the size
+    of the parameter."""
+    del optim
+    return optax.chain(
+        optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms(), decay
+    )
+
+
+def muon(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024): the momentum of kernels is orthogonalized, as a matrix of inputs and outputs; it is
+    scaled to the size of Adam's steps (Liu et al. 2025, 0.2 sqrt(max(n, m))). All other parameters follow Adam, both
+    with Nesterov's momentum."""
+
+    def kernels(params: Tree) -> Tree:
+        return jax.tree.map(
+            lambda p: contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1) if p.ndim > 1 else None, params
+        )
+
+    # The rate, and with it the sign, comes after the decay.
+    direction = contrib.muon(-1.0, beta=optim.momentum, muon_weight_dimension_numbers=kernels, consistent_rms=0.2)
+    return optax.chain(direction, decay)
+
+
+OPTIMIZERS: Mapping[str, Callable[[Config, optax.GradientTransformation], optax.GradientTransformation]] = {
+    "adafactor": adafactor,
+    "adam": adam,
+    "adamw": adamw,
+    "lamb": lamb,
+    "muon": muon,
+    "sgd": sgd,
+}
+
+
+def paths(params: Tree) -> Tree:
+    """The name of every parameter, 'encoder/stage1/conv/kernel', in the shape of the tree."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: "/".join(key.key for key in path), params)
+
+
+def group_factors(params: Tree, groups: tuple[tuple[str, float, float], ...]) -> tuple[Tree, Tree]:
+    """(factors of the learning rate, factors of the weight decay) that groups of parameters have.
+
+    Args:
+      params: nested dicts.
+      groups: (regular expression for the whole path, factor of the rate, factor of the decay); the first that fits
+        a parameter holds, and a parameter that none fits keeps its rate and decay.
+
+    Raises:
+      ConfigError: an expression fits no parameter.
+    """
+    names = paths(params)
+    for pattern, _, _ in groups:
+        if not any(re.fullmatch(pattern, name) for name in jax.tree.leaves(names)):
+            known = ", ".join(jax.tree.leaves(names)[:5])
+            raise ConfigError(
+                f"config.optim.groups: {pattern!r} fits no parameter. It fits whole paths, such as {known}."
+            )
+
+    factors = jax.tree.map(
+        lambda name: next(((lr, decay) for pattern, lr, decay in groups if re.fullmatch(pattern, name)), (1.0, 1.0)),
+        names,
+    )
+    lrs, decays = (jax.tree.map(lambda _, pair, i=i: pair[i], names, factors) for i in (0, 1))
+    return lrs, decays
+
+
+def stage_rates(params: Mapping[str, Any], *, encoder_lr: float, layer_decay: float) -> Tree:
+    """The learning rate of every parameter relative to the decoder's: a tree of numbers.
+
+    Stage i of an encoder of n stages has encoder_lr * layer_decay ** (n - i), its stem counts as stage 0: layer-wise
+    decay (Howard and Ruder 2018, there 1 / 2.6), by stages.
+    """
+    stages = {
+        name: int(number[0]) if (number := re.findall(r"^[a-z]+(\d+)", name)) else 0 for name in params["encoder"]
+    }
+    deepest = max(stages.values(), default=0)
+
+    def of_stage(name: str, tree: Any) -> Any:
+        return jax.tree.map(lambda _: encoder_lr * layer_decay ** (deepest - stages[name]), tree)
+
+    encoder = {name: of_stage(name, tree) for name, tree in params["encoder"].items()}
+    return {**{part: jax.tree.map(lambda _: 1.0, tree) for part, tree in params.items()}, "encoder": encoder}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Turns gradients into new parameters.
+
+    The parts of the network (encoder, decoder) have states of their own, so a part that is frozen for a while starts
+    afterwards as if training had just begun.
+
+    Attributes:
+      direction: weight decay -> a transformation, gradient -> direction of descent, before the learning rate.
+      schedule: step -> learning rate.
+      rates: parameters -> their learning rates relative to the schedule.
+      decays: parameters -> their weight decay.
+      max_norm: gradients are scaled down to this global norm; 0: not.
+    """
+
+    direction: Callable[[optax.GradientTransformation], optax.GradientTransformation]
+    schedule: optax.Schedule
+    rates: Callable[[Tree], Tree]
+    decays: Callable[[Tree], Tree]
+    max_norm: float = 0.0
+
+    def init(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The state at step 0, by part.
+
+        Raises:
+          ConfigError: of `group_factors`.
+        """
+        self.rates(params)
+        return {part: self.direction(optax.identity()).init(tree) for part, tree in params.items()}
+
+    def update(
+        self,
+        grads: Mapping[str, Any],
+        opt_state: Mapping[str, Any],
+        params: Mapping[str, Any],
+        step: jax.Array,
+        scale: jax.Array | float = 1.0,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(parameters, state) after one step.
+
+        Args:
+          grads: by part; parts that are not there are frozen: neither they nor their state change.
+          opt_state, params: by part, all of them.
+          step: of the schedule.
+          scale: factor of the learning rate.
+        """
+        if self.max_norm > 0:
+            grads = optax.clip_by_global_norm(self.max_norm).update(grads, optax.EmptyState())[0]
+        lr, rates, decays = self.schedule(step) * scale, self.rates(params), self.decays(params)
+        params, opt_state = dict(params), dict(opt_state)
+        for part in grads:
+            direction = self.direction(_decay(decays[part]))
+            directions, opt_state[part] = direction.update(grads[part], opt_state[part], params[part])
+            params[part] = jax.tree.map(lambda p, d, r: p - lr * r * d, params[part], directions, rates[part])
+        return params, opt_state
+
+
+def _decay(decays: Tree) -> optax.GradientTransformation:
+    """Adds decay * parameter; without state, so that `optax.identity` stands for it at the start."""
+    return optax.stateless(lambda updates, params: jax.tree.map(lambda u, p, d: u + d * p, updates, params, decays))
+
+
+def build(optim: Config, finetune: Config, *, steps: int, frozen_steps: int = 0) -> Optimizer:
+    """The optimizer that `config.optim` and `config.finetune` describe.
+
+    Args:
+      optim, finetune: groups of the configuration.
+      steps: of the run.
+      frozen_steps: of these, how many with a frozen encoder.
+    """
+    method = lookup(OPTIMIZERS, optim.name, "optim.name")
+
+    def rates(params: Tree) -> Tree:
+        by_stage = stage_rates(params, encoder_lr=finetune.encoder_lr, layer_decay=finetune.layer_decay)
+        return jax.tree.map(jnp.multiply, by_stage, group_factors(params, optim.groups)[0])
+
+    def decays(params: Tree) -> Tree:
+        # Of kernels; not of norms (scale) and biases.
+        factors = group_factors(params, optim.groups)[1]
+        return jax.tree.map(lambda p, factor: optim.weight_decay * factor * (p.ndim > 1), params, factors)
+
+    return Optimizer(
+        direction=lambda decay: method(optim, decay),
+        schedule=schedules.build(optim, steps=steps, frozen_steps=frozen_steps, second_lr=finetune.lr),
+        rates=rates,
+        decays=decays,
+        max_norm=optim.grad_clip,
+    )

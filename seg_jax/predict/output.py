@@ -1,0 +1,134 @@
+"""Where predictions go: pictures in a directory, and a record of what is done, so that it is not done again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_jax.data.images import DataError, Encoded, write_image
+from seg_jax.files import write_bytes
+from seg_jax.predict.predictor import Prediction
+
+Input = Path | Encoded | int  # a file, a picture from standard input, or the number of a camera
+
+RECORD = "predictions.jsonl"  # in the directory of results: a line for each image that is done
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    return np.round(255 * np.clip(values, 0, 1)).astype(np.uint8)
+
+
+def _entropy(result: Prediction) -> np.ndarray:
+    assert result.entropy is not None
+    return _grey(result.entropy / np.log(len(result.table)))
+
+
+def _confidence(result: Prediction) -> np.ndarray:
+    if result.confidence is None:
+        raise DataError("this export gives labels only: there is no confidence. Export with --output=probabilities.")
+    return _grey(result.confidence)
+
+
+# What may be written: name -> picture.
+PICTURES: dict[str, Callable[[Prediction], np.ndarray]] = {
+    "mask": lambda result: result.label,
+    "color": lambda result: result.color(),
+    "overlay": lambda result: result.overlay(),
+    "confidence": _confidence,
+    "entropy": _entropy,
+}
+KINDS = (*PICTURES, "probabilities")
+MOVING = ("color", "overlay")  # of a video these are videos, the others a folder of one file a frame
+
+
+def _state(item: Input) -> list[Any]:
+    """Of a file, by which a changed one is known: name, size, time of change; of a picture its checksum."""
+    if isinstance(item, Path):
+        stat = item.stat()
+        return [str(item.resolve()), stat.st_size, stat.st_mtime_ns]
+    if isinstance(item, Encoded):
+        return [item.name, hashlib.sha256(item.getvalue()).hexdigest()]
+    return [f"camera {item}", time.time()]
+
+
+@dataclass
+class Results:
+    """The directory of results: what is done is noted there, and not done again.
+
+    Attributes:
+      directory: where they go.
+      kinds: which of `KINDS` are written.
+      identity: of the network and the choices that change what it gives.
+      lines: what was done now, in order; failed: inputs that could not be used, with the reason.
+      skipped: how many were done before.
+    """
+
+    directory: Path
+    kinds: Sequence[str]
+    identity: str
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: int = 0
+
+    def __post_init__(self) -> None:
+        self._done: dict[str, dict[str, Any]] = {}
+        record = self.directory / RECORD
+        if record.is_file():
+            for text in record.read_text(encoding="utf-8").splitlines():
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    continue  # half written when the program was killed: that image is done again
+                self._done[line["name"]] = line
+
+    def has(self, name: str, item: Input) -> bool:
+        """Whether the results of this very file, by this very network, are all there."""
+        line = self._done.get(name)
+        there = line is not None and line["identity"] == self.identity and line["state"] == _state(item)
+        return bool(there and line and all((self.directory / p).exists() for p in self._outputs(name, line["frames"])))
+
+    def _outputs(self, name: str, frames: int | None) -> list[str]:
+        def suffix(kind: str) -> str:
+            if frames is not None:
+                return ".mp4" if kind in MOVING else ""
+            return ".npz" if kind == "probabilities" else ".png"
+
+        return [f"{name}_{kind}{suffix(kind)}" for kind in self.kinds]
+
+    def write(self, name: str, result: Prediction) -> None:
+        """The files of one image; `name` may lead into a folder."""
+        for kind in self.kinds:
+            path = self.directory / f"{name}_{kind}"
+            if kind == "probabilities":
+                assert result.probabilities is not None
+                content = io.BytesIO()
+                np.savez_compressed(content, probabilities=result.probabilities.astype(np.float16))
+                write_bytes(path.with_name(f"{path.name}.npz"), content.getvalue())
+            else:
+                write_image(path.with_name(f"{path.name}.png"), PICTURES[kind](result))
+
+    def done(
+        self, name: str, item: Input, shape: tuple[int, ...], shares: dict[str, float], frames: int | None
+    ) -> None:
+        """Notes that everything of an input is written."""
+        line = {
+            "name": name,
+            "input": str(item),
+            "outputs": self._outputs(name, frames),
+            "height": shape[0],
+            "width": shape[1],
+            "frames": frames,
+            "shares": {key: round(share, 6) for key, share in shares.items()},
+        }
+        self.lines.append(line)
+        record = json.dumps(line | {"identity": self.identity, "state": _state(item)})
+        with (self.directory / RECORD).open("a", encoding="utf-8") as file:
+            file.write(record + "\n")

@@ -1,0 +1,97 @@
+"""The learning-rate range test (Smith 2017): the loss while the rate grows from step to step."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from seg_jax import data, sharding, viz
+from seg_jax.config import Config, check_classes, weighting
+from seg_jax.data import feed, sampler, stats
+from seg_jax.files import write_bytes
+from seg_jax.run import pretrained, program
+
+STEPS = 100
+SPAN = 1e6  # the last rate is so many times the first one; config.optim.lr lies in the middle
+SMOOTHING = 0.9  # of the exponential average of the loss
+DIVERGED = 4.0  # times the lowest smoothed loss: there is nothing to learn beyond
+
+
+def lr_range(config: Config, workdir: Path) -> dict[str, Any]:
+    """Trains for up to 100 steps at rates from optim.lr / 1000 to optim.lr * 1000, ending where the loss diverges.
+
+    Of it only `lr_range.json` and `lr_range.png` are kept in `workdir`, and a note of which files were checked.
+
+    Returns:
+      {'lr', 'loss', 'smoothed': a number for each step; 'suggestion': the rate at which the smoothed loss falls fastest
+      against the logarithm of the rate, or None if it never falls}.
+
+    Raises:
+      ConfigError, DataError, LabelError: as for training.
+    """
+    config = pretrained.resolve(config)
+    config.train.seeds = 1
+    mesh = program.configured_mesh(config)
+    program.check(config, devices=sharding.batch_parts(mesh))
+    examples = data.load(config, config.data.train_split)
+    check_classes(config, classes=len(examples.table))
+    pretrained.check_teacher(config, examples.table)
+    train = feed.prepare(examples, config.data, mesh, workdir=workdir)
+    if scheme := weighting(config):
+        config.loss.class_weights = stats.class_weights(stats.load(train, config.data), scheme)
+    config.optim.schedule, config.optim.warmup_steps, config.train.nonfinite = "constant", 0, "stop"
+    functions = program.Program(config, classes=len(train.table), mesh=mesh, steps=STEPS)
+    state, train_step = functions.init(), functions.train_step(train.size, frozen=config.finetune.freeze)
+    factors = np.geomspace(SPAN**-0.5, SPAN**0.5, STEPS)
+    order = sampler.training_order(
+        config.seed,
+        start=0,
+        stop=STEPS,
+        batch_size=config.train.batch_size,
+        n=len(train),
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+    losses: list[float] = []
+    with closing(feed.batches(train, order, config.data, mesh)) as batches:
+        for factor, batch in zip(tqdm(factors, desc="rates", file=sys.stderr), batches, strict=True):
+            state = replace(state, lr_scale=sharding.to_devices(np.float32(factor), mesh))
+            state, metrics = train_step(state, batch, functions.teacher)
+            losses.append(float(metrics["loss"]))
+            curve = smoothed(losses)
+            if not math.isfinite(losses[-1]) or curve[-1] > DIVERGED * min(curve):
+                losses.pop()
+                break
+    rates = (config.optim.lr * factors[: len(losses)]).tolist()
+    found = {"lr": rates, "loss": losses, "smoothed": smoothed(losses), "suggestion": steepest(rates, smoothed(losses))}
+    if jax.process_index() == 0:
+        write_bytes(workdir / "lr_range.json", (json.dumps(found, indent=1) + "\n").encode())
+        write_bytes(workdir / "lr_range.png", viz.rates(rates, losses, found["smoothed"], found["suggestion"]))
+    return found
+
+
+def smoothed(losses: list[float]) -> list[float]:
+    """The exponential average up to every step, divided by the sum of its weights."""
+    average, curve = 0.0, []
+    for step, loss in enumerate(losses, start=1):
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        curve.append(average / (1 - SMOOTHING**step))
+    return curve
+
+
+def steepest(rates: list[float], curve: list[float]) -> float | None:
+    """The rate where `curve` falls fastest per unit of log rate, before its minimum; None where it does not fall."""
+    end = int(np.argmin(curve)) + 1 if curve else 0
+    if end < 3:
+        return None
+    slopes = np.gradient(curve[:end], np.log(rates[:end]))
+    return rates[int(slopes.argmin())] if slopes.min() < 0 else None

@@ -1,0 +1,376 @@
+"""Weight files as other programs write them, and everything that can be wrong with one."""
+
+import pickle
+import re
+import sys
+import zipfile
+from types import SimpleNamespace
+
+import h5py
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from seg_jax import models
+from seg_jax.models.weights.files import WeightsError, read
+
+KERNEL = np.arange(54, dtype=np.float32).reshape(3, 3, 3, 2)
+VECTOR = np.array([0.5, -1.0], np.float32)
+
+
+def write_h5(path, tensors):
+    with h5py.File(path, "w") as file:
+        for name, array in tensors.items():
+            file[name] = array
+    return path
+
+
+def assert_holds(file, tensors):
+    assert file.tensors.keys() == tensors.keys()
+    for name, array in tensors.items():
+        assert file.tensors[name].dtype == array.dtype
+        np.testing.assert_array_equal(file.tensors[name], array)
+
+
+def refused(path, *parts):
+    """The message with which reading `path` is refused; it names the file."""
+    with pytest.raises(WeightsError) as error:
+        read(path)
+    message = str(error.value)
+    assert str(path) in message
+    for part in parts:
+        assert part in message
+    return message
+
+
+# ----- Keras
+
+
+EXPECTED = {"Conv1/kernel": KERNEL, "bn_Conv1/gamma": VECTOR, "bn_Conv1/moving_mean": -VECTOR}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        pytest.param("{layer}/{layer}/{weight}:0", id="weights alone"),
+        pytest.param("{layer}/{weight}", id="flat"),
+        pytest.param("model_weights/{layer}/{layer}/{weight}:0", id="whole model"),
+        pytest.param("model_weights/sequential_1/{layer}/{weight}:0", id="model in a model"),
+        pytest.param("model_weights/outer/inner/mobilenet/{layer}/{weight}", id="deeper"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".h5", ".hdf5", ".H5"])
+def test_legacy_files_of_keras(tmp_path, pattern, suffix):
+    names = {pattern.format(layer=layer, weight=weight): a for (layer, weight), a in split(EXPECTED)}
+    others = {"optimizer_weights/adam/iteration": np.int64(5), "optimizer_weights/adam/Conv1/m:0": KERNEL}
+    path = write_h5(tmp_path / f"weights{suffix}", {**names, **(others if "model_weights" in pattern else {})})
+    file = read(path)
+    assert (file.layout, file.ordered, file.path) == ("keras", False, path)
+    assert_holds(file, EXPECTED)
+
+
+def split(tensors):
+    return [(name.split("/"), array) for name, array in tensors.items()]
+
+
+@pytest.mark.parametrize("prefix", ["", "layers/functional/", "layers/functional_3/"])
+@pytest.mark.parametrize("top", ["layers", "_layer_checkpoint_dependencies"])
+def test_files_of_keras_3_count_layers(tmp_path, prefix, top):
+    # An encoder may be a layer of the model that was saved.
+    tensors = {
+        "layers/conv2d/vars/0": KERNEL,
+        "layers/conv2d_1/vars/0": KERNEL + 1,
+        "layers/batch_normalization/vars/2": VECTOR,
+    }
+    names = {f"{prefix}{name}".replace("layers/", f"{top}/"): array for name, array in tensors.items()}
+    others = {
+        f"{top}/dense/vars/0": VECTOR,
+        "optimizer/vars/1": np.float32(0.1),
+        f"{top}/functional/optimizer/vars/1": np.float32(0.1),
+        "vars/0": VECTOR,
+        f"{top}/dropout/seed_generator/vars/0": np.zeros(2, np.uint32),
+        f"{top}/normalization/vars/2": np.int64(0),
+    }
+    file = read(write_h5(tmp_path / "a.weights.h5", names | others))
+    assert (file.layout, file.ordered) == ("keras", True)
+    assert_holds(
+        file,
+        {"conv2d/0": KERNEL, "conv2d_1/0": KERNEL + 1, "batch_normalization/2": VECTOR, "dense/0": VECTOR},
+    )
+
+
+def test_two_tensors_of_one_name_are_refused(tmp_path):
+    path = write_h5(tmp_path / "twins.h5", {"left/conv/kernel:0": KERNEL, "right/conv/kernel:0": KERNEL})
+    refused(path, "two tensors that are called conv/kernel", "it is not one network")
+
+
+# ----- PyTorch
+
+
+STATE = {"conv1.weight": KERNEL.transpose(3, 2, 0, 1).copy(), "bn1.weight": VECTOR, "bn1.running_var": VECTOR**2}
+
+
+def test_safetensors(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({**STATE, "bn1.num_batches_tracked": np.array(7)}, path)
+    file = read(path)
+    assert (file.layout, file.ordered) == ("torch", False)
+    assert_holds(file, STATE)
+
+
+def test_half_precision_is_read(tmp_path):
+    tensors = {"a": VECTOR.astype(ml_dtypes.bfloat16), "b": VECTOR.astype(np.float16)}
+    save_file(tensors, tmp_path / "half.safetensors")
+    assert_holds(read(tmp_path / "half.safetensors"), tensors)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["module.a.weight", "module.b.bias"], ["a.weight", "b.bias"]),
+        (["module.a.weight", "b.bias"], ["module.a.weight", "b.bias"]),  # a submodule of that name
+        (["modules.a.weight"], ["modules.a.weight"]),
+        (["module.module.a"], ["module.a"]),
+    ],
+)
+def test_the_prefix_of_data_parallelism_is_removed(tmp_path, names, expected):
+    save_file(dict.fromkeys(names, VECTOR), tmp_path / "a.safetensors")
+    assert sorted(read(tmp_path / "a.safetensors").tensors) == sorted(expected)
+
+
+class FakeTensor:
+    def __init__(self, array):
+        self.array = array
+
+    def float(self):
+        return FakeTensor(np.asarray(self.array, np.float32))
+
+    def numpy(self):
+        return self.array
+
+
+@pytest.fixture
+def fake_torch(monkeypatch):
+    """fake_torch(content): torch whose `load` gives that, or raises it."""
+
+    def install(content):
+        def load(path, *, map_location, weights_only):
+            assert map_location == "cpu" and weights_only is True
+            if isinstance(content, Exception):
+                raise content
+            return content
+
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(load=load))
+
+    return install
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+@pytest.mark.parametrize("key", [None, "state_dict", "model"])
+def test_archives_of_torch(tmp_path, fake_torch, suffix, key):
+    state = {name: FakeTensor(array) for name, array in STATE.items()}
+    state["bn1.num_batches_tracked"] = FakeTensor(np.int64(7))
+    fake_torch(state if key is None else {key: state, "epoch": 3})
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(b"x")
+    file = read(path)
+    assert file.layout == "torch"
+    assert_holds(file, STATE)
+
+
+@pytest.mark.parametrize("content", [3, [1, 2], {"epoch": 3}, {"state_dict": {"a": 1}}])
+def test_archives_of_torch_without_tensors(tmp_path, fake_torch, content):
+    fake_torch(content)
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"x")
+    refused(path, "holds no state dict. Save model.state_dict().")
+
+
+def test_archives_that_torch_refuses(tmp_path, fake_torch):
+    fake_torch(pickle.UnpicklingError("Weights only load failed.\nMany lines of advice."))
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"x")
+    message = refused(
+        path, "is not a plain state dict (UnpicklingError: Weights only load failed.)", "weights_only=True"
+    )
+    assert "advice" not in message
+
+
+def test_archives_without_torch(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"x")
+    refused(path, "only torch can read", "Install torch, or convert the file", "safetensors.torch.save_file")
+
+
+class Dangerous:
+    """Unpickling it would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_no_program_in_an_archive_is_run(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed; it is needed for .pth only")
+    good, bad, victim = tmp_path / "good.pth", tmp_path / "bad.pth", tmp_path / "victim"
+    torch.save({"state_dict": {name: torch.from_numpy(array) for name, array in STATE.items()}}, good)
+    assert_holds(read(good), STATE)
+    torch.save({"state_dict": Dangerous(victim)}, bad)
+    refused(bad, "is not a plain state dict", "weights_only=True")
+    assert not victim.exists()
+    bad.write_bytes(good.read_bytes()[:-100])
+    refused(bad, "is not a plain state dict")
+
+
+# ----- damage
+
+
+@pytest.fixture
+def whole_files(tmp_path):
+    """{suffix: a file of that format}."""
+    save_file(STATE, tmp_path / "whole.safetensors")
+    return {
+        ".safetensors": tmp_path / "whole.safetensors",
+        ".h5": write_h5(tmp_path / "whole.h5", {f"conv{i}/kernel:0": np.repeat(KERNEL, 100) for i in range(9)}),
+        ".weights.h5": write_h5(tmp_path / "whole.weights.h5", {"layers/conv2d/vars/0": np.repeat(KERNEL, 100)}),
+    }
+
+
+FORMATS = [".safetensors", ".h5", ".weights.h5"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("share", [0, 1e-4, 0.3, 0.9, 0.999])
+def test_files_cut_off(whole_files, tmp_path, suffix, share):
+    content = whole_files[suffix].read_bytes()
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(content[: int(len(content) * share)])
+    refused(path, "is not a whole ", "fetch it again")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize(
+    "content", [b"<html>404 Not Found</html>", b"\0" * 4096, b"\xff" * 4096], ids=["html", "0", "1"]
+)
+def test_files_of_something_else(tmp_path, suffix, content):
+    path = tmp_path / f"strange{suffix}"
+    path.write_bytes(content)
+    refused(path, "is not a whole ", "fetch it again")
+
+
+def test_files_with_the_extension_of_another_format(whole_files, tmp_path):
+    for suffix, other in [(".safetensors", ".h5"), (".h5", ".safetensors")]:
+        path = tmp_path / f"renamed{suffix}"
+        path.write_bytes(whole_files[other].read_bytes())
+        refused(path, "is not a whole ")
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".npz", ".keras", ".ckpt", ".bin", ".onnx", ""])
+def test_other_formats_are_not_read(tmp_path, suffix):
+    path, victim = tmp_path / f"model{suffix}", tmp_path / "victim"
+    path.write_bytes(pickle.dumps(Dangerous(victim)))
+    refused(path, "is none of .h5, .hdf5, .safetensors, .pth, .pt.", "they can run programs")
+    assert not victim.exists()
+
+
+def test_archives_of_keras_are_not_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    refused(tmp_path / "model.keras", "is none of .h5")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_files_without_arrays(tmp_path, suffix):
+    path = tmp_path / f"hollow{suffix}"
+    if suffix == ".safetensors":
+        save_file({}, path)
+    else:
+        write_h5(path, {"step": np.int64(3)})
+    refused(path, "holds no arrays")
+
+
+@pytest.mark.parametrize("name", ["missing.h5", "missing.safetensors", "", "missing"])
+def test_missing_files(tmp_path, name):
+    # tmp_path itself is a directory.
+    refused(tmp_path / name, "there are no weights at ", "Pass the path of a weight file or of a run directory")
+
+
+# ----- by name
+
+
+@pytest.fixture
+def mobilenet(tiny_config):
+    def make(**overrides):
+        return tiny_config({"model.encoder.name": "mobilenetv2", "model.encoder.alpha": 0.35, **overrides})
+
+    return make
+
+
+keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras itself
+
+
+@keras_warns
+def test_weights_by_name_come_through_keras(mobilenet, tmp_path, monkeypatch):
+    from tests.models import parity
+
+    network = parity.keras_network("MobileNetV2", alpha=0.35)
+    path = parity.keras_files(network, tmp_path)["legacy"]
+    asked = []
+
+    def get_file(name, url, **options):
+        asked.append(name)
+        return str(path)
+
+    import keras
+
+    monkeypatch.setattr(keras.src.utils.file_utils, "get_file", get_file)
+    file = models.read(mobilenet(), "imagenet")
+    assert asked == ["mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"]
+    assert (file.layout, file.ordered) == ("keras", False) and "MobileNetV2" in str(file.path)
+    assert_holds(file, dict(read(path).tensors))
+    library, naming = models.naming(mobilenet(), file, whole=False)
+    assert (library, naming.style) == ("keras", "keras")
+
+
+@keras_warns
+def test_weights_by_name_without_a_network(mobilenet, monkeypatch):
+    import keras
+
+    def get_file(name, url, **options):
+        raise Exception(f"URL fetch failure on {url}: None -- [Errno -2] Name or service not known")
+
+    monkeypatch.setattr(keras.src.utils.file_utils, "get_file", get_file)
+    with pytest.raises(WeightsError) as error:
+        models.read(mobilenet(), "imagenet")
+    message = str(error.value)
+    assert message.startswith(
+        "keras.applications.MobileNetV2 could not fetch its weights (Exception: URL fetch failure"
+    )
+    assert message.endswith("Without a network, fetch the file elsewhere and pass its path.")
+
+
+@keras_warns
+def test_weights_by_name_of_a_width_that_keras_does_not_have(mobilenet):
+    with pytest.raises(WeightsError, match=r"keras\.applications\.MobileNetV2 .*alpha must be one of .*0\.6"):
+        models.read(mobilenet(**{"model.encoder.alpha": 0.6}), "imagenet")
+
+
+@pytest.mark.parametrize("encoder", ["plain", "resnet18", "vgg16_bn", "mit_b0"])
+def test_weights_by_name_that_keras_does_not_have(tiny_config, encoder):
+    with pytest.raises(WeightsError) as error:
+        models.read(tiny_config({"model.encoder.name": encoder}), "imagenet")
+    assert re.fullmatch(
+        rf"keras\.applications has no {encoder}, so model\.encoder\.weights = 'imagenet' cannot be fetched\. "
+        r"Pass the path of a weight file of torchvision or timm \(\.safetensors\)\.",
+        str(error.value),
+    )
+
+
+def test_the_home_directory_may_be_abbreviated(tiny_config, tmp_path, monkeypatch):
+    save_file(STATE, tmp_path / "a.safetensors")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert_holds(models.read(tiny_config(), "~/a.safetensors"), STATE)

@@ -27,7 +27,7 @@ from seg_jax.config import (
 from seg_jax.losses import LOSSES
 from seg_jax.run import program
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem != "__init__")
 
 

@@ -1,8 +1,8 @@
 """Pixel losses.
 
-Each returns (values, weights), float32 [b h w]; with the head 'sigmoid' [b h w k], one for each pixel and class. Ignored
-pixels have value and weight 0. Logits are float [b h w k] and computed with in float32; for labels and heads see
-`heads`.
+Each returns (values, weights), float32 [b h w]; with the head 'sigmoid' [b h w k], one for each pixel and class.
+Ignored pixels have value and weight 0. Logits are float [b h w k] and computed with in float32; for labels and heads
+see `heads`.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def only(monkeypatch, *names):
         which = jax.random.choice(key, number(*names), (count,))
         return which, magnitude / 10 * jax.random.rademacher(key, (count,), jnp.float32)
 
-    monkeypatch.setattr(randaugment, "draw", draw)
+    monkeypatch.setattr(randaugment, "sample", draw)
 
 
 def test_image_and_label_move_together(monkeypatch):

@@ -44,9 +44,9 @@ def test_table_by_hand():
         ["ignored", "12.500%", "0.000%"],
         ["ignored", "values:", "255"],
         ["train:", "2", "examples"],
-        ["occur", "nowhere", "in", "it:", "car"],
+        ["classes", "that", "do", "not", "occur:", "car"],
         ["val:", "1", "examples"],
-        ["occur", "nowhere", "in", "it:", "road,", "car"],
+        ["classes", "that", "do", "not", "occur:", "road,", "car"],
     ]
 
 

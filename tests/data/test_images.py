@@ -319,7 +319,7 @@ def by_pillow(probabilities, size):
 def test_probabilities_in_bands_are_those_of_the_whole(small, size):
     probabilities = np.random.default_rng(0).random((*small, 3)).astype(np.float32)
     bands = list(images.resized_bands(probabilities, size))
-    assert all(0 < len(band) <= images.ROWS for band in bands)
+    assert all(0 < len(band) <= images.MAX_BAND for band in bands)
     found = np.concatenate(bands)
     np.testing.assert_array_equal(found, images.resize_probabilities(probabilities, size))
     assert found.dtype == np.float32 and found.shape == (*size, 3)

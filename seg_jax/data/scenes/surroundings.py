@@ -22,6 +22,7 @@ from seg_jax.data.scenes.palettes import (
 
 
 def paint_sky(canvas: Canvas, dice: Dice) -> None:
+    """The sky with its clouds."""
     weather, x, y = canvas.street.weather, canvas.x + dice(0, 64), canvas.y
     cover, soft = dice(0.42, 0.75), dice(3, 8)
     field = 0.6 * noise(canvas.table, x, y * 2.4, 2.3)
@@ -35,6 +36,7 @@ def paint_sky(canvas: Canvas, dice: Dice) -> None:
 
 
 def paint_ground(canvas: Canvas, dice: Dice) -> None:
+    """Road, kerb and pavement, with markings and shadows."""
     street = canvas.street
     asphalt, flags = dice.color(ASPHALT), mix(dice.color(WALLS), (176, 170, 162), 0.6)
     middle, start, dash = (street.left + street.right) / 2 + dice(-0.3, 0.3), dice(0, 6), dice(3, 6)
@@ -72,6 +74,7 @@ def paint_ground(canvas: Canvas, dice: Dice) -> None:
 
 
 def paint_houses(canvas: Canvas, dice: Dice) -> None:
+    """The skyline at the end of the street and both rows of houses."""
     street = canvas.street
     for _ in range(8):  # the skyline that closes the street
         x, z = dice(-70, 70), 170.0

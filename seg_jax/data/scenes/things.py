@@ -31,6 +31,7 @@ from seg_jax.data.scenes.palettes import (
 
 
 def paint_tree(canvas: Canvas, dice: Dice, x: float, z: float) -> None:
+    """A tree: trunk, then leaves from dark to bright."""
     street, s = canvas.street, canvas.street.focal / z
     px, py = street.project(x, 0, z)
     stem, thick, crown, leaf = dice(1.5, 2.7), s * dice(0.13, 0.24), dice(1.2, 2.4), dice.color(LEAVES)
@@ -166,6 +167,7 @@ def paint_pole(canvas: Canvas, dice: Dice, x: float, z: float) -> None:
 
 
 def paint_person(canvas: Canvas, dice: Dice, x: float, z: float) -> None:
+    """A standing or walking person."""
     street, s = canvas.street, canvas.street.focal / z * dice(1.0, 1.3)
     px, py = street.project(x, 0, z)
     coat, trousers, bag = dice.color(COATS), dice.color(TROUSERS), dice.color(COATS)

@@ -241,7 +241,7 @@ def test_unknown_contents_are_named_with_the_file(tmp_path):
     with pytest.raises(LabelError, match=re.escape(f"{path}: mask value 3 (")):
         MaskReader(TABLE).read(path)
     path = put(tmp_path / "photo.png", np.full((8, 8, 3), (255, 200, 0), np.uint8))
-    with pytest.raises(LabelError, match=re.escape(f"{path}: the pixels of this mask lie")):
+    with pytest.raises(LabelError, match=re.escape(f"{path}: the mean distance of this mask")):
         MaskReader(TABLE, "nearest").read(path)
 
 

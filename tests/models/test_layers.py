@@ -13,7 +13,8 @@ from seg_jax.models.layers import Style
 @pytest.fixture(params=["one cpu", "cpus", "accelerator"])
 def both_forms(request, monkeypatch):
     """Runs a test in the forms for CPUs, of one device and of several, and in the general one."""
-    monkeypatch.setattr(layers, "on_cpu", lambda: request.param != "accelerator")
+    for module in (layers, resampling):
+        monkeypatch.setattr(module, "on_cpu", lambda: request.param != "accelerator")
     monkeypatch.setattr(layers, "on_one_cpu", lambda: request.param == "one cpu")
 
 

@@ -171,10 +171,10 @@ def test_a_train_size_that_is_too_large(tmp_path):
 
 
 def test_missing_directories(tmp_path):
-    with pytest.raises(DataError, match=r"vall is not a directory; .* holds: train, val. Pass the directory"):
+    with pytest.raises(DataError, match=r"vall is not a directory; .* contains: train, val. Pass the directory"):
         source(dataset(tmp_path), "vall")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty holds no image files \(.jpg, "):
+    with pytest.raises(DataError, match=r"empty contains no image files \(.jpg, "):
         source(tmp_path, "empty")
 
 

@@ -137,7 +137,7 @@ class Predictor:
         return (height, width) if self._scaled else working_size((height, width), self.trained_size)
 
     def _at_one_size(self, images: list[np.ndarray], batch: int, kept: tuple[bool, bool]) -> Iterator[Prediction]:
-        """Predictions for images with one `_size`; an incomplete batch passes one by one, so two shapes are compiled."""
+        """Predictions for images of one `_size`; an incomplete batch passes one by one, so two shapes are compiled."""
         if not images:
             return
         size = self._size(images[0])

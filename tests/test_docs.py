@@ -49,8 +49,8 @@ ALSO = {
     "loss.teacher": {"model.encoder.depth": 3, "data.size": (48, 64)},  # as the teacher's
 }
 
-# Commands that are not run here -> where they are tested. For `python -m benchmarks...` only the options are checked: they
-# measure for minutes, against PyTorch; tests/test_benchmarks.py runs their parts.
+# Commands that are not run here -> where they are tested. For `python -m benchmarks...` only the options are checked:
+# they measure for minutes, against PyTorch; tests/test_benchmarks.py runs their parts.
 ELSEWHERE = {
     "./launch.sh": "tests/test_launch.py; with a --config, what it starts is run here",
     "streamlit": "tests/test_demo.py",

@@ -9,7 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from seg_jax.config import Config, ConfigError
+from seg_jax.config import ConfigError, ModelConfig
 from seg_jax.models.decoders import danet, deeplab, fcn, fpn, pspnet, segformer, segnet, unet, upernet
 from seg_jax.models.encoders import convnext, efficientnet, mit, mobilenet, mobilenetv2, plain, resnet, vgg
 from seg_jax.models.layers import Style
@@ -27,7 +27,7 @@ class Encoder:
       keras: the function of keras.applications that has weights by name, or ''.
     """
 
-    build: Callable[[Config, Style, str], nn.Module]
+    build: Callable[[ModelConfig, Style, str], nn.Module]
     epsilon: Mapping[str, float] = field(default_factory=lambda: {"torch": 1e-5})
     namings: Mapping[str, Naming] = field(default_factory=dict)
     keras: str = ""
@@ -43,19 +43,19 @@ class Architecture:
       names: library -> (decoder -> {path of our module in the decoder: their layer}), for weights of whole networks.
     """
 
-    build: Callable[[Config, int, Style], nn.Module]
+    build: Callable[[ModelConfig, int, Style], nn.Module]
     output_stride: int = 32
     names: Mapping[str, Callable[[Any], Mapping[str, str]]] = field(default_factory=dict)
 
 
-def _plain(model: Config, style: Style, library: str) -> nn.Module:
+def _plain(model: ModelConfig, style: Style, library: str) -> nn.Module:
     del library
     return plain.PlainEncoder(
         width=model.encoder.width, depth=model.encoder.depth or 4, dropout=model.dropout, style=style
     )
 
 
-def _resnet(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
+def _resnet(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
     keras = library == "keras"
     return resnet.ResNet(
         layout=layout,
@@ -67,13 +67,13 @@ def _resnet(model: Config, style: Style, library: str, *, layout: str) -> nn.Mod
     )
 
 
-def _vgg(model: Config, style: Style, library: str, *, normed: bool) -> nn.Module:
+def _vgg(model: ModelConfig, style: Style, library: str, *, normed: bool) -> nn.Module:
     del library  # all of them have the same arithmetic
     style = style if normed else replace(style, norm="none")
     return vgg.VGG16(output_stride=model.encoder.output_stride, depth=model.encoder.depth or 5, style=style)
 
 
-def _mobilenet(model: Config, style: Style, library: str) -> nn.Module:
+def _mobilenet(model: ModelConfig, style: Style, library: str) -> nn.Module:
     del library  # the style says it all
     return mobilenet.MobileNet(
         alpha=model.encoder.alpha,
@@ -83,7 +83,7 @@ def _mobilenet(model: Config, style: Style, library: str) -> nn.Module:
     )
 
 
-def _mobilenetv2(model: Config, style: Style, library: str) -> nn.Module:
+def _mobilenetv2(model: ModelConfig, style: Style, library: str) -> nn.Module:
     del library  # the style says it all
     return mobilenetv2.MobileNetV2(
         alpha=model.encoder.alpha,
@@ -93,7 +93,7 @@ def _mobilenetv2(model: Config, style: Style, library: str) -> nn.Module:
     )
 
 
-def _efficientnet(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
+def _efficientnet(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
     return efficientnet.EfficientNet(
         layout=layout,
         output_stride=model.encoder.output_stride,
@@ -104,7 +104,7 @@ def _efficientnet(model: Config, style: Style, library: str, *, layout: str) -> 
     )
 
 
-def _depth_from_2(model: Config) -> int:
+def _depth_from_2(model: ModelConfig) -> int:
     if model.encoder.depth == 1:
         raise ConfigError(
             f"config.model.encoder.depth = 1: the first features of {model.encoder.name} have a quarter of the "
@@ -113,7 +113,7 @@ def _depth_from_2(model: Config) -> int:
     return model.encoder.depth or 5
 
 
-def _convnext(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
+def _convnext(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
     del library  # all of them have the same arithmetic
     return convnext.ConvNeXt(
         layout=layout,
@@ -124,7 +124,7 @@ def _convnext(model: Config, style: Style, library: str, *, layout: str) -> nn.M
     )
 
 
-def _mit(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
+def _mit(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
     del library  # the style says it all
     return mit.MixTransformer(
         layout=layout,
@@ -174,7 +174,7 @@ ENCODERS: Mapping[str, Encoder] = {
 }
 
 
-def _unet(model: Config, classes: int, style: Style) -> nn.Module:
+def _unet(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return unet.UNetDecoder(
         classes=classes,
         channels=tuple(model.decoder_channels),
@@ -185,12 +185,12 @@ def _unet(model: Config, classes: int, style: Style) -> nn.Module:
     )
 
 
-def _as_smp(model: Config) -> bool:
+def _as_smp(model: ModelConfig) -> bool:
     """Whether blocks are where segmentation_models.pytorch has them, and not where the paper does."""
     return model.encoder.style == "smp"
 
 
-def _deeplabv3plus(model: Config, classes: int, style: Style) -> nn.Module:
+def _deeplabv3plus(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return deeplab.DeepLabV3PlusDecoder(
         classes=classes,
         rates=tuple(model.aspp_rates),
@@ -203,7 +203,7 @@ def _deeplabv3plus(model: Config, classes: int, style: Style) -> nn.Module:
     )
 
 
-def _deeplabv3(model: Config, classes: int, style: Style) -> nn.Module:
+def _deeplabv3(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return deeplab.DeepLabV3Decoder(
         classes=classes,
         rates=tuple(model.aspp_rates),
@@ -214,7 +214,7 @@ def _deeplabv3(model: Config, classes: int, style: Style) -> nn.Module:
     )
 
 
-def _pspnet(model: Config, classes: int, style: Style) -> nn.Module:
+def _pspnet(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return pspnet.PSPNetDecoder(
         classes=classes,
         bins=tuple(model.pool_bins),
@@ -227,7 +227,7 @@ def _pspnet(model: Config, classes: int, style: Style) -> nn.Module:
     )
 
 
-def _upernet(model: Config, classes: int, style: Style) -> nn.Module:
+def _upernet(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return upernet.UPerNetDecoder(
         classes=classes,
         bins=tuple(model.pool_bins),
@@ -238,7 +238,7 @@ def _upernet(model: Config, classes: int, style: Style) -> nn.Module:
     )
 
 
-def _fpn(model: Config, classes: int, style: Style) -> nn.Module:
+def _fpn(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return fpn.FPNDecoder(
         classes=classes,
         channels=model.channels or 128,
@@ -248,24 +248,24 @@ def _fpn(model: Config, classes: int, style: Style) -> nn.Module:
     )
 
 
-def _fcn(model: Config, classes: int, style: Style, *, stride: int) -> nn.Module:
+def _fcn(model: ModelConfig, classes: int, style: Style, *, stride: int) -> nn.Module:
     return fcn.FCNDecoder(
         classes=classes, stride=stride, channels=model.channels or 4096, dropout=model.dropout, style=style
     )
 
 
-def _segformer(model: Config, classes: int, style: Style) -> nn.Module:
+def _segformer(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     large = model.encoder.name in ("mit_b2", "mit_b3", "mit_b4", "mit_b5")
     return segformer.SegFormerDecoder(
         classes=classes, channels=model.channels or (768 if large else 256), dropout=model.dropout, style=style
     )
 
 
-def _danet(model: Config, classes: int, style: Style) -> nn.Module:
+def _danet(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return danet.DANetDecoder(classes=classes, channels=model.channels, dropout=model.dropout, style=style)
 
 
-def _segnet(model: Config, classes: int, style: Style) -> nn.Module:
+def _segnet(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return segnet.SegNetDecoder(classes=classes, dropout=model.dropout, style=style)
 
 

@@ -11,11 +11,10 @@ import numpy as np
 from PIL import Image
 
 from seg_jax import viz
+from seg_jax.config import Size
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import artefacts, windows
-
-Size = tuple[int, int]
 
 BUCKET = 32  # sides of unusual proportions are rounded to this, so that few shapes are compiled
 

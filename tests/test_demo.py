@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from seg_jax.predict.predictor import Predictor
-from tests.conftest import REPOSITORY
+from tests.runs import REPOSITORY
 
 streamlit = pytest.importorskip("streamlit")
 APP = REPOSITORY / "demo" / "app.py"

@@ -16,26 +16,26 @@ class AugmentConfig(Group, path="augment"):
     vertical_flip: float = field(0.0, "probability of a vertical flip", PROBABILITY)
     scale: tuple[float, float] = field(
         (1.0, 1.0),
-        "range of the zoom factor",
+        "range of the zoom factor, uniform in its logarithm",
         Rule(
             lambda scale: len(scale) == 2 and 0 < scale[0] <= scale[1],
             "it is (low, high) with 0 < low <= high",
             "Use (0.5, 2.0)",
         ),
     )
-    rotate: float = field(0.0, "largest rotation, degrees", STRENGTH)
+    rotate: float = field(0.0, "largest rotation to either side, degrees", STRENGTH)
     shear: float = field(
         0.0,
-        "largest slant of upright lines, degrees",
+        "largest slant of vertical lines to either side, degrees",
         STRENGTH,
         Rule(lambda x: x < 90, "at 90 degrees nothing is upright any more", "Use 10.0, or 0 to switch it off"),
     )
-    translate: float = field(0.0, "largest shift, share of the crop", STRENGTH)
-    brightness: float = field(0.0, "factor sampled from 1 +- this", STRENGTH, JITTER)
-    contrast: float = field(0.0, "factor sampled from 1 +- this", STRENGTH, JITTER)
-    saturation: float = field(0.0, "factor sampled from 1 +- this", STRENGTH, JITTER)
-    hue: float = field(0.0, "largest turn of the hue, share of the colour circle", STRENGTH)
-    grayscale: float = field(0.0, "probability of greys instead of colours (their luma)", PROBABILITY)
+    translate: float = field(0.0, "largest shift to either side, share of the crop", STRENGTH)
+    brightness: float = field(0.0, "factor uniform in 1 +- this", STRENGTH, JITTER)
+    contrast: float = field(0.0, "factor uniform in 1 +- this", STRENGTH, JITTER)
+    saturation: float = field(0.0, "factor uniform in 1 +- this", STRENGTH, JITTER)
+    hue: float = field(0.0, "largest rotation of the hue to either side, share of the full circle", STRENGTH)
+    grayscale: float = field(0.0, "probability that each colour becomes its luma", PROBABILITY)
     blur: float = field(0.0, "probability of a Gaussian blur", PROBABILITY)
     blur_sigma: tuple[float, float] = field(
         (0.1, 2.0),
@@ -56,7 +56,7 @@ class AugmentConfig(Group, path="augment"):
             "Use (2, 9), or (0, 0) to switch it off",
         ),
     )
-    cutmix: float = field(0.0, "probability that a box is replaced by that of the batch's next image", PROBABILITY)
+    cutmix: float = field(0.0, "probability that a box of the batch's next image is pasted in", PROBABILITY)
     classmix: float = field(
         0.0, "probability that half of the classes of the batch's next image are pasted in", PROBABILITY
     )

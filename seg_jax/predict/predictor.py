@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from seg_jax.config import Size
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import artefacts, windows
 from seg_jax.predict.prediction import Maps, Prediction, resize
-
-Size = tuple[int, int]
 
 BUCKET = 32  # sides of unusual proportions are rounded to this, so that few shapes are compiled
 

@@ -160,7 +160,8 @@ def get_config() -> ConfigDict:
     t.batch_size = 16  # images a step, over all devices
     t.steps = 0  # length of the run in steps; 0: see epochs
     t.epochs = 10.0  # length of the run in passes over the training split
-
+    t.extend = False  # where a run is resumed with a greater length: begin a new schedule where the recorded one ends
+    t.extended_at = ()  # steps after which the schedule begins anew; the run records them
     t.seeds = 1  # networks that are trained side by side, from as many seeds, and work together as one
     t.steps_per_dispatch = 1  # steps that run as one program, so that a fast device never waits for Python
     t.accumulate = 1  # parts of a batch that are worked on one after the other, to save memory

@@ -13,12 +13,11 @@ import jax.export
 import jax.numpy as jnp
 
 from seg_jax import __version__, losses, models, sharding
-from seg_jax.config import load as load_config
 from seg_jax.data.labels import LabelTable
 from seg_jax.export.resample import resize_antialiased
 from seg_jax.predict.artefacts import VERSION
 from seg_jax.run import program
-from seg_jax.run.checkpoint import Checkpoints
+from seg_jax.run.directory import RunDirectory
 
 OUTPUTS = ("probabilities", "label")
 PLATFORMS = ("cpu", "cuda", "tpu")  # of `Network.portable`
@@ -29,13 +28,13 @@ class Network:
     """A trained network.
 
     Attributes:
-      functions: of the run; outside of artefacts it computes with these.
+      functions: the run's functions; outside of artefacts it computes with these.
       weights: {'params', 'model_state'}, host arrays.
       table: what its classes mean.
       metadata: JSON values that every artefact carries, see docs/export.md.
     """
 
-    functions: program.Program
+    functions: program.Functions
     weights: dict[str, Any]
     table: LabelTable
     metadata: dict[str, Any]
@@ -65,12 +64,12 @@ class Network:
           ConfigError, CheckpointError, LabelError: it is not a run directory, or damaged.
         """
         assert output in OUTPUTS, output
-        config = load_config(run / "config.json")
+        directory = RunDirectory(run)
+        config, table = directory.config(), directory.table()
         if full_precision:
             config.model.dtype = "float32"
-        table = LabelTable.load(run / "class_names.json")
-        functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
-        checkpoints = Checkpoints(run / "checkpoints", create=False)
+        functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
+        checkpoints = directory.checkpoints()
         step = checkpoints.choose(checkpoint)
         like = functions.abstract_state.weights(averaged=False)
         weights = checkpoints.weights(step, like, averaged=config.eval.averaged)
@@ -82,7 +81,7 @@ class Network:
     @classmethod
     def of(
         cls,
-        functions: program.Program,
+        functions: program.Functions,
         weights: dict[str, Any],
         table: LabelTable,
         *,

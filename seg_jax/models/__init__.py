@@ -23,10 +23,11 @@ from seg_jax.models.operators import operator, traced_for
 from seg_jax.models.segmenter import Outputs, Segmenter
 from seg_jax.models.weights import convert, files
 from seg_jax.models.weights.files import WeightsError
-from seg_jax.models.weights.naming import Naming
+from seg_jax.models.weights.naming import IMAGENET, Naming
 
 __all__ = [
     "ENCODERS",
+    "IMAGENET",
     "MODELS",
     "TABLES",
     "Ensemble",

@@ -15,13 +15,13 @@ import numpy as np
 from seg_jax import viz
 from seg_jax.config import ConfigError
 from seg_jax.data.images import read_image
-from seg_jax.data.labels import LabelTable
 from seg_jax.metrics import Images, bootstrap
 from seg_jax.report import enlarged, read_curves, read_images
 from seg_jax.report.html import Table
+from seg_jax.run.directory import ReportFiles, RunDirectory
 
-# What may differ in the protocols of comparable runs; with anything else scores are not of the same thing.
-FREE = ("step", "left_out", "loss", "loss_weights")
+# Entries of the protocol in which comparable runs may differ; with any other difference scores measure other things.
+INDEPENDENT = ("step", "left_out", "loss", "loss_weights")
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,24 @@ class Run:
           ConfigError: there is no report, or it cannot be read.
         """
         place = Path(name).expanduser().resolve()
-        root = next((p for p in (place, *place.parents[:2]) if (p / "config.json").is_file()), place)
-        if not (place / "report.json").is_file():
+        files = ReportFiles(place)
+        root = next((p for p in (place, *place.parents[:2]) if RunDirectory(p).exists), place)
+        if not files.report.is_file():
             raise ConfigError(
-                f"{name} has no report.json. Pass a run directory that was evaluated in training, or one of its "
-                "RUN/eval/SPLIT-STEP, which --mode=eval writes."
+                f"{name} has no {files.report.name}. Pass a run directory that was evaluated in training, or one of "
+                "its RUN/eval/SPLIT-STEP, which --mode=eval writes."
             )
         try:
-            report = json.loads((place / "report.json").read_text(encoding="utf-8"))
+            report = json.loads(files.report.read_text(encoding="utf-8"))
             if absent := [part for part in ("protocol", "scores", "classes") if part not in report]:
                 raise KeyError(absent[0])
-            facts_file = root / "run.json"
+            facts_file = RunDirectory(root).facts_file
             facts = json.loads(facts_file.read_text(encoding="utf-8")) if facts_file.is_file() else {}
             images = read_images(place)
         except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
             raise ConfigError(
-                f"{name}: report.json, run.json or images.npz is damaged ({error}); evaluate the run anew."
+                f"{name}: {files.report.name}, {RunDirectory(root).facts_file.name} or {files.images.name} is damaged "
+                f"({error}); evaluate the run anew."
             ) from error
         return cls(name, place, root, report, facts, images)
 
@@ -98,7 +100,7 @@ class Comparison:
             reasons.append(f"classes are {', '.join(run.iou)}, there {', '.join(first.iou)}")
         ours, theirs = run.report["protocol"], first.report["protocol"]
         for key in {**theirs, **ours}:
-            if key not in FREE and ours.get(key) != theirs.get(key):
+            if key not in INDEPENDENT and ours.get(key) != theirs.get(key):
                 reasons.append(f"{key} is {ours.get(key)!r}, there {theirs.get(key)!r}")
         if not reasons and run.images and first.images and run.images.names != first.images.names:
             reasons.append("the images are others, or in another order")
@@ -175,14 +177,14 @@ class Comparison:
     def panels(self) -> np.ndarray | None:
         """The same photographs side by side: image, truth, then what each comparable run saw; None without any."""
         runs = [run for run in self.runs if run.name not in self.flags]
-        stored = [{path.stem: path for path in (run.place / "panels").glob("*.png")} for run in runs]
+        stored = [ReportFiles(run.place).panels() for run in runs]
         rows = []
-        for index in sorted(set.intersection(*(set(paths) for paths in stored)), key=int):
+        for index in sorted(set.intersection(*(set(paths) for paths in stored))):
             image, truth, *_ = viz.parts(read_image(stored[0][index]))
             rows.append(viz.row([image, truth, *(viz.parts(read_image(paths[index]))[2] for paths in stored)]))
         if not rows:
             return None
-        table = LabelTable.load(self.runs[0].root / "class_names.json")
+        table = RunDirectory(self.runs[0].root).table()
         return viz.sheet(enlarged(rows), table, titles=["image", "truth", *(run.name for run in runs)])
 
 

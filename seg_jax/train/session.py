@@ -57,7 +57,7 @@ class Session:
         if start == 0 and self._writes:
             self._writer.texts(0, {"config": to_json(job.config), "classes": self.train.table.to_json()})
             self._writer.hparams(flatten(job.config))
-            with log.warn_on_disk_error("sample.png"):
+            with log.warn_on_disk_error(run.sample_file.name):
                 write_image(run.sample_file, self.val.read(0)[0])
 
     def _diverged(self, step: int, values: str) -> DivergedError:
@@ -98,7 +98,7 @@ class Session:
                     report.write(self.run.path, result, panels, self.val.table)
             self.progress = self.progress.evaluated(step, score)
             if self._writes:
-                with log.warn_on_disk_error("curves.png"):
+                with log.warn_on_disk_error(self.run.curves_file.name):
                     report.write_curves(self.run.path)
         return score
 
@@ -175,7 +175,7 @@ class Session:
             "flops_per_image": self._evaluator.flops,
             "peak_memory_bytes": peak_memory,
         }
-        with log.warn_on_disk_error("run.json"):
+        with log.warn_on_disk_error(self.run.facts_file.name):
             write_bytes(self.run.facts_file, (json.dumps(plain(facts), indent=1) + "\n").encode())
 
     def outcome(self) -> str:

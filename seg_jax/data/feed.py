@@ -23,14 +23,14 @@ from seg_jax.data.labels import IGNORE
 Batch = dict[str, jax.Array]
 
 
-def prepare(examples: Examples, data: DataConfig, mesh: Mesh, *, workdir: Path) -> Examples:
+def prepare(examples: Examples, data: DataConfig, mesh: Mesh, *, record: Path) -> Examples:
     """Checks every example and keeps the split where `data.cache` says: in files, host memory, or on every device.
 
     Args:
       examples: one split.
       data: reads `cache`, `skip_bad` and `threads`.
       mesh: the devices.
-      workdir: the run directory, in which the outcome of the check is recorded.
+      record: the file that notes which files were checked.
 
     Raises:
       DataError: see `checking.prepare`; or the split does not fit into the memory of a device.
@@ -40,7 +40,7 @@ def prepare(examples: Examples, data: DataConfig, mesh: Mesh, *, workdir: Path) 
         cache=data.cache,
         skip_bad=data.skip_bad,
         threads=data.threads,
-        record=workdir / "checked" / f"{examples.split}.json",
+        record=record,
         process=jax.process_index(),
         processes=jax.process_count(),
         exchange=sharding.exchange,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from seg_jax.config import Config
+from seg_jax.config.default import ProfileConfig
 
 
 class Clock:
@@ -76,7 +76,7 @@ class Profiler:
       folder: where the profile is written to.
     """
 
-    def __init__(self, profile: Config, folder: Path):
+    def __init__(self, profile: ProfileConfig, folder: Path):
         self.start, self.stop = profile.start_step, profile.start_step + profile.steps
         self._folder, self._running = folder, False
 

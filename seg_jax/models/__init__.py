@@ -17,20 +17,20 @@ import numpy as np
 from seg_jax.config import Config, lookup
 from seg_jax.losses import heads
 from seg_jax.models.decoders import MODELS
-from seg_jax.models.decoders.unet import UPSAMPLINGS
 from seg_jax.models.encoders import ENCODERS
 from seg_jax.models.entries import Encoder
-from seg_jax.models.layers import NORMS, Style
+from seg_jax.models.layers import Style
 from seg_jax.models.operators import operator, traced_for
 from seg_jax.models.segmenter import Outputs, Segmenter
 from seg_jax.models.weights import convert, files
 from seg_jax.models.weights.files import WeightsError
-from seg_jax.models.weights.naming import Naming
+from seg_jax.models.weights.naming import IMAGENET, Naming
 
 __all__ = [
+    "DTYPES",
     "ENCODERS",
+    "IMAGENET",
     "MODELS",
-    "TABLES",
     "Ensemble",
     "WeightsError",
     "build",
@@ -49,17 +49,6 @@ MIN_PROBABILITY = 1e-30  # smaller ones are clipped before the logarithm
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
-# Choices for fields of the configuration.
-TABLES: Mapping[str, Mapping[str, Any]] = {
-    "model.name": MODELS,
-    "model.encoder.name": ENCODERS,
-    "model.encoder.style": dict.fromkeys(("auto", "torch", "keras", "smp")),
-    "model.encoder.norm": dict.fromkeys(("", *NORMS)),
-    "model.norm": NORMS,
-    "model.upsampling": dict.fromkeys(UPSAMPLINGS),
-    "model.dtype": DTYPES,
-}
-
 # Library that stores whole networks -> its prefix of the encoder's names.
 ENCODER_PREFIXES = {"smp": "encoder.", "transformers": "segformer."}
 
@@ -73,7 +62,7 @@ def build(config: Config, *, classes: int) -> nn.Module:
     Raises:
       ConfigError: a name is unknown.
     """
-    model = config.model.copy_and_resolve_references()
+    model = config.model.copy()
     dtype = lookup(DTYPES, model.dtype, "model.dtype")
     entry = lookup(ENCODERS, model.encoder.name, "model.encoder.name")
     architecture = lookup(MODELS, model.name, "model.name")

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-Size = tuple[int, int]
+from seg_jax.config import Size
+
 Engine = Callable[[np.ndarray], np.ndarray]  # uint8 [n h w 3] -> class probabilities, float32 [n h w k]
 
 MAX_BAND = 64  # rows of a band; later stages copy its probabilities, so a whole window's height would need more memory

@@ -148,7 +148,7 @@ class Evaluator:
 
     def _refined(self, *, rows: bool = False) -> Any:
         """The prediction that `eval.flip` and `eval.scales` ask for, see `Functions.predict`."""
-        options = self._config.eval
+        config = self._config
         return self._functions.predict(flip=config.eval.flip, scales=config.eval.scales, rows=rows)
 
     def _slid(self, params: Any, model_state: Any, image: np.ndarray) -> Iterator[np.ndarray]:

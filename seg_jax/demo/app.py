@@ -1,7 +1,7 @@
-"""A page in the browser for a trained network: streamlit run demo/app.py -- [MODEL [MODEL]].
+"""The page, as Streamlit runs it with the arguments [MODEL [MODEL]].
 
 MODEL is a run directory or an exported file; with two of them they are shown side by side. Without one it is what
-`./launch.sh` trains. Everything comes from `seg_jax.predictor`: neither TensorFlow nor a training is needed.
+`./launch.sh` trains. Everything comes from `seg_jax.Predictor`: neither TensorFlow nor a training is needed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,12 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-# As `streamlit run` starts it, only demo/ is on the path.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from seg_jax import process, viz
 from seg_jax.data.images import DataError, Encoded, read_image
 from seg_jax.data.labels import IGNORE
 from seg_jax.predict.predictor import Prediction, Predictor
 
-ROOT = Path(__file__).resolve().parent.parent
-DEFAULT = ROOT / "runs" / "synthetic_unet"
+DEFAULT = Path("runs/synthetic_unet")
 LONGEST = 2048  # pixels; larger photographs are reduced to it, so that the page stays quick
 SHOWN = 640  # pixels that the longer side of small photographs is enlarged towards, in whole steps
 LARGEST = 80_000_000  # pixels of an upload; beyond it is refused before it is decoded into memory
@@ -173,8 +169,7 @@ def main(models: Sequence[str]) -> None:
     st.title("Semantic segmentation")
     if not models:
         if not (DEFAULT / "config.json").is_file():
-            st.error(f"There is no trained network yet. Run ./launch.sh, which makes {DEFAULT.relative_to(ROOT)}, or "
-                     "name one: streamlit run demo/app.py -- MODEL")  # fmt: skip
+            st.error(f"There is no {DEFAULT} here. Train a network, or name one: python -m seg_jax.demo MODEL")
             return
         models = [str(DEFAULT)]
     opacity = st.sidebar.slider("Opacity of the overlay", 0.0, 1.0, 0.55)
@@ -190,4 +185,5 @@ def main(models: Sequence[str]) -> None:
         st.error(str(error))
 
 
-main(sys.argv[1:3])
+if __name__ == "__main__":  # which Streamlit calls it
+    main(sys.argv[1:3])

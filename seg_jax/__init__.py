@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seg_jax.predict.predictor import Predictor as Predictor
+    from seg_jax.run.model import create_model as create_model
 
 __version__ = "0.1.0"
 
 # Public names by the module that has them, imported when they are first used: `import seg_jax` costs nothing.
-_HOMES = {"Predictor": "seg_jax.predict.predictor"}
+_HOMES = {"Predictor": "seg_jax.predict.predictor", "create_model": "seg_jax.run.model"}
 
 
 def __getattr__(name: str) -> Any:

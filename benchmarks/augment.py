@@ -26,7 +26,7 @@ from seg_jax.augment.geometry import affine
 
 BATCH, HEIGHT, WIDTH = 16, 360, 480
 GEOMETRY = Augmentation(flip=0.5, scale=(0.5, 2.0), rotate=10.0, translate=0.1)
-COLOUR = Augmentation(
+COLOR = Augmentation(
     flip=0.5, scale=(0.5, 2.0), rotate=10.0, translate=0.1, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05
 )
 # One feature each, beside the same geometry.
@@ -62,7 +62,7 @@ def main() -> None:
     fill = (124, 116, 104)
     contestants = {
         "geometry": make_augment(GEOMETRY, fill=fill, groups=groups),
-        "geometry and colour": make_augment(COLOUR, fill=fill, groups=groups),
+        "geometry and colour": make_augment(COLOR, fill=fill, groups=groups),
         **{
             f"geometry, {name}": make_augment(replace(GEOMETRY, **fields), fill=fill, groups=groups)
             for name, fields in FEATURES.items()

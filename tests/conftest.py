@@ -26,6 +26,7 @@ import pytest
 
 from configs import default
 from seg_jax import process, viz
+from tests.runs import OF_FOLDER, REPOSITORY, write_folder
 
 # Not as a variable of the environment: programs that tests start see one device, as a user's do.
 jax.config.update("jax_num_cpu_devices", 8)
@@ -42,9 +43,6 @@ def _forget_compiled_programs():
     """Programs of one module are of no use to the next, and hundreds of them take gigabytes."""
     yield
     jax.clear_caches()
-
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -85,12 +83,46 @@ def undrawn(monkeypatch):
         monkeypatch.setattr(viz, plot, lambda *_: bytes(100))
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """The directory of a small data set: 16 pairs to train on and 5 to validate with, of three classes."""
+    return write_folder(tmp_path / "data")
+
+
+@pytest.fixture
+def config_for(tiny_config, folder, undrawn):
+    """config_for(optim__lr=0.1, ...) -> the tiny configuration, four steps on `folder`."""
+
+    def make(**overrides):
+        fields = {key.replace("__", "."): value for key, value in overrides.items()}
+        return tiny_config({**OF_FOLDER, "data.dir": str(folder), **fields})
+
+    return make
+
+
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory, worker_id):
+def environment(shared_directory) -> dict[str, str]:
+    """Of programs as users start them: on one device, optimised, with one compilation cache for all of them."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    return environment | {
+        "JAX_COMPILATION_CACHE_DIR": str(shared_directory / "xla"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
+@pytest.fixture(scope="session")
+def shared_directory(tmp_path_factory, worker_id):
+    """A temporary directory of all workers."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def trained_run(shared_directory):
     """The run directory of a small U-Net, a few steps on synthetic scenes; all workers share it, none may change it."""
-    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
-    place = base / "trained_run"
-    with filelock.FileLock(base / "trained_run.lock"):
+    place = shared_directory / "trained_run"
+    with filelock.FileLock(shared_directory / "trained_run.lock"):
         if not (place / "done").exists():
             from configs import synthetic_unet
             from seg_jax.train.loop import train_and_evaluate

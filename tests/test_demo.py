@@ -17,7 +17,7 @@ from PIL import Image
 from seg_jax import extras
 from seg_jax.demo import __main__ as demo
 from seg_jax.predict.predictor import Predictor
-from tests.conftest import REPOSITORY
+from tests.runs import REPOSITORY
 
 streamlit = pytest.importorskip("streamlit")
 APP = REPOSITORY / "seg_jax" / "demo" / "app.py"

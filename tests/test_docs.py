@@ -20,10 +20,8 @@ import seg_jax.report.__main__ as report_command
 from seg_jax import doctor, process
 from seg_jax.predict import __main__ as predict
 from seg_jax.train.loop import train_and_evaluate
-from tests.conftest import REPOSITORY
-from tests.evaluate.test_evaluate import write_frame
 from tests.models import parity
-from tests.train.test_distributed import free_port
+from tests.runs import REPOSITORY, free_port, write_frame
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 

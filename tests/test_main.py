@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -16,35 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
-
-TINY = (
-    "--config=configs/synthetic_unet.py",
-    "--config.data.size=(32, 48)",
-    "--config.data.synthetic.train_scenes=24",
-    "--config.data.synthetic.val_scenes=6",
-    "--config.model.encoder.width=4",
-    "--config.model.encoder.depth=2",
-    "--config.train.batch_size=4",
-    "--config.eval.batch_size=4",
-    "--config.train.steps=12",
-    "--config.eval.every_steps=6",
-    "--config.log.every_steps=3",
-    "--config.optim.warmup_steps=2",
-)
-QUIET = "--config.log.tensorboard=False"
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> dict[str, str]:
-    """One compilation cache for all processes of this file; everything compiled is kept."""
-    cache = tmp_path_factory.mktemp("xla")
-    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
-    return environment | {
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PLATFORMS": "cpu",
-    }
+from tests.runs import QUIET, REPOSITORY, TINY, manifest
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +25,7 @@ def run(environment):
     def start(module: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
+            cwd=REPOSITORY,
             env=environment | extra,
             capture_output=True,
             text=True,
@@ -75,11 +46,6 @@ def finished(run, tmp_path_factory) -> Path:
     for command in ("seg_jax.predict", "--mode=eval", "tensorboard"):
         assert command in result.stdout
     return workdir
-
-
-def manifest(workdir: Path, step: int) -> dict[str, str]:
-    """Checksums of all arrays of a checkpoint."""
-    return json.loads((workdir / "checkpoints" / str(step) / "meta" / "metadata").read_text())["manifest"]
 
 
 def picture(path: Path) -> np.ndarray:
@@ -236,7 +202,7 @@ def test_predict_takes_standard_input_and_videos(run, finished, environment, tmp
             *(sys.executable, "-m", "seg_jax.predict", str(finished), "-", str(clip), str(tmp_path / "broken.mp4")),
             *(f"--out={out}", "--json", "--write=mask,overlay"),
         ],
-        cwd=ROOT, env=environment, input=(finished / "sample.png").read_bytes(), capture_output=True, timeout=120,
+        cwd=REPOSITORY, env=environment, input=(finished / "sample.png").read_bytes(), capture_output=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr
     summary = json.loads(done.stdout)
@@ -341,7 +307,7 @@ def test_signals_save_and_exit(environment, tmp_path, number):
     process = subprocess.Popen(
         [sys.executable, "-m", "seg_jax.main", *TINY, QUIET, f"--workdir={workdir}", "--config.train.steps=100000",
          "--config.eval.every_steps=100000"],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     wait_for(workdir / "metrics.jsonl", lambda text: text.count("train/loss") >= 2, process)
     process.send_signal(number)
@@ -371,7 +337,7 @@ def test_twenty_kills_change_no_bit(environment, run, tmp_path):
     for attempt in range(20):
         process = subprocess.Popen(
             [sys.executable, "-m", "seg_jax.main", *TINY, *often, QUIET, f"--workdir={killed}"],
-            cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         if attempt % 5 == 0:  # during start-up
             time.sleep(rng.uniform(0.2, 4))

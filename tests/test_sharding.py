@@ -26,7 +26,7 @@ def enough_devices():
     if jax.device_count() < 8:
         pytest.skip(f"needs 8 devices, there are {jax.device_count()}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sharding, "SMALL", 256)
+        patch.setattr(sharding, "MIN_SPLIT", 256)
         yield
 
 

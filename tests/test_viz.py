@@ -79,7 +79,7 @@ def test_panel():
 
 
 def test_a_panel_of_large_pictures_is_reduced(monkeypatch):
-    monkeypatch.setattr(viz, "LARGEST", W // 2)
+    monkeypatch.setattr(viz, "MAX_SIDE", W // 2)
     label = np.zeros((H, W), np.uint8)
     label[: H // 2] = 1
     got = viz.panel(photo(), label, 1 - label, TABLE)

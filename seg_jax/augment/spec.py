@@ -1,4 +1,4 @@
-"""What is drawn for each example."""
+"""The features of the augmentation and their ranges."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is drawn for each example; the defaults change nothing.
+    """Ranges and probabilities of the random changes to each example; the defaults change nothing.
 
     Attributes:
-      crop: output (height, width); (0, 0) keeps the size of the source.
-      flip, vertical_flip: probability that left and right, that top and bottom change places.
-      scale: range of the zoom factor, drawn uniformly in its logarithm.
+      crop: output (height, width) in pixels; (0, 0) keeps the size of the source.
+      flip, vertical_flip: probability of a horizontal and of a vertical flip.
+      scale: range of the zoom factor, uniform in its logarithm.
       rotate: largest rotation to either side, in degrees.
-      shear: largest slant of what is upright to either side, in degrees.
+      shear: largest slant of vertical lines to either side, in degrees.
       translate: largest shift to either side, as a share of the output size.
-      brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x], see `colour.colour_map`.
+      brightness, contrast, saturation: factors are uniform in [1 - x, 1 + x], see `color.color_map`.
       hue: largest rotation of the hue to either side, as a share of the full circle.
-      grayscale: probability that nothing is left of the colours but their luma.
+      grayscale: probability that each colour becomes its luma.
       blur: probability of a Gaussian blur.
       blur_sigma: range of its standard deviation, in pixels of the output.
       noise: largest standard deviation of additive Gaussian noise, in levels of 0..255.
-      randaugment: (how many operations are drawn, their magnitude 0..10), see `randaugment`; (0, 0) is off.
+      randaugment: (number of operations, their magnitude 0..10), see `randaugment`; (0, 0) is off.
       cutmix: probability that a box of the next example is pasted in, see `mixing`.
-      classmix: probability that half of the classes of the next example are.
+      classmix: probability that half of the next example's classes are pasted in.
     """
 
     crop: tuple[int, int] = (0, 0)

@@ -1,6 +1,6 @@
-"""The archive form: the weights under their names, with everything that is needed to build the network again.
+"""The archive format: the weights under their names, with all that is needed to rebuild the network.
 
-Compiled formats age with their runtimes; this one needs seg_jax alone.
+Compiled formats age with their runtimes; this one needs only seg_jax.
 """
 
 from __future__ import annotations

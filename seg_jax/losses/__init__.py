@@ -1,4 +1,4 @@
-"""Losses: values and weights of pixels or classes, reduced in one place, and their weighted sum."""
+"""Losses: values and weights of pixels or classes, reduced by one function, and their weighted sum."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seg_jax.losses.heads import HEADS, probabilities
 __all__ = ["HEADS", "LOSSES", "Loss", "Objective", "build", "mean", "probabilities", "reduce"]
 
 Array = jax.Array | np.ndarray
-# (logits [b h w k], label, logits of a teacher or None) -> (values, weights) of one shape.
+# (logits [b h w k], label, a teacher's logits or None) -> (values, weights) of one shape.
 Loss = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array]]
 
 
@@ -27,7 +27,7 @@ def reduce(values: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]
 
 
 def mean(total: Array, weight: Array) -> jax.Array:
-    """total / weight, and 0 with a zero gradient where everything was ignored."""
+    """total / weight; 0 with a zero gradient where everything was ignored."""
     return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1.0), 0.0)
 
 
@@ -36,20 +36,24 @@ class Objective:
     """The weighted sum of the means of t losses.
 
     Attributes:
-      weights: {name: factor of its mean}, in the order of every array [t].
-      losses: {name: function}, the same names.
+      weights: {name: factor of the loss's mean}, in the order of the axis [t].
+      losses: {name: function}, with the same names.
     """
 
     weights: Mapping[str, float]
     losses: Mapping[str, Loss]
 
-    def __call__(self, logits: jax.Array, label: jax.Array, taught: Any = None) -> tuple[jax.Array, jax.Array]:
-        """What `reduce` gives for each loss: totals and weights, float32 [t]; sums of them over batches add up.
+    def __call__(self, logits: jax.Array, label: jax.Array, teacher: Any = None) -> tuple[jax.Array, jax.Array]:
+        """Totals and weights of each loss, see `reduce`: float32 [t] each; they may be summed over batches.
 
-        Losses of pixels then have their mean over all pixels, losses of regions their mean over the classes that occur
-        in each batch.
+        Pixel losses are then averaged over all pixels, region losses over the classes that occur in each batch.
+
+        Args:
+          logits: float [b h w k].
+          label: see `heads.target`.
+          teacher: a teacher's logits, of the shape of `logits`; None without a teacher.
         """
-        totals, weights = zip(*(reduce(*loss(logits, label, taught)) for loss in self.losses.values()), strict=True)
+        totals, weights = zip(*(reduce(*loss(logits, label, teacher)) for loss in self.losses.values()), strict=True)
         return jnp.stack(totals), jnp.stack(weights)
 
     def value(self, totals: Array, weights: Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -65,14 +69,14 @@ def build(loss: Config) -> Objective:
 
 
 def _loss(function: Callable[..., tuple[jax.Array, jax.Array]], loss: Config, **options: Any) -> Loss:
-    """A loss of logits and label alone."""
+    """A loss that ignores the teacher."""
     common = {"head": loss.head, "class_weights": tuple(loss.class_weights)}
-    return lambda logits, label, taught: function(logits, label, **common, **options)
+    return lambda logits, label, teacher: function(logits, label, **common, **options)
 
 
 def _distillation(loss: Config) -> Loss:
     options = {"head": loss.head, "temperature": loss.temperature}
-    return lambda logits, label, taught: pixel.distillation(logits, taught, label, **options)
+    return lambda logits, label, teacher: pixel.distillation(logits, teacher, label, **options)
 
 
 LOSSES: Mapping[str, Callable[[Config], Loss]] = {

@@ -1,4 +1,4 @@
-"""A detailed evaluation as lines of text, below its table."""
+"""A detailed evaluation as lines of text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from seg_jax.metrics import Report, bootstrap
 
 
 def describe(report: Report) -> list[str]:
-    """Everything that the table does not say: how sure the mean IoU is, where and how it goes wrong."""
+    """Lines to print below `Report.table`: interval, boundaries, calibration, confusions, worst images."""
     lines = []
     if report.images is not None and len(report.images.names) > 1:
         limits = bootstrap.interval(report.images.counts)
@@ -22,9 +22,9 @@ def describe(report: Report) -> list[str]:
     if "thresholds" in sections:
         best = sections["thresholds"]["best"]
         lines.append(f"best threshold {best['threshold']}: IoU {_number(best['iou'])}, Dice {_number(best['dice'])}")
-    if found := sections.get("compat", {}).get("cityscapesScripts"):
+    if scores := sections.get("compat", {}).get("cityscapesScripts"):
         kinds = ("classes", "categories", "instance_classes", "instance_categories")
-        means = (f"{kind.replace('_', ' ')} {_number(found[f'mean_{kind}'])}" for kind in kinds if kind in found)
+        means = (f"{kind.replace('_', ' ')} {_number(scores[f'mean_{kind}'])}" for kind in kinds if kind in scores)
         lines.append(f"Cityscapes: {', '.join(means)}")
     lines += report.confused()
     if report.images is not None and (worst := report.images.worst()):

@@ -16,8 +16,10 @@ import numpy as np
 
 from seg_jax.config import Config, lookup
 from seg_jax.losses import heads
-from seg_jax.models.catalogue import ENCODERS, MODELS, Encoder
+from seg_jax.models.decoders import MODELS
 from seg_jax.models.decoders.unet import UPSAMPLINGS
+from seg_jax.models.encoders import ENCODERS
+from seg_jax.models.entries import Encoder
 from seg_jax.models.layers import NORMS, Style
 from seg_jax.models.operators import operator, traced_for
 from seg_jax.models.segmenter import Outputs, Segmenter

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from seg_jax.config import ConfigError
-from seg_jax.models.layers import resize_bilinear
 from seg_jax.models.operators import pad_edge, window
+from seg_jax.models.resampling import resize_bilinear
 
 Outputs = dict[str, jax.Array]
 
@@ -21,7 +21,7 @@ class Segmenter(nn.Module):
     Attributes:
       encoder: [b h w c] -> feature maps, finest first; has `reduction`.
       decoder: feature maps -> {'logits': ..., and in training the logits of auxiliary heads}, at any stride.
-      align_corners: of the upsampling of logits to the size of the image, see `layers.resize_bilinear`.
+      align_corners: of the upsampling of logits to the size of the image, see `resampling.resize_bilinear`.
       binary: the decoder gives one channel z, which becomes the logits (0, z) of two classes.
     """
 

@@ -1,4 +1,4 @@
-"""Optimizers by name, with learning rate and weight decay for every parameter."""
+"""Optimizers by name, with a learning rate and a weight decay for every parameter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from optax import contrib
 from seg_jax.config import Config, ConfigError, lookup
 from seg_jax.optim import schedules
 
-Tree = Any  # of parameters, or of a number for each
+Tree = Any  # nested dicts of parameters, or of one number for each parameter
 
 
 def adam(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -25,7 +25,7 @@ def adam(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTr
 
 
 def adamw(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
-    """AdamW (Loshchilov and Hutter 2019): weight decay apart from the gradient."""
+    """AdamW (Loshchilov and Hutter 2019): weight decay decoupled from the gradient."""
     del optim
     return optax.chain(optax.scale_by_adam(), decay)
 
@@ -36,14 +36,14 @@ def sgd(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTra
 
 
 def lamb(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
-    """LAMB for large batches (You et al. 2020): AdamW's direction as long as the parameter."""
+    """LAMB for large batches (You et al. 2020): AdamW's direction, scaled to the norm of the parameter."""
     del optim
     return optax.chain(optax.scale_by_adam(eps=1e-6), decay, optax.scale_by_trust_ratio())
 
 
 def adafactor(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Adafactor (Shazeer and Stern 2018): second moments of large kernels by row and column, steps relative to the size
-    of the parameter."""
+    """Adafactor (Shazeer and Stern 2018): factored second moments of large kernels, steps relative to the parameter's
+    size."""
     del optim
     return optax.chain(
         optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms(), decay
@@ -51,9 +51,9 @@ def adafactor(optim: Config, decay: optax.GradientTransformation) -> optax.Gradi
 
 
 def muon(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Muon (Jordan et al. 2024): the momentum of kernels is orthogonalized, as a matrix of inputs and outputs; it is
-    scaled to the size of Adam's steps (Liu et al. 2025, 0.2 sqrt(max(n, m))). All other parameters follow Adam, both
-    with Nesterov's momentum."""
+    """Muon (Jordan et al. 2024): the momentum of kernels is orthogonalized as a matrix (inputs x outputs) and scaled to
+    the size of Adam's steps (Liu et al. 2025, 0.2 sqrt(max(n, m))). All other parameters use Adam. Both use Nesterov
+    momentum."""
 
     def kernels(params: Tree) -> Tree:
         return jax.tree.map(
@@ -76,20 +76,20 @@ OPTIMIZERS: Mapping[str, Callable[[Config, optax.GradientTransformation], optax.
 
 
 def paths(params: Tree) -> Tree:
-    """The name of every parameter, 'encoder/stage1/conv/kernel', in the shape of the tree."""
+    """The path of every parameter, such as 'encoder/stage1/conv/kernel', in the structure of the tree."""
     return jax.tree_util.tree_map_with_path(lambda path, _: "/".join(key.key for key in path), params)
 
 
 def group_factors(params: Tree, groups: tuple[tuple[str, float, float], ...]) -> tuple[Tree, Tree]:
-    """(factors of the learning rate, factors of the weight decay) that groups of parameters have.
+    """Factors of the learning rate and of the weight decay for every parameter, from groups of parameters.
 
     Args:
       params: nested dicts.
-      groups: (regular expression for the whole path, factor of the rate, factor of the decay); the first that fits
-        a parameter holds, and a parameter that none fits keeps its rate and decay.
+      groups: (regular expression for the whole path, factor of the rate, factor of the decay); the first expression
+        that matches a parameter applies, and a parameter that none matches keeps its rate and decay.
 
     Raises:
-      ConfigError: an expression fits no parameter.
+      ConfigError: an expression matches no parameter.
     """
     names = paths(params)
     for pattern, _, _ in groups:
@@ -110,8 +110,8 @@ def group_factors(params: Tree, groups: tuple[tuple[str, float, float], ...]) ->
 def stage_rates(params: Mapping[str, Any], *, encoder_lr: float, layer_decay: float) -> Tree:
     """The learning rate of every parameter relative to the decoder's: a tree of numbers.
 
-    Stage i of an encoder of n stages has encoder_lr * layer_decay ** (n - i), its stem counts as stage 0: layer-wise
-    decay (Howard and Ruder 2018, there 1 / 2.6), by stages.
+    Stage i of an encoder with n stages has encoder_lr * layer_decay ** (n - i); its stem is stage 0. This is layer-wise
+    decay (Howard and Ruder 2018, with 1 / 2.6), by stage.
     """
     stages = {
         name: int(number[0]) if (number := re.findall(r"^[a-z]+(\d+)", name)) else 0 for name in params["encoder"]
@@ -129,15 +129,15 @@ def stage_rates(params: Mapping[str, Any], *, encoder_lr: float, layer_decay: fl
 class Optimizer:
     """Turns gradients into new parameters.
 
-    The parts of the network (encoder, decoder) have states of their own, so a part that is frozen for a while starts
-    afterwards as if training had just begun.
+    Each part of the network (encoder, decoder) has its own optimizer state, so a part that was frozen starts with a
+    fresh state.
 
     Attributes:
-      direction: weight decay -> a transformation, gradient -> direction of descent, before the learning rate.
+      direction: weight decay -> transformation of gradients into directions of descent, before the learning rate.
       schedule: step -> learning rate.
       rates: parameters -> their learning rates relative to the schedule.
       decays: parameters -> their weight decay.
-      max_norm: gradients are scaled down to this global norm; 0: not.
+      max_norm: global norm to which gradients are clipped; 0: no clipping.
     """
 
     direction: Callable[[optax.GradientTransformation], optax.GradientTransformation]
@@ -150,7 +150,7 @@ class Optimizer:
         """The state at step 0, by part.
 
         Raises:
-          ConfigError: of `group_factors`.
+          ConfigError: see `group_factors`.
         """
         self.rates(params)
         return {part: self.direction(optax.identity()).init(tree) for part, tree in params.items()}
@@ -166,9 +166,9 @@ class Optimizer:
         """(parameters, state) after one step.
 
         Args:
-          grads: by part; parts that are not there are frozen: neither they nor their state change.
-          opt_state, params: by part, all of them.
-          step: of the schedule.
+          grads: gradients by part; a missing part is frozen: neither its parameters nor its state change.
+          opt_state, params: the optimizer's state and the parameters, by part, for all parts.
+          step: the step of the schedule.
           scale: factor of the learning rate.
         """
         if self.max_norm > 0:
@@ -183,7 +183,7 @@ class Optimizer:
 
 
 def _decay(decays: Tree) -> optax.GradientTransformation:
-    """Adds decay * parameter; without state, so that `optax.identity` stands for it at the start."""
+    """Adds decay * parameter; it has no state, so `optax.identity` can stand in for it in `Optimizer.init`."""
     return optax.stateless(lambda updates, params: jax.tree.map(lambda u, p, d: u + d * p, updates, params, decays))
 
 
@@ -192,8 +192,8 @@ def build(optim: Config, finetune: Config, *, steps: int, frozen_steps: int = 0)
 
     Args:
       optim, finetune: groups of the configuration.
-      steps: of the run.
-      frozen_steps: of these, how many with a frozen encoder.
+      steps: number of steps of the run.
+      frozen_steps: number of steps at the start with a frozen encoder.
     """
     method = lookup(OPTIMIZERS, optim.name, "optim.name")
 
@@ -202,7 +202,7 @@ def build(optim: Config, finetune: Config, *, steps: int, frozen_steps: int = 0)
         return jax.tree.map(jnp.multiply, by_stage, group_factors(params, optim.groups)[0])
 
     def decays(params: Tree) -> Tree:
-        # Of kernels; not of norms (scale) and biases.
+        # Kernels decay; scales of norms and biases do not.
         factors = group_factors(params, optim.groups)[1]
         return jax.tree.map(lambda p, factor: optim.weight_decay * factor * (p.ndim > 1), params, factors)
 

@@ -8,7 +8,8 @@ import optax
 
 from seg_jax.config import Config, lookup
 
-START, END = 25.0, 1e4  # one_cycle starts at lr / START and ends at that / END, as the paper's reference code does
+# one_cycle starts at lr / START_DIVISOR and ends at that / END_DIVISOR, as in the paper's reference code.
+START_DIVISOR, END_DIVISOR = 25.0, 1e4
 
 
 def constant(optim: Config, lr: float, steps: int) -> optax.Schedule:
@@ -30,20 +31,22 @@ def polynomial(optim: Config, lr: float, steps: int) -> optax.Schedule:
 
 
 def step(optim: Config, lr: float, steps: int) -> optax.Schedule:
-    """`lr`, multiplied by `optim.factor` at each of the shares of the run in `optim.milestones`."""
+    """`lr`, multiplied by `optim.factor` at each of `optim.milestones`, which are shares (0..1) of the run."""
     bounds = [round(share * steps) for share in optim.milestones]
     return lambda t: lr * optim.factor ** sum((t >= bound) * 1.0 for bound in bounds)
 
 
 def one_cycle(optim: Config, lr: float, steps: int) -> optax.Schedule:
-    """Up from lr / 25 to `lr` over 0.3 of the run and down to lr / 250,000, both along half a cosine (Smith 2018)."""
+    """From lr / 25 up to `lr` over 0.3 of the run, then down to lr / 250,000, both along half a cosine (Smith 2018)."""
     del optim
     if steps < 2:
         return optax.constant_schedule(lr)
-    return optax.cosine_onecycle_schedule(steps, lr, pct_start=0.3, div_factor=START, final_div_factor=END)
+    return optax.cosine_onecycle_schedule(
+        steps, lr, pct_start=0.3, div_factor=START_DIVISOR, final_div_factor=END_DIVISOR
+    )
 
 
-# `plateau` is constant here: the loop multiplies it by `optim.factor` when the score stays behind.
+# `plateau` is constant here: the training loop multiplies it by `optim.factor` when the score stops improving.
 SCHEDULES: Mapping[str, Callable[[Config, float, int], optax.Schedule]] = {
     "constant": constant,
     "cosine": cosine,
@@ -55,7 +58,7 @@ SCHEDULES: Mapping[str, Callable[[Config, float, int], optax.Schedule]] = {
 
 
 def _with_warmup(optim: Config, lr: float, steps: int, warmup: int) -> optax.Schedule:
-    """`warmup` steps of linear growth from lr / warmup to lr, then the schedule over the remaining steps."""
+    """Linear growth from lr / warmup to lr over `warmup` steps, then the schedule over the remaining steps."""
     after = lookup(SCHEDULES, optim.schedule, "optim.schedule")(optim, lr, steps - warmup)
     if warmup == 0:
         return after
@@ -66,10 +69,10 @@ def build(optim: Config, *, steps: int, frozen_steps: int = 0, second_lr: float 
     """The learning rate by step.
 
     Args:
-      optim: the group of the configuration; reads `schedule`, `lr`, `warmup_steps` and what the schedule needs.
-      steps: of the run.
-      frozen_steps: of these, how many with a frozen encoder.
-      second_lr: above 0, warm-up and schedule begin anew with this rate after `frozen_steps`.
+      optim: the group of the configuration; reads `schedule`, `lr`, `warmup_steps` and the schedule's own fields.
+      steps: number of steps of the run.
+      frozen_steps: number of steps at the start with a frozen encoder.
+      second_lr: if positive, warm-up and schedule start again with this rate after `frozen_steps`.
     """
     if not second_lr or not 0 < frozen_steps < steps:
         return _with_warmup(optim, optim.lr, steps, optim.warmup_steps)

@@ -3,58 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from PIL import Image
 
-from seg_jax import viz
-from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import artefacts, photograph, windows
 from seg_jax.predict.photograph import Photograph
+from seg_jax.predict.prediction import Maps, Prediction, resize
 
 Size = tuple[int, int]
 
 BUCKET = 32  # sides of unusual proportions are rounded to this, so that few shapes are compiled
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What was seen in one image.
-
-    Attributes:
-      image: the photograph, uint8 [h w 3].
-      label: class ids, uint8 [h w].
-      table: what the class ids mean.
-      confidence: probability of that class, float32 [h w]; None from an export that gives labels only.
-      entropy: of the probabilities of a pixel, in nats (0 to log k), float32 [h w]; None unless it was asked for.
-      probabilities: float32 [h w k]; None unless they were asked for.
-    """
-
-    image: np.ndarray
-    label: np.ndarray
-    table: LabelTable
-    confidence: np.ndarray | None = None
-    entropy: np.ndarray | None = None
-    probabilities: np.ndarray | None = None
-
-    def shares(self) -> dict[str, float]:
-        """Share of the pixels of each class, in the order of the table; sums to 1."""
-        counts = np.bincount(self.label.reshape(-1), minlength=len(self.table))
-        return {name: float(n) / self.label.size for name, n in zip(self.table.names, counts, strict=True)}
-
-    def color(self) -> np.ndarray:
-        """The mask in class colours, uint8 [h w 3]."""
-        return self.table.colorize(self.label)
-
-    def overlay(self, *, opacity: float = 0.55) -> np.ndarray:
-        """The colours over the photograph with a legend of the classes below, uint8 [h+legend w 3]."""
-        picture = viz.overlay(self.image, self.label, self.table, opacity=opacity)
-        present = np.unique(self.label)
-        return np.concatenate([picture, viz.legend(self.table, present.tolist(), picture.shape[1])])
 
 
 class Predictor:
@@ -177,93 +138,41 @@ class Predictor:
         waiting: list[np.ndarray] = []
         for image in map(photograph.read, images):
             if self._window:
-                yield self._slid(image, batch, kept)
+                yield self._through_windows(image, batch, kept)
                 continue
             if waiting and self._size(image) != self._size(waiting[0]):
-                yield from self._whole(waiting, batch, kept)
+                yield from self._at_one_size(waiting, batch, kept)
                 waiting = []
             waiting.append(image)
             if len(waiting) == batch:
-                yield from self._whole(waiting, batch, kept)
+                yield from self._at_one_size(waiting, batch, kept)
                 waiting = []
-        yield from self._whole(waiting, batch, kept)
+        yield from self._at_one_size(waiting, batch, kept)
 
     def _size(self, image: np.ndarray) -> Size:
         """At which the engine sees an image."""
         height, width = image.shape[:2]
         return (height, width) if self._scaled else working_size((height, width), self.trained_size)
 
-    def _whole(self, images: list[np.ndarray], batch: int, kept: tuple[bool, bool]) -> Iterator[Prediction]:
+    def _at_one_size(self, images: list[np.ndarray], batch: int, kept: tuple[bool, bool]) -> Iterator[Prediction]:
         """Of images with one `_size`; a batch that is not full passes one by one: two shapes are compiled at most."""
         if not images:
             return
         size = self._size(images[0])
-        small = [_resize(image, size) for image in images]
+        small = [resize(image, size) for image in images]
         if len(images) == batch:
             found = list(np.asarray(self._engine(np.stack(small))))
         else:
             found = [np.asarray(self._engine(image[None]))[0] for image in small]
         for image, values in zip(images, found, strict=True):
-            maps = _Maps.of(values, (image.shape[0], image.shape[1]), *kept)
+            maps = Maps.of(values, (image.shape[0], image.shape[1]), *kept)
             yield maps.prediction(image, self.table)
 
-    def _slid(self, image: np.ndarray, batch: int, kept: tuple[bool, bool]) -> Prediction:
+    def _through_windows(self, image: np.ndarray, batch: int, kept: tuple[bool, bool]) -> Prediction:
         assert self._window
         bands = windows.slide(self._engine, image, window=self._window, overlap=self._overlap, batch=batch)
-        maps = [_Maps.of(values, values.shape[:2], *kept) for _, values in bands]
-        return _Maps.joined(maps).prediction(image, self.table)
-
-
-@dataclass(frozen=True)
-class _Maps:
-    """What a prediction keeps of the probabilities of an image, or of a band of its rows."""
-
-    label: np.ndarray
-    confidence: np.ndarray | None
-    entropy: np.ndarray | None
-    probabilities: np.ndarray | None
-
-    @classmethod
-    def of(cls, values: np.ndarray, size: Size, entropy: bool, probabilities: bool) -> _Maps:
-        """Of probabilities [h w k] or class ids [h w] at any size; one class after the other, to save memory."""
-        if values.ndim == 2:
-            if entropy or probabilities:
-                raise DataError(
-                    "this export gives labels only: there are no probabilities. Export with --output=probabilities."
-                )
-            return cls(_resize(values, size, Image.Resampling.NEAREST), None, None, None)
-        classes = values.shape[-1]
-        label, best = np.zeros(size, np.uint8), np.full(size, -1, np.float32)
-        sums = np.zeros(size, np.float32) if entropy else None
-        whole = np.empty((*size, classes), np.float32) if probabilities else None
-        for k in range(classes):
-            plane = _resize(np.ascontiguousarray(values[..., k]), size)
-            label[plane > best] = k
-            np.maximum(best, plane, out=best)
-            if sums is not None:
-                sums -= plane * np.log(np.maximum(plane, 1e-12))
-            if whole is not None:
-                whole[..., k] = plane
-        return cls(label, best, sums, whole)
-
-    @classmethod
-    def joined(cls, bands: list[_Maps]) -> _Maps:
-        """Bands below each other."""
-
-        def rows(parts: list[np.ndarray | None]) -> np.ndarray | None:
-            there = [part for part in parts if part is not None]
-            return np.concatenate(there) if there else None
-
-        return cls(
-            np.concatenate([m.label for m in bands]),
-            rows([m.confidence for m in bands]),
-            rows([m.entropy for m in bands]),
-            rows([m.probabilities for m in bands]),
-        )
-
-    def prediction(self, image: np.ndarray, table: LabelTable) -> Prediction:
-        """With the photograph and what the class ids mean."""
-        return Prediction(image, self.label, table, self.confidence, self.entropy, self.probabilities)
+        maps = [Maps.of(values, values.shape[:2], *kept) for _, values in bands]
+        return Maps.joined(maps).prediction(image, self.table)
 
 
 def working_size(size: Size, trained: Size) -> Size:
@@ -292,9 +201,3 @@ def _card(artefact: artefacts.Artefact) -> dict[str, Any]:
         "gives": artefact.output,
         "written by": f"seg_jax {known['seg_jax']}",
     }
-
-
-def _resize(array: np.ndarray, size: Size, how: Image.Resampling = Image.Resampling.BILINEAR) -> np.ndarray:
-    if array.shape[:2] == size:
-        return array
-    return np.asarray(Image.fromarray(array).resize((size[1], size[0]), how))

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m seg_jax.report", description="Compares runs with the first one.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directory, or RUN/eval/SPLIT-STEP")
-    help_out = "where to write report.md, report.json, report.html, curves.png and panels.png"
+    help_out = "directory for report.md, report.json, report.html, curves.png and panels.png"
     parser.add_argument("--out", metavar="DIR", type=Path, help=help_out)
     options = parser.parse_args(arguments)
     process.quiet()
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write(comparison: Comparison, directory: Path) -> None:
-    """Writes the comparison as Markdown, JSON and HTML, with its pictures."""
+    """Writes the comparison as Markdown, JSON and HTML, with its pictures, and prints the path of the HTML file."""
     pictures = {}
     if (curves := comparison.curves()) is not None:
         pictures["Curves"] = ("curves.png", curves)

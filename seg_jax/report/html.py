@@ -1,4 +1,4 @@
-"""Tables and pictures as text, Markdown and one HTML file that needs no other."""
+"""Tables and pictures as text, Markdown and one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a title; the first column names what a row is about."""
+    """Rows of text under a title; the first column names the subject of each row."""
 
     title: str
     header: Sequence[str]
@@ -25,7 +25,7 @@ class Table:
 
 
 def text(tables: Sequence[Table], notes: Sequence[str]) -> str:
-    """Columns that stand below each other, for a terminal."""
+    """Text with aligned columns, for a terminal."""
     blocks = ["\n".join(f"! {note}" for note in notes)] if notes else []
     for table in tables:
         lines = [table.header, *table.rows]
@@ -53,7 +53,7 @@ def markdown(tables: Sequence[Table], notes: Sequence[str], pictures: Mapping[st
 
 
 def page(tables: Sequence[Table], notes: Sequence[str], pictures: Mapping[str, bytes]) -> str:
-    """An HTML file; `pictures` are {title: PNG}, which it contains."""
+    """An HTML file that embeds `pictures`, {title: PNG}."""
 
     def cells(tag: str, line: Sequence[str]) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line) + "</tr>"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from configs import default
 from seg_jax import augment
 from seg_jax.augment import Augmentation, make_augment
-from seg_jax.augment.colour import LUMA
+from seg_jax.augment.color import LUMA
 from seg_jax.augment.geometry import affine, warp
 from seg_jax.data.labels import IGNORE
 

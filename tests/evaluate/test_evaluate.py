@@ -9,8 +9,8 @@ from PIL import Image
 
 from seg_jax import data, viz
 from seg_jax.config import ConfigError
-from seg_jax.data.images import read_image, read_mask, resize_label, write_image
-from seg_jax.data.labels.cityscapes import LABELS, TABLES
+from seg_jax.data.images import read_image, read_mask, resize_label
+from seg_jax.data.labels.cityscapes import TABLES
 from seg_jax.evaluate import evaluator
 from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.metrics import boundary, counts
@@ -18,25 +18,11 @@ from seg_jax.predict.predictor import Predictor
 from seg_jax.report import read_images
 from seg_jax.run import program
 from seg_jax.train.loop import train_and_evaluate
+from tests.runs import write_frame
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 TABLE = TABLES["trainids"]
 SIZES = {"aachen_000000_000019": (48, 96), "aachen_000001_000019": (64, 128), "ulm_000002_000019": (40, 72)}
-
-
-def write_frame(root, split, frame, size, seed):
-    """Stripes of labels, some with instances, and a photograph in which each label has its colour."""
-    rng = np.random.default_rng(seed)
-    ids = rng.choice([0, 7, 7, 11, 23, 26, 24], (-(-size[0] // 8), -(-size[1] // 8)))
-    ids = ids.repeat(8, 0).repeat(8, 1)[: size[0], : size[1]]
-    number = (np.indices(size).sum(0) // 32) % 3
-    instances = np.where((ids >= 24) & (number > 0), ids * 1000 + number, ids)
-    colours = np.array([label.color for label in LABELS])[ids]
-    city = root / "gtFine" / split / frame.split("_")[0]
-    write_image(city / f"{frame}_gtFine_labelIds.png", ids.astype(np.uint8))
-    write_image(city / f"{frame}_gtFine_instanceIds.png", instances.astype(np.uint16))
-    photo = np.clip(colours + rng.integers(-20, 20, colours.shape), 0, 255).astype(np.uint8)
-    write_image(root / "leftImg8bit" / split / city.name / f"{frame}_leftImg8bit.png", photo)
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ def test_what_tflite_refuses_is_said(make_run, tmp_path):
     # 32 pixels are 8 at stride 4, whose attention has a single key.
     fields = {"model.encoder.name": "mit_b0", "model.encoder.depth": 2, "model.decoder_channels": (4,)}
     network = Network.load(make_run(fields), fixed=True)
-    with pytest.raises(ConfigError, match=r"TFLite's converter refuses the network at \[32, 32\]"):
+    with pytest.raises(ConfigError, match=r"TFLite's converter rejects the network at \[32, 32\]"):
         FORMATS["tflite"].write(network, tmp_path / "file")
     assert not (tmp_path / "file").exists()
 

@@ -124,7 +124,7 @@ def test_what_cannot_be_compared_is_flagged(runs, other, reason, tmp_path):
 def test_other_objectives_are_noted(runs, tmp_path):
     name = Fake(HARD, {"loss_weights": {"b": 1}}).write(tmp_path / "other")
     assert compared(runs[0], name).notes == [
-        f"{name} has another objective than {runs[0]}: their losses are not comparable"
+        f"{name} has another objective than {runs[0]}: their losses cannot be compared"
     ]
 
 

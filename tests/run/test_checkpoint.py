@@ -13,6 +13,7 @@ import pytest
 
 from seg_jax.run.checkpoint import CheckpointError, Checkpoints, MismatchError
 from seg_jax.steps.state import TrainState
+from tests.runs import array_file, flip
 
 # Reading a damaged file leaves unfinished tasks of orbax and tensorstore behind, which Python complains about.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -104,18 +105,6 @@ def contents(directory):
 
 def files(directory):
     return sorted(path for path in directory.rglob("*") if path.is_file())
-
-
-def flip(path, position, mask=0x10):
-    data = bytearray(path.read_bytes())
-    data[position] ^= mask
-    path.write_bytes(data)
-
-
-def array_file(directory, step, item="weights"):
-    """The file that holds the largest arrays of one item."""
-    stored = (p for p in (directory / str(step) / item).rglob("*") if p.parent.name == "d")
-    return max(stored, key=lambda p: p.stat().st_size)
 
 
 # Round trips

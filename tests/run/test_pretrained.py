@@ -13,7 +13,7 @@ from seg_jax.models import WeightsError
 from seg_jax.run import pretrained, program
 from seg_jax.train.loop import train_and_evaluate
 from tests.models import parity
-from tests.train.test_loop import config_for, folder
+from tests.runs import OF_FOLDER, write_folder
 
 MOBILENET = {"model.encoder.name": "mobilenetv2", "model.encoder.alpha": 0.35, "model.encoder.depth": 3}
 HALVES = {"data.mean": (0.5, 0.5, 0.5), "data.std": (0.5, 0.5, 0.5)}
@@ -80,8 +80,8 @@ def test_two_sources_are_one_too_many(tiny_config):
 def trained(tiny_config, tmp_path_factory):
     """(directory, program, state) of a run that was trained for two steps on three classes."""
     place = tmp_path_factory.mktemp("trained")
-    make = folder.__wrapped__(place)
-    config = config_for.__wrapped__(tiny_config, make, None)(train__steps=2, **{"data__mean": (0.4,) * 3})
+    fields = {"data.dir": str(write_folder(place / "data")), "train.steps": 2, "data.mean": (0.4,) * 3}
+    config = tiny_config({**OF_FOLDER, **fields})
     return place / "run", config, train_and_evaluate(config, place / "run")
 
 

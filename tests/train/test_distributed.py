@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from PIL import Image
 from seg_jax import process
 from seg_jax.run.checkpoint import Checkpoints
 from seg_jax.run.log import read
+from tests.runs import free_port
 
 pytestmark = [pytest.mark.timeout(300)]
 
@@ -38,12 +38,6 @@ FLAGS = {
     "checkpoint.every_steps": 2,
     "checkpoint.keep_last": 3,
 }
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def start(workdir, *, processes, steps, mode="train", **fields):

@@ -10,7 +10,7 @@ from seg_jax import optim
 from seg_jax.config import ConfigError
 from seg_jax.run import program
 from seg_jax.train.loop import train_and_evaluate
-from tests.train.test_loop import config_for, folder, lines, manifest  # noqa: F401 - fixtures
+from tests.runs import lines, manifest
 
 HARD = {"optim__lr": 0.05, "optim__weight_decay": 0.1, "optim__name": "sgd", "optim__momentum": 0.9}
 
@@ -27,7 +27,7 @@ def start_of(config):
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
-def test_a_frozen_encoder_does_not_move_by_a_bit(config_for, tmp_path, name):  # noqa: F811
+def test_a_frozen_encoder_does_not_move_by_a_bit(config_for, tmp_path, name):
     config = config_for(finetune__freeze=True, **{**HARD, "optim__name": name})
     config.data.mean, config.data.std = (0.5,) * 3, (0.5,) * 3
     before = start_of(config)
@@ -39,7 +39,7 @@ def test_a_frozen_encoder_does_not_move_by_a_bit(config_for, tmp_path, name):  #
     assert all(jax.tree.leaves(moved))
 
 
-def test_the_second_phase_trains_everything_at_its_own_rate(config_for, tmp_path):  # noqa: F811
+def test_the_second_phase_trains_everything_at_its_own_rate(config_for, tmp_path):
     fields = {
         **HARD,
         "optim__schedule": "constant",
@@ -58,7 +58,7 @@ def test_the_second_phase_trains_everything_at_its_own_rate(config_for, tmp_path
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
-def test_resuming_across_the_phases_gives_the_same_bits(config_for, tmp_path, stop):  # noqa: F811
+def test_resuming_across_the_phases_gives_the_same_bits(config_for, tmp_path, stop):
     fields = {**HARD, "finetune__freeze_steps": 2, "finetune__lr": 0.01, "checkpoint__every_steps": 1}
     fields |= {"checkpoint__keep_last": 4, "optim__name": "adamw"}
     train_and_evaluate(config_for(**fields), tmp_path / "whole")
@@ -80,13 +80,13 @@ def test_rates_by_part_and_stage():
     assert rates["decoder"]["head"]["k"] == 1.0
 
 
-def test_a_second_rate_needs_a_second_phase(config_for, tmp_path):  # noqa: F811
+def test_a_second_rate_needs_a_second_phase(config_for, tmp_path):
     for fields in ({}, {"finetune__freeze_steps": 4}, {"finetune__freeze": True}):
         with pytest.raises(ConfigError, match=r"config\.finetune\.lr = 0\.01: .*Set finetune\.freeze_steps"):
             train_and_evaluate(config_for(finetune__lr=0.01, **fields), tmp_path / "run")
 
 
-def test_epochs_become_steps(config_for):  # noqa: F811
+def test_epochs_become_steps(config_for):
     config = config_for(finetune__freeze_epochs=1.5, train__steps=20)
     assert program.freeze_length(config, examples=16, steps=20) == 3  # 16 examples in batches of 8
     config = config_for(finetune__freeze=True)

@@ -16,57 +16,7 @@ from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.run.checkpoint import Checkpoints
 from seg_jax.train import loop
 from seg_jax.train.loop import DivergedError, train_and_evaluate
-
-CLASSES = ["left", "right", "top"]
-
-
-def write_pair(root, split, name, seed):
-    """Three regions of three colours, in SegNet's layout."""
-    rng = np.random.default_rng(seed)
-    mask = np.zeros((32, 40), np.uint8)
-    mask[:, rng.integers(8, 32) :] = 1
-    mask[: rng.integers(4, 16)] = 2
-    colours = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]])
-    image = np.clip(colours[mask] + rng.integers(-30, 30, (32, 40, 3)), 0, 255).astype(np.uint8)
-    for folder, array in ((split, image), (f"{split}annot", mask)):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(array).save(root / folder / f"{name}.png")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    root = tmp_path / "data"
-    for split, count in (("train", 16), ("val", 5)):
-        for i in range(count):
-            write_pair(root, split, f"{i:02}", seed=i + (100 if split == "val" else 0))
-    (root / "class_names.json").write_text(json.dumps(CLASSES))
-    return root
-
-
-@pytest.fixture
-def config_for(tiny_config, folder, undrawn):
-    def make(**overrides):
-        fields = {
-            "data.source": "folder",
-            "data.dir": str(folder),
-            "data.size": (0, 0),
-            "train.steps": 4,
-            "eval.every_steps": 2,
-            "log.every_steps": 2,
-            "log.tensorboard": False,
-        }
-        return tiny_config(fields | {key.replace("__", "."): value for key, value in overrides.items()})
-
-    return make
-
-
-def manifest(workdir, step):
-    return json.loads((workdir / "checkpoints" / str(step) / "meta" / "metadata").read_text())["manifest"]
-
-
-def lines(workdir, name):
-    rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-    return [(row["step"], row[name]) for row in rows if name in row]
+from tests.runs import CLASSES, lines, manifest, write_pair
 
 
 def test_files_and_caches_feed_the_same(config_for, tmp_path):

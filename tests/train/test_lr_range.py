@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from seg_jax.train import lr_range
-from tests.train.test_loop import config_for, folder  # noqa: F401 - fixtures
 
 
 def test_smoothing_by_hand():
@@ -23,7 +22,7 @@ def test_the_steepest_place_is_before_the_minimum():
     assert lr_range.steepest([], []) is None
 
 
-def test_rates_rise_until_the_loss_diverges(config_for, tmp_path):  # noqa: F811
+def test_rates_rise_until_the_loss_diverges(config_for, tmp_path):
     config = config_for(optim__name="sgd", optim__lr=0.1, optim__momentum=0.0)
     config.optim.warmup_steps = 30  # is left out
     (tmp_path / "range").mkdir()

@@ -18,7 +18,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
-from test_main import QUIET, ROOT, TINY, environment  # noqa: F401
 
 from seg_jax import data, main, process
 from seg_jax.config import ConfigError
@@ -29,8 +28,7 @@ from seg_jax.run.checkpoint import Checkpoints, SaveError
 from seg_jax.run.log import FILE, Writer, read
 from seg_jax.train import loop
 from seg_jax.train.loop import train_and_evaluate
-from tests.run.test_checkpoint import array_file, flip
-from tests.train.test_loop import config_for, folder, lines, manifest  # noqa: F401
+from tests.runs import QUIET, REPOSITORY, TINY, array_file, flip, lines, manifest
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -45,7 +43,7 @@ def place_of_whole(tmp_path_factory):
 
 
 @pytest.fixture
-def whole(place_of_whole, config_for):  # noqa: F811
+def whole(place_of_whole, config_for):
     """The run directory of an undisturbed run of four steps."""
     if not place_of_whole.exists():
         train_and_evaluate(config_for(), place_of_whole)
@@ -95,7 +93,7 @@ def assert_goes_on(config, workdir, whole):
 # The disk
 
 
-def test_a_save_that_fails_ends_the_run_and_loses_no_earlier_one(config_for, whole, tmp_path, monkeypatch):  # noqa: F811
+def test_a_save_that_fails_ends_the_run_and_loses_no_earlier_one(config_for, whole, tmp_path, monkeypatch):
     save = ocp.CheckpointManager.save
 
     def failing(self, step, **arguments):
@@ -112,7 +110,7 @@ def test_a_save_that_fails_ends_the_run_and_loses_no_earlier_one(config_for, who
     assert_goes_on(config_for(), run, whole)
 
 
-def test_a_save_that_fails_in_its_thread_is_noticed_at_the_next_log_line(config_for, tmp_path, monkeypatch):  # noqa: F811
+def test_a_save_that_fails_in_its_thread_is_noticed_at_the_next_log_line(config_for, tmp_path, monkeypatch):
     def full(self):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -134,7 +132,7 @@ def test_a_defect_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
     checkpoints.close()
 
 
-def test_a_disk_that_fills_up(config_for, whole, mount, monkeypatch, caplog):  # noqa: F811
+def test_a_disk_that_fills_up(config_for, whole, mount, monkeypatch, caplog):
     """At the evaluation of step 4: logs and report are warnings, the checkpoint is the error."""
     disk, evaluate = mount("size=16m"), loop.Run.evaluate
 
@@ -158,11 +156,11 @@ def test_a_disk_that_fills_up(config_for, whole, mount, monkeypatch, caplog):  #
     assert_goes_on(config_for(), run, whole)
 
 
-def test_a_full_disk_ends_the_program_with_one_line(environment, mount):  # noqa: F811
+def test_a_full_disk_ends_the_program_with_one_line(environment, mount):
     workdir = mount("size=500k") / "run"  # holds the files before the first checkpoint, but not that
     done = subprocess.run(
         [sys.executable, "-m", "seg_jax.main", *TINY, QUIET, f"--workdir={workdir}", "--config.model.encoder.width=16"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120,
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -187,14 +185,14 @@ def test_a_disk_that_is_full_before_the_first_step(tmp_path, monkeypatch, capsys
         main.train(None, tmp_path)
 
 
-def test_a_directory_that_cannot_be_written_is_noticed_before_training(config_for, tmp_path):  # noqa: F811
+def test_a_directory_that_cannot_be_written_is_noticed_before_training(config_for, tmp_path):
     (tmp_path / "file").write_text("")
     for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(ConfigError, match=rf"--workdir={workdir} cannot be written to .* another directory"):
             train_and_evaluate(config_for(), workdir)
 
 
-def test_a_read_only_disk_is_noticed_before_training(config_for, mount):  # noqa: F811
+def test_a_read_only_disk_is_noticed_before_training(config_for, mount):
     with pytest.raises(ConfigError, match=r"cannot be written to .*Read-only file system"):
         train_and_evaluate(config_for(), mount("ro") / "run")
 
@@ -204,7 +202,7 @@ def test_a_read_only_disk_is_noticed_before_training(config_for, mount):  # noqa
 
 @pytest.mark.parametrize("kind", ["a flipped byte", "a missing file", "an empty directory"])
 def test_a_damaged_newest_checkpoint_is_replaced_by_training_from_the_one_before(
-    config_for,  # noqa: F811
+    config_for,
     whole,
     tmp_path,
     caplog,
@@ -227,7 +225,7 @@ def test_a_damaged_newest_checkpoint_is_replaced_by_training_from_the_one_before
     assert "set aside as 4.damaged" in caplog.text
 
 
-def test_half_a_line_of_metrics_and_a_clock_that_goes_backwards(config_for, whole, tmp_path, monkeypatch):  # noqa: F811
+def test_half_a_line_of_metrics_and_a_clock_that_goes_backwards(config_for, whole, tmp_path, monkeypatch):
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     shutil.rmtree(run / "checkpoints" / "4")
@@ -278,7 +276,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_photograph_that_changes_during_the_run(config_for, whole, tmp_path, monkeypatch, caplog, change):  # noqa: F811
+def test_a_photograph_that_changes_during_the_run(config_for, whole, tmp_path, monkeypatch, caplog, change):
     spoil, message = CHANGES[change]
     saved = []
 
@@ -302,7 +300,7 @@ def test_a_photograph_that_changes_during_the_run(config_for, whole, tmp_path, m
     assert "resuming after step 3 of 4" in caplog.text
 
 
-def test_when_it_cannot_be_saved_either_the_first_error_is_told(config_for, tmp_path, monkeypatch, caplog):  # noqa: F811
+def test_when_it_cannot_be_saved_either_the_first_error_is_told(config_for, tmp_path, monkeypatch, caplog):
     def full(self, step, **arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -314,7 +312,7 @@ def test_when_it_cannot_be_saved_either_the_first_error_is_told(config_for, tmp_
 
 
 @pytest.mark.parametrize("cache", ["none", "host"])
-def test_a_defect_in_a_reading_thread_shows_where_it_is(config_for, tmp_path, monkeypatch, cache):  # noqa: F811
+def test_a_defect_in_a_reading_thread_shows_where_it_is(config_for, tmp_path, monkeypatch, cache):
     def tamper(examples, index):
         raise RuntimeError("an unexpected defect")
 
@@ -380,7 +378,7 @@ def test_lines_of_metrics_wait_for_space(tmp_path, caplog):
     assert len(caplog.records) == 1 and "metrics.jsonl cannot be written" in caplog.text
 
 
-def test_a_run_whose_logs_all_fail_trains_to_its_end(config_for, whole, tmp_path, monkeypatch, caplog):  # noqa: F811
+def test_a_run_whose_logs_all_fail_trains_to_its_end(config_for, whole, tmp_path, monkeypatch, caplog):
     from clu import metric_writers
 
     def failing(*arguments, **named):
@@ -400,7 +398,7 @@ def test_a_run_whose_logs_all_fail_trains_to_its_end(config_for, whole, tmp_path
 # What a resumed run remembers
 
 
-def test_patience_goes_on_where_it_was(config_for, tmp_path):  # noqa: F811
+def test_patience_goes_on_where_it_was(config_for, tmp_path):
     config = config_for(optim__lr=1e-12, early_stop__patience=2, train__steps=40)
     config.model.norm = "group"  # no running statistics: nothing changes, so no evaluation is a gain
     assert int(train_and_evaluate(config, tmp_path / "run").step) == 6
@@ -412,7 +410,7 @@ def test_patience_goes_on_where_it_was(config_for, tmp_path):  # noqa: F811
 # Determinism
 
 
-def test_deterministic_runs_are_equal(config_for, tmp_path):  # noqa: F811
+def test_deterministic_runs_are_equal(config_for, tmp_path):
     for name in ("one", "two"):
         train_and_evaluate(config_for(train__deterministic=True, optim__ema=0.9), tmp_path / name)
     assert manifest(tmp_path / "one", 4) == manifest(tmp_path / "two", 4)
@@ -474,10 +472,10 @@ train_and_evaluate(config, train.Path(sys.argv[1]))
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory and open files are read from /proc")
-def test_memory_and_open_files_do_not_grow(environment, tmp_path):  # noqa: F811
+def test_memory_and_open_files_do_not_grow(environment, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", SOAK, tmp_path / "run"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110,
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=110,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = [tuple(map(int, row.split()[1:])) for row in done.stdout.splitlines() if row.startswith("soak")]

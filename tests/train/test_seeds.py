@@ -19,7 +19,7 @@ from seg_jax.predict.predictor import Predictor
 from seg_jax.run import pretrained, program
 from seg_jax.run.checkpoint import Checkpoints
 from seg_jax.train.loop import train_and_evaluate
-from tests.train.test_loop import config_for, folder, lines, manifest  # noqa: F401
+from tests.runs import lines, manifest
 
 
 def weights(run, step):
@@ -27,12 +27,12 @@ def weights(run, step):
 
 
 @pytest.fixture
-def together(config_for, tmp_path):  # noqa: F811
+def together(config_for, tmp_path):
     train_and_evaluate(config_for(seed=5, train__seeds=2, optim__ema=0.9), tmp_path / "together")
     return tmp_path / "together"
 
 
-def test_each_is_what_it_would_be_alone(config_for, together, tmp_path):  # noqa: F811
+def test_each_is_what_it_would_be_alone(config_for, together, tmp_path):
     both = weights(together, 4)
     losses = []
     for i in range(2):
@@ -46,7 +46,7 @@ def test_each_is_what_it_would_be_alone(config_for, together, tmp_path):  # noqa
     assert dict(lines(together, "train/loss"))[4] == pytest.approx(np.mean(losses), rel=1e-3)
 
 
-def test_report_resume_prediction_and_start(config_for, together, tmp_path):  # noqa: F811
+def test_report_resume_prediction_and_start(config_for, together, tmp_path):
     block = json.loads((together / "report.json").read_text())["seeds"]
     assert block["seeds"] == [5, 6]
     values = block["miou"]["values"]

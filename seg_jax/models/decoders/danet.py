@@ -8,7 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from seg_jax.config import Config
 from seg_jax.models.attention import attention, softmax
+from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import Conv, ConvNormAct, Dtype, Head, Style
 
 
@@ -85,3 +87,10 @@ class DANetDecoder(nn.Module):
     def _classify(self, x: jax.Array, name: str, train: bool) -> jax.Array:
         x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
         return Head(self.classes, dtype=self.style.dtype, name=name)(x)
+
+
+def _build(model: Config, classes: int, style: Style) -> nn.Module:
+    return DANetDecoder(classes=classes, channels=model.channels, dropout=model.dropout, style=style)
+
+
+DANET = Architecture(_build, output_stride=8)

@@ -8,8 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from seg_jax.config import Config
 from seg_jax.models.decoders.pspnet import AuxiliaryHead
-from seg_jax.models.layers import Conv, ConvNormAct, Head, Style, resize_bilinear
+from seg_jax.models.entries import Architecture
+from seg_jax.models.layers import Conv, ConvNormAct, Head, Style
+from seg_jax.models.resampling import resize_bilinear
 
 
 class SeparableConvNormAct(nn.Module):
@@ -106,7 +109,7 @@ class DeepLabV3PlusDecoder(nn.Module):
       separable: all 3x3 convolutions are depthwise separable (section 4 of the paper).
       refinements: how many 3x3 convolutions there are before the upsampling, and after the low-level features have
         come in: (0, 2) in the paper, (1, 1) in segmentation_models.pytorch.
-      align_corners: of the upsampling, see `layers.resize_bilinear`.
+      align_corners: of the upsampling, see `resampling.resize_bilinear`.
       dropout: rate after ASPP's projection and in front of the logits.
     """
 
@@ -170,3 +173,32 @@ def smp_plus_names(decoder: DeepLabV3PlusDecoder) -> Mapping[str, str]:
     names |= _smp_conv("refine1", "decoder.aspp.1", "decoder.aspp.2", separable=decoder.separable)
     names |= _smp_conv("refine2", "decoder.block2.0", "decoder.block2.1", separable=decoder.separable)
     return {**names, "head": "segmentation_head.0"}
+
+
+def _build(model: Config, classes: int, style: Style) -> nn.Module:
+    return DeepLabV3Decoder(
+        classes=classes,
+        rates=tuple(model.aspp_rates),
+        channels=model.channels or 256,
+        separable=model.separable,
+        dropout=model.dropout,
+        style=style,
+    )
+
+
+def _build_plus(model: Config, classes: int, style: Style) -> nn.Module:
+    return DeepLabV3PlusDecoder(
+        classes=classes,
+        rates=tuple(model.aspp_rates),
+        channels=model.channels or 256,
+        separable=model.separable,
+        # segmentation_models.pytorch has its blocks elsewhere than the paper.
+        refinements=(1, 1) if model.encoder.style == "smp" else (0, 2),
+        align_corners=model.align_corners,
+        dropout=model.dropout,
+        style=style,
+    )
+
+
+DEEPLABV3 = Architecture(_build, output_stride=8, names={"smp": smp_names})
+DEEPLABV3PLUS = Architecture(_build_plus, output_stride=16, names={"smp": smp_plus_names})

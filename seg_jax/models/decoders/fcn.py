@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seg_jax.config import ConfigError
+from seg_jax.config import Config, ConfigError
+from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Dtype, Head, Style
 from seg_jax.models.operators import pad_edge, window
 
@@ -92,3 +94,14 @@ class FCNDecoder(nn.Module):
             )
             x = x + scores(skip)
         return {"logits": x}
+
+
+def _build(model: Config, classes: int, style: Style, *, stride: int) -> nn.Module:
+    return FCNDecoder(
+        classes=classes, stride=stride, channels=model.channels or 4096, dropout=model.dropout, style=style
+    )
+
+
+FCN32S = Architecture(partial(_build, stride=32))
+FCN16S = Architecture(partial(_build, stride=16))
+FCN8S = Architecture(partial(_build, stride=8))

@@ -8,7 +8,10 @@ from dataclasses import replace
 import flax.linen as nn
 import jax
 
-from seg_jax.models.layers import Conv, ConvNormAct, Head, Style, resize_bilinear, upsample_nearest
+from seg_jax.config import Config
+from seg_jax.models.entries import Architecture
+from seg_jax.models.layers import Conv, ConvNormAct, Head, Style
+from seg_jax.models.resampling import resize_bilinear, upsample_nearest
 
 WIDTH = 256  # of the pyramid (Lin et al. 2017)
 
@@ -21,7 +24,7 @@ class FPNDecoder(nn.Module):
     Attributes:
       classes: channels of the logits.
       channels: of the stacks.
-      align_corners: of the upsampling within the stacks, see `layers.resize_bilinear`.
+      align_corners: of the upsampling within the stacks, see `resampling.resize_bilinear`.
       dropout: rate in front of the logits.
     """
 
@@ -72,3 +75,16 @@ def smp_names(decoder: FPNDecoder) -> Mapping[str, str]:
             names[f"level{level}_conv{i + 1}/conv"] = f"{theirs}.0"
             names[f"level{level}_conv{i + 1}/norm/gn"] = f"{theirs}.1"
     return names
+
+
+def _build(model: Config, classes: int, style: Style) -> nn.Module:
+    return FPNDecoder(
+        classes=classes,
+        channels=model.channels or 128,
+        align_corners=model.align_corners,
+        dropout=model.dropout,
+        style=style,
+    )
+
+
+FPN = Architecture(_build, names={"smp": smp_names})

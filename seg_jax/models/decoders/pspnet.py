@@ -11,7 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seg_jax.models.layers import ConvNormAct, Head, Style, resize_bilinear
+from seg_jax.config import Config
+from seg_jax.models.entries import Architecture
+from seg_jax.models.layers import ConvNormAct, Head, Style
+from seg_jax.models.resampling import resize_bilinear
 
 
 def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
@@ -42,7 +45,7 @@ class PyramidPooling(nn.Module):
       channels: of every branch; 0: as many as make the branches together as wide as the map.
       norm_of_one: whether a grid of one bin has a norm. Batch statistics are then of as many values as there are
         images in the batch; segmentation_models.pytorch's PSPNet leaves it out.
-      align_corners: of the upsampling, see `layers.resize_bilinear`.
+      align_corners: of the upsampling, see `resampling.resize_bilinear`.
     """
 
     bins: tuple[int, ...] = (1, 2, 3, 6)
@@ -126,3 +129,19 @@ def smp_names(decoder: PSPNetDecoder) -> Mapping[str, str]:
         theirs = f"decoder.psp.blocks.{i}.pool.1"
         names |= {f"pyramid/bins{bins}/conv": f"{theirs}.0", f"pyramid/bins{bins}/norm": f"{theirs}.1"}
     return names
+
+
+def _build(model: Config, classes: int, style: Style) -> nn.Module:
+    return PSPNetDecoder(
+        classes=classes,
+        bins=tuple(model.pool_bins),
+        channels=model.channels or 512,
+        head_kernel=model.head_kernel,
+        norm_of_one=model.encoder.style != "smp",
+        align_corners=model.align_corners,
+        dropout=model.dropout,
+        style=style,
+    )
+
+
+PSPNET = Architecture(_build, output_stride=8, names={"smp": smp_names})

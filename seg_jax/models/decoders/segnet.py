@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from seg_jax.config import Config
+from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Head, Style
 from seg_jax.models.operators import window
 
@@ -71,3 +73,10 @@ class SegNetDecoder(nn.Module):
             for i, channels in enumerate(widths, start=1):
                 x = ConvNormAct(channels, style=self.style, name=f"level{level + 1}_conv{i}")(x, train)
         return {"logits": Head(self.classes, 3, dtype=self.style.dtype, name="head")(x)}
+
+
+def _build(model: Config, classes: int, style: Style) -> nn.Module:
+    return SegNetDecoder(classes=classes, dropout=model.dropout, style=style)
+
+
+SEGNET = Architecture(_build)

@@ -8,7 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.models.layers import ConvNormAct, Head, Style, UpConv, remat, upsample_bilinear, upsample_nearest
+from seg_jax.config import Config
+from seg_jax.models.entries import Architecture
+from seg_jax.models.layers import ConvNormAct, Head, Style, UpConv, remat
+from seg_jax.models.resampling import upsample_bilinear, upsample_nearest
 
 UPSAMPLINGS = ("transpose", "nearest", "bilinear")
 
@@ -65,3 +68,17 @@ def smp_names(decoder: UNetDecoder) -> Mapping[str, str]:
             ours, theirs = f"up{step + 1}_conv{i}", f"decoder.blocks.{step}.conv{i}"
             names |= {f"{ours}/conv": f"{theirs}.0", f"{ours}/norm": f"{theirs}.1"}
     return names
+
+
+def _build(model: Config, classes: int, style: Style) -> nn.Module:
+    return UNetDecoder(
+        classes=classes,
+        channels=tuple(model.decoder_channels),
+        upsampling=model.upsampling,
+        head_kernel=model.head_kernel,
+        dropout=model.dropout,
+        style=style,
+    )
+
+
+UNET = Architecture(_build, names={"smp": smp_names})

@@ -8,8 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from seg_jax.config import Config
 from seg_jax.models.decoders.pspnet import AuxiliaryHead, PyramidPooling
-from seg_jax.models.layers import ConvNormAct, Head, Style, resize_bilinear
+from seg_jax.models.entries import Architecture
+from seg_jax.models.layers import ConvNormAct, Head, Style
+from seg_jax.models.resampling import resize_bilinear
 
 
 class UPerNetDecoder(nn.Module):
@@ -75,3 +78,17 @@ def smp_names(decoder: UPerNetDecoder) -> Mapping[str, str]:
     for ours, theirs in convs.items():
         names |= {f"{ours}/conv": f"{theirs}.0", f"{ours}/norm": f"{theirs}.1"}
     return {**names, "head": "segmentation_head.0"}
+
+
+def _build(model: Config, classes: int, style: Style) -> nn.Module:
+    return UPerNetDecoder(
+        classes=classes,
+        bins=tuple(model.pool_bins),
+        channels=model.channels or 512,
+        norm_features=model.encoder.style == "smp",
+        dropout=model.dropout,
+        style=style,
+    )
+
+
+UPERNET = Architecture(_build, names={"smp": smp_names})

@@ -5,13 +5,16 @@ All norms are layer norms: `Style.norm` is not used. The arithmetic of all libra
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from seg_jax.config import Config
+from seg_jax.models.entries import Encoder, depth_from_2
 from seg_jax.models.layers import Conv, Style, remat
 from seg_jax.models.weights.naming import KERAS_CLASSIFIER, Naming
 
@@ -175,3 +178,22 @@ NAMINGS = {
         kinds=KERAS_KINDS,
     ),
 }
+
+
+def _build(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
+    del library  # all of them have the same arithmetic
+    return ConvNeXt(
+        layout=layout,
+        output_stride=model.encoder.output_stride,
+        depth=depth_from_2(model),
+        drop_path=model.encoder.drop_path,
+        style=style,
+    )
+
+
+def _entry(layout: str) -> Encoder:
+    name = "ConvNeXt" + layout.removeprefix("convnext_").title()
+    return Encoder(partial(_build, layout=layout), EPSILON, NAMINGS, name)
+
+
+ENCODERS: Mapping[str, Encoder] = {layout: _entry(layout) for layout in LAYOUTS}

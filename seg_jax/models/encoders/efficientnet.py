@@ -10,14 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
+from seg_jax.config import Config
+from seg_jax.models.encoders.mbconv import MBConv
 from seg_jax.models.encoders.mobilenetv2 import divisible
-from seg_jax.models.layers import Conv, ConvNormAct, Style, pads, remat
+from seg_jax.models.entries import Encoder
+from seg_jax.models.layers import ConvNormAct, Style, pads, remat
 from seg_jax.models.weights.naming import KERAS_CLASSIFIER, Naming
 
 # (expansion, channels, blocks, kernel, stride) of stages 2 to 8 of table 1, which are our stages 1 to 7
@@ -48,55 +51,6 @@ FROM_TENSORFLOW = ("efficientnet_b5", "efficientnet_b6", "efficientnet_b7")
 def epsilon(layout: str) -> Mapping[str, float]:
     """Name of a style -> epsilon of the norms; 'torch' is torchvision's."""
     return {"torch": 1e-3 if layout in FROM_TENSORFLOW else 1e-5, "keras": 1e-3, "smp": 1e-3}
-
-
-class MBConv(nn.Module):
-    """1x1 expansion, depthwise convolution, squeeze and excitation (Hu et al. 2018), linear 1x1 projection.
-
-    Where the shape stays there is a shortcut, and in training the rest is left out with probability `drop_path` for
-    each image by itself (stochastic depth, Huang et al. 2016).
-
-    Attributes:
-      channels: of the output.
-      expansion: of the channels, in between.
-      kernel, stride, dilation, padding: of the depthwise convolution; padding None: the style's.
-    """
-
-    channels: int
-    expansion: int
-    kernel: int
-    stride: int
-    dilation: int
-    padding: tuple[int, int] | None
-    drop_path: float
-    style: Style
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[b h w c] -> [b ceil(h / stride) ceil(w / stride) channels]."""
-        hidden = x.shape[-1] * self.expansion
-        y = x
-        if self.expansion > 1:
-            y = ConvNormAct(hidden, 1, activation="silu", style=self.style, name="expand")(y, train)
-        y = ConvNormAct(
-            hidden,
-            self.kernel,
-            self.stride,
-            self.dilation,
-            groups=hidden,
-            activation="silu",
-            padding=self.padding,
-            style=self.style,
-            name="depthwise",
-        )(y, train)
-        gate = jnp.mean(y, axis=(1, 2), keepdims=True)
-        gate = Conv(x.shape[-1] // 4, 1, bias=True, dtype=self.style.dtype, name="squeeze")(gate)
-        gate = Conv(hidden, 1, bias=True, dtype=self.style.dtype, name="excite")(nn.silu(gate))
-        y = y * nn.sigmoid(gate)
-        y = ConvNormAct(self.channels, 1, activation="none", style=self.style, name="project")(y, train)
-        if x.shape != y.shape:
-            return y
-        return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), name="drop_path")(y, deterministic=not train)
 
 
 class EfficientNet(nn.Module):
@@ -267,3 +221,23 @@ def namings(layout: str) -> Mapping[str, Naming]:
     if layout not in FROM_TENSORFLOW:
         return NAMINGS
     return {**NAMINGS, "timm": replace(NAMINGS["timm"], style="keras")}
+
+
+def _build(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
+    return EfficientNet(
+        layout=layout,
+        output_stride=model.encoder.output_stride,
+        depth=model.encoder.depth or 5,
+        drop_path=model.encoder.drop_path,
+        smp=library == "smp",
+        style=style,
+    )
+
+
+def _entry(layout: str) -> Encoder:
+    name = layout.replace("efficientnet_b", "EfficientNetB")
+    build = partial(_build, layout=layout)
+    return Encoder(build, epsilon(layout), namings(layout), name)
+
+
+ENCODERS: Mapping[str, Encoder] = {layout: _entry(layout) for layout in LAYOUTS}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 
+from seg_jax.config import Config
+from seg_jax.models.entries import Encoder
 from seg_jax.models.layers import ConvNormAct, Style, remat
 from seg_jax.models.weights.naming import KERAS_CLASSIFIER, UNIT, Naming
 
@@ -118,3 +122,16 @@ NAMINGS = {
     ),
     "timm": Naming(_timm, normalisation=UNIT, unused=(r"classifier\..*",)),
 }
+
+
+def _build(model: Config, style: Style, library: str) -> nn.Module:
+    del library  # the style says it all
+    return MobileNet(
+        alpha=model.encoder.alpha,
+        output_stride=model.encoder.output_stride,
+        depth=model.encoder.depth or 5,
+        style=style,
+    )
+
+
+ENCODERS: Mapping[str, Encoder] = {"mobilenet": Encoder(_build, EPSILON, NAMINGS, "MobileNet")}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 
+from seg_jax.config import Config
+from seg_jax.models.entries import Encoder
 from seg_jax.models.layers import ConvNormAct, Style, remat
 from seg_jax.models.weights.naming import KERAS_CLASSIFIER, UNIT, Naming
 
@@ -162,3 +166,16 @@ NAMINGS = {
     "torchvision": Naming(_torchvision, unused=(r"classifier\..*",)),
     "timm": Naming(_timm, unused=(r"classifier\..*",)),
 }
+
+
+def _build(model: Config, style: Style, library: str) -> nn.Module:
+    del library  # the style says it all
+    return MobileNetV2(
+        alpha=model.encoder.alpha,
+        output_stride=model.encoder.output_stride,
+        depth=model.encoder.depth or 5,
+        style=style,
+    )
+
+
+ENCODERS: Mapping[str, Encoder] = {"mobilenetv2": Encoder(_build, EPSILON, NAMINGS, "MobileNetV2")}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 
-from seg_jax.models.layers import ConvNormAct, Style, max_pool_2x2, remat
+from seg_jax.config import Config
+from seg_jax.models.entries import Encoder
+from seg_jax.models.layers import ConvNormAct, Style, remat
+from seg_jax.models.resampling import max_pool_2x2
 
 
 class PlainEncoder(nn.Module):
@@ -41,3 +46,11 @@ class PlainEncoder(nn.Module):
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             features.append(x)
         return features
+
+
+def _build(model: Config, style: Style, library: str) -> nn.Module:
+    del library
+    return PlainEncoder(width=model.encoder.width, depth=model.encoder.depth or 4, dropout=model.dropout, style=style)
+
+
+ENCODERS: Mapping[str, Encoder] = {"plain": Encoder(_build)}

@@ -6,12 +6,16 @@ the paper and in Keras.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import flax.linen as nn
 import jax
 
-from seg_jax.models.layers import ConvNormAct, Style, max_pool_3x3, remat
+from seg_jax.config import Config
+from seg_jax.models.entries import Encoder
+from seg_jax.models.layers import ConvNormAct, Style, remat
+from seg_jax.models.resampling import max_pool_3x3
 from seg_jax.models.weights.naming import CAFFE, KERAS_CLASSIFIER, Naming
 
 # name -> (blocks of the four stages, whether they are bottlenecks); table 1 of the paper
@@ -148,3 +152,27 @@ NAMINGS = {
     "torchvision": Naming(_torchvision, unused=(r"fc\..*",)),  # and timm, with the same names
     "keras": Naming(_keras, layout="keras", style="keras", normalisation=CAFFE, bgr=True, unused=KERAS_CLASSIFIER),
 }
+
+
+def _build(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
+    keras = library == "keras"
+    return ResNet(
+        layout=layout,
+        output_stride=model.encoder.output_stride,
+        depth=model.encoder.depth or 5,
+        stride_first=keras,
+        bias=True if keras else None,
+        style=style,
+    )
+
+
+def _entry(layout: str) -> Encoder:
+    if LAYOUTS[layout][1]:
+        name = layout.replace("resnet", "ResNet")
+        return Encoder(partial(_build, layout=layout), EPSILON, NAMINGS, name)
+    # Keras has no networks of the smaller blocks.
+    epsilon = {library: value for library, value in EPSILON.items() if library != "keras"}
+    return Encoder(partial(_build, layout=layout), epsilon, {"torchvision": NAMINGS["torchvision"]})
+
+
+ENCODERS: Mapping[str, Encoder] = {layout: _entry(layout) for layout in LAYOUTS}

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.models.layers import ConvNormAct, Style, max_pool_2x2, remat
+from seg_jax.config import Config
+from seg_jax.models.entries import Encoder
+from seg_jax.models.layers import ConvNormAct, Style, remat
 from seg_jax.models.operators import window
+from seg_jax.models.resampling import max_pool_2x2
 from seg_jax.models.weights.naming import CAFFE, KERAS_CLASSIFIER, Naming
 
 # (channels, 3x3 convolutions) between pools; configuration D of table 1
@@ -98,4 +105,22 @@ NAMINGS = {
     "keras": Naming(
         _keras, layout="keras", style="keras", normalisation=CAFFE, bgr=True, image=IMAGE, unused=KERAS_CLASSIFIER
     ),
+}
+
+
+def _build(model: Config, style: Style, library: str, *, normed: bool) -> nn.Module:
+    del library  # all of them have the same arithmetic
+    style = style if normed else replace(style, norm="none")
+    return VGG16(output_stride=model.encoder.output_stride, depth=model.encoder.depth or 5, style=style)
+
+
+def _bn_entry() -> Encoder:
+    # Keras has no VGG-16 with batch norm.
+    epsilon = {library: value for library, value in EPSILON.items() if library != "keras"}
+    return Encoder(partial(_build, normed=True), epsilon, {"torchvision": NAMINGS["torchvision"]})
+
+
+ENCODERS: Mapping[str, Encoder] = {
+    "vgg16": Encoder(partial(_build, normed=False), EPSILON, NAMINGS, "VGG16"),
+    "vgg16_bn": _bn_entry(),
 }

@@ -8,7 +8,8 @@ import pytest
 from seg_jax import models
 from seg_jax.config import ConfigError
 from seg_jax.models.decoders.fcn import FCNDecoder, UpScore, bilinear
-from seg_jax.models.layers import Style, upsample_bilinear
+from seg_jax.models.layers import Style
+from seg_jax.models.resampling import upsample_bilinear
 
 PLAIN = Style(norm="none")
 

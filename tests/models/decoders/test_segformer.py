@@ -10,7 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from seg_jax import models
 from seg_jax.models.decoders.segformer import Fusion, SegFormerDecoder
-from seg_jax.models.layers import Style, resize_bilinear
+from seg_jax.models.layers import Style
+from seg_jax.models.resampling import resize_bilinear
 from seg_jax.run import pretrained
 from tests.models import parity, references
 

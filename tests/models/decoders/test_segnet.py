@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from seg_jax import models
 from seg_jax.models.decoders.segnet import SegNetDecoder, unpool
-from seg_jax.models.layers import Style, max_pool_2x2
+from seg_jax.models.layers import Style
+from seg_jax.models.resampling import max_pool_2x2
 
 
 def normal(*shape, seed=0):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from seg_jax import models
-from seg_jax.models.encoders.efficientnet import LAYOUTS, EfficientNet, MBConv, epsilon
+from seg_jax.models.encoders.efficientnet import LAYOUTS, EfficientNet, epsilon
+from seg_jax.models.encoders.mbconv import MBConv
 from seg_jax.models.layers import Style
 from tests.models import parity, references
 

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from seg_jax import models
-from seg_jax.models.encoders import mit
+from seg_jax.models.encoders import mit, mit_block
 from seg_jax.models.layers import Conv, Style
 from tests.models import parity, references
 
@@ -112,7 +112,7 @@ def test_epsilons_are_those_of_transformers_and_of_the_authors(small, library, o
 @pytest.mark.parametrize(("ratio", "size"), [(1, (4, 5)), (2, (5, 7)), (4, (9, 8)), (4, (3, 2))])
 def test_attention_is_the_formula(ratio, size):
     heads, c = 2, 6
-    module = mit.Attention(heads, ratio, Style())
+    module = mit_block.Attention(heads, ratio, Style())
     x = references.image(*size, channels=c)[0].astype(np.float64)
     variables = module.init(jax.random.key(1), x[None])
     params = jax.tree.map(lambda a: references.tensor(str(a.shape), a.shape).astype(np.float64), variables["params"])
@@ -139,7 +139,7 @@ def test_attention_is_the_formula(ratio, size):
 
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_mix_ffn_is_the_formula(dilation):
-    module = mit.MixFFN(dilation, Style())
+    module = mit_block.MixFFN(dilation, Style())
     x = references.image(6, 7, channels=3)
     params = module.init(jax.random.key(2), x)["params"]
     hidden = x[0] @ params["expand"]["kernel"] + params["expand"]["bias"]
@@ -155,7 +155,7 @@ def test_mix_ffn_is_the_formula(dilation):
 
 
 def test_depthwise_kernels_begin_as_large_as_their_nine_pixels_ask():
-    ffn = mit.MixFFN(1, Style())
+    ffn = mit_block.MixFFN(1, Style())
     kernel = ffn.init(jax.random.key(0), np.zeros((1, 2, 2, 256), np.float32))["params"]["depthwise"]["kernel"]
     assert kernel.shape == (3, 3, 1, 1024)
     np.testing.assert_allclose(kernel.std(), (2 / 9) ** 0.5, rtol=0.05)
@@ -163,7 +163,7 @@ def test_depthwise_kernels_begin_as_large_as_their_nine_pixels_ask():
 
 def test_rows_that_fill_no_window_are_not_seen_by_keys_and_values():
     # 9 rows in windows of 4: the last row is a query only.
-    module = mit.Attention(1, 4, Style())
+    module = mit_block.Attention(1, 4, Style())
     x = references.image(9, 8, channels=4)
     variables = module.init(jax.random.key(0), x)
     other = x.copy()
@@ -177,14 +177,14 @@ def test_drop_path_grows_from_0_to_the_last_block():
     found = []
     traced(
         mit.MixTransformer("mit_b0", drop_path=0.35),
-        lambda module: found.append(module.drop_path) if isinstance(module, mit.Block) else None,
+        lambda module: found.append(module.drop_path) if isinstance(module, mit_block.Block) else None,
     )
     np.testing.assert_allclose(found, 0.35 * np.arange(8) / 7)
 
 
 def test_drop_path_leaves_out_a_branch_for_each_image_by_itself():
     rate = 0.4
-    block = mit.Block(2, 1, 1, rate, Style())
+    block = mit_block.Block(2, 1, 1, rate, Style())
     x = np.repeat(references.image(4, 4, channels=8), 512, axis=0)
     variables = jax.tree.map(lambda a: a + 0.05, block.init(jax.random.key(0), x[:1], False))
     train = jax.jit(lambda key: block.apply(variables, x, True, rngs={"dropout": key}))

@@ -1,4 +1,4 @@
-"""A traced function as a plain list of primitives: calls inlined, what no input reaches computed, dead ends removed."""
+"""A traced function as a plain list of primitives: calls inlined, constants folded, dead code removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-# Primitives that do nothing but call a function, and the parameter that holds it.
+# Primitives that only call a function -> the parameter with that function.
 CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -24,17 +24,17 @@ CALLS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
-    """A value that a program computes; every one is itself alone.
+class Variable:
+    """A value computed by a trace, or one of its inputs; compared by identity.
 
     Attributes:
-      aval: shape, which may have symbols, and dtype.
+      aval: shape, which may be symbolic, and dtype.
     """
 
     aval: Any
 
 
-Value = Place | np.ndarray
+Value = Variable | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,22 +44,22 @@ class Step:
     primitive: Any
     params: dict[str, Any]
     inputs: tuple[Value, ...]
-    outputs: tuple[Place, ...]
+    outputs: tuple[Variable, ...]
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """Of the first result, may have symbols."""
+        """The shape of the first result, which may be symbolic."""
         return self.outputs[0].aval.shape
 
 
 @dataclass(frozen=True)
-class Program:
-    """A program without constants to be computed.
+class Trace:
+    """A list of primitives without constant subexpressions.
 
     Attributes:
-      steps: in order.
-      result: what it gives.
-      uses: how many steps read a place.
+      steps: the steps in order of execution.
+      result: the result.
+      uses: variable -> number of times that steps read it.
     """
 
     steps: Sequence[Step]
@@ -67,17 +67,19 @@ class Program:
     uses: Counter[Value]
 
 
-def program(closed: ClosedJaxpr, arguments: Sequence[Value]) -> Program:
-    """The program of a trace with one result.
+def trace(closed: ClosedJaxpr, arguments: Sequence[Value]) -> Trace:
+    """Flattens a traced function with one result.
 
     Args:
-      closed: the trace.
-      arguments: arrays for what is known, places for the inputs.
+      closed: the traced function.
+      arguments: its arguments: arrays where they are known, variables for the inputs.
     """
     steps: list[Step] = []
     (result,) = _inline(closed.jaxpr, [np.asarray(const) for const in closed.consts], arguments, steps)
     steps = _live(_folded(_live(steps, result)), result)
-    return Program(steps, result, Counter(value for step in steps for value in step.inputs if isinstance(value, Place)))
+    return Trace(
+        steps, result, Counter(value for step in steps for value in step.inputs if isinstance(value, Variable))
+    )
 
 
 def _inline(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Value], steps: list[Step]) -> list[Value]:
@@ -97,57 +99,57 @@ def _inline(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Value], ste
             closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
             outputs = _inline(closed.jaxpr, [np.asarray(const) for const in closed.consts], inputs, steps)
         else:
-            outputs = places = [Place(variable.aval) for variable in eqn.outvars]
-            steps.append(Step(eqn.primitive, eqn.params, tuple(inputs), tuple(places)))
+            outputs = variables = [Variable(variable.aval) for variable in eqn.outvars]
+            steps.append(Step(eqn.primitive, eqn.params, tuple(inputs), tuple(variables)))
         env.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
 def _live(steps: Sequence[Step], result: Value) -> list[Step]:
-    needed, live = {result} if isinstance(result, Place) else set(), []
+    needed, live = {result} if isinstance(result, Variable) else set(), []
     for step in reversed(steps):
         if needed & set(step.outputs):
             live.append(step)
-            needed |= {value for value in step.inputs if isinstance(value, Place)}
+            needed |= {value for value in step.inputs if isinstance(value, Variable)}
     return live[::-1]
 
 
 def _folded(steps: Sequence[Step]) -> list[Step]:
-    """The steps that depend on an input; what they read of the others is there as arrays."""
-    known: set[Place] = set()
+    """The steps that depend on an input, with the results of all other steps as arrays."""
+    known: set[Variable] = set()
     before, after = [], []
     for step in steps:
-        fixed = all(isinstance(n, int) for place in step.outputs for n in place.aval.shape)
-        constant = all(not isinstance(value, Place) or value in known for value in step.inputs)
-        # A size that is a symbol becomes a number by this primitive, which has no input.
+        fixed = all(isinstance(n, int) for variable in step.outputs for n in variable.aval.shape)
+        constant = all(not isinstance(value, Variable) or value in known for value in step.inputs)
+        # dim_as_value turns a symbolic size into a number; it has no input.
         if fixed and constant and step.primitive.name != "dim_as_value":
             known |= set(step.outputs)
             before.append(step)
         else:
             after.append(step)
-    read = [value for step in after for value in step.inputs if isinstance(value, Place)]
-    wanted = list(dict.fromkeys(place for place in read if place in known))
-    arrays = dict(zip(wanted, _computed(before, wanted), strict=True))
+    read = [value for step in after for value in step.inputs if isinstance(value, Variable)]
+    needed = list(dict.fromkeys(variable for variable in read if variable in known))
+    arrays = dict(zip(needed, _computed(before, needed), strict=True))
 
     def fill(step: Step) -> Step:
-        inputs = tuple(arrays.get(value, value) if isinstance(value, Place) else value for value in step.inputs)
+        inputs = tuple(arrays.get(value, value) if isinstance(value, Variable) else value for value in step.inputs)
         return Step(step.primitive, step.params, inputs, step.outputs)
 
     return [fill(step) for step in after]
 
 
-def _computed(steps: Sequence[Step], wanted: Sequence[Place]) -> list[np.ndarray]:
-    """The values of places, by one compiled function: to compile the steps one by one takes seconds."""
-    given = list(
+def _computed(steps: Sequence[Step], needed: Sequence[Variable]) -> list[np.ndarray]:
+    """The values of variables, by one compiled function: compiling the steps one by one takes seconds."""
+    constants = list(
         {id(value): value for step in steps for value in step.inputs if isinstance(value, np.ndarray)}.values()
     )
 
     def run(arrays: Sequence[Any]) -> list[Any]:
-        env: dict[int, Any] = {id(value): array for value, array in zip(given, arrays, strict=True)}
+        env: dict[int, Any] = {id(value): array for value, array in zip(constants, arrays, strict=True)}
         for step in steps:
             outputs = step.primitive.bind(*(env[id(value)] for value in step.inputs), **step.params)
             results = outputs if step.primitive.multiple_results else [outputs]
-            env.update((id(place), result) for place, result in zip(step.outputs, results, strict=True))
-        return [env[id(place)] for place in wanted]
+            env.update((id(variable), result) for variable, result in zip(step.outputs, results, strict=True))
+        return [env[id(variable)] for variable in needed]
 
-    return [np.asarray(array) for array in jax.jit(run)(given)]
+    return [np.asarray(array) for array in jax.jit(run)(constants)]

@@ -1,4 +1,4 @@
-"""All colour in one affine map of RGB: brightness, contrast, saturation and hue compose into a 3x3 matrix."""
+"""Colour jitter as one affine map of RGB: brightness, contrast, saturation and hue compose into a 3x3 matrix."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from seg_jax.augment.spec import Augmentation
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL and torchvision
 
 
-def colour_map(key: jax.Array, spec: Augmentation, grey: float) -> tuple[jax.Array, jax.Array]:
-    """Draws the change of colours: (matrix float32 [3 3], offset float32 []), rgb -> matrix @ rgb + offset.
+def color_map(key: jax.Array, spec: Augmentation, grey: float) -> tuple[jax.Array, jax.Array]:
+    """Samples a colour change: (matrix float32 [3 3], offset float32 []), rgb -> matrix @ rgb + offset.
 
-    Brightness multiplies, contrast stretches about `grey`, saturation blends with the pixel's luma, hue turns about
-    the grey axis (Rodrigues' rotation about (1, 1, 1)); `spec.grayscale` is a saturation of 0. `grey` is of the data
-    set, not of the image: a mean over the image would need a second pass over its pixels.
+    Brightness multiplies, contrast stretches about `grey`, saturation blends with the pixel's luma, hue rotates about
+    the grey axis (Rodrigues' rotation about (1, 1, 1)); `spec.grayscale` is a saturation of 0. `grey` (0..255) is the
+    data set's mean luma, not the image's: a mean over the image would need a second pass over its pixels.
     """
     keys = jax.random.split(key, 5)
 
@@ -40,7 +40,7 @@ def colour_map(key: jax.Array, spec: Augmentation, grey: float) -> tuple[jax.Arr
 
 
 def jitter(image: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
-    """Applies a `colour_map` to float32 [h w 3] in 0..255; clipped to that range."""
-    # Not a matrix product: XLA would compute that apart, at a quarter of the speed on CPU.
+    """Applies a `color_map` to float32 [h w 3] in 0..255; clipped to that range."""
+    # Not a matrix product: XLA would compute it separately, at a quarter of the speed on CPU.
     mixed = sum(image[..., i : i + 1] * matrix[:, i] for i in range(3))
     return jnp.clip(mixed + offset, 0, 255)

@@ -19,15 +19,18 @@ from seg_jax.data.labels import cityscapes as cityscapes_labels
 from seg_jax.data.labels import pets as pets_labels
 from seg_jax.data.labels.builtin import read_groups
 from seg_jax.data.prepared import refuse_unfinished
-from seg_jax.data.sources import arrays, cityscapes, folder, huggingface, pairs, pets, synthetic, tfds
+from seg_jax.data.sources import arrays, cityscapes, folder, huggingface, pairs, pets, python, synthetic, tfds
 
-SOURCES: Mapping[str, Callable[..., Examples]] = {
+Source = Callable[..., Examples]  # (config.data, split, seed=...) -> the examples
+
+SOURCES: Mapping[str, Source] = {
     "arrays": arrays.load,
     "cityscapes": cityscapes.load,
     "folder": folder.load,
     "huggingface": huggingface.load,
     "pairs": pairs.load,
     "pets": pets.load,
+    "python": python.load,
     "synthetic": synthetic.load,
     "tfds": tfds.load,
 }
@@ -40,14 +43,19 @@ CHOICES: Mapping[str, Mapping[str, object]] = {
 }
 
 
-def load(config: Config, split: str) -> Examples:
+def load(config: Config, split: str, *, source: Source | None = None) -> Examples:
     """The examples of one split, with classes united by `config.data.merge` and left out by `ignore_classes`, each
     read at `config.data.size` where that is set.
+
+    Args:
+      config: reads `data` and `seed`.
+      split: its name.
+      source: in place of the one that `config.data.source` names.
 
     Raises:
       ConfigError, DataError, LabelError: naming the field or the file, the rule and the cure.
     """
-    source = lookup(SOURCES, config.data.source, "data.source")
+    source = source or lookup(SOURCES, config.data.source, "data.source")
     if config.data.dir:
         refuse_unfinished(Path(config.data.dir).expanduser())
     examples = source(config.data, split, seed=config.seed)

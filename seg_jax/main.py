@@ -1,4 +1,4 @@
-"""The command line: python -m seg_jax.main --config=configs/x.py --workdir=DIR [--config.x.y=value ...]."""
+"""The command line: python -m seg_jax.main --config=RECIPE_OR_FILE --workdir=DIR [--config.x.y=value ...]."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ if __name__ == "__main__":
     process.tune_malloc()  # before the imports that cost time: it starts the program anew
 
 from absl import app, flags
-from ml_collections import config_flags
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="A file such as configs/synthetic_unet.py.")
+from seg_jax.config import ConfigError, checked, load, weighting, with_fields
+from seg_jax.config import flags as config_flags
+from seg_jax.config.page import lines
+
+CONFIG = config_flags.define(flags.FLAGS)
 WORKDIR = flags.DEFINE_string("workdir", None, "The run directory: checkpoints, metrics, pictures, report.")
 MODE = flags.DEFINE_enum(
     "mode",
@@ -53,14 +56,13 @@ def main(argv: list[str]) -> int:
         return fail(str(error))
     process.use_compilation_cache()
 
-    from seg_jax import config as configs
-
     try:
-        config = CONFIG.value
-        if config is None:
-            if MODE.value != "eval":
-                return fail("--config is missing. Try --config=configs/synthetic_unet.py.")
-            config = configs.load(workdir / "config.json")
+        if CONFIG.value is not None:
+            config = checked(CONFIG.value)
+        elif MODE.value != "eval":
+            return fail("--config is missing. Try --config=configs/synthetic_unet.py.")
+        else:
+            config = load(workdir / "config.json")
         if config.log.tensorboard and MODE.value == "train":
             process.hide_accelerators_from_tensorflow()
         return {"train": train, "eval": evaluate, "dry_run": dry_run, "lr_range": lr_range}[MODE.value](config, workdir)
@@ -111,8 +113,8 @@ def evaluate(config, workdir: Path) -> int:
 def dry_run(config, workdir: Path) -> int:
     """--mode=dry_run; writes nothing."""
     del workdir
-    from seg_jax import config as configs
     from seg_jax import data, sharding
+    from seg_jax.config import check_classes
     from seg_jax.run import pretrained, program
     from seg_jax.train import memory
 
@@ -120,10 +122,10 @@ def dry_run(config, workdir: Path) -> int:
     mesh = program.configured_mesh(config)
     program.check(config, devices=sharding.batch_parts(mesh))
     train, val = (data.load(config, split) for split in (config.data.train_split, config.data.val_split))
-    configs.check_classes(config, classes=len(train.table))
+    check_classes(config, classes=len(train.table))
     pretrained.check_teacher(config, train.table)
-    if configs.weighting(config):
-        config.loss.class_weights = (1.0,) * len(train.table)  # cost as much as those that training counts
+    if weighting(config):  # ones cost as much as the weights that training counts
+        config = with_fields(config, {"loss.class_weights": (1.0,) * len(train.table)})
     functions = program.Program(config, classes=len(train.table), mesh=mesh)
     print(program.describe(functions, size=train.size, eval_size=val.size))
     if FIT_MEMORY.value is not None:
@@ -155,6 +157,8 @@ def parse(argv: list[str]) -> list[str]:
 
     Without --config an evaluation has the configuration that the run recorded, for overrides to change.
     """
+    if "--helpfull" in argv:
+        print(f"Fields of a configuration:\n{lines()}\n")
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # absl's flags are defined before they are read
     for name in ("--mode", "--config", "--workdir"):
         early.add_argument(name)
@@ -163,21 +167,13 @@ def parse(argv: list[str]) -> list[str]:
         if known.mode == "eval" and not known.config and known.workdir:
             recorded = Path(known.workdir).expanduser() / "config.json"
             if recorded.is_file():
-                from seg_jax import config as configs
-
                 delattr(flags.FLAGS, "config")
-                config_flags.DEFINE_config_dict("config", configs.load(recorded))
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        problem = str(error)
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:  # by ml_collections, for overrides
-        reason: object = error
-        while isinstance(reason, BaseException) and reason.args and not isinstance(reason, OSError):
-            reason = reason.args[0]  # an AttributeError around a KeyError around the text
-        problem = str(reason).replace("\n", ": ")
-    overrides = [text for text in argv[1:] if text.startswith(("--config.", "-config."))]
-    tried = f" (overrides: {' '.join(overrides)})" if overrides else ""
-    sys.exit(fail(f"{problem}{tried}. configs/default.py lists every field; --helpfull lists the flags."))
+                config_flags.define(flags.FLAGS, recorded=load(recorded))
+        return config_flags.parse(flags.FLAGS, argv)
+    except ConfigError as error:
+        overrides = [text for text in argv[1:] if text.startswith(("--config.", "-config."))]
+        tried = f" (overrides: {' '.join(overrides)})" if overrides else ""
+        sys.exit(fail(f"{str(error).rstrip('.')}{tried}. docs/configuration.md lists every field; so does --helpfull."))
 
 
 def fail(message: str) -> int:

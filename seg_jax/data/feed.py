@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from seg_jax import sharding
-from seg_jax.config import Config
+from seg_jax.config import DataConfig
 from seg_jax.data import checking, pipeline
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError
@@ -23,7 +23,7 @@ from seg_jax.data.labels import IGNORE
 Batch = dict[str, jax.Array]
 
 
-def prepare(examples: Examples, data: Config, mesh: Mesh, *, workdir: Path) -> Examples:
+def prepare(examples: Examples, data: DataConfig, mesh: Mesh, *, workdir: Path) -> Examples:
     """Checks every example and keeps them where `data.cache` says: in files, in host memory, or on every device.
 
     Args:
@@ -48,7 +48,7 @@ def prepare(examples: Examples, data: Config, mesh: Mesh, *, workdir: Path) -> E
     return _hold(checked, mesh) if data.cache == "device" else checked
 
 
-def batches(examples: Examples, orders: Iterable[np.ndarray], data: Config, mesh: Mesh) -> Generator[Batch]:
+def batches(examples: Examples, orders: Iterable[np.ndarray], data: DataConfig, mesh: Mesh) -> Generator[Batch]:
     """Global batches, split over the mesh, one for each array of indices in `orders`; the same from everywhere.
 
     Args:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from seg_jax import process
-from seg_jax.config import Config, flatten, lookup
+from seg_jax.config import DataConfig, flatten, lookup
 from seg_jax.data.checking import in_parallel, listing, try_read
 from seg_jax.data.examples import Bad, Examples
 from seg_jax.data.images import DataError
@@ -184,7 +184,7 @@ def measure(examples: Examples, *, threads: int) -> tuple[Stats, tuple[Bad, ...]
     return stats, tuple(bad)
 
 
-def load(examples: Examples, data: Config) -> Stats:
+def load(examples: Examples, data: DataConfig) -> Stats:
     """The counts of one split: those that were written down for the very same files, or new ones.
 
     They are kept in `.seg_jax` in the directory of the data, or in the user's cache directory if that cannot be
@@ -221,7 +221,7 @@ def load(examples: Examples, data: Config) -> Stats:
     return stats
 
 
-def _key(examples: Examples, data: Config) -> str:
+def _key(examples: Examples, data: DataConfig) -> str:
     """Changes with the files of a split, their order, and what is made of them; '' for data without files."""
     if not examples.files:
         return ""

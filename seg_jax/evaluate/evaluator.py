@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from seg_jax import sharding, viz
-from seg_jax.config import Config
+from seg_jax.config import EvalConfig
 from seg_jax.data import feed, pipeline, sampler
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import resize_label, resized_bands
@@ -152,7 +152,7 @@ class Evaluator:
         bands = windows.slide(
             lambda tiles: np.asarray(self._functions.predict_windows(params, model_state, tiles)),
             image,
-            window=tuple(config.eval.window),
+            window=config.eval.window,
             overlap=config.eval.overlap,
             batch=1 if jax.default_backend() == "cpu" else config.eval.batch_size,
         )
@@ -213,7 +213,7 @@ class Evaluator:
         return pictures
 
 
-def refined(options: Config) -> dict[str, Any]:
+def refined(options: EvalConfig) -> dict[str, Any]:
     """What the fields of `eval` change in how the network is applied, for the protocol."""
     found: dict[str, Any] = {"flip": True} if options.flip else {}
     if tuple(options.scales) != (1.0,):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from seg_jax import __version__, losses, models, sharding
 from seg_jax.config import load as load_config
+from seg_jax.config import with_fields
 from seg_jax.data.labels import LabelTable
 from seg_jax.export.resample import resize_antialiased
 from seg_jax.predict.artefacts import VERSION
@@ -67,7 +68,7 @@ class Network:
         assert output in OUTPUTS, output
         config = load_config(run / "config.json")
         if full_precision:
-            config.model.dtype = "float32"
+            config = with_fields(config, {"model.dtype": "float32"})
         table = LabelTable.load(run / "class_names.json")
         functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
         checkpoints = Checkpoints(run / "checkpoints", create=False)

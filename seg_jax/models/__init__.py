@@ -17,20 +17,20 @@ import numpy as np
 from seg_jax.config import Config, lookup
 from seg_jax.losses import heads
 from seg_jax.models.decoders import MODELS
-from seg_jax.models.decoders.unet import UPSAMPLINGS
 from seg_jax.models.encoders import ENCODERS
 from seg_jax.models.entries import Encoder
-from seg_jax.models.layers import NORMS, Style
+from seg_jax.models.layers import Style
 from seg_jax.models.operators import operator, traced_for
 from seg_jax.models.segmenter import Outputs, Segmenter
 from seg_jax.models.weights import convert, files
 from seg_jax.models.weights.files import WeightsError
-from seg_jax.models.weights.naming import Naming
+from seg_jax.models.weights.naming import IMAGENET, Naming
 
 __all__ = [
+    "DTYPES",
     "ENCODERS",
+    "IMAGENET",
     "MODELS",
-    "TABLES",
     "Ensemble",
     "WeightsError",
     "build",
@@ -49,17 +49,6 @@ TINY = 1e-30  # the least probability that has a logarithm here
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
-# What the fields of a configuration choose from.
-TABLES: Mapping[str, Mapping[str, Any]] = {
-    "model.name": MODELS,
-    "model.encoder.name": ENCODERS,
-    "model.encoder.style": dict.fromkeys(("auto", "torch", "keras", "smp")),
-    "model.encoder.norm": dict.fromkeys(("", *NORMS)),
-    "model.norm": NORMS,
-    "model.upsampling": dict.fromkeys(UPSAMPLINGS),
-    "model.dtype": DTYPES,
-}
-
 # Libraries that store whole networks: what they put in front of the encoder's names.
 WHOLE = {"smp": "encoder.", "transformers": "segformer."}
 
@@ -72,7 +61,7 @@ def build(config: Config, *, classes: int) -> nn.Module:
     Raises:
       ConfigError: an unknown name.
     """
-    model = config.model.copy_and_resolve_references()
+    model = config.model.copy()
     dtype = lookup(DTYPES, model.dtype, "model.dtype")
     entry = lookup(ENCODERS, model.encoder.name, "model.encoder.name")
     architecture = lookup(MODELS, model.name, "model.name")

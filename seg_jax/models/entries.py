@@ -8,7 +8,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from seg_jax.config import Config, ConfigError
+from seg_jax.config import ConfigError, ModelConfig
 from seg_jax.models.layers import Style
 from seg_jax.models.weights.naming import Naming
 
@@ -24,7 +24,7 @@ class Encoder:
       keras: the function of keras.applications that has weights by name, or ''.
     """
 
-    build: Callable[[Config, Style, str], nn.Module]
+    build: Callable[[ModelConfig, Style, str], nn.Module]
     epsilon: Mapping[str, float] = field(default_factory=lambda: {"torch": 1e-5})
     namings: Mapping[str, Naming] = field(default_factory=dict)
     keras: str = ""
@@ -40,12 +40,12 @@ class Architecture:
       names: library -> (decoder -> {path of our module in the decoder: their layer}), for weights of whole networks.
     """
 
-    build: Callable[[Config, int, Style], nn.Module]
+    build: Callable[[ModelConfig, int, Style], nn.Module]
     output_stride: int = 32
     names: Mapping[str, Callable[[Any], Mapping[str, str]]] = field(default_factory=dict)
 
 
-def depth_from_2(model: Config) -> int:
+def depth_from_2(model: ModelConfig) -> int:
     """How often an encoder halves the resolution whose first features have stride 4; 5 unless the configuration says.
 
     Raises:

@@ -12,36 +12,36 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from seg_jax.config import Config, ConfigError, lookup
+from seg_jax.config import ConfigError, FinetuneConfig, OptimConfig, lookup
 from seg_jax.optim import schedules
 
 Tree = Any  # nested dicts of parameters, or of one number for each parameter
 
 
-def adam(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def adam(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """Adam (Kingma and Ba 2015); weight decay is added to the gradient."""
     del optim
     return optax.chain(decay, optax.scale_by_adam())
 
 
-def adamw(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def adamw(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """AdamW (Loshchilov and Hutter 2019): weight decay decoupled from the gradient."""
     del optim
     return optax.chain(optax.scale_by_adam(), decay)
 
 
-def sgd(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def sgd(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """Gradient descent with momentum; weight decay is added to the gradient, as in the papers of the field."""
     return optax.chain(decay, optax.trace(decay=optim.momentum)) if optim.momentum else decay
 
 
-def lamb(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def lamb(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """LAMB for large batches (You et al. 2020): AdamW's direction, scaled to the norm of the parameter."""
     del optim
     return optax.chain(optax.scale_by_adam(eps=1e-6), decay, optax.scale_by_trust_ratio())
 
 
-def adafactor(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def adafactor(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """Adafactor (Shazeer and Stern 2018): factored second moments of large kernels, steps relative to the parameter's
     size."""
     del optim
@@ -50,7 +50,7 @@ def adafactor(optim: Config, decay: optax.GradientTransformation) -> optax.Gradi
     )
 
 
-def muon(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def muon(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """Muon (Jordan et al. 2024): the momentum of kernels is orthogonalized as a matrix (inputs x outputs) and scaled to
     the size of Adam's steps (Liu et al. 2025, 0.2 sqrt(max(n, m))). All other parameters use Adam. Both use Nesterov
     momentum."""
@@ -65,7 +65,7 @@ def muon(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTr
     return optax.chain(direction, decay)
 
 
-OPTIMIZERS: Mapping[str, Callable[[Config, optax.GradientTransformation], optax.GradientTransformation]] = {
+OPTIMIZERS: Mapping[str, Callable[[OptimConfig, optax.GradientTransformation], optax.GradientTransformation]] = {
     "adafactor": adafactor,
     "adam": adam,
     "adamw": adamw,
@@ -187,7 +187,7 @@ def _decay(decays: Tree) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, params: jax.tree.map(lambda u, p, d: u + d * p, updates, params, decays))
 
 
-def build(optim: Config, finetune: Config, *, steps: int, frozen_steps: int = 0) -> Optimizer:
+def build(optim: OptimConfig, finetune: FinetuneConfig, *, steps: int, frozen_steps: int = 0) -> Optimizer:
     """The optimizer that `config.optim` and `config.finetune` describe.
 
     Args:

@@ -6,37 +6,37 @@ from collections.abc import Callable, Mapping
 
 import optax
 
-from seg_jax.config import Config, lookup
+from seg_jax.config import OptimConfig, lookup
 
 # one_cycle starts at lr / START_DIVISOR and ends at that / END_DIVISOR, as in the paper's reference code.
 START_DIVISOR, END_DIVISOR = 25.0, 1e4
 
 
-def constant(optim: Config, lr: float, steps: int) -> optax.Schedule:
+def constant(optim: OptimConfig, lr: float, steps: int) -> optax.Schedule:
     """The same rate throughout."""
     del optim, steps
     return optax.constant_schedule(lr)
 
 
-def cosine(optim: Config, lr: float, steps: int) -> optax.Schedule:
+def cosine(optim: OptimConfig, lr: float, steps: int) -> optax.Schedule:
     """Half a cosine from `lr` to 0 (Loshchilov and Hutter 2017)."""
     del optim
     return optax.cosine_decay_schedule(lr, max(steps, 1))
 
 
-def polynomial(optim: Config, lr: float, steps: int) -> optax.Schedule:
+def polynomial(optim: OptimConfig, lr: float, steps: int) -> optax.Schedule:
     """lr * (1 - t / steps) ** 0.9, the 'poly' policy of DeepLab (Chen et al. 2018)."""
     del optim
     return optax.polynomial_schedule(lr, 0.0, power=0.9, transition_steps=max(steps, 1))
 
 
-def step(optim: Config, lr: float, steps: int) -> optax.Schedule:
+def step(optim: OptimConfig, lr: float, steps: int) -> optax.Schedule:
     """`lr`, multiplied by `optim.factor` at each of `optim.milestones`, which are shares (0..1) of the run."""
     bounds = [round(share * steps) for share in optim.milestones]
     return lambda t: lr * optim.factor ** sum((t >= bound) * 1.0 for bound in bounds)
 
 
-def one_cycle(optim: Config, lr: float, steps: int) -> optax.Schedule:
+def one_cycle(optim: OptimConfig, lr: float, steps: int) -> optax.Schedule:
     """From lr / 25 up to `lr` over 0.3 of the run, then down to lr / 250,000, both along half a cosine (Smith 2018)."""
     del optim
     if steps < 2:
@@ -47,7 +47,7 @@ def one_cycle(optim: Config, lr: float, steps: int) -> optax.Schedule:
 
 
 # `plateau` is constant here: the training loop multiplies it by `optim.factor` when the score stops improving.
-SCHEDULES: Mapping[str, Callable[[Config, float, int], optax.Schedule]] = {
+SCHEDULES: Mapping[str, Callable[[OptimConfig, float, int], optax.Schedule]] = {
     "constant": constant,
     "cosine": cosine,
     "one_cycle": one_cycle,
@@ -57,7 +57,7 @@ SCHEDULES: Mapping[str, Callable[[Config, float, int], optax.Schedule]] = {
 }
 
 
-def _with_warmup(optim: Config, lr: float, steps: int, warmup: int) -> optax.Schedule:
+def _with_warmup(optim: OptimConfig, lr: float, steps: int, warmup: int) -> optax.Schedule:
     """Linear growth from lr / warmup to lr over `warmup` steps, then the schedule over the remaining steps."""
     after = lookup(SCHEDULES, optim.schedule, "optim.schedule")(optim, lr, steps - warmup)
     if warmup == 0:
@@ -65,7 +65,7 @@ def _with_warmup(optim: Config, lr: float, steps: int, warmup: int) -> optax.Sch
     return optax.join_schedules([lambda t: lr * (t + 1) / warmup, after], [warmup])
 
 
-def build(optim: Config, *, steps: int, frozen_steps: int = 0, second_lr: float = 0.0) -> optax.Schedule:
+def build(optim: OptimConfig, *, steps: int, frozen_steps: int = 0, second_lr: float = 0.0) -> optax.Schedule:
     """The learning rate by step.
 
     Args:

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from seg_jax.config import Size
 from seg_jax.data.images import resize_label, resize_probabilities
 from seg_jax.data.labels import LabelTable
 
 VERSION = 1  # of what metadata.json holds
 
 Apply = Callable[[np.ndarray], np.ndarray]
-Size = tuple[int, int]
 
 
 class ArtefactError(ValueError):

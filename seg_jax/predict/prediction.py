@@ -8,10 +8,9 @@ import numpy as np
 from PIL import Image
 
 from seg_jax import viz
+from seg_jax.config import Size
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)

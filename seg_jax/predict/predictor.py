@@ -8,12 +8,11 @@ from typing import Any, overload
 
 import numpy as np
 
+from seg_jax.config import Size
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import artefacts, photograph, windows
 from seg_jax.predict.photograph import Photograph
 from seg_jax.predict.prediction import Maps, Prediction, resize
-
-Size = tuple[int, int]
 
 BUCKET = 32  # sides of unusual proportions are rounded to this, so that few shapes are compiled
 

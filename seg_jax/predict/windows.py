@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-Size = tuple[int, int]
+from seg_jax.config import Size
+
 Engine = Callable[[np.ndarray], np.ndarray]  # uint8 [n h w 3] -> class probabilities, float32 [n h w k]
 
 ROWS = 64  # of a band at most: what follows it works on copies of these probabilities, not on all of a window's height

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from seg_jax import models
 from seg_jax.config import Config, ConfigError, did_you_mean, flatten
+from seg_jax.config.default import get_config
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.labels.builtin import table_of
@@ -131,8 +132,6 @@ def create_model(
       LabelError: fewer than two classes, or two of one name.
       WeightsError: the weights cannot be read, or are those of another network.
     """
-    from configs.default import get_config
-
     config = get_config()
     table = table_of(classes)
     fields = {path.replace(".", "_"): path for path in flatten(config.model)}
@@ -147,13 +146,7 @@ def create_model(
                 f"{', '.join(sorted(fields))}."
             )
         values[fields[option]] = value
-    for path, value in values.items():
-        *groups, last = path.split(".")
-        group = config.model.encoder if groups else config.model
-        try:
-            setattr(group, last, value)
-        except TypeError as error:
-            raise ConfigError(f"config.model.{path} = {value!r}: {error}.") from error
+    config.model.update_from_flattened_dict(values)
     config.loss.aux_weight = 0.0  # heads that help a training of seg_jax.train, and answer nothing
     program.check(config, devices=1)
     config = pretrained.resolve(config)

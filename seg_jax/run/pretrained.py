@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from seg_jax import models
-from seg_jax.config import Config, ConfigError, differences, flatten, load, lookup, require, weighting
+from seg_jax.config import Config, ConfigError, differences, flatten, load, lookup, require, weighting, with_fields
 from seg_jax.data.labels import LabelTable
 from seg_jax.models import WeightsError
 from seg_jax.run.checkpoint import Checkpoints
@@ -22,14 +22,12 @@ from seg_jax.run.checkpoint import Checkpoints
 # What a configuration leaves open: field -> the value that says so.
 OPEN = {"model.encoder.style": "auto", "model.encoder.output_stride": 0, "data.mean": (), "data.std": ()}
 
-IMAGENET = {"data.mean": (0.485, 0.456, 0.406), "data.std": (0.229, 0.224, 0.225)}
-
 
 def resolve(config: Config, recorded: Config | None = None) -> Config:
     """A copy of `config` in which nothing is left open.
 
     Args:
-      config: the fields of `configs/default.py`.
+      config: what the user asked for.
       recorded: the configuration in the run directory that the program goes on with: what was open then has been
         decided, so the weights are not needed any more.
 
@@ -37,7 +35,6 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
       ConfigError: an unknown name.
       WeightsError: the weights cannot be read, or are those of another network.
     """
-    config = config.copy_and_resolve_references()
     flat = flatten(config)
     open_fields = [field for field, value in OPEN.items() if flat[field] == value]
     if weighting(config):
@@ -47,7 +44,7 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
         decided = {field: then[field] for field in open_fields if field in then}
     else:
         decided = _decide(config)
-    config.update_from_flattened_dict({field: decided[field] for field in open_fields if field in decided})
+    config = with_fields(config, {field: decided[field] for field in open_fields if field in decided})
     if recorded is None:
         _warn_of_other_values(config, decided, open_fields)
     return config
@@ -57,7 +54,12 @@ def _decide(config: Config) -> dict[str, Any]:
     model = config.model
     architecture = lookup(models.MODELS, model.name, "model.name")
     styles = list(lookup(models.ENCODERS, model.encoder.name, "model.encoder.name").epsilon)
-    decided = {"model.encoder.output_stride": architecture.output_stride, "model.encoder.style": styles[0], **IMAGENET}
+    decided: dict[str, Any] = {
+        "model.encoder.output_stride": architecture.output_stride,
+        "model.encoder.style": styles[0],
+        "data.mean": models.IMAGENET[0],
+        "data.std": models.IMAGENET[1],
+    }
     source, whole = weights_of(config)
     if not source:
         return decided

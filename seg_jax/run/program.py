@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,32 +14,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from seg_jax import augment, losses, models, optim, sharding
-from seg_jax.config import Config, load, lookup, require, validate, weighting
-from seg_jax.data import CHOICES, SOURCES, stats
-from seg_jax.optim import schedules
+from seg_jax import augment, data, losses, models, optim, sharding
+from seg_jax.config import (
+    Config,
+    Size,
+    check_devices,
+    check_names,
+    checked,
+    load,
+    lookup,
+    require,
+    weighting,
+    with_fields,
+)
+from seg_jax.data import stats
 from seg_jax.run import pretrained
 from seg_jax.run.checkpoint import Checkpoints
 from seg_jax.steps import evaluate, predict, train
 from seg_jax.steps.state import TrainState
-
-Size = tuple[int, int]
-
-METRICS = ("fwiou", "loss", "mean_accuracy", "mean_dice", "miou", "miou_above", "pixel_accuracy")
-
-# Every field that names something, and what it may name.
-TABLES: Mapping[str, Mapping[str, Any]] = {
-    "data.source": SOURCES,
-    "data.cache": dict.fromkeys(("device", "host", "none")),
-    **CHOICES,
-    **models.TABLES,
-    "loss.head": dict.fromkeys(losses.HEADS),
-    "optim.name": optim.OPTIMIZERS,
-    "optim.schedule": schedules.SCHEDULES,
-    "train.nonfinite": dict.fromkeys(("skip", "stop")),
-    "checkpoint.metric": dict.fromkeys(METRICS),
-    "eval.resolution": dict.fromkeys(("network", "original")),
-}
 
 
 def compiler_options() -> dict[str, Any]:
@@ -74,8 +66,19 @@ def configured_mesh(config: Config) -> Mesh:
 
 
 def check(config: Config, *, devices: int) -> None:
-    """Refuses a configuration that cannot be run, before anything is read; see `config.validate`."""
-    validate(config, tables=TABLES, devices=devices)
+    """Refuses a configuration that cannot be run, before anything is read.
+
+    Args:
+      config: checked here too, see `config.checked`.
+      devices: number of devices that share a batch.
+
+    Raises:
+      ConfigError: naming the field, its value, the rule and the cure.
+    """
+    config = checked(config)
+    check_names(config)
+    data.check(config.data)
+    check_devices(config, devices)
     if scheme := weighting(config):
         lookup(stats.SCHEMES, scheme, "loss.class_weights")
 
@@ -115,9 +118,7 @@ class Program:
 
     def alone(self) -> Program:
         """The program of a single member, whose predictions are not those that are submitted."""
-        config = self.config.copy_and_resolve_references()
-        config.train.seeds, config.eval.submission = 1, ""
-        return replace(self, config=config)
+        return replace(self, config=with_fields(self.config, {"train.seeds": 1, "eval.submission": ""}))
 
     @cached_property
     def _optimizer(self) -> Any:

@@ -19,7 +19,18 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_jax import data, models, process, report, sharding
-from seg_jax.config import Config, ConfigError, check_classes, differences, flatten, load, to_json, weighting
+from seg_jax.config import (
+    FREE,
+    Config,
+    ConfigError,
+    check_classes,
+    differences,
+    flatten,
+    load,
+    to_json,
+    weighting,
+    with_fields,
+)
 from seg_jax.data import feed, sampler, stats
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import write_image
@@ -31,23 +42,6 @@ from seg_jax.process import Interruption
 from seg_jax.run import log, pretrained, program
 from seg_jax.run.checkpoint import Checkpoints, Meta, SaveError
 from seg_jax.steps.state import TrainState
-
-# Fields that a resumed run may change: they move files and pictures, not parameters.
-FREE = (
-    *("model.weights", "model.encoder.weights"),  # a run takes from them at its start only
-    *("data.dir", "data.tfds.data_dir", "data.cache", "data.threads", "data.prefetch"),
-    *(
-        "eval.panels",
-        "eval.resolution",
-        "eval.submission",
-        "eval.flip",
-        "eval.scales",
-        "eval.window",
-        "eval.overlap",
-        "checkpoint.keep_last",
-    ),
-    *("log.", "profile."),
-)
 
 # What a run remembers besides its state: the best score and its step, evaluations since then, and since the rate fell;
 # the seconds that it has taken.
@@ -529,7 +523,7 @@ def weigh_classes(config: Config, train: Examples, workdir: Path) -> Config:
     """The configuration with numbers for the scheme that `loss.class_weights` may name; the run records them."""
     if scheme := weighting(config):
         counted = stats.load(train, config.data)
-        config.loss.class_weights = stats.class_weights(counted, scheme)
+        config = with_fields(config, {"loss.class_weights": stats.class_weights(counted, scheme)})
         pairs = zip(counted.names, config.loss.class_weights, strict=True)
         logging.info("class weights by %s: %s", scheme, ", ".join(f"{name} {weight:g}" for name, weight in pairs))
         if counted.missing:

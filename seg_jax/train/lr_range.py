@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_jax import data, sharding, viz
-from seg_jax.config import Config, check_classes, weighting
+from seg_jax.config import Config, check_classes, weighting, with_fields
 from seg_jax.data import feed, sampler, stats
 from seg_jax.files import write_bytes
 from seg_jax.run import pretrained, program
@@ -38,8 +38,7 @@ def lr_range(config: Config, workdir: Path) -> dict[str, Any]:
     Raises:
       ConfigError, DataError, LabelError: as for training.
     """
-    config = pretrained.resolve(config)
-    config.train.seeds = 1
+    config = with_fields(pretrained.resolve(config), {"train.seeds": 1})
     mesh = program.configured_mesh(config)
     program.check(config, devices=sharding.batch_parts(mesh))
     examples = data.load(config, config.data.train_split)
@@ -47,8 +46,9 @@ def lr_range(config: Config, workdir: Path) -> dict[str, Any]:
     pretrained.check_teacher(config, examples.table)
     train = feed.prepare(examples, config.data, mesh, workdir=workdir)
     if scheme := weighting(config):
-        config.loss.class_weights = stats.class_weights(stats.load(train, config.data), scheme)
-    config.optim.schedule, config.optim.warmup_steps, config.train.nonfinite = "constant", 0, "stop"
+        weights = stats.class_weights(stats.load(train, config.data), scheme)
+        config = with_fields(config, {"loss.class_weights": weights})
+    config = with_fields(config, {"optim.schedule": "constant", "optim.warmup_steps": 0, "train.nonfinite": "stop"})
     functions = program.Program(config, classes=len(train.table), mesh=mesh, steps=STEPS)
     state, train_step = functions.init(), functions.train_step(train.size, frozen=config.finetune.freeze)
     factors = np.geomspace(SPAN**-0.5, SPAN**0.5, STEPS)

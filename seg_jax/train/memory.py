@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from seg_jax import sharding
-from seg_jax.config import Config
-from seg_jax.run.program import Program, Size, peak_memory
+from seg_jax.config import Config, Size, with_fields
+from seg_jax.run.program import Program, peak_memory
 
 SMALLEST = 64  # pixels; crops are not proposed below
 
@@ -27,8 +27,7 @@ def fit_memory(program: Program, *, size: Size, limit: float) -> tuple[dict[str,
       analysis of the compiled step), or None if nothing that is tried fits.
     """
     for fields in changes(program.config, devices=sharding.batch_parts(program.mesh), size=size):
-        config = program.config.copy_and_resolve_references()
-        config.update_from_flattened_dict(fields)
+        config = with_fields(program.config, fields)
         step = replace(program, config=config).train_step(size, frozen=config.finetune.freeze)
         needed = peak_memory(step)
         logging.info("%s: %.1f MiB", _flags(fields) or "as it is", needed / 2**20)
@@ -42,7 +41,7 @@ def changes(config: Config, *, devices: int, size: Size) -> Iterator[dict[str, A
     their batch statistics), then smaller crops, then smaller batches too."""
     batch = config.train.batch_size
     parts = [n for n in range(1, batch // devices + 1) if batch % (devices * n) == 0 and n >= config.train.accumulate]
-    crop = tuple(config.augment.crop) if all(config.augment.crop) else size
+    crop = config.augment.crop if all(config.augment.crop) else size
     unit = max(32, config.model.encoder.output_stride)
     crops = [crop]
     while min(crops[-1]) // 2 >= SMALLEST:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from seg_jax.config import Config, lookup, require
+from seg_jax.config import DataConfig, lookup, require
 from seg_jax.data.examples import Bad, Examples, check_sizes
 from seg_jax.data.images import EXTENSIONS, DataError, read_image, resize_label
 from seg_jax.data.labels.builtin import label_table
@@ -24,7 +24,7 @@ Paths = tuple[Path, Path]  # photograph and mask
 Key = tuple[str, ...]  # what the stars of a pattern stand for
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The pairs of one split, in the order of their names.
 
     Args:
@@ -75,13 +75,13 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
     )
 
 
-def _part(data: Config, split: str) -> bool | None:
+def _part(data: DataConfig, split: str) -> bool | None:
     """Whether `split` is the part that is held out of what was found; None where all of it counts."""
     named = "{split}" in (data.list or data.images + data.masks)
     if data.val_share:
         require(
             not named,
-            {"data": data},
+            data,
             "data.val_share",
             "a validation split is held out of one set of pairs, but '{split}' in data.images, data.masks or "
             "data.list names one for each split",
@@ -90,7 +90,7 @@ def _part(data: Config, split: str) -> bool | None:
         return lookup({data.train_split: False, data.val_split: True}, split, "data.val_split")
     require(
         named or split == data.train_split or split != data.val_split,
-        {"data": data},
+        data,
         "data.val_share",
         "without '{split}' in data.images, data.masks or data.list the validation split would be the training split",
         "Use 0.1 to hold a tenth of the pairs out, or '{split}' where directories or lists differ",
@@ -176,20 +176,20 @@ class _Pattern:
         return found
 
 
-def _matched(root: Path, data: Config, split: str) -> tuple[list[Paths], list[Bad]]:
+def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list[Bad]]:
     """Photographs and masks for which the stars stand for the same."""
     images = _Pattern.parse(root, data.images.format(split=split), "data.images")
     masks = _Pattern.parse(root, data.masks.format(split=split), "data.masks")
     require(
         not data.mask_suffix or masks.rest == "*",
-        {"data": data},
+        data,
         "data.mask_suffix",
         f"data.masks = {data.masks!r} is a pattern, which says it all",
         "Use ''",
     )
     require(
         images.stars == masks.stars,
-        {"data": data},
+        data,
         "data.masks",
         f"it has {masks.stars} stars and data.images = {data.images!r} has {images.stars}; what they stand for is how "
         "a photograph finds its mask (a directory counts as one)",
@@ -204,7 +204,7 @@ def _matched(root: Path, data: Config, split: str) -> tuple[list[Paths], list[Ba
     if both:  # the pattern that leaves less open means them
         require(
             len(images.rest) != len(masks.rest),
-            {"data": data},
+            data,
             "data.masks",
             f"it has the same files as data.images = {data.images!r}, such as {min(both)}",
             "Use another directory, or a pattern such as '{split}/*_mask.png'",

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from seg_jax.config import Config, ConfigError
+from seg_jax.config import ConfigError, DataConfig
 from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError, LabelTable
@@ -16,12 +16,12 @@ from seg_jax.data.labels import LabelError, LabelTable
 SAMPLED = 256  # examples whose content is part of a split's digest: reading them all twice would double the start
 
 FORMS = (
-    "Give (images, labels), arrays uint8 [n h w 3] and integer [n h w], or a sequence of (image, label) pairs: an object "
-    "with a length whose items 0, 1, 2... are uint8 [h w 3] and integer [h w]."
+    "Give (images, labels), arrays uint8 [n h w 3] and integer [n h w], or a sequence of (image, label) pairs: an "
+    "object with a length whose items 0, 1, 2... are uint8 [h w 3] and integer [h w]."
 )
 
 
-def load(data: Config, split: str, *, seed: int) -> NoReturn:
+def load(data: DataConfig, split: str, *, seed: int) -> NoReturn:
     """Where a run's examples came from Python there is nothing to read by its configuration alone.
 
     Raises:
@@ -37,7 +37,7 @@ def load(data: Config, split: str, *, seed: int) -> NoReturn:
 def source(splits: Mapping[str, Any], table: LabelTable) -> Callable[..., Examples]:
     """A source, as `data.SOURCES` has them, of the examples in `splits`, {split: (images, labels) or pairs}."""
 
-    def load(data: Config, split: str, *, seed: int) -> Examples:
+    def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         del data, seed
         return examples(splits[split], split, table)
 
@@ -78,7 +78,9 @@ def _pairs(content: Any, split: str) -> tuple[Callable[[int], Any], int]:
     if isinstance(content, tuple) and len(content) == 2 and getattr(content[0], "ndim", None) == 4:
         images, labels = content
         if len(images) != len(labels):
-            raise DataError(f"the split {split!r} has {len(images)} images and {len(labels)} labels. Give one for each.")
+            raise DataError(
+                f"the split {split!r} has {len(images)} images and {len(labels)} labels. Give one for each."
+            )
         return lambda i: (images[i], labels[i]), len(images)
     if not hasattr(content, "__len__") or not hasattr(content, "__getitem__"):
         raise DataError(f"the split {split!r} is a {type(content).__name__}, which has no length or no items. {FORMS}")
@@ -96,9 +98,11 @@ def _checked(pair: Any, name: str, table: LabelTable) -> Pair:
     if label.dtype == bool:
         label = label.astype(np.uint8)
     if label.ndim != 2 or label.dtype.kind not in "iu":
-        raise DataError(f"{name}: the label is {label.dtype} {list(label.shape)}, not integer [h w], a value each pixel.")
+        raise DataError(
+            f"{name}: the label is {label.dtype} {list(label.shape)}, not integer [h w], a value each pixel."
+        )
     check_sizes(image, label, image_name=f"the image of {name}", mask_name="label")
-    if label.size and not (0 <= label.min() and label.max() <= 65535):
+    if label.size and (label.min() < 0 or label.max() > 65535):
         raise LabelError(f"{name}: the label has values {label.min()} to {label.max()}; they lie in 0..65535.")
     try:
         return image, table.encode(label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seg_jax.config import Config, lookup, require
+from seg_jax.config import DataConfig, lookup, require
 from seg_jax.data.examples import Examples
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.scenes.street import COLORS, MIN_SIZE, NAMES, scene
@@ -10,17 +10,17 @@ from seg_jax.data.scenes.street import COLORS, MIN_SIZE, NAMES, scene
 SIZE = (96, 128)  # (height, width) where the configuration names none
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """Scenes drawn at `data.size`, or `SIZE` if that is not set: `data.synthetic.train_scenes` to learn from, and
     `val_scenes` others to evaluate on.
 
     Raises:
       ConfigError: `split` is neither `data.train_split` nor `data.val_split`, or `data.size` is too small.
     """
-    size = tuple(data.size) if all(data.size) else SIZE
+    size = data.size if all(data.size) else SIZE
     require(
         min(size) >= MIN_SIZE,
-        {"data": data},
+        data,
         "data.size",
         f"synthetic scenes are drawn at this (height, width), each at least {MIN_SIZE}",
         "Use (96, 128)",

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.attention import attention, softmax
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import Conv, ConvNormAct, Dtype, Head, Style
@@ -89,7 +89,7 @@ class DANetDecoder(nn.Module):
         return Head(self.classes, dtype=self.style.dtype, name=name)(x)
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return DANetDecoder(classes=classes, channels=model.channels, dropout=model.dropout, style=style)
 
 

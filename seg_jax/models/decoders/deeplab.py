@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.decoders.pspnet import AuxiliaryHead
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import Conv, ConvNormAct, Head, Style
@@ -175,7 +175,7 @@ def smp_plus_names(decoder: DeepLabV3PlusDecoder) -> Mapping[str, str]:
     return {**names, "head": "segmentation_head.0"}
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return DeepLabV3Decoder(
         classes=classes,
         rates=tuple(model.aspp_rates),
@@ -186,7 +186,7 @@ def _build(model: Config, classes: int, style: Style) -> nn.Module:
     )
 
 
-def _build_plus(model: Config, classes: int, style: Style) -> nn.Module:
+def _build_plus(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return DeepLabV3PlusDecoder(
         classes=classes,
         rates=tuple(model.aspp_rates),

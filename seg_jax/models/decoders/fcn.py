@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seg_jax.config import Config, ConfigError
+from seg_jax.config import ConfigError, ModelConfig
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Dtype, Head, Style
 from seg_jax.models.operators import pad_edge, window
@@ -96,7 +96,7 @@ class FCNDecoder(nn.Module):
         return {"logits": x}
 
 
-def _build(model: Config, classes: int, style: Style, *, stride: int) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style, *, stride: int) -> nn.Module:
     return FCNDecoder(
         classes=classes, stride=stride, channels=model.channels or 4096, dropout=model.dropout, style=style
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import flax.linen as nn
 import jax
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import Conv, ConvNormAct, Head, Style
 from seg_jax.models.resampling import resize_bilinear, upsample_nearest
@@ -77,7 +77,7 @@ def smp_names(decoder: FPNDecoder) -> Mapping[str, str]:
     return names
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return FPNDecoder(
         classes=classes,
         channels=model.channels or 128,

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import Dtype, Head, Norm, Style, kaiming
 from seg_jax.models.resampling import resize_bilinear
@@ -80,7 +80,7 @@ def smp_names(decoder: SegFormerDecoder) -> Mapping[str, str]:
     return levels | {"fuse": "decoder.fuse_stage.0", "norm": "decoder.fuse_stage.1", "head": "segmentation_head.0"}
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     large = model.encoder.name in ("mit_b2", "mit_b3", "mit_b4", "mit_b5")
     return SegFormerDecoder(
         classes=classes, channels=model.channels or (768 if large else 256), dropout=model.dropout, style=style

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Head, Style
 from seg_jax.models.operators import window
@@ -75,7 +75,7 @@ class SegNetDecoder(nn.Module):
         return {"logits": Head(self.classes, 3, dtype=self.style.dtype, name="head")(x)}
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return SegNetDecoder(classes=classes, dropout=model.dropout, style=style)
 
 

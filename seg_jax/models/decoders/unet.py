@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Head, Style, UpConv, remat
 from seg_jax.models.resampling import upsample_bilinear, upsample_nearest
@@ -70,7 +70,7 @@ def smp_names(decoder: UNetDecoder) -> Mapping[str, str]:
     return names
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return UNetDecoder(
         classes=classes,
         channels=tuple(model.decoder_channels),

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.decoders.pspnet import AuxiliaryHead, PyramidPooling
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Head, Style
@@ -80,7 +80,7 @@ def smp_names(decoder: UPerNetDecoder) -> Mapping[str, str]:
     return {**names, "head": "segmentation_head.0"}
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return UPerNetDecoder(
         classes=classes,
         bins=tuple(model.pool_bins),

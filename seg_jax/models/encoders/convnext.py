@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Encoder, depth_from_2
 from seg_jax.models.layers import Conv, Style, remat
 from seg_jax.models.weights.naming import KERAS_CLASSIFIER, Naming
@@ -180,7 +180,7 @@ NAMINGS = {
 }
 
 
-def _build(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
+def _build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
     del library  # all of them have the same arithmetic
     return ConvNeXt(
         layout=layout,

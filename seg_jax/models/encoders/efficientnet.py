@@ -16,7 +16,7 @@ from itertools import accumulate
 import flax.linen as nn
 import jax
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.encoders.mbconv import MBConv
 from seg_jax.models.encoders.mobilenetv2 import divisible
 from seg_jax.models.entries import Encoder
@@ -223,7 +223,7 @@ def namings(layout: str) -> Mapping[str, Naming]:
     return {**NAMINGS, "timm": replace(NAMINGS["timm"], style="keras")}
 
 
-def _build(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
+def _build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
     return EfficientNet(
         layout=layout,
         output_stride=model.encoder.output_stride,

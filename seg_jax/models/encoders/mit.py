@@ -13,7 +13,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.encoders.mit_block import Block, PatchEmbedding
 from seg_jax.models.entries import Encoder, depth_from_2
 from seg_jax.models.layers import Style, remat
@@ -148,7 +148,7 @@ NAMINGS = {
 }
 
 
-def _build(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
+def _build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
     del library  # the style says it all
     return MixTransformer(
         layout=layout,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Encoder
 from seg_jax.models.layers import ConvNormAct, Style, remat
 from seg_jax.models.weights.naming import KERAS_CLASSIFIER, UNIT, Naming
@@ -124,7 +124,7 @@ NAMINGS = {
 }
 
 
-def _build(model: Config, style: Style, library: str) -> nn.Module:
+def _build(model: ModelConfig, style: Style, library: str) -> nn.Module:
     del library  # the style says it all
     return MobileNet(
         alpha=model.encoder.alpha,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Encoder
 from seg_jax.models.layers import ConvNormAct, Style, remat
 from seg_jax.models.resampling import max_pool_2x2
@@ -48,7 +48,7 @@ class PlainEncoder(nn.Module):
         return features
 
 
-def _build(model: Config, style: Style, library: str) -> nn.Module:
+def _build(model: ModelConfig, style: Style, library: str) -> nn.Module:
     del library
     return PlainEncoder(width=model.encoder.width, depth=model.encoder.depth or 4, dropout=model.dropout, style=style)
 

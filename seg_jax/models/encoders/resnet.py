@@ -12,7 +12,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Encoder
 from seg_jax.models.layers import ConvNormAct, Style, remat
 from seg_jax.models.resampling import max_pool_3x3
@@ -154,7 +154,7 @@ NAMINGS = {
 }
 
 
-def _build(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
+def _build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
     keras = library == "keras"
     return ResNet(
         layout=layout,

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Encoder
 from seg_jax.models.layers import ConvNormAct, Style, remat
 from seg_jax.models.operators import window
@@ -108,7 +108,7 @@ NAMINGS = {
 }
 
 
-def _build(model: Config, style: Style, library: str, *, normed: bool) -> nn.Module:
+def _build(model: ModelConfig, style: Style, library: str, *, normed: bool) -> nn.Module:
     del library  # all of them have the same arithmetic
     style = style if normed else replace(style, norm="none")
     return VGG16(output_stride=model.encoder.output_stride, depth=model.encoder.depth or 5, style=style)

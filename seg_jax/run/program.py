@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,7 @@ class Program:
       mesh: the devices.
       steps: length of the run, for the learning-rate schedule.
       frozen_steps: of these, how many with a frozen encoder.
+      own_losses: the functions of the names in `config.loss.own`.
     """
 
     config: Config
@@ -100,6 +101,7 @@ class Program:
     mesh: Mesh
     steps: int = 1
     frozen_steps: int = 0
+    own_losses: Mapping[str, losses.OwnLoss] = field(default_factory=dict)
 
     @cached_property
     def network(self) -> Any:
@@ -188,7 +190,7 @@ class Program:
     @cached_property
     def objective(self) -> losses.Objective:
         """What is minimised in training and reported by evaluation."""
-        return losses.build(self.config.loss)
+        return losses.build(self.config.loss, own=self.own_losses)
 
     @cached_property
     def _teacher(self) -> Program | None:

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +42,7 @@ from seg_jax.process import Interruption
 from seg_jax.run import log, pretrained, program
 from seg_jax.run.checkpoint import Checkpoints, Meta, SaveError
 from seg_jax.steps.state import TrainState
+from seg_jax.train.hooks import NONE, Hooks
 
 # What a run remembers besides its state: the best score and its step, evaluations since then, and since the rate fell;
 # the seconds that it has taken.
@@ -58,12 +59,13 @@ class DivergedError(RuntimeError):
     """Loss or gradient is no longer a finite number."""
 
 
-def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
+def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NONE) -> TrainState:
     """Trains to the end, or on from the newest checkpoint in `workdir`; evaluates and saves on the way.
 
     Args:
       config: the fields of `configs/default.py`.
       workdir: the run directory; made if it is missing.
+      hooks: what a Python program adds.
 
     Returns:
       The last state; a signal may have ended the run before its last step.
@@ -80,7 +82,8 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     mesh = program.configured_mesh(config)
     program.check(config, devices=sharding.batch_parts(mesh))
     open_run(config, workdir)
-    splits = [data.load(config, split) for split in (config.data.train_split, config.data.val_split)]
+    names = (config.data.train_split, config.data.val_split)
+    splits = [data.load(config, split, source=hooks.source) for split in names]
     check_classes(config, classes=len(splits[0].table))
     pretrained.check_teacher(config, splits[0].table)
     train, val = (feed.prepare(examples, config.data, mesh, workdir=workdir) for examples in splits)
@@ -88,7 +91,9 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     config = weigh_classes(config, train, workdir)
     total, every = program.run_length(config, examples=len(train))
     frozen = program.freeze_length(config, examples=len(train), steps=total)
-    functions = program.Program(config, classes=len(train.table), mesh=mesh, steps=total, frozen_steps=frozen)
+    functions = program.Program(
+        config, classes=len(train.table), mesh=mesh, steps=total, frozen_steps=frozen, own_losses=hooks.losses
+    )
     checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.checkpoint.keep_last)
     restored = checkpoints.restore_latest(functions.abstract_state)
     if restored:
@@ -98,7 +103,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     else:
         state, memory = functions.init(), dict(FORGOTTEN)
     done = int(state.step)
-    run = Run(config, workdir, functions, train, val, checkpoints, memory, start=done)
+    run = Run(config, workdir, functions, train, val, checkpoints, memory, start=done, on_step=hooks.on_step)
     logging.info("%s", run.summary(total))
 
     compiled: dict[int, Any] = {}  # by the number of steps that run as one program
@@ -150,6 +155,8 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
                     state = run.lower_rate(done, state)
                 if save_now:
                     run.save(state, score)
+                if evaluate_now:
+                    hooks.on_evaluate(done, run.report)  # after the step was saved: it may end the run
             run.settle(0)
             checkpoints.wait()
             if interruption.name:
@@ -210,11 +217,14 @@ class Run:
         memory: dict[str, Any],
         *,
         start: int,
+        on_step: Callable[[int, dict[str, float]], Any],
     ):
         self.config, self.workdir, self.functions = config, workdir, functions
         self.train, self.val, self.checkpoints, self.memory = train, val, checkpoints, memory
         self.clock = Clock(config.train.batch_size)
         self._evaluator = Evaluator(functions, val)
+        self._on_step = on_step
+        self.report: Any = None  # of the newest evaluation
         self._pending: deque[tuple[int, dict[str, jax.Array]]] = deque()
         self._last: dict[str, float] = {}
         self._skipped = 0  # in a row
@@ -294,6 +304,7 @@ class Run:
             for i in range(count):
                 self._last = {name: float(values[i]) for name, values in metrics.items()}
                 self._finished(last - count + i + 1)
+                self._on_step(last - count + i + 1, dict(self._last))
         return self._last
 
     def _finished(self, step: int) -> None:
@@ -338,6 +349,7 @@ class Run:
             weights = state.weights(averaged=self.config.eval.averaged)
             result = self._evaluator(**weights, step=step)
             result.protocol["left_out"] |= left_out(self.train)
+            self.report = result
             if self._first:
                 tqdm.write(f"\nstep {step}, {split}\n{result.table()}\n", file=sys.stdout)
             values = {f"{split}/{name}": value for name, value in result.scores.items()}
@@ -571,5 +583,5 @@ def require_same_examples(meta: Meta, *splits: Examples) -> None:
         if meta["examples"][examples.split] != examples.digest:
             raise ConfigError(
                 f"the examples of the split {examples.split!r} (now {len(examples)}) are not those that this run was "
-                "started with: files were added, removed or renamed. Use another --workdir, or restore the files."
+                "started with: some were added, removed, renamed or changed. Use another --workdir, or restore them."
             )

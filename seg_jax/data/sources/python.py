@@ -92,7 +92,7 @@ def _checked(pair: Any, name: str, table: LabelTable) -> Pair:
     try:
         image, label = map(np.asarray, pair)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{name} is not a pair of image and label ({error}). {FORMS}") from error
+        raise DataError(f"{name} is not a pair (image, label) of arrays: {error}.") from error
     if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
         raise DataError(f"{name}: the image is {image.dtype} {list(image.shape)}, not uint8 [h w 3], RGB in 0..255.")
     if label.dtype == bool:

@@ -103,7 +103,7 @@ def _checked(pair: Any, name: str, table: LabelTable) -> Pair:
         )
     check_sizes(image, label, image_name=f"the image of {name}", mask_name="label")
     if label.size and (label.min() < 0 or label.max() > 65535):
-        raise LabelError(f"{name}: the label has values {label.min()} to {label.max()}; they lie in 0..65535.")
+        raise LabelError(f"{name}: the label has values {label.min()} to {label.max()}; they are between 0 and 65535.")
     try:
         return image, table.encode(label)
     except LabelError as error:

@@ -297,8 +297,8 @@ def test_divergence_stops_and_names_the_batch(run, tmp_path):
 def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
     from seg_jax.run.checkpoint import Checkpoints
 
-    checkpoints = Checkpoints(workdir / "checkpoints", create=False)
-    return checkpoints._arrays(step, "weights", checkpoints.meta(step))
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    return checkpoints.arrays(step)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

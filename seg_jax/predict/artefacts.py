@@ -210,10 +210,10 @@ def _safetensors(path: Path) -> Any:
         from seg_jax import sharding
         from seg_jax.config import from_json
         from seg_jax.run import program
-        from seg_jax.run.checkpoint import fill
+        from seg_jax.run.stored import fill
 
         config = from_json(json.dumps(metadata["config"]))
-        functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
+        functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
         weights = fill(functions.abstract_state.weights(averaged=False), arrays, str(path))
         return rebuilt(functions, weights, metadata)
 
@@ -233,13 +233,13 @@ def rebuilt(functions: Any, weights: Mapping[str, Any], metadata: Mapping[str, A
     """What an artefact computes, from the network that it was made of.
 
     Args:
-      functions: the `program.Program` of the run.
+      functions: the `program.Functions` of the run.
       weights: {'params', 'model_state'}.
       metadata: reads 'size' and 'output'.
     """
 
     def apply(image: np.ndarray) -> np.ndarray:
-        return np.asarray(functions.predict(weights["params"], weights["model_state"], image))
+        return np.asarray(functions.predict()(weights["params"], weights["model_state"], image))
 
     sized = at_size(apply, tuple(metadata["size"])) if metadata["size"] else apply
     if metadata["output"] == "probabilities":

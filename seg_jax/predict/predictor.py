@@ -13,6 +13,7 @@ from seg_jax.data.labels import LabelTable
 from seg_jax.predict import artefacts, photograph, windows
 from seg_jax.predict.photograph import Photograph
 from seg_jax.predict.prediction import Maps, Prediction, resize
+from seg_jax.run.directory import RunDirectory
 
 BUCKET = 32  # sides of unusual proportions are rounded to this, so that few shapes are compiled
 
@@ -75,7 +76,8 @@ class Predictor:
         if not path.exists():
             raise artefacts.ArtefactError(f"{path} does not exist. Name a run directory, or a file of seg_jax.export.")
         rest: dict[str, Any] = {"window": window, "overlap": overlap}
-        if not (path / "config.json").is_file() and (path.is_file() or (path / "saved_model.pb").is_file()):
+        run = RunDirectory(path)
+        if not run.exists and (path.is_file() or (path / "saved_model.pb").is_file()):
             if flip or scales != (1.0,) or checkpoint != "best":
                 raise artefacts.ArtefactError(
                     f"{path} is an exported file: checkpoint, flip and scales are choices of a run directory. "
@@ -89,8 +91,9 @@ class Predictor:
             return cls(artefact, artefact.table, (height, width), scaled=scaled, identity=identity, card=card, **rest)
         from seg_jax.predict import restore  # JAX and Flax, which exported files do without
 
-        found = restore.run(path, checkpoint=checkpoint, flip=flip, scales=scales)
-        return cls(found.engine, found.table, found.image_size, identity=found.identity, card=found.card, **rest)
+        network = restore.load(run, checkpoint=checkpoint, flip=flip, scales=scales)
+        trained_size, card = network.image_size, network.card
+        return cls(network.engine, network.table, trained_size, identity=network.identity, card=card, **rest)
 
     @overload
     def __call__(self, image: Photograph, *, entropy: bool = False, probabilities: bool = False) -> Prediction: ...

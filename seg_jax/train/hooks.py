@@ -33,4 +33,4 @@ class Hooks:
     on_evaluate: Callable[[int, Report], Any] = nothing
 
 
-NONE = Hooks()
+NO_HOOKS = Hooks()

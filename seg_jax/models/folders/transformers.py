@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.models.encoders import convnext, mit
+from seg_jax.models.encoders import convnext, mit, mit_block
 from seg_jax.models.folders.document import Fields, Folder, Normalisation, choose, same
 from seg_jax.models.weights.files import WeightsError, read_json
 
@@ -17,7 +17,7 @@ def _mit(document: Mapping[str, Any], path: Path) -> Fields:
     fixed = {
         "num_attention_heads": mit.HEADS,
         "sr_ratios": mit.RATIOS,
-        "mlp_ratios": (mit.EXPANSION,) * 4,
+        "mlp_ratios": (mit_block.EXPANSION,) * 4,
         "patch_sizes": (7, 3, 3, 3),
         "strides": (4, 2, 2, 2),
         "hidden_act": "gelu",

@@ -80,8 +80,7 @@ def _check(config: Config) -> None:
             lookup(dict.fromkeys(spec.choices), value, field)
         for rule in spec.rules:
             require(_holds(rule, value), config, field, rule.rule, rule.cure)
-        cure = f"Use such as {default!r}"
-        require(fits(value, kind), config, field, f"this is {_in_words(kind)}", cure)
+        require(fits(value, kind), config, field, f"this is {_in_words(kind)}", f"Use a value such as {default!r}")
     _check_training(config)
     _check_loss(config)
     _check_evaluation(config)

@@ -13,6 +13,7 @@ import copy
 import dataclasses
 import functools
 import math
+import operator
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -124,6 +125,8 @@ class Group:
             raise self._unknown(name)
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self._kinds:
+            raise self._unknown(name)
         return getattr(self, name)
 
     def _unknown(self, name: str) -> UnknownFieldError:
@@ -142,7 +145,7 @@ class Group:
     def update(self, fields: Any) -> None:
         """Sets fields and groups from a mapping, which may be nested."""
         for name, value in fields.items():
-            if isinstance(mine := getattr(self, name), Group) and hasattr(value, "items"):
+            if isinstance(mine := self[name], Group) and hasattr(value, "items"):
                 mine.update(value)
             else:
                 setattr(self, name, value)
@@ -151,7 +154,7 @@ class Group:
         """Sets fields by their full names: {'optim.lr': 0.1}."""
         for name, value in fields.items():
             *groups, last = name.split(".")
-            setattr(functools.reduce(getattr, groups, self), last, value)
+            setattr(functools.reduce(operator.getitem, groups, self), last, value)
 
     def copy(self) -> Self:
         """A copy that may be changed."""
@@ -215,7 +218,7 @@ def _typed(value: Any, kind: Any, field: str, default: Any) -> Any:
 def wrong_type(field: str, value: Any, kind: Any, default: Any) -> ConfigError:
     """The error for a value of another type than its field has."""
     words = KINDS[typing.get_origin(kind) or kind]
-    return ConfigError(f"config.{field} = {value!r}: this is {words}. Use such as {default!r}.")
+    return ConfigError(f"config.{field} = {value!r}: this is {words}. Use a value such as {default!r}.")
 
 
 def _tuple(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The formulations of models/layers.py on CPU against XLA's own operations, forward and backward.
+"""Our formulations of layers on CPU (models/layers.py) against XLA's own operations, forward and backward.
 
 python -m benchmarks.layers
 
@@ -26,7 +26,7 @@ REPEATS = 7
 
 
 def with_gradient(function: Callable[..., jax.Array]) -> Callable[..., tuple]:
-    """Compiled (cotangent, *arguments) -> value and the gradients of all arguments."""
+    """A compiled function (cotangent, *arguments) -> (value, gradients of all arguments)."""
 
     def both(cotangent: jax.Array, *arguments: jax.Array) -> tuple:
         value, pull_back = jax.vjp(function, *arguments)
@@ -53,7 +53,7 @@ def convolution(groups: int = 1) -> Callable[[jax.Array, jax.Array], jax.Array]:
 
 
 def cases() -> dict[str, tuple[Callable, Callable, tuple[jax.Array, ...]]]:
-    """Name -> (ours, XLA's own, arguments)."""
+    """Operation -> (ours, XLA's own, arguments)."""
     x = jax.random.normal(jax.random.key(0), SHAPE)
     c = SHAPE[-1]
     point, depth, up, full = (

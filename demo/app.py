@@ -1,7 +1,7 @@
-"""A page in the browser for a trained network: streamlit run demo/app.py -- [MODEL [MODEL]].
+"""A web page for a trained network: streamlit run demo/app.py -- [MODEL [MODEL]].
 
-MODEL is a run directory or an exported file; with two of them they are shown side by side. Without one it is what
-`./launch.sh` trains. Everything comes from `seg_jax.predictor`: neither TensorFlow nor a training is needed.
+MODEL is a run directory or an exported file; two of them are shown side by side. The default is the run of
+`./launch.sh`. The page needs only `seg_jax.predict`: neither TensorFlow nor the training code.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-# As `streamlit run` starts it, only demo/ is on the path.
+# `streamlit run` puts only demo/ on the path.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from seg_jax import process, viz
 from seg_jax.data.images import DataError, Encoded, read_image
 from seg_jax.data.labels import IGNORE
 from seg_jax.predict.predictor import Prediction, Predictor
+from seg_jax.run.directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = ROOT / "runs" / "synthetic_unet"
-LONGEST = 2048  # pixels; larger photographs are reduced to it, so that the page stays quick
-SHOWN = 640  # pixels that the longer side of small photographs is enlarged towards, in whole steps
-LARGEST = 80_000_000  # pixels of an upload; beyond it is refused before it is decoded into memory
+MAX_SIDE = 2048  # pixels of the longer side; larger photographs are reduced, so that the page stays quick
+ENLARGED_SIDE = 640  # pixels of the longer side up to which small photographs are enlarged by whole factors
+MAX_PIXELS = 80_000_000  # of an upload; larger ones are refused before they are decoded into memory
 
 
 @st.cache_resource(show_spinner="loading the network")
@@ -37,94 +38,95 @@ def load(model: str) -> Predictor:
     return Predictor.load(model)
 
 
-@st.cache_resource(show_spinner="looking at the photograph", max_entries=8)
-def see(model: str, content: bytes, name: str) -> Prediction:
-    """What a model sees in an image file."""
+@st.cache_resource(show_spinner="predicting", max_entries=8)
+def predict(model: str, content: bytes, name: str) -> Prediction:
+    """The prediction of a model for an image file."""
     return load(model)(photograph(content, name), entropy=True)
 
 
 def photograph(content: bytes, name: str) -> np.ndarray:
-    """uint8 [h w 3] of an image file, reduced to at most `LONGEST` pixels.
+    """uint8 [h w 3] of an image file, reduced to at most `MAX_SIDE` pixels on the longer side.
 
     Raises:
-      DataError: it is no image, or larger than `LARGEST`.
+      DataError: it is not an image, or has more than `MAX_PIXELS`.
     """
     try:
         with Image.open(io.BytesIO(content)) as header:
             width, height = header.size
     except Image.DecompressionBombError:
-        width = height = LARGEST
+        width = height = MAX_PIXELS
     except (OSError, ValueError) as error:
         raise DataError(f"{name} is not an image that can be decoded. Try a PNG or JPEG file.") from error
-    if width * height > LARGEST:
+    if width * height > MAX_PIXELS:
         raise DataError(
-            f"{name} has more than {LARGEST // 10**6} million pixels. Reduce it, or use python -m seg_jax.predict "
+            f"{name} has more than {MAX_PIXELS // 10**6} million pixels. Reduce it, or use python -m seg_jax.predict "
             "with --window."
         )
     image = read_image(Encoded(content, name))
-    if max(image.shape[:2]) <= LONGEST:
+    if max(image.shape[:2]) <= MAX_SIDE:
         return image
     picture = Image.fromarray(image)
-    picture.thumbnail((LONGEST, LONGEST))
+    picture.thumbnail((MAX_SIDE, MAX_SIDE))
     return np.asarray(picture)
 
 
 def png(picture: np.ndarray) -> bytes:
-    """A picture as a file to download."""
+    """A picture as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
-def heat(values: np.ndarray, most: float) -> np.ndarray:
-    """uint8 [h w 3] of values in 0..most, dark to bright."""
-    share = np.clip(values / most, 0, 1)[..., None]
+def heat(values: np.ndarray, maximum: float) -> np.ndarray:
+    """A heat map, uint8 [h w 3], of values [h w] in 0..maximum, dark to bright."""
+    share = np.clip(values / maximum, 0, 1)[..., None]
     stops = np.array([[13, 8, 60], [150, 30, 110], [240, 120, 50], [250, 245, 150]], np.float32)
-    place = share * (len(stops) - 1)
-    low = np.minimum(place.astype(int), len(stops) - 2)
-    return np.round(stops[low[..., 0]] + (place - low) * (stops[low[..., 0] + 1] - stops[low[..., 0]])).astype(np.uint8)
+    position = share * (len(stops) - 1)
+    low = np.minimum(position.astype(int), len(stops) - 2)
+    step = stops[low[..., 0] + 1] - stops[low[..., 0]]
+    return np.round(stops[low[..., 0]] + (position - low) * step).astype(np.uint8)
 
 
 def enlarged(picture: np.ndarray) -> np.ndarray:
-    """A small picture [h w ...] in whole steps up to `SHOWN`; larger ones as they are."""
-    times = max(1, SHOWN // max(picture.shape[:2]))
+    """A small picture [h w ...], enlarged by a whole factor up to `ENLARGED_SIDE`; larger ones are unchanged."""
+    times = max(1, ENLARGED_SIDE // max(picture.shape[:2]))
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def samples(models: Sequence[str]) -> dict[str, bytes]:
-    """{caption: image file} of the photographs that run directories keep."""
-    found = {}
+    """{caption: image file} of the samples in run directories."""
+    files = {}
     for model in models:
-        path = Path(model) / "sample.png"
+        path = RunDirectory(model).sample_file
         if path.is_file():
-            found[f"sample of {Path(model).name}"] = path.read_bytes()
-    return found
+            files[f"sample of {Path(model).name}"] = path.read_bytes()
+    return files
 
 
 def choose(models: Sequence[str]) -> tuple[bytes, str] | None:
-    """The image file that the visitor uploads or picks."""
+    """The image file (content, name) that the visitor uploads or selects; None without one."""
     upload = st.sidebar.file_uploader("Photograph", type=["png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff"])
     if upload is not None:
         return upload.getvalue(), upload.name
-    offered = samples(models)
-    if not offered:
+    files = samples(models)
+    if not files:
         st.info("Upload a photograph in the column on the left.")
         return None
-    caption = st.sidebar.selectbox("or a sample", list(offered))
-    return offered[caption], caption
+    caption = st.sidebar.selectbox("or a sample", list(files))
+    return files[caption], caption
 
 
 def card(model: str, predictor: Predictor) -> None:
-    """What is known of a network."""
+    """The model card of a network."""
     with st.expander("Model card"):
         rows = {"file": model, **predictor.card}
         st.table({"": list(rows), " ": [str(value) for value in rows.values()]})
 
 
 def show(model: str, content: bytes, name: str, *, opacity: float, key: str) -> None:
-    """One network: overlay, mask, maps, shares, downloads, card."""
+    """The column of one network: overlay, mask, maps, shares, downloads, card."""
     predictor = load(model)
-    result = see(model, content, name)
+    result = predict(model, content, name)
     table = result.table
     present = [i for i, share in enumerate(result.shares().values()) if share > 0]
     shown = st.multiselect(
@@ -172,7 +174,7 @@ def main(models: Sequence[str]) -> None:
     st.set_page_config(page_title="seg_jax", layout="wide")
     st.title("Semantic segmentation")
     if not models:
-        if not (DEFAULT / "config.json").is_file():
+        if not RunDirectory(DEFAULT).exists:
             st.error(f"There is no trained network yet. Run ./launch.sh, which makes {DEFAULT.relative_to(ROOT)}, or "
                      "name one: streamlit run demo/app.py -- MODEL")  # fmt: skip
             return
@@ -186,7 +188,7 @@ def main(models: Sequence[str]) -> None:
             with column:
                 st.subheader(Path(model).name)
                 show(model, *chosen, opacity=opacity, key=str(i))
-    except ValueError as error:  # all errors of ours: what is wrong, and the cure
+    except ValueError as error:  # all errors of this project
         st.error(str(error))
 
 

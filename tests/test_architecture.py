@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A folder, or a module at the top, imports from lower floors only; inside a folder there is no circle.
 FLOORS = [
-    "process sharding files",
+    "process sharding files trees",
     "config",
     "data losses",
     "models augment metrics optim viz",
@@ -39,8 +39,8 @@ DOORS = {
     "tensorflow": Door(("data", "curate.formats", "process", "export", "predict.artefacts"), lazily=True),
     "tensorflow_datasets": Door(("data", "curate.formats"), lazily=True),
     "datasets": Door(("data", "curate.formats"), lazily=True),
-    "orbax": Door(("run.checkpoint",), lazily=True),
-    "tensorstore": Door(("run.checkpoint",)),
+    "orbax": Door(("run.saving",), lazily=True),
+    "tensorstore": Door(("run.stored",)),
     "clu": Door(("run.log",), lazily=True),
     "ml_collections": Door(("config.flags",)),
     "optax": Door(("optim", "steps.train")),

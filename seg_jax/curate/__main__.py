@@ -24,16 +24,16 @@ from seg_jax.files import write_bytes
 
 
 class Parser(argparse.ArgumentParser):
-    """Wrong use is one line and exit code 1, like every other error."""
+    """Reports wrong usage as one line and exit code 1, like every other error."""
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program."""
+        """Raises the message as a ConfigError."""
         raise ConfigError(f"{message}. See {self.prog} --help.")
 
 
 def parser() -> Parser:
-    """What the commands take, besides --config=FILE and --config.GROUP.FIELD=VALUE."""
-    top = Parser(prog="python -m seg_jax.data", description="Looks at data sets, checks them and writes them anew.")
+    """The parser of the commands' own flags, besides --config=FILE and --config.GROUP.FIELD=VALUE."""
+    top = Parser(prog="python -m seg_jax.data", description="Inspects, checks, counts and rewrites data sets.")
     commands = top.add_subparsers(dest="command", required=True, metavar="inspect|lint|stats|prepare")
 
     def command(name: str, what: str, config: str) -> argparse.ArgumentParser:
@@ -41,30 +41,34 @@ def parser() -> Parser:
         added.set_defaults(run=COMMANDS[name])
         return added
 
-    given = "--config=FILE [--config.GROUP.FIELD=VALUE ...]"
-    one = command("inspect", "says what a data set is", f"DIR | {given} [--out=FILE.py]")
-    one.add_argument("dir", nargs="?", type=Path, help="any directory: a config file is written that trains on it")
-    one.add_argument("--out", type=Path, help="that file (my_config.py); pictures go beside it")
-    one = command("lint", "decodes every file and reports what is wrong", f"{given} [--splits=A,B] [--json=FILE]")
-    one.add_argument("--splits", help="the ones of the configuration, if not given")
-    one.add_argument("--json", type=Path, help="also writes the findings there")
-    one = command("stats", "counts pixels, and gives class weights", f"{given} [--split=NAME] [--beta=B] [--json=FILE]")
-    one.add_argument("--split", help="data.train_split, if not given")
-    one.add_argument("--beta", type=float, help="of effective_number, in (0, 1); by the number of pixels, if not given")
-    one.add_argument("--json", type=Path, help="also writes the figures there")
-    one = command("prepare", "writes a data set at data.size", f"{given} --to=FORMAT --out=DIR [--photos=png]")
-    one.add_argument("--to", required=True, choices=formats.FORMATS, help=", ".join(formats.FORMATS))
-    one.add_argument("--out", required=True, type=Path, help="the directory; the same command again goes on in it")
-    one.add_argument("--photos", default="jpeg", choices=formats.PHOTOS, help="of photographs (jpeg: quality 95)")
-    one.add_argument("--splits", help="the ones of the configuration, if not given")
+    config = "--config=FILE [--config.GROUP.FIELD=VALUE ...]"
+    sub = command("inspect", "describes a data set", f"DIR | {config} [--out=FILE.py]")
+    sub.add_argument("dir", nargs="?", type=Path, help="any directory: writes a configuration that trains on it")
+    sub.add_argument("--out", type=Path, help="configuration to write (my_config.py); pictures go beside it")
+    sub = command("lint", "decodes every file and reports what is wrong", f"{config} [--splits=A,B] [--json=FILE]")
+    sub.add_argument("--splits", help="splits to check (default: those of the configuration)")
+    sub.add_argument("--json", type=Path, help="file to write the findings to as well")
+    sub = command(
+        "stats", "counts pixels and prints class weights", f"{config} [--split=NAME] [--beta=B] [--json=FILE]"
+    )
+    sub.add_argument("--split", help="split to count (default: data.train_split)")
+    sub.add_argument("--beta", type=float, help="beta of effective_number, in (0, 1) (default: from the pixel count)")
+    sub.add_argument("--json", type=Path, help="file to write the figures to as well")
+    sub = command("prepare", "writes a data set at data.size", f"{config} --to=FORMAT --out=DIR [--photos=png]")
+    sub.add_argument("--to", required=True, choices=formats.FORMATS, help=", ".join(formats.FORMATS))
+    sub.add_argument("--out", required=True, type=Path, help="directory to write; run the same command to resume")
+    sub.add_argument(
+        "--photos", default="jpeg", choices=formats.PHOTOS, help="encoding of photographs (jpeg: quality 95)"
+    )
+    sub.add_argument("--splits", help="splits to write (default: those of the configuration)")
     return top
 
 
 def configuration(arguments: Sequence[str]) -> Config:
-    """What --config=FILE and --config.GROUP.FIELD=VALUE say, as for `seg_jax.main`.
+    """The configuration of --config=FILE and --config.GROUP.FIELD=VALUE, as for `seg_jax.main`.
 
     Raises:
-      ConfigError: no such file, field, or value.
+      ConfigError: there is no such file or field, or the value is invalid.
     """
     values, line = flags.FlagValues(), ["seg_jax.data", *arguments]
     holder = config_flags.define(values, line)
@@ -83,13 +87,13 @@ def configuration(arguments: Sequence[str]) -> Config:
 
 
 def splits_of(config: Config, names: str | None = None) -> list[Examples]:
-    """The named splits ('a,b'), or those that the configuration trains and evaluates on."""
-    wanted = names.split(",") if names else (config.data.train_split, config.data.val_split)
-    return [data.load(config, split.strip()) for split in dict.fromkeys(wanted)]
+    """The named splits ('a,b'), or the training and validation split of the configuration."""
+    splits = names.split(",") if names else (config.data.train_split, config.data.val_split)
+    return [data.load(config, split.strip()) for split in dict.fromkeys(splits)]
 
 
 def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
-    """`inspect`: proposes a configuration for a directory, then shows what the configuration gives."""
+    """`inspect`: proposes a configuration for a directory, then shows the data that the configuration reads."""
     out = options.out
     if options.dir:
         if rest:
@@ -102,13 +106,13 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
     config = configuration(rest)
     splits = splits_of(config)
     name = next((arg.split("=", 1)[1] for arg in rest if arg.startswith("--config=")), "data").split(":")[0]
-    place = (out or Path(Path(name).stem)).with_suffix("")
-    seen = inspect.look(splits, threads=config.data.threads)
-    print(inspect.text(seen, splits))
-    pictures = inspect.pictures(seen, splits)
+    stem = (out or Path(Path(name).stem)).with_suffix("")
+    counts = inspect.measure(splits, threads=config.data.threads)
+    print(inspect.text(counts, splits))
+    pictures = inspect.pictures(counts, splits)
     for kind, content in pictures.items():
-        write_bytes(place.with_name(f"{place.name}_{kind}.png"), content)
-    print("pictures: " + ", ".join(f"{place}_{kind}.png" for kind in pictures))
+        write_bytes(stem.with_name(f"{stem.name}_{kind}.png"), content)
+    print("pictures: " + ", ".join(f"{stem}_{kind}.png" for kind in pictures))
     if options.dir:
         file = shlex.quote(str(out))
         print(f"next\n  python -m seg_jax.data lint --config={file}")
@@ -117,7 +121,7 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def run_lint(options: argparse.Namespace, rest: list[str]) -> int:
-    """`lint`: 1 if anything is wrong."""
+    """`lint`: reports what is wrong; returns 1 if there are findings."""
     config = configuration(rest)
     splits = splits_of(config, options.splits)
     findings = lint.lint(splits, threads=config.data.threads)
@@ -128,10 +132,10 @@ def run_lint(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def run_stats(options: argparse.Namespace, rest: list[str]) -> int:
-    """`stats`."""
+    """`stats`: prints the counts of a split and the class weights of every scheme."""
     config = configuration(rest)
     if options.beta is not None and not 0 < options.beta < 1:
-        raise ConfigError(f"--beta={options.beta}: beta lies in (0, 1). Use 0.999999.")
+        raise ConfigError(f"--beta={options.beta}: beta must be in (0, 1). Use 0.999999.")
     (examples,) = splits_of(config, options.split or config.data.train_split)
     counted = stats.load(examples, config.data)
     print(stats.table(counted, split=examples.split, beta=options.beta))
@@ -141,7 +145,7 @@ def run_stats(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def run_prepare(options: argparse.Namespace, rest: list[str]) -> int:
-    """`prepare`."""
+    """`prepare`: writes the splits in another format and prints how to read them."""
     config = configuration(rest)
     splits = splits_of(config, options.splits)
     manifest = prepare.prepare(splits, config, to=options.to, out=options.out, photos=options.photos)
@@ -156,14 +160,14 @@ COMMANDS = {"inspect": run_inspect, "lint": run_lint, "stats": run_stats, "prepa
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 1 for wrong use and findings."""
+    """The command line; returns the exit code: 1 for errors and findings."""
     process.quiet()
     try:
         options, rest = parser().parse_known_args(arguments)
         return options.run(options, rest)
     except (ConfigError, DataError, LabelError) as error:
         print(f"error: {error}", file=sys.stderr)
-    except OSError as error:  # what cannot be written
+    except OSError as error:  # a file cannot be written
         print(f"error: {error}.", file=sys.stderr)
     return 1
 

@@ -1,4 +1,4 @@
-"""The formats that data sets are written in: each function writes files whole, and passes over those that are there."""
+"""The formats that data sets are written in: each function writes files atomically and skips those that exist."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from seg_jax.data.examples import Examples
 from seg_jax.files import write_bytes
 
 SHARD = 256  # examples in a TFRecord file
-SET = "prepared"  # the name of a set of TFRecords, by which TensorFlow Datasets finds it
+TFDS_NAME = "prepared"  # the name under which TensorFlow Datasets finds the TFRecords
 PHOTOS = ("jpeg", "png")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a format's function writes.
+    """A data set to write.
 
     Attributes:
-      out: the directory.
-      splits: the examples, checked.
-      photos: the encoding of photographs, of `PHOTOS`.
-      threads: how many examples are read and encoded at once.
+      out: the directory to write to.
+      splits: the splits, checked.
+      photos: the encoding of photographs, one of `PHOTOS`.
+      threads: number of examples read and encoded at once.
     """
 
     out: Path
@@ -43,7 +43,7 @@ class Job:
     threads: int
 
     def photo(self, image: np.ndarray) -> bytes:
-        """An encoded photograph; JPEG in quality 95 with colours at full resolution."""
+        """An encoded photograph; JPEG has quality 95 and colours at full resolution."""
         return _encoded(image, "JPEG", quality=95, subsampling=0) if self.photos == "jpeg" else _encoded(image, "PNG")
 
     def files(self, examples: Examples, i: int) -> tuple[bytes, bytes]:
@@ -72,15 +72,15 @@ def _folder(job: Job) -> None:
                     write_bytes(path, content)
 
         for directory in (job.out / examples.split, job.out / f"{examples.split}annot"):
-            for left in directory.glob(".*"):
-                left.unlink()
+            for partial in directory.glob(".*"):
+                partial.unlink()
         with closing(_over(examples, len(examples), write, job)) as done:
             for _ in done:
                 pass
 
 
 def _names(examples: Examples) -> list[str]:
-    """A file name for each example: that of its photograph where these are unique, its number before it elsewhere."""
+    """A file name for each example: its photograph's name, preceded by a number if these names are not unique."""
     firsts = [paths[0].stem for paths in examples.files] or [f"{i:06}" for i in range(len(examples))]
     plain = [re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") for name in firsts]
     if len({name.lower() for name in plain}) == len(plain):
@@ -112,12 +112,12 @@ def _arrays(job: Job) -> None:
 
 
 def _tfrecord(job: Job) -> None:
-    """`prepared/1.0.0/prepared-SPLIT.tfrecord-...`, and what TensorFlow Datasets needs to read it."""
+    """`prepared/1.0.0/prepared-SPLIT.tfrecord-...`, with the metadata that TensorFlow Datasets needs to read it."""
     tfds = _library("tensorflow_datasets", "tfds")
     import tensorflow as tf
 
-    place = job.out / SET / "1.0.0"
-    place.mkdir(parents=True, exist_ok=True)
+    directory = job.out / TFDS_NAME / "1.0.0"
+    directory.mkdir(parents=True, exist_ok=True)
     features = tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, 3), encoding_format=job.photos),
@@ -126,11 +126,13 @@ def _tfrecord(job: Job) -> None:
             ),
         }
     )
-    template = tfds.core.ShardedFileTemplate(data_dir=place, dataset_name=SET, filetype_suffix="tfrecord")
+    template = tfds.core.ShardedFileTemplate(data_dir=directory, dataset_name=TFDS_NAME, filetype_suffix="tfrecord")
     infos = []
     for examples in job.splits:
         shards = [range(i, min(i + SHARD, len(examples))) for i in range(0, len(examples), SHARD)]
-        paths = [place / f"{SET}-{examples.split}.tfrecord-{i:05}-of-{len(shards):05}" for i in range(len(shards))]
+        paths = [
+            directory / f"{TFDS_NAME}-{examples.split}.tfrecord-{i:05}-of-{len(shards):05}" for i in range(len(shards))
+        ]
         for path, rows in zip(paths, shards, strict=True):
             if path.is_file():
                 continue
@@ -152,22 +154,22 @@ def _tfrecord(job: Job) -> None:
                 filename_template=template.replace(split=examples.split),
             )
         )
-    for left in place.glob(".*"):
-        left.unlink()
+    for partial in directory.glob(".*"):
+        partial.unlink()
     tfds.folder_dataset.write_metadata(
-        data_dir=place, features=features, split_infos=infos, filename_template=template, check_data=False
+        data_dir=directory, features=features, split_infos=infos, filename_template=template, check_data=False
     )
 
 
 def _huggingface(job: Job) -> None:
-    """What `datasets.DatasetDict.save_to_disk` writes, with the columns `image` and `mask`."""
+    """The folder of `datasets.DatasetDict.save_to_disk`, with the columns `image` and `mask`."""
     datasets = _library("datasets", "huggingface")
     features = datasets.Features({"image": datasets.Image(), "mask": datasets.Image()})
     for examples in job.splits:
-        place, part = job.out / examples.split, job.out / f".{examples.split}"
-        if _is_saved(place):
+        directory, part = job.out / examples.split, job.out / f".{examples.split}"
+        if _is_saved(directory):
             continue
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
         shutil.rmtree(part, ignore_errors=True)
 
         def rows(examples: Examples = examples) -> Iterator[dict[str, dict[str, Any]]]:
@@ -180,16 +182,17 @@ def _huggingface(job: Job) -> None:
         )
         content.save_to_disk(str(part / "saved"))
         del content
-        os.replace(part / "saved", place)
+        os.replace(part / "saved", directory)
     names = [examples.split for examples in job.splits]
     write_bytes(job.out / "dataset_dict.json", json.dumps({"splits": names}).encode())
 
 
-def _is_saved(place: Path) -> bool:
+def _is_saved(directory: Path) -> bool:
     """Whether a saved split has all of its files."""
     try:
-        parts = json.loads((place / "state.json").read_text(encoding="utf-8"))["_data_files"]
-        return all((place / name).is_file() for name in ("dataset_info.json", *(part["filename"] for part in parts)))
+        parts = json.loads((directory / "state.json").read_text(encoding="utf-8"))["_data_files"]
+        names = ("dataset_info.json", *(part["filename"] for part in parts))
+        return all((directory / name).is_file() for name in names)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -213,7 +216,7 @@ def _library(name: str, extra: str) -> Any:
 
 @dataclass(frozen=True)
 class Format:
-    """A format: the function that writes it, and the flags that read it, with '{out}' for the directory."""
+    """A format: the function that writes it, and the flags that read it back, with '{out}' for the directory."""
 
     write: Callable[[Job], None]
     flags: str
@@ -224,7 +227,7 @@ FORMATS: Mapping[str, Format] = {
     "arrays": Format(_arrays, "--config.data.source=arrays --config.data.dir={out}"),
     "tfrecord": Format(
         _tfrecord,
-        f"--config.data.source=tfds --config.data.dir={{out}} --config.data.tfds.name={SET} "
+        f"--config.data.source=tfds --config.data.dir={{out}} --config.data.tfds.name={TFDS_NAME} "
         "--config.data.tfds.data_dir={out}",
     ),
     "huggingface": Format(_huggingface, "--config.data.source=huggingface --config.data.dir={out}"),

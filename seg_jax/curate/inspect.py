@@ -1,4 +1,4 @@
-"""What a configuration reads: the classes with their share of the pixels and number of files, and pictures of both."""
+"""The data that a configuration reads: each class with its share of the pixels and number of files, and pictures."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from seg_jax.data.checking import listing, try_read
 from seg_jax.data.examples import Bad, Examples
 from seg_jax.data.stats import Stats
 
-PAIRS = 8  # on the contact sheet
+SHEET_PAIRS = 8  # pairs on the contact sheet
 
-Seen = Mapping[str, tuple[Stats, tuple[Bad, ...]]]
+Counts = Mapping[str, tuple[Stats, tuple[Bad, ...]]]  # split -> its counts, and the examples that cannot be read
 
 
-def look(splits: Sequence[Examples], *, threads: int) -> Seen:
-    """Reads every example: the counts of each split, and what could not be read."""
+def measure(splits: Sequence[Examples], *, threads: int) -> Counts:
+    """Reads every example of the splits and counts."""
     return {examples.split: stats.measure(examples, threads=threads) for examples in splits}
 
 
-def text(seen: Seen, splits: Sequence[Examples]) -> str:
+def text(counts: Counts, splits: Sequence[Examples]) -> str:
     """A table of classes, with stored values, share of the pixels and number of files in each split."""
     table = splits[0].table
     stored = [", ".join(map(str, values)) for values in table.values]
@@ -36,20 +36,20 @@ def text(seen: Seen, splits: Sequence[Examples]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
     for examples in splits:
-        counts, _ = seen[examples.split]
-        total = sum(counts.pixels) + counts.ignored
+        split, _ = counts[examples.split]
+        total = sum(split.pixels) + split.ignored
         column = [f"{examples.split:>9}   files"]
-        column += [f"{pixels / total:>9.3%} {n:>7}" for pixels, n in zip(counts.pixels, counts.files, strict=True)]
-        column.append(f"{counts.ignored / total:>9.3%}        ")
+        column += [f"{pixels / total:>9.3%} {n:>7}" for pixels, n in zip(split.pixels, split.files, strict=True)]
+        column.append(f"{split.ignored / total:>9.3%}        ")
         lines = [f"{line}  {cell}" for line, cell in zip(lines, column, strict=True)]
     lines.append(f"ignored values: {', '.join(map(str, table.ignore)) or 'none'}")
     for examples in splits:
-        counts, bad = seen[examples.split]
-        lines.append(f"{examples.split}: {counts.images} examples")
-        if found := (*examples.bad, *bad):
-            lines.append(f"{len(found)} cannot be used; see python -m seg_jax.data lint:\n{listing(found, 5)}")
-        if counts.missing:
-            lines.append(f"  occur nowhere in it: {', '.join(counts.missing)}")
+        split, unreadable = counts[examples.split]
+        lines.append(f"{examples.split}: {split.images} examples")
+        if bad := (*examples.bad, *unreadable):
+            lines.append(f"{len(bad)} cannot be used; see python -m seg_jax.data lint:\n{listing(bad, 5)}")
+        if split.missing:
+            lines.append(f"  classes that do not occur: {', '.join(split.missing)}")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -57,16 +57,16 @@ def _hex(color: Sequence[int]) -> str:
     return "#" + "".join(f"{c:02x}" for c in color)
 
 
-def pictures(seen: Seen, splits: Sequence[Examples]) -> dict[str, bytes]:
-    """PNGs: 'sheet' with photographs beside their masks, 'classes' with the share of the pixels of each class."""
+def pictures(counts: Counts, splits: Sequence[Examples]) -> dict[str, bytes]:
+    """PNGs: 'sheet' with photographs beside their masks, 'classes' with each class's share of the pixels."""
     table = splits[0].table
     pairs = []
     for examples in splits:
-        for i in np.unique(np.linspace(0, len(examples) - 1, PAIRS // len(splits)).astype(int)):
+        for i in np.unique(np.linspace(0, len(examples) - 1, SHEET_PAIRS // len(splits)).astype(int)):
             pair = try_read(examples, int(i))
             if not isinstance(pair, Bad):
                 pairs.append(pair)
-    shares = {split: [n / sum(counts.pixels) for n in counts.pixels] for split, (counts, _) in seen.items()}
+    shares = {name: [n / sum(split.pixels) for n in split.pixels] for name, (split, _) in counts.items()}
     content = {"classes": viz.distribution(shares, table)}
     if pairs:
         buffer = io.BytesIO()

@@ -1,8 +1,8 @@
-"""A data set written in another size and format: as a folder, as NumPy arrays, as TFRecords, or for Hugging Face.
+"""Writes a data set in another size and format: as a folder, NumPy arrays, TFRecords, or for Hugging Face.
 
-What is being written holds the file `UNFINISHED` from the first moment to the last, and `MANIFEST` with the SHA-256 of
-every file is written when all of them are there. So half of a data set is never taken for a whole one, and the same
-command goes on where it was interrupted.
+The directory contains the file `UNFINISHED` from the beginning to the end of the writing. `MANIFEST`, with the SHA-256
+of every file, is written when all files are complete. So half a data set is never taken for a whole one, and the same
+command resumes after an interruption.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from seg_jax.files import write_bytes
 
 
 def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, photos: str = "jpeg") -> dict[str, Any]:
-    """Writes some splits of a data set, or goes on where this was interrupted.
+    """Writes some splits of a data set, or resumes an interrupted writing.
 
     Args:
-      splits: at `config.data.size`.
-      config: reads `seed` and `data`, of which everything that changes an example is noted.
-      to: of `formats.FORMATS`.
-      out: a directory, which must be new, empty, or one that this function has begun to write with the same arguments.
-      photos: of `formats.PHOTOS`; the arrays hold pixels.
+      splits: the splits, at `config.data.size`.
+      config: reads `seed` and `data`; all fields that change an example are recorded.
+      to: the format, a key of `formats.FORMATS`.
+      out: a new or empty directory, or one that this function has begun to write with the same arguments.
+      photos: the encoding of photographs, one of `formats.PHOTOS`; arrays contain pixels.
 
     Returns:
-      The manifest: what was asked for, how many examples there are, what was left out, and size and SHA-256 of files.
+      The manifest: the request, the number of examples, the examples left out, and size and SHA-256 of each file.
 
     Raises:
-      ConfigError: no such format, or a library that it needs is not installed.
-      DataError: examples cannot be used, or `out` holds something else.
+      ConfigError: there is no such format, or a library that it needs is not installed.
+      DataError: examples cannot be used, or `out` contains something else.
     """
     write = lookup(FORMATS, to, "to").write
     request = _request(splits, config, to, photos)
-    whole = _begin(out, request)
-    if whole:
-        return whole
+    manifest = _begin(out, request)
+    if manifest:
+        return manifest
     checked = tuple(
         checking.prepare(
             examples,
@@ -61,16 +61,16 @@ def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, p
     table = LabelTable(names=checked[0].table.names, colors=checked[0].table.colors)
     write_bytes(out / "class_names.json", table.to_json().encode())
     write(Job(out, checked, photos, config.data.threads))
-    for path in out.glob(".*"):  # the record of the check, and what a kill left of half a file
+    for path in out.glob(".*"):  # the record of the check, and partial files of a killed process
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != UNFINISHED)
     with closing(checking.in_parallel(lambda i: _entry(files[i]), len(files), threads=4, title="hashing")) as entries:
-        noted = {path.relative_to(out).as_posix(): entry for path, entry in zip(files, entries, strict=True)}
+        digests = {path.relative_to(out).as_posix(): entry for path, entry in zip(files, entries, strict=True)}
     manifest = {
         "request": request,
         "examples": {examples.split: len(examples) for examples in checked},
         "left_out": {e.split: [{"name": bad.name, "why": bad.why} for bad in e.bad] for e in checked if e.bad},
-        "files": noted,
+        "files": digests,
     }
     write_bytes(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     (out / UNFINISHED).unlink()
@@ -78,38 +78,38 @@ def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, p
 
 
 def _request(splits: Sequence[Examples], config: Config, to: str, photos: str) -> dict[str, Any]:
-    """All that decides what is written, as JSON has it."""
-    own = ("cache", "threads", "prefetch", "skip_bad", "mean", "std")
-    fields = {field: value for field, value in flatten(config.data).items() if field not in own}
+    """Everything that determines the files, as JSON values."""
+    without_effect = ("cache", "threads", "prefetch", "skip_bad", "mean", "std")
+    fields = {field: value for field, value in flatten(config.data).items() if field not in without_effect}
     keys = {examples.split: checking.content_key(examples) or examples.digest for examples in splits}
     return json.loads(json.dumps({"to": to, "photos": photos, "seed": config.seed, "data": fields, "splits": keys}))
 
 
 def _begin(out: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Marks a directory as being written; the manifest if it is whole already.
+    """Marks a directory as being written; returns its manifest if it is complete already.
 
     Raises:
-      DataError: it holds something else.
+      DataError: it contains something else.
     """
     if out.exists() and not out.is_dir():
         raise DataError(f"--out={out} is a file; name a directory.")
-    there = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    if there and not {MANIFEST, UNFINISHED} & set(there):
+    present = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if present and not {MANIFEST, UNFINISHED} & set(present):
         raise DataError(
-            f"--out={out} holds {', '.join(there[:3])} and was not written by this command, which would mix with that. "
-            "Name a new directory."
+            f"--out={out} contains {', '.join(present[:3])} and was not written by this command, whose files would mix "
+            "with it. Name a new directory."
         )
-    noted = [_read(out / name) for name in (MANIFEST, UNFINISHED) if name in there]
-    if noted and (changed := _changes(request, noted[0].get("request", {}))):
+    records = [_read(out / name) for name in (MANIFEST, UNFINISHED) if name in present]
+    if records and (changed := _changes(request, records[0].get("request", {}))):
         raise DataError(
-            f"--out={out} holds {'a data set' if MANIFEST in there else 'part of one'} that was prepared from other "
-            f"values of: {changed}. Name a new directory, or remove it."
+            f"--out={out} contains {'a data set' if MANIFEST in present else 'part of one'} that was prepared from "
+            f"other values of: {changed}. Name a new directory, or remove it."
         )
-    if MANIFEST in there:
-        damaged = _damaged(out, noted[0]["files"])
+    if MANIFEST in present:
+        damaged = _damaged(out, records[0]["files"])
         if not damaged:
-            (out / UNFINISHED).unlink(missing_ok=True)  # the last step of a run that was killed just before it
-            return noted[0]
+            (out / UNFINISHED).unlink(missing_ok=True)  # left by a process that was killed just before this step
+            return records[0]
         for name in damaged:
             (out / name).unlink(missing_ok=True)
     write_bytes(out / UNFINISHED, (json.dumps({"request": request}, indent=1) + "\n").encode())
@@ -127,20 +127,20 @@ def _read(path: Path) -> dict[str, Any]:
     raise DataError(f"{path} was not written by this command, or is damaged. Name a new directory.")
 
 
-def _changes(request: Mapping[str, Any], there: Mapping[str, Any]) -> str:
-    one, two = flatten(request), flatten(there)
+def _changes(request: Mapping[str, Any], recorded: Mapping[str, Any]) -> str:
+    one, two = flatten(request), flatten(recorded)
     return ", ".join(key for key in sorted(one.keys() | two.keys()) if one.get(key) != two.get(key))
 
 
 def _damaged(out: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The files that are missing, or not what the manifest says."""
+    """The files that are missing or differ from the manifest."""
     names = list(files)
 
-    def sound(i: int) -> bool:
+    def intact(i: int) -> bool:
         path = out / names[i]
         return path.is_file() and _entry(path) == files[names[i]]
 
-    with closing(checking.in_parallel(sound, len(names), threads=4, title="verifying")) as results:
+    with closing(checking.in_parallel(intact, len(names), threads=4, title="verifying")) as results:
         return [name for name, good in zip(names, results, strict=True) if not good]
 
 

@@ -1,4 +1,4 @@
-"""The door to the data: named sources, and `load`, which gives the examples of one split.
+"""The door to the data: named sources, and `load`, which returns the examples of one split.
 
 The batch contract: `image` uint8 [b h w 3], `label` uint8 [b h w] with class ids 0..k-1 and 255 = ignore.
 """
@@ -61,8 +61,9 @@ def check(data: DataConfig) -> None:
 
 
 def load(config: Config, split: str) -> Examples:
-    """The examples of one split, with classes united by `config.data.merge` and left out by `ignore_classes`, each
-    read at `config.data.size` where that is set.
+    """The examples of one split, at `config.data.size` if that is set.
+
+    Classes are merged by `config.data.merge` and ignored by `config.data.ignore_classes`.
 
     Raises:
       ConfigError, DataError, LabelError: naming the field or the file, the rule and the cure.
@@ -92,7 +93,7 @@ def _merged(table: LabelTable, data: DataConfig) -> LabelTable:
 
 
 def _with_table(examples: Examples, table: LabelTable) -> Examples:
-    """The examples with the classes of a table that was merged of theirs."""
+    """The examples with the classes of `table`, which was merged from their own."""
     read, k = examples.read, len(examples.table)
     ids = np.full(256, IGNORE, np.uint8)
     ids[:k] = table.encode(examples.table.decode(np.arange(k)))

@@ -1,4 +1,4 @@
-"""`python -m seg_jax.data inspect|lint|stats|prepare`: the tool for data sets, which is `seg_jax.curate`."""
+"""`python -m seg_jax.data inspect|lint|stats|prepare`: runs the tool for data sets, `seg_jax.curate`."""
 
 import runpy
 

@@ -1,4 +1,4 @@
-"""Marks of a directory that `prepare` writes: whole, or in part."""
+"""Marker files of data sets that `prepare` writes: complete or unfinished."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from pathlib import Path
 
 from seg_jax.data.images import DataError
 
-MANIFEST = "manifest.json"  # beside a data set that is whole
-UNFINISHED = "unfinished.json"  # beside one that is being written
+MANIFEST = "manifest.json"  # in a complete data set
+UNFINISHED = "unfinished.json"  # in one that is being written
 
 
-def refuse_unfinished(place: Path) -> None:
-    """Refuses a directory in which a data set has been written in part.
+def refuse_unfinished(directory: Path) -> None:
+    """Refuses a directory that contains only part of a data set.
 
     Raises:
-      DataError: it is marked so, and has no manifest.
+      DataError: it is marked as unfinished and has no manifest.
     """
-    if (place / UNFINISHED).is_file() and not (place / MANIFEST).is_file():
+    if (directory / UNFINISHED).is_file() and not (directory / MANIFEST).is_file():
         raise DataError(
-            f"{place} holds part of a data set: `python -m seg_jax.data prepare` was interrupted. Run the same command "
-            "to resume."
+            f"{directory} contains part of a data set: `python -m seg_jax.data prepare` was interrupted. Run the same "
+            "command to resume."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
+from seg_jax import trees
 from seg_jax.config import ConfigError, FinetuneConfig, OptimConfig, lookup
 from seg_jax.optim import schedules
 
@@ -75,11 +76,6 @@ OPTIMIZERS: Mapping[str, Callable[[OptimConfig, optax.GradientTransformation], o
 }
 
 
-def paths(params: Tree) -> Tree:
-    """The path of every parameter, such as 'encoder/stage1/conv/kernel', in the structure of the tree."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: "/".join(key.key for key in path), params)
-
-
 def group_factors(params: Tree, groups: tuple[tuple[str, float, float], ...]) -> tuple[Tree, Tree]:
     """Factors of the learning rate and of the weight decay for every parameter, from groups of parameters.
 
@@ -91,7 +87,7 @@ def group_factors(params: Tree, groups: tuple[tuple[str, float, float], ...]) ->
     Raises:
       ConfigError: an expression matches no parameter.
     """
-    names = paths(params)
+    names = trees.names(params)
     for pattern, _, _ in groups:
         if not any(re.fullmatch(pattern, name) for name in jax.tree.leaves(names)):
             known = ", ".join(jax.tree.leaves(names)[:5])
@@ -187,13 +183,16 @@ def _decay(decays: Tree) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, params: jax.tree.map(lambda u, p, d: u + d * p, updates, params, decays))
 
 
-def build(optim: OptimConfig, finetune: FinetuneConfig, *, steps: int, frozen_steps: int = 0) -> Optimizer:
+def build(
+    optim: OptimConfig, finetune: FinetuneConfig, *, steps: int, frozen_steps: int = 0, restarts: Sequence[int] = ()
+) -> Optimizer:
     """The optimizer that `config.optim` and `config.finetune` describe.
 
     Args:
       optim, finetune: groups of the configuration.
       steps: number of steps of the run.
       frozen_steps: number of steps at the start with a frozen encoder.
+      restarts: steps after which the learning-rate schedule begins anew.
     """
     method = lookup(OPTIMIZERS, optim.name, "optim.name")
 
@@ -208,7 +207,9 @@ def build(optim: OptimConfig, finetune: FinetuneConfig, *, steps: int, frozen_st
 
     return Optimizer(
         direction=lambda decay: method(optim, decay),
-        schedule=schedules.build(optim, steps=steps, frozen_steps=frozen_steps, second_lr=finetune.lr),
+        schedule=schedules.build(
+            optim, steps=steps, frozen_steps=frozen_steps, second_lr=finetune.lr, restarts=restarts
+        ),
         rates=rates,
         decays=decays,
         max_norm=optim.grad_clip,

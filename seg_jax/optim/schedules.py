@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 
 import optax
 
@@ -56,6 +57,8 @@ SCHEDULES: Mapping[str, Callable[[OptimConfig, float, int], optax.Schedule]] = {
     "step": step,
 }
 
+ENDLESS = ("constant", "plateau")  # schedules that do not depend on the length of the run
+
 
 def _with_warmup(optim: OptimConfig, lr: float, steps: int, warmup: int) -> optax.Schedule:
     """Linear growth from lr / warmup to lr over `warmup` steps, then the schedule over the remaining steps."""
@@ -65,19 +68,29 @@ def _with_warmup(optim: OptimConfig, lr: float, steps: int, warmup: int) -> opta
     return optax.join_schedules([lambda t: lr * (t + 1) / warmup, after], [warmup])
 
 
-def build(optim: OptimConfig, *, steps: int, frozen_steps: int = 0, second_lr: float = 0.0) -> optax.Schedule:
+def build(
+    optim: OptimConfig, *, steps: int, frozen_steps: int = 0, second_lr: float = 0.0, restarts: Sequence[int] = ()
+) -> optax.Schedule:
     """The learning rate by step.
 
     Args:
       optim: the group of the configuration; reads `schedule`, `lr`, `warmup_steps` and the schedule's own fields.
-      steps: number of steps of the run.
-      frozen_steps: number of steps at the start with a frozen encoder.
-      second_lr: if positive, warm-up and schedule start again with this rate after `frozen_steps`.
+      steps: length of the run.
+      frozen_steps: number of steps, at its start, with a frozen encoder.
+      second_lr: above 0, warm-up and schedule begin anew with this rate after `frozen_steps`.
+      restarts: steps after which warm-up and schedule begin anew, with the rate of the phase before.
     """
-    if not second_lr or not 0 < frozen_steps < steps:
-        return _with_warmup(optim, optim.lr, steps, optim.warmup_steps)
-    phases = [
-        _with_warmup(optim, rate, length, min(optim.warmup_steps, length - 1))
-        for rate, length in ((optim.lr, frozen_steps), (second_lr, steps - frozen_steps))
-    ]
-    return optax.join_schedules(phases, [frozen_steps])
+    first, *rest = (end - begin for begin, end in itertools.pairwise((0, *restarts, steps)))
+    lr, schedule = optim.lr, _with_warmup(optim, optim.lr, first, optim.warmup_steps)
+    if second_lr and 0 < frozen_steps < first:
+        lr = second_lr
+        phases = [
+            _with_warmup(optim, rate, length, min(optim.warmup_steps, length - 1))
+            for rate, length in ((optim.lr, frozen_steps), (second_lr, first - frozen_steps))
+        ]
+        schedule = optax.join_schedules(phases, [frozen_steps])
+    if not rest:
+        return schedule
+    return optax.join_schedules(
+        [schedule, *(_with_warmup(optim, lr, length, optim.warmup_steps) for length in rest)], list(restarts)
+    )

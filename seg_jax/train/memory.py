@@ -9,16 +9,17 @@ from typing import Any
 
 from seg_jax import sharding
 from seg_jax.config import Config, Size, with_fields
-from seg_jax.run.program import Program, peak_memory
+from seg_jax.run.cost import peak_memory
+from seg_jax.run.program import Functions
 
 SMALLEST = 64  # pixels; crops are not proposed below
 
 
-def fit_memory(program: Program, *, size: Size, limit: float) -> tuple[dict[str, Any], float] | None:
+def fit_memory(functions: Functions, *, size: Size, limit: float) -> tuple[dict[str, Any], float] | None:
     """The mildest change with which the training step needs at most `limit` bytes on each device.
 
     Args:
-      program: of the run.
+      functions: the run's functions.
       size: (height, width) of its images.
       limit: in bytes.
 
@@ -26,9 +27,9 @@ def fit_memory(program: Program, *, size: Size, limit: float) -> tuple[dict[str,
       ({'train.accumulate': 2, ...}: fields to change, none if it fits as it is; bytes that it then needs by XLA's
       analysis of the compiled step), or None if nothing that is tried fits.
     """
-    for fields in changes(program.config, devices=sharding.batch_parts(program.mesh), size=size):
-        config = with_fields(program.config, fields)
-        step = replace(program, config=config).train_step(size, frozen=config.finetune.freeze)
+    for fields in changes(functions.config, devices=sharding.batch_parts(functions.mesh), size=size):
+        config = with_fields(functions.config, fields)
+        step = replace(functions, config=config).train_step(size, frozen=config.finetune.freeze)
         needed = peak_memory(step)
         logging.info("%s: %.1f MiB", _flags(fields) or "as it is", needed / 2**20)
         if needed <= limit:

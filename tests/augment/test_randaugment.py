@@ -169,13 +169,13 @@ def test_colours_change_in_the_order_drawn():
 
 
 def only(monkeypatch, *names):
-    """Lets only these operations be drawn."""
+    """Lets only these operations be sampled."""
 
-    def draw(key, count, magnitude):
+    def sample(key, count, magnitude):
         which = jax.random.choice(key, number(*names), (count,))
         return which, magnitude / 10 * jax.random.rademacher(key, (count,), jnp.float32)
 
-    monkeypatch.setattr(randaugment, "sample", draw)
+    monkeypatch.setattr(randaugment, "sample", sample)
 
 
 def test_image_and_label_move_together(monkeypatch):

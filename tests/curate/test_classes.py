@@ -121,13 +121,13 @@ def test_damaged_masks(tmp_path, colors):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ([blocks(7)], r"the masks hold 1 value\(s\).*Were they saved"),
-        ([np.arange(900, dtype=np.uint16).reshape(30, 30)], r"the masks hold 900 value\(s\).*Are they ids"),
+        ([blocks(7)], r"the masks contain 1 value\(s\).*Were they saved"),
+        ([np.arange(900, dtype=np.uint16).reshape(30, 30)], r"the masks contain 900 value\(s\).*Are they ids"),
         (
             [np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)],
-            "1600 colours, which is more than classes",
+            "1600 colours, too many to be classes",
         ),
-        ([blocks(0, 1), blocks((0, 0, 0), (1, 2, 3))], "m0.png holds values and .*m1.png colours"),
+        ([blocks(0, 1), blocks((0, 0, 0), (1, 2, 3))], "m0.png contains values and .*m1.png colours"),
     ],
 )
 def test_what_cannot_be_proposed(tmp_path, arrays, message):

@@ -137,7 +137,7 @@ def test_prepare(config, tmp_path, capsys):
         (["inspect", "/nowhere"], r"/nowhere is not a directory"),
         (["inspect", "{root}", "{config}"], r"a directory or a configuration, not both"),
         (["inspect", "{root}", "--out={root}/x.txt"], r"a configuration is a Python file"),
-        (["stats", "{config}", "--beta=1"], r"--beta=1.0: beta lies in \(0, 1\)"),
+        (["stats", "{config}", "--beta=1"], r"--beta=1.0: beta must be in \(0, 1\)"),
         (["stats", "{config}", "--beta=x"], r"argument --beta: invalid float value: 'x'.*stats --help"),
         (["prepare", "{config}"], r"required: --to, --out.*prepare --help"),
         (["prepare", "{config}", "--to=zip", "--out=x"], r"invalid choice: 'zip'"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax.curate import layout
+from seg_jax.curate import kinds, layout
 
 RNG = np.random.default_rng(0)
 
@@ -22,7 +22,7 @@ def mask(path, size=(24, 32)):
 
 
 def found(root):
-    return layout.find(root, *layout.tell_apart(root, layout.image_files(root)))
+    return layout.find(root, *kinds.tell_apart(root, layout.image_files(root)))
 
 
 # Photograph and mask of example i of a split -> patterns, and whether splits were found.
@@ -104,7 +104,7 @@ def test_damaged_files_do_not_decide(tmp_path):
         mask(tmp_path / "y" / f"{i}.png")
     for place in ("x", "y"):
         (tmp_path / place / "0.png").write_bytes(b"")
-    photos, masks = layout.tell_apart(tmp_path, layout.image_files(tmp_path))
+    photos, masks = kinds.tell_apart(tmp_path, layout.image_files(tmp_path))
     assert {p.parent.name for p in photos} == {"x"}
     assert {p.parent.name for p in masks} == {"y"}
     assert len(photos) == len(masks) == 5
@@ -125,15 +125,15 @@ def test_damaged_files_do_not_decide(tmp_path):
 def test_kinds_of_files(tmp_path, array, extension, told):
     path = tmp_path / f"a.{extension}"
     Image.fromarray(array).save(path)
-    assert layout.is_mask(path) is told
+    assert kinds.is_mask(path) is told
 
 
 def test_peaks():
     colors = [(10, 20, 30), (200, 100, 0), (0, 255, 255)]
     mask = np.repeat(np.array(colors, np.uint8), [600, 300, 300], axis=0).reshape(30, 40, 3)
     noisy = np.clip(mask + RNG.integers(-3, 4, mask.shape), 0, 255).astype(np.uint8)
-    assert layout.peaks([mask])[0] == colors[0]
-    assert set(layout.peaks([mask])) == set(colors)
-    assert len(layout.peaks([noisy])) == 3
-    assert layout.peaks([RNG.integers(0, 256, (40, 40, 3), np.uint8)]) is None
-    assert layout.peaks([]) is None
+    assert kinds.peaks([mask])[0] == colors[0]
+    assert set(kinds.peaks([mask])) == set(colors)
+    assert len(kinds.peaks([noisy])) == 3
+    assert kinds.peaks([RNG.integers(0, 256, (40, 40, 3), np.uint8)]) is None
+    assert kinds.peaks([]) is None

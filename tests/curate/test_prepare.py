@@ -190,12 +190,12 @@ def test_an_interrupted_run_goes_on(config, tmp_path, monkeypatch, to, after):
     out = tmp_path / "out"
     interrupted(config, out, monkeypatch, to, after)
     assert not (out / MANIFEST).exists()
-    with pytest.raises(DataError, match=r"holds part of a data set: .* was interrupted"):
+    with pytest.raises(DataError, match=r"contains part of a data set: .* was interrupted"):
         splits(reader(to, out))
     whole = run(config, tmp_path / "whole", to=to)
     again = run(config, out, to=to)
     assert_same(config, reader(to, out))
-    if to != "huggingface":  # whose files hold random names
+    if to != "huggingface":  # whose files contain random names
         assert {n: f for n, f in again["files"].items() if "dataset_info" not in n} == {
             n: f for n, f in whole["files"].items() if "dataset_info" not in n
         }
@@ -244,7 +244,7 @@ def test_damage_is_repaired(config, tmp_path, monkeypatch, to):
 def test_foreign_directories(config, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("")
-    with pytest.raises(DataError, match=r"full holds thesis.tex and was not written by this command"):
+    with pytest.raises(DataError, match=r"full contains thesis.tex and was not written by this command"):
         run(config, tmp_path / "full")
     with pytest.raises(DataError, match=r"thesis.tex is a file; name a directory"):
         run(config, tmp_path / "full" / "thesis.tex")

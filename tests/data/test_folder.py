@@ -211,9 +211,11 @@ def test_unpaired_files_of_patterns_are_reported(tmp_path):
 
 def test_a_pattern_without_files(tmp_path):
     dataset(tmp_path)
-    with pytest.raises(DataError, match=r"trainannot holds no image files \(.png\) that match '\*_L.png'\."):
+    with pytest.raises(DataError, match=r"trainannot contains no image files \(.png\) that match '\*_L.png'\."):
         load(tmp_path, masks="trainannot/*_L.png")
-    with pytest.raises(DataError, match=r"truth is not a directory \(config.data.masks\).* holds: train, trainannot"):
+    with pytest.raises(
+        DataError, match=r"truth is not a directory \(config.data.masks\).* contains: train, trainannot"
+    ):
         load(tmp_path, masks="truth/*_L.png")
 
 
@@ -373,7 +375,7 @@ def test_the_directory_must_exist(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "field", "there"),
     [
-        ({"images": "photos"}, "data.images", "holds: train, trainannot."),
+        ({"images": "photos"}, "data.images", "contains: train, trainannot."),
         ({"masks": "truth/{split}"}, "data.masks", ""),  # not even 'truth' is there
     ],
 )
@@ -390,7 +392,7 @@ def test_a_missing_directory_says_what_is_there(tmp_path, fields, field, there):
 
 def test_a_misspelled_split(tmp_path):
     dataset(tmp_path)
-    with pytest.raises(DataError, match=r"vall is not a directory .* holds: train, trainannot\."):
+    with pytest.raises(DataError, match=r"vall is not a directory .* contains: train, trainannot\."):
         load(tmp_path, "vall")
 
 
@@ -400,7 +402,7 @@ def test_an_empty_directory(tmp_path, directory):
     shutil.rmtree(tmp_path / directory)
     (tmp_path / directory).mkdir()
     (tmp_path / directory / "readme.txt").touch()
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / directory} holds no image files (.jpg, ")):
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / directory} contains no image files (.jpg, ")):
         load(tmp_path)
 
 

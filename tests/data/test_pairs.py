@@ -134,7 +134,7 @@ def test_a_table_without_the_colours_is_noticed(tmp_path):
     dataset(tmp_path)
     (tmp_path / "class_names.json").write_text('{"a": [255, 255, 255], "b": [255, 0, 255]}')
     path = tmp_path / "train" / "1.jpg"
-    with pytest.raises(LabelError, match=re.escape(f"{path}: the pixels of this mask lie")):
+    with pytest.raises(LabelError, match=re.escape(f"{path}: the mean distance of this mask")):
         source(tmp_path).read(0)
 
 
@@ -142,7 +142,7 @@ def test_swapped_halves_are_noticed(tmp_path):
     dataset(tmp_path)
     both = np.random.default_rng(0).integers(0, 256, (48, 128, 3), np.uint8)
     path = put(tmp_path / "train" / "5.jpg", both)
-    with pytest.raises(LabelError, match=re.escape(f"{path}: the pixels of this mask lie")):
+    with pytest.raises(LabelError, match=re.escape(f"{path}: the mean distance of this mask")):
         source(tmp_path).read(7)
 
 
@@ -171,10 +171,10 @@ def test_a_train_size_that_is_too_large(tmp_path):
 
 
 def test_missing_directories(tmp_path):
-    with pytest.raises(DataError, match=r"vall is not a directory; .* holds: train, val. Pass the directory"):
+    with pytest.raises(DataError, match=r"vall is not a directory; .* contains: train, val. Pass the directory"):
         source(dataset(tmp_path), "vall")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty holds no image files \(.jpg, "):
+    with pytest.raises(DataError, match=r"empty contains no image files \(.jpg, "):
         source(tmp_path, "empty")
 
 
@@ -189,7 +189,7 @@ def test_the_distance_from_the_palette_is_told(tmp_path, caplog):
     (tmp_path / "train" / "3.jpg").write_bytes(b"nothing")  # told of when it is read
     with caplog.at_level(logging.INFO):
         source(tmp_path)
-    assert re.search(r"train: 11 masks: \d+\.\d% of the pixels have a colour of the table, 9\d\.\d% lie", caplog.text)
+    assert re.search(r"train: 11 masks: \d+\.\d% of the pixels have a colour of the table, 9\d\.\d% are", caplog.text)
 
 
 # ----- the real ones

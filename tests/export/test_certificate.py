@@ -110,7 +110,7 @@ def test_what_cannot_be_done_is_said(run, tmp_path, capsys, monkeypatch):
         return capsys.readouterr().err
 
     out = f"--out={tmp_path / 'a'}"
-    assert "only onnx has it" in error(str(run), "--format=stablehlo", out, "--int8")
+    assert "only ONNX has 8-bit integers" in error(str(run), "--format=stablehlo", out, "--int8")
     assert "is a directory that exists already" in error(str(run), "--format=onnx", f"--out={tmp_path}")
     assert "is not a run directory" in error(str(tmp_path), "--format=onnx", out)
     assert "checkpoint '7' is not one of: best, last, 0" in error(str(run), "--format=onnx", out, "--checkpoint=7")

@@ -14,6 +14,10 @@ class TrainConfig(Group, path="train"):
     batch_size: int = field(16, "images a step, over all devices", A_BATCH)
     steps: int = field(0, "length of the run in steps; 0: see epochs", NOT_NEGATIVE)
     epochs: float = field(10.0, "length of the run in passes over the training split", NOT_NEGATIVE)
+    extend: bool = field(
+        False, "where a run is resumed with a greater length: begin a new schedule where the recorded one ends"
+    )
+    extended_at: tuple[int, ...] = field((), "steps after which the schedule begins anew; the run records them")
     seeds: int = field(
         1,
         "networks trained side by side, each from its own seed, whose mean probabilities are the prediction",

@@ -1,7 +1,4 @@
-"""Where label tables come from: built in, or written in a file of the data set.
-
-The built-in ones are facts, each with its source.
-"""
+"""Label tables: built-in ones, each with its source, and those in files of a data set."""
 
 from __future__ import annotations
 
@@ -62,9 +59,9 @@ CAMVID32 = LabelTable(
     ),
 )
 
-# How SegNet's masks unite them, as far as the pixels of both sets show it: Child, CartLuggagePram, OtherMoving and
-# Archway are unlabelled there, although the grouping of MATLAB's CamVid example (camvidPixelLabelIDs) has them as
-# pedestrian, car and building. The ten classes that our frames do not show follow that grouping.
+# SegNet's grouping, derived from the pixels of both sets of masks: Child, CartLuggagePram, OtherMoving and Archway are
+# unlabelled in SegNet's, although MATLAB's CamVid example (camvidPixelLabelIDs) groups them as pedestrian, car and
+# building. The ten classes that do not occur in our frames follow MATLAB's grouping.
 CAMVID32_GROUPS: Mapping[str, tuple[str, ...]] = {
     "sky": ("Sky",),
     "building": ("Building", "Wall", "Bridge", "Tunnel"),
@@ -86,18 +83,18 @@ TABLES: Mapping[str, LabelTable] = {
     "camvid32_to_11": CAMVID32.merge(CAMVID32_GROUPS),
 }
 
-FILES = ("class_names.json", "class_dict.csv", "label_colors.txt")  # what data sets bring, in the order of search
+FILES = ("class_names.json", "class_dict.csv", "label_colors.txt")  # files of data sets, in the order of search
 
 
 def label_table(root: Path | None, labels: str) -> LabelTable:
     """The table that the field `data.labels` names.
 
     Args:
-      root: directory of the data set; None where it has none, or none that tells the classes.
+      root: directory of the data set to search; None for none.
       labels: a built-in table, the path of a file, or '' for the first of `FILES` in `root`.
 
     Raises:
-      LabelError: there is no such table, or it is wrong.
+      LabelError: there is no such table, or it is invalid.
     """
     if labels in TABLES:
         return TABLES[labels]
@@ -123,7 +120,7 @@ def label_table(root: Path | None, labels: str) -> LabelTable:
 
 
 def _from_text(text: str) -> LabelTable:
-    """`label_colors.txt`: red, green, blue and name in a line, with tabs or spaces between."""
+    """`label_colors.txt`: red, green, blue and name on each line, separated by tabs or spaces."""
     rows: list[tuple[str, Color]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -137,7 +134,7 @@ def _from_text(text: str) -> LabelTable:
 
 
 def _from_csv(text: str) -> LabelTable:
-    """`class_dict.csv`: a header with name, r, g and b, in any order and beside others, and a class a line."""
+    """`class_dict.csv`: a header with the columns name, r, g and b (others are ignored), then one class per line."""
     header, *rows = csv.reader(text.splitlines(), skipinitialspace=True) if text.strip() else [[]]
     columns = [column.strip().lower() for column in header]
     missing = [column for column in ("name", "r", "g", "b") if column not in columns]
@@ -158,10 +155,10 @@ def _from_csv(text: str) -> LabelTable:
 
 
 def read_groups(path: Path) -> dict[str, list[str]]:
-    """A file that merges classes by name: `{"vehicle": ["car", "bus"], "sky": ["sky"], "ignore": ["void"]}`.
+    """Groups of classes from a JSON file: `{"vehicle": ["car", "bus"], "sky": ["sky"], "ignore": ["void"]}`.
 
     Raises:
-      LabelError: no such file, or another form.
+      LabelError: there is no such file, or it has another form.
     """
     try:
         groups = json.loads(path.read_text(encoding="utf-8-sig"))

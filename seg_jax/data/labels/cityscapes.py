@@ -1,4 +1,4 @@
-"""Cityscapes (Cordts et al. 2016): its published labels, and the tables of classes that are made of them."""
+"""Cityscapes (Cordts et al. 2016): its published labels, and the label tables made from them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Label(NamedTuple):
     """A label of Cityscapes.
 
     Attributes:
-      name: as published.
-      id: its value in `labelIds` files; -1: drawn as what lies behind it.
+      name: its published name.
+      id: its value in `labelIds` files; -1: annotated as what is behind it.
       train_id: its value in `labelTrainIds` files, the class of the benchmark; 255 or -1: not evaluated.
-      category: name of the group that it belongs to.
+      category: the name of its group.
       color: its colour in `color` files.
     """
 
@@ -71,13 +71,13 @@ LABELS = (
 
 
 def _table(class_of: Mapping[str, str]) -> LabelTable:
-    """The table of `labelIds` and `color` files.
+    """The label table for `labelIds` and `color` files.
+
+    A colour that several labels share (black; pole and polegroup) means the label defined first, as in the published
+    inverse mapping.
 
     Args:
       class_of: label -> class, in the order of the classes; other labels are ignored.
-
-    A colour that several labels have (black, pole and polegroup) means the one that is defined first, as in the
-    published inverse mapping.
     """
     first: dict[Color, str] = {}
     for label in LABELS:
@@ -100,8 +100,8 @@ def _table(class_of: Mapping[str, str]) -> LabelTable:
     )
 
 
-# What a class of Cityscapes is -> table. 'trainids': the 19 of the benchmark; 'ids': every label; 'thirty': those that
-# were annotated, which leaves out unlabeled, ego vehicle, rectification border and out of roi.
+# Choice of classes -> table. 'trainids': the 19 of the benchmark; 'ids': every label; 'thirty': the annotated ones,
+# without unlabeled, ego vehicle, rectification border and out of roi.
 TABLES: Mapping[str, LabelTable] = {
     "trainids": _table({x.name: x.name for x in LABELS if 0 <= x.train_id < 255}),
     "ids": _table({x.name: x.name for x in LABELS if x.id >= 0}),
@@ -111,25 +111,25 @@ TABLES: Mapping[str, LabelTable] = {
 
 
 def write_prediction(directory: Path, frame: str, label: np.ndarray, table: LabelTable) -> Path:
-    """Writes a prediction in the form that the evaluation server takes: `FRAME_pred_labelIds.png`.
+    """Writes a prediction in the form that the evaluation server accepts: `FRAME_pred_labelIds.png`.
 
     Args:
-      directory: where to write; it is made if need be.
+      directory: the directory to write to; it is created if need be.
       frame: the name of an example, such as 'aachen_000000_000019', by which the server finds the truth.
       label: class ids, uint8 [h w] at the size of the photograph; 255 is written as 0, 'unlabeled'.
-      table: one of `TABLES`, or one merged of it; a class of several labels is written as the first of them.
+      table: one of `TABLES`, or one merged from it; a class of several labels is written as the first of them.
 
     Returns:
-      the file.
+      The file.
 
     Raises:
       LabelError: the table is not one of Cityscapes.
     """
     ids = {x.id for x in LABELS}
-    strange = [name for name, stored in zip(table.names, table.values, strict=True) if stored[0] not in ids]
-    if strange:
+    unknown = [name for name, stored in zip(table.names, table.values, strict=True) if stored[0] not in ids]
+    if unknown:
         raise LabelError(
-            f"the stored values of {', '.join(strange)} are no ids of Cityscapes, which the evaluation server wants. "
+            f"the stored values of {', '.join(unknown)} are no ids of Cityscapes, which the evaluation server needs. "
             "Write predictions of a model that was trained on data.source='cityscapes'."
         )
     stored = table.decode(np.where(label == IGNORE, 0, label))

@@ -1,4 +1,4 @@
-"""From mask files to class ids: stored values through the label table, colours through its palette."""
+"""From mask files to class ids: stored values by the label table, colours by its palette."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import numpy as np
 
 from seg_jax.data.images import Encoded, Stored, read_stored
 from seg_jax.data.labels import Color, LabelError, LabelTable
-from seg_jax.data.labels.colors import lookup, nearest_table, places
+from seg_jax.data.labels.colors import indices, lookup, nearest_table
 
-FAR = 20.0  # mean distance from the palette: masks damaged by JPEG lie at 5 to 10, photographs at 28 and more
+# Mean distance from the palette in RGB: masks damaged by JPEG have 5 to 10, photographs 28 and more.
+MAX_DISTANCE = 20.0
 
 
 class Palette:
-    """The colours that mean something in the masks of a label table.
+    """The colours with a meaning in the masks of a label table.
 
     Attributes:
-      colors: int32 [k 3].
-      ids: uint8 [k], the class id of each, 255 for ignore.
+      colors: the colours, int32 [k 3].
+      ids: the class id of each colour, uint8 [k], 255 for ignore.
 
     Raises:
       LabelError: a colour has two meanings, or there are more than 256 of them.
@@ -43,9 +44,9 @@ class Palette:
 
     @cached_property
     def _exact(self) -> np.ndarray:
-        """uint16 [2**24]: 1 + class id, 0 where the colour is unknown. Pages without a colour take no memory."""
+        """uint16 [2**24]: 1 + class id, 0 for an unknown colour. Memory pages without a colour are never allocated."""
         table = np.zeros(1 << 24, np.uint16)
-        table[places(self.colors)] = self.ids.astype(np.uint16) + 1
+        table[indices(self.colors)] = self.ids.astype(np.uint16) + 1
         return table
 
     @cached_property
@@ -59,15 +60,15 @@ class Palette:
         return self.ids.take(self._position)
 
     def exact(self, mask: np.ndarray) -> np.ndarray:
-        """Colours, uint8 [h w 3 or 4] -> class ids, uint8 [h w]; an alpha channel does not count.
+        """Colours, uint8 [h w 3 or 4] -> class ids, uint8 [h w]; an alpha channel is ignored.
 
         Raises:
           LabelError: the mask has colours without a meaning; names each with its pixel count.
         """
-        found = lookup(self._exact, mask)
-        if found.all():
-            return (found - 1).astype(np.uint8)
-        colors, counts = np.unique(mask[found == 0][:, :3], axis=0, return_counts=True)
+        entries = lookup(self._exact, mask)
+        if entries.all():
+            return (entries - 1).astype(np.uint8)
+        colors, counts = np.unique(mask[entries == 0][:, :3], axis=0, return_counts=True)
         order = np.argsort(-counts, kind="stable")[:8]
         shown = ", ".join(f"{tuple(colors[i].tolist())} ({counts[i]} pixels)" for i in order)
         more = f" and {len(colors) - 8} more" if len(colors) > 8 else ""
@@ -81,12 +82,12 @@ class Palette:
     def nearest(self, mask: np.ndarray) -> np.ndarray:
         """Colours, uint8 [h w 3 or 4] -> ids of the classes with the nearest colour in RGB, uint8 [h w].
 
-        Exact; of equally near colours the one that comes first in the table counts.
+        Exact; ties go to the colour that is first in the table.
         """
         return lookup(self._nearest, mask)
 
     def distance(self, mask: np.ndarray) -> np.ndarray:
-        """How far each pixel lies from the nearest colour in RGB, 0..441, float32 [h w]."""
+        """The distance of each pixel from the nearest colour in RGB, 0..441, float32 [h w]."""
         difference = mask[..., :3] - self.colors[lookup(self._position, mask)]
         return np.sqrt(np.square(difference).sum(axis=-1), dtype=np.float32)
 
@@ -94,26 +95,26 @@ class Palette:
         """Refuses a picture that has other colours than the table, such as a photograph.
 
         Raises:
-          LabelError: the pixels lie on average more than `FAR` from the nearest colour.
+          LabelError: the mean distance of the pixels from the nearest colour exceeds `MAX_DISTANCE`.
         """
         sample = mask[::2, ::2]
         distance = self.distance(sample)
-        if distance.mean() > FAR:
-            colors, counts = np.unique(sample[distance > FAR][:, :3], axis=0, return_counts=True)
+        if distance.mean() > MAX_DISTANCE:
+            colors, counts = np.unique(sample[distance > MAX_DISTANCE][:, :3], axis=0, return_counts=True)
             raise LabelError(
-                f"the pixels of this mask lie {distance.mean():.0f} from the nearest colour of the label table on "
-                f"average, where JPEG alone leaves less than {FAR:.0f}: these are other colours, most of all "
+                f"the mean distance of this mask from the colours of the label table is {distance.mean():.0f}, where "
+                f"JPEG alone leaves less than {MAX_DISTANCE:.0f}: these are other colours, most of all "
                 f"{tuple(colors[counts.argmax()].tolist())}. Add it to the table, or use the table of this data set."
             )
 
 
 @dataclass(frozen=True)
 class Distances:
-    """How far the pixels of masks lie from the nearest colour of the palette.
+    """Distances of the pixels of masks from the nearest colour of a palette.
 
     Attributes:
-      masks: how many were measured.
-      counts: int64 [443], their pixels by the distance in RGB, rounded up.
+      masks: number of masks measured.
+      counts: int64 [443], number of pixels by distance in RGB, rounded up.
       mean: the mean distance, before rounding.
     """
 
@@ -133,14 +134,14 @@ class Distances:
         return cls(n, counts, total / max(int(counts.sum()), 1))
 
     def within(self, distance: int) -> float:
-        """The share of the pixels that lie at most so far from a colour of the palette."""
+        """The share of pixels within `distance` of a colour of the palette."""
         return float(self.counts[: distance + 1].sum() / max(int(self.counts.sum()), 1))
 
     def __str__(self) -> str:
         farthest = int(np.flatnonzero(self.counts).max(initial=0))
         return (
             f"{self.masks} masks: {self.within(0):.1%} of the pixels have a colour of the table, {self.within(20):.1%} "
-            f"lie within 20 of one in RGB; on average {self.mean:.1f}, at most {farthest}"
+            f"are within 20 of one in RGB; on average {self.mean:.1f}, at most {farthest}"
         )
 
 
@@ -156,8 +157,8 @@ class MaskReader:
     """Reads mask files as class ids.
 
     Args:
-      table: what values and colours mean.
-      form: of `FORMATS`, what files hold.
+      table: the meaning of values and colours.
+      form: the format of the files, a key of `FORMATS`.
     """
 
     def __init__(self, table: LabelTable, form: str = "auto"):
@@ -165,15 +166,15 @@ class MaskReader:
 
     @cached_property
     def palette(self) -> Palette:
-        """The colours of the table; it is needed, and checked, with the first mask of colours only."""
+        """The colours of the table, created (and checked) for the first mask of colours only."""
         return Palette(self.table)
 
     def read(self, path: Path | Encoded) -> np.ndarray:
         """The class ids of a mask file, uint8 [h w], 255 where ignored.
 
         Raises:
-          DataError: the file cannot be read, or is no mask.
-          LabelError: it has values or colours that the table does not know; with the path.
+          DataError: the file cannot be read, or is not a mask.
+          LabelError: it has values or colours that are not in the table; the message names the path.
         """
         stored = read_stored(path, colors=self.form != "index")
         try:
@@ -195,7 +196,7 @@ class MaskReader:
         return self.table.encode(stored.pixels)
 
     def _compare(self, pixels: np.ndarray, palette: np.ndarray) -> None:
-        """Refuses a palette file whose colours and values both have a meaning, and not the same one."""
+        """Refuses a palette file whose colours and values have different meanings."""
         used = np.flatnonzero(np.bincount(pixels.reshape(-1), minlength=256)[: len(palette)])
         meaning = {color: i for i, color in self.table.color_meanings()}
         by_color = [meaning.get(tuple(palette[value].tolist())) for value in used]

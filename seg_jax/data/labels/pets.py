@@ -1,6 +1,6 @@
-"""Oxford-IIIT Pets (Parkhi et al. 2012), whatever they are read from: what a trimap means, and the splits.
+"""Oxford-IIIT Pets (Parkhi et al. 2012), independent of the source: the meaning of trimaps, and the splits.
 
-A trimap has 1 for the pet, 2 for the background and 3 for the border between them, where no one can tell.
+A trimap has 1 for the pet, 2 for the background and 3 for the ambiguous border between them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from seg_jax.data.sampler import held_out
 
 _PET, _BACKGROUND, _BORDER = (220, 110, 30), (40, 60, 90), (250, 230, 120)
 
-# What the border is taken for -> table. Of two classes the pet is 1, which is what a foreground probability is about.
+# Meaning of the border -> table. Of two classes the pet is 1, so its probability is that of the foreground.
 TABLES: Mapping[str, LabelTable] = {
     "class": LabelTable(
         names=("pet", "background", "border"),
@@ -28,15 +28,15 @@ TABLES: Mapping[str, LabelTable] = {
     "ignore": LabelTable(("background", "pet"), (_BACKGROUND, _PET), values=((2,), (1,)), ignore=(3,)),
 }
 
-# Split -> the official list that it is taken from.
+# Split -> the official list that it is part of.
 LISTS: Mapping[str, str] = {"train": "trainval", "val": "trainval", "trainval": "trainval", "test": "test"}
 
 
 def table(data: DataConfig) -> LabelTable:
-    """The table for `data.pets.border`.
+    """The label table for `data.pets.border`.
 
     Raises:
-      ConfigError: no such choice, or `data.size` is missing.
+      ConfigError: there is no such choice, or `data.size` is missing.
     """
     require(
         all(data.size),
@@ -49,9 +49,9 @@ def table(data: DataConfig) -> LabelTable:
 
 
 def rows(data: DataConfig, split: str, n: int, *, seed: int) -> np.ndarray:
-    """int64: the places in the official list of `n` names that belong to a split, ascending.
+    """The indices of a split in its official list of `n` names, int64, ascending.
 
-    'val' is the share `data.pets.val_share` of trainval, drawn by `seed`, and 'train' the others.
+    'val' is the share `data.pets.val_share` of trainval, sampled by `seed`, and 'train' is the rest.
 
     Raises:
       ConfigError: 'val' would be empty.

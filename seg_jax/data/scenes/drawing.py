@@ -1,9 +1,8 @@
-"""The drawing kit of the synthetic scenes: random draws, a street with its camera and light, a canvas.
+"""The renderer of the synthetic scenes: random numbers, a street with its camera and light, a canvas.
 
-The pixels are the same on every platform and every numpy >= 1.26; the hashes in the test hold us to it.
-Random numbers come from the frozen `RandomState`, through `random_sample` alone (`normal` calls libm).
-Rasterising uses only what IEEE 754 rounds exactly: + - * /, comparison and floor. No sin, exp or pow, no sum
-over an axis, no matmul.
+The pixels are the same on every platform and with every numpy >= 1.26; the hashes in the test check it. Random numbers
+come from the frozen `RandomState`, only through `random_sample` (`normal` calls libm). Rasterising uses only operations
+that IEEE 754 rounds exactly: + - * /, comparison and floor. No sin, exp or pow, no sum over an axis, no matmul.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Region = tuple[slice, slice]  # rows and columns of the canvas
 
 
 class Weather(NamedTuple):
-    """Colours of the sky, and of the light on things as factors of red, green and blue."""
+    """Colours of the sky, and of the light on surfaces as factors of red, green and blue."""
 
     zenith: Color
     horizon: Color
@@ -41,7 +40,7 @@ WEATHERS = (
 
 
 class Dice:
-    """Random draws whose sequence depends on `seed` and `index` alone."""
+    """Random numbers whose sequence depends only on `seed` and `index`."""
 
     def __init__(self, seed: int, index: int):
         bits = np.random.MT19937(np.random.SeedSequence([seed, index]))
@@ -60,22 +59,22 @@ class Dice:
         return low + math.floor(self(0, 1) * (high - low + 1))
 
     def pick(self, items: Sequence):
-        """One of the items, each as likely."""
+        """One of the items, all equally likely."""
         return items[self.count(0, len(items) - 1)]
 
     def color(self, palette: Palette) -> Color:
-        """A palette entry with its brightness and each channel varied."""
+        """A palette entry, varied in brightness and in each channel."""
         gain = self(0.8, 1.15)
         return tuple(gain * channel + self(-10, 10) for channel in self.pick(palette))
 
 
 def mix(a: Color, b: Color, t: float) -> Color:
-    """`a` at t = 0, `b` at t = 1."""
+    """Linear interpolation: `a` at t = 0, `b` at t = 1."""
     return tuple(p + (q - p) * t for p, q in zip(a, b, strict=True))
 
 
 def scale(color: Color, gain: float) -> Color:
-    """Brighter or darker by a factor."""
+    """A colour made brighter or darker by a factor."""
     return tuple(gain * channel for channel in color)
 
 
@@ -112,7 +111,7 @@ def noise(table: np.ndarray, x: np.ndarray, y: np.ndarray, frequency: float) -> 
 
 
 class Street:
-    """A street and its camera, shared by all that is painted: x to the right, y up, z along the street."""
+    """A street and its camera, shared by all painters: x to the right, y up, z along the street."""
 
     def __init__(self, dice: Dice):
         self.horizon, self.vanish = dice(0.4, 0.57), dice(-0.2, 0.2)  # where the street ends in the picture
@@ -128,11 +127,11 @@ class Street:
         self.clutter = dice(0, 1)
 
     def project(self, x: float, y: float, z: float) -> tuple[float, float]:
-        """Where a point of the street, in metres, is in the picture."""
+        """Picture coordinates (x, y) of a point of the street in metres."""
         return self.vanish + self.focal * x / z, self.horizon + self.focal * (self.camera - y) / z
 
     def lit(self, color: Color, z: float) -> Color:
-        """How a surface of this colour looks from afar: under the light, through the haze."""
+        """The colour of a surface at distance `z` in metres, under the light and through the haze."""
         t = z / (z + self.haze)
         haze = self.weather.horizon
         return tuple(c * k + (h - c * k) * t for c, k, h in zip(color, self.light, haze, strict=True))
@@ -160,14 +159,14 @@ class Canvas:
         self.leaves = 0.6 * blotches + 1.4 * noise(self.table, self.x + 3, self.y, 47) - 1
 
     def region(self, x0: float, x1: float, y0: float, y1: float) -> Region | None:
-        """The pixels whose centres are inside; None if there are none."""
+        """The pixels whose centres are inside a rectangle; None if there are none."""
         middle = 0.5 * self.w - 0.5
         left, right = max(math.ceil(x0 * self.h + middle), 0), min(math.ceil(x1 * self.h + middle), self.w)
         top, bottom = max(math.ceil(y0 * self.h - 0.5), 0), min(math.ceil(y1 * self.h - 0.5), self.h)
         return (slice(top, bottom), slice(left, right)) if left < right and top < bottom else None
 
     def fill(self, region: Region, color: np.ndarray, name: int, mask: np.ndarray | bool = True) -> None:
-        """Paints `color`, which broadcasts to [3 rows columns], where `mask` [rows columns] holds."""
+        """Paints `color`, which broadcasts to [3 rows columns], where `mask` [rows columns] is true."""
         np.copyto(self.image[(slice(None), *region)], color, where=mask)
         np.copyto(self.label[region], np.uint8(name), where=mask)
 
@@ -176,12 +175,12 @@ class Canvas:
         return planes(color) * self.texture[region]
 
     def rectangle(self, x0: float, x1: float, y0: float, y1: float, color: Color, name: int) -> None:
-        """An upright rectangle; x0 and x1 may come either way."""
+        """An upright rectangle; x0 and x1 may be in either order."""
         if region := self.region(min(x0, x1), max(x0, x1), y0, y1):
             self.fill(region, self.textured(region, color), name)
 
     def polygon(self, points: Sequence[tuple[float, float]], color: Color, name: int) -> None:
-        """A convex polygon; its corners may go round either way."""
+        """A convex polygon; its corners may be in either direction."""
         xs, ys = zip(*points, strict=True)
         if region := self.region(min(xs), max(xs), min(ys), max(ys)):
             turn = (xs[1] - xs[0]) * (ys[2] - ys[1]) - (ys[1] - ys[0]) * (xs[2] - xs[1])
@@ -193,7 +192,7 @@ class Canvas:
             self.fill(region, self.textured(region, color), name, inner.all(axis=0))
 
     def within(self, region: Region, x: float, y: float, rx: float, ry: float) -> tuple[np.ndarray, ...]:
-        """Position in an ellipse, u [columns] and v [rows 1]: -1..1 from rim to rim."""
+        """Coordinates in an ellipse, u [columns] and v [rows 1]: -1..1 from rim to rim."""
         return (self.x[region[1]] - x) / rx, (self.y[region[0]] - y) / ry
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, color: Color, name: int) -> None:
@@ -211,14 +210,14 @@ class Canvas:
             self.fill(region, planes(color) * shade, name, u * u + v * v < 0.85 - 0.45 * leaves)
 
     def glow(self, x: float, y: float, r: float, color: Color) -> None:
-        """Light around a lamp; labels stay."""
+        """Light around a lamp; labels are unchanged."""
         if region := self.region(x - r, x + r, y - r, y + r):
             u, v = self.within(region, x, y, r, r)
             fall = np.maximum(1 - u * u - v * v, 0)
             self.image[(slice(None), *region)] += planes(color) * (fall * fall * fall)
 
     def shadow(self, x: float, y: float, rx: float, ry: float) -> None:
-        """A soft shadow under a thing; labels stay."""
+        """A soft shadow under a thing; labels are unchanged."""
         if region := self.region(x - rx, x + rx, y - ry, y + ry):
             u, v = self.within(region, x, y, rx, ry)
             self.image[(slice(None), *region)] *= np.maximum(np.minimum(u * u + v * v, 1), 0.5)

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seg_jax.data.labels import colors
-from seg_jax.data.labels.colors import lookup, nearest_table, places
+from seg_jax.data.labels.colors import indices, lookup, nearest_table
 
 EVERY = np.arange(1 << 24, dtype=np.uint32)  # each colour's own place
 
@@ -20,7 +20,7 @@ def nearest(palette, pixels, weights=(1, 1, 1)):
 
 
 def test_places():
-    assert places(np.array([[1, 2, 3], [255, 255, 255], [0, 0, 0]], np.uint8)).tolist() == [197121, (1 << 24) - 1, 0]
+    assert indices(np.array([[1, 2, 3], [255, 255, 255], [0, 0, 0]], np.uint8)).tolist() == [197121, (1 << 24) - 1, 0]
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -29,13 +29,13 @@ def test_every_pixel_is_looked_up(size, channels):
     mask = np.random.default_rng(0).integers(0, 256, (*size, channels), np.uint8)
     found = lookup(EVERY, mask)
     assert (found.shape, found.dtype) == (size, EVERY.dtype)
-    np.testing.assert_array_equal(found, places(mask[..., :3]))
+    np.testing.assert_array_equal(found, indices(mask[..., :3]))
 
 
 def test_slices_are_looked_up():
     mask = np.random.default_rng(0).integers(0, 256, (9, 12, 4), np.uint8)
     for part in (mask[::2, 1::3], mask[:, :, :3], mask[::-1], mask.transpose(1, 0, 2)):
-        np.testing.assert_array_equal(lookup(EVERY, part), places(part[..., :3]))
+        np.testing.assert_array_equal(lookup(EVERY, part), indices(part[..., :3]))
 
 
 level = st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 31, 32, 33, 127, 128, 254, 255]))
@@ -67,7 +67,7 @@ def test_nearest_is_exact_on_a_grid():
 def test_256_colours():
     palette = np.random.default_rng(2).permutation(1 << 12)[:256, None] // [1, 16, 256] % 16 * 17
     table = nearest_table(palette)
-    np.testing.assert_array_equal(table[places(palette)], np.arange(256))
+    np.testing.assert_array_equal(table[indices(palette)], np.arange(256))
     pixels = np.random.default_rng(3).integers(0, 256, (1, 5000, 3), np.uint8)
     np.testing.assert_array_equal(lookup(table, pixels), nearest(palette, pixels))
 

@@ -241,7 +241,7 @@ def test_groups_of_one_class_reorder_the_table(data, table):
         ({"names": ("a", "b"), "values": ((0,), ())}, "class 'b' has no stored value"),
         ({"names": ("a", "b"), "colors": ((0, 0, 0), (0, 256, 0))}, "class 'b' has colour (0, 256, 0)"),
         ({"names": ("a", "b"), "colors": ((0, 0), (0, 0, 0))}, "class 'a' has colour (0, 0)"),
-        ({"names": ("a", "b"), "values": ((0,), (-1,))}, "'b' has the stored value -1; values lie in 0..65535"),
+        ({"names": ("a", "b"), "values": ((0,), (-1,))}, "'b' has the stored value -1; values are in 0..65535"),
         ({"names": ("a", "b"), "ignore": (65536,)}, "'ignore' has the stored value 65536"),
         ({"names": ("a", "b"), "values": ((0, 5), (5,))}, "the stored value 5 means both 'a' and 'b'"),
         ({"names": ("a", "b"), "ignore": (1,)}, "the stored value 1 means both 'b' and 'ignore'"),

@@ -154,7 +154,7 @@ def test_distances_are_reported():
     assert (report.within(0), report.within(5), report.within(441)) == (10 / 12, 11 / 12, 1)
     assert report.mean == pytest.approx(35 / 12)
     assert str(report) == (
-        "2 masks: 83.3% of the pixels have a colour of the table, 91.7% lie within 20 of one in RGB; "
+        "2 masks: 83.3% of the pixels have a colour of the table, 91.7% are within 20 of one in RGB; "
         "on average 2.9, at most 30"
     )
     assert "0 masks" in str(Distances.measure(Palette(TABLE), []))
@@ -173,7 +173,7 @@ def test_other_pictures_are_refused():
     palette.check(mask)
     palette.check((mask + rng.integers(-10, 11, mask.shape)).clip(0, 255).astype(np.uint8))
     mask[: len(mask) // 2] = (255, 200, 0)
-    with pytest.raises(LabelError, match=r"lie \d+ from the nearest colour .* most of all \(255, 200, 0\)"):
+    with pytest.raises(LabelError, match=r"colours of the label table is \d+.* most of all \(255, 200, 0\)"):
         palette.check(mask)
 
 
@@ -241,7 +241,7 @@ def test_unknown_contents_are_named_with_the_file(tmp_path):
     with pytest.raises(LabelError, match=re.escape(f"{path}: mask value 3 (")):
         MaskReader(TABLE).read(path)
     path = put(tmp_path / "photo.png", np.full((8, 8, 3), (255, 200, 0), np.uint8))
-    with pytest.raises(LabelError, match=re.escape(f"{path}: the pixels of this mask lie")):
+    with pytest.raises(LabelError, match=re.escape(f"{path}: the mean distance of this mask")):
         MaskReader(TABLE, "nearest").read(path)
 
 

@@ -1,4 +1,4 @@
-"""The packages of a wheel; everything else is in pyproject.toml, which cannot say that one of them is another folder."""
+"""The packages of a wheel; all else is in pyproject.toml, where a package cannot be a folder of another name."""
 
 from setuptools import find_packages, setup
 

@@ -114,7 +114,7 @@ def _holds(rule: Rule, value: Any) -> bool:
 def _in_words(kind: Any) -> str:
     if kind in KINDS:
         return "a finite number" if kind is float else KINDS[kind]
-    return str(kind).replace("tuple", "a tuple ", 1).replace("tuple", "tuple ")
+    return f"a {kind}"
 
 
 def _check_training(config: Config) -> None:

@@ -56,7 +56,9 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     except Exception as error:  # by absl, by ml_collections, or by the file itself
         raise ConfigError(_reason(error, path)) from error
     if path and not hasattr(config, "items"):
-        raise ConfigError(f"{path}: get_config() returns {config!r}, which is no configuration. End it with `return c`.")
+        raise ConfigError(
+            f"{path}: get_config() returns {config!r}, which is no configuration. End it with `return c`."
+        )
     return rest
 
 

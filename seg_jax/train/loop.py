@@ -36,7 +36,7 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
     """Trains to the end, or resumes from the newest checkpoint in `workdir`; evaluates and saves on the way.
 
     Args:
-      config: the fields of `configs/default.py`.
+      config: what to train, see docs/configuration.md.
       workdir: the run directory; made if it is missing.
 
     Returns:

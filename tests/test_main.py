@@ -43,6 +43,7 @@ def finished(run, tmp_path_factory) -> Path:
     assert result.returncode == 0, result.stderr
     assert "finished step 12" in result.stdout and str(workdir) in result.stdout
     assert result.stdout.count("mean IoU") == 2  # a table for each evaluation
+    assert f"predictions of step 6: {workdir / 'predictions.png'}" in result.stderr
     for command in ("seg_jax.predict", "--mode=eval", "tensorboard"):
         assert command in result.stdout
     return workdir
@@ -221,13 +222,15 @@ def test_predict_takes_standard_input_and_videos(run, finished, environment, tmp
 
 def test_predict_agrees_with_evaluation(run, finished, tmp_path):
     """The mask of the first validation image holds what the network's report counts, to the pixel."""
+    from seg_jax.predict import restore
     from seg_jax.predict.predictor import Predictor
 
     predictor = Predictor.load(finished)
     image = picture(finished / "sample.png")
     result = predictor(image, probabilities=True)
     assert (result.label == result.probabilities.argmax(-1)).all()
-    assert (result.label == predictor._engine(image[None])[0].argmax(-1)).all()
+    engine = restore.run(finished, checkpoint="best").engine
+    assert (result.label == np.asarray(engine(image[None]))[0].argmax(-1)).all()
     assert predictor.card["step"] in numbered(finished) and predictor.card["architecture"] == "unet"
     assert sum(result.shares().values()) == pytest.approx(1)
 
@@ -297,8 +300,7 @@ def test_divergence_stops_and_names_the_batch(run, tmp_path):
 def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
     from seg_jax.run.checkpoint import Checkpoints
 
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    return checkpoints.arrays(step)
+    return Checkpoints(workdir / "checkpoints").arrays(step, averaged=False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

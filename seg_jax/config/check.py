@@ -107,7 +107,7 @@ def check_names(config: Config, *, group: str = "") -> None:
 def _holds(rule: Rule, value: Any) -> bool:
     try:
         return rule.holds(value)
-    except TypeError:  # something in a tuple cannot be compared
+    except (IndexError, TypeError, ValueError):  # a tuple of other things, or of fewer
         return False
 
 
@@ -138,7 +138,7 @@ def _check_training(config: Config) -> None:
 def _check_loss(config: Config) -> None:
     loss, weights = config.loss, config.loss.weights
     require(
-        any(weight > 0 for _, weight in weights.items()),
+        bool(loss.own) or any(weight > 0 for _, weight in weights.items()),
         config,
         "loss.weights.cross_entropy",
         "at least one of loss.weights is positive",

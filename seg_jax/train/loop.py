@@ -59,7 +59,8 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
         logging.info("%s", summary(job, plan, run))
         with closing(Session(job, run, checkpoints, progress, start=int(state.step))) as session:
             state = train(job, plan, session, state)
-        logging.info("%s", session.outcome())
+        metric, patience = job.config.checkpoint.metric, job.config.early_stop.patience
+        logging.info("%s", session.progress.outcome(split=job.splits[1].split, metric=metric, patience=patience))
     return state
 
 
@@ -68,7 +69,7 @@ def open_training(config: Config, run: RunDirectory) -> tuple[Job, Length]:
     recorded = run.resumable()
 
     def guard(config: Config) -> None:
-        run.refuse_changes(config)
+        run.begin(config)
         length.refuse_jump(config, recorded, run)
 
     job = open_job(config, (config.data.train_split, config.data.val_split), run=run, recorded=recorded, guard=guard)

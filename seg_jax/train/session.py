@@ -102,9 +102,7 @@ class Session:
             return state
         self.progress = self.progress.reduced()
         scale = sharding.to_host(state.lr_scale, self.functions.mesh) * optim.factor
-        logging.info(
-            "step %d: %d evaluations without gain, the learning rate is now %g times optim.lr", step, waited, scale
-        )
+        logging.info("step %d: %d evaluations without gain, learning rate now %g of optim.lr", step, waited, scale)
         return self._scaled(state, scale)
 
     def begin_schedule(self, step: int, state: TrainState) -> TrainState:
@@ -154,11 +152,10 @@ class Session:
 
     def write_facts(self, steps: int, *, peak_memory: int) -> None:
         """Writes `run.json`, what the run cost; one that had nothing left to do keeps what is there."""
-        if not (self._writes and peak_memory):
-            return
-        facts = plain(costs(self, steps, peak_memory=peak_memory))
-        with log.warn_on_disk_error(self.run.facts_file.name):
-            write_bytes(self.run.facts_file, (json.dumps(facts, indent=1) + "\n").encode())
+        if self._writes and peak_memory:
+            facts = plain(costs(self, steps, peak_memory=peak_memory))
+            with log.warn_on_disk_error(self.run.facts_file.name):
+                write_bytes(self.run.facts_file, (json.dumps(facts, indent=1) + "\n").encode())
 
     def close(self) -> None:
         """Ends everything that runs beside the steps, each of it even if another fails; what was written is on disk."""

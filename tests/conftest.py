@@ -1,5 +1,6 @@
 """What all tests share: eight virtual CPU devices, quick compilation, the real data set, a tiny configuration."""
 
+import json
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,8 @@ import pytest
 
 from configs import default
 from seg_jax import process, viz
+from seg_jax.config import to_json
+from seg_jax.run.program import Program
 from tests.runs import OF_FOLDER, REPOSITORY, write_folder
 
 # Not as a variable of the environment: programs that tests start see one device, as a user's do.
@@ -89,8 +92,64 @@ def folder(tmp_path):
     return write_folder(tmp_path / "data")
 
 
+# (group, its fields or all) of a configuration that have no part in what is compiled.
+NOT_COMPILED = (
+    *(("log",), ("checkpoint",), ("profile",), ("early_stop",)),
+    *(("data", "dir", "cache", "skip_bad"), ("train", "steps", "steps_per_dispatch")),
+    ("eval", "every_steps", "every_epochs", "panels"),
+)
+
+
+@pytest.fixture(scope="session")
+def compiled_programs():
+    """What `shared_programs` keeps; programs of tiny networks take little memory."""
+    return {}
+
+
 @pytest.fixture
-def config_for(tiny_config, folder, undrawn):
+def shared_programs(compiled_programs, monkeypatch):
+    """Runs with equal programs share the compiled objects: compiling is most of what a run of four steps costs.
+
+    That the same program, compiled again, computes the same bits is shown by test_main.py, in other processes.
+    """
+
+    def identity(functions):
+        config = json.loads(to_json(functions.config))
+        for group, *fields in NOT_COMPILED:
+            for field in fields or list(config[group]):
+                config[group].pop(field)
+        return json.dumps(config, sort_keys=True), functions.classes, functions.mesh
+
+    def once(name):
+        make = getattr(Program, name)
+
+        def shared(self, *arguments, **options):
+            length = (self.steps, self.frozen_steps)
+            key = (name, identity(self), length, arguments, tuple(sorted(options.items())))
+            if key not in compiled_programs:
+                compiled_programs[key] = make(self, *arguments, **options)
+            return compiled_programs[key]
+
+        return shared
+
+    begin = Program.init
+
+    def init(self):
+        if self.config.model.weights or self.config.model.encoder.weights:
+            return begin(self)
+        key = ("init", identity(self))
+        if key not in compiled_programs:
+            state = begin(self)
+            compiled_programs[key] = jax.device_get(state), jax.tree.map(lambda leaf: leaf.sharding, state)
+        return jax.device_put(*compiled_programs[key])
+
+    for name in ("train_step", "eval_step", "predict_with"):
+        monkeypatch.setattr(Program, name, once(name))
+    monkeypatch.setattr(Program, "init", init)
+
+
+@pytest.fixture
+def config_for(tiny_config, folder, undrawn, shared_programs):
     """config_for(optim__lr=0.1, ...) -> the tiny configuration, four steps on `folder`."""
 
     def make(**overrides):
@@ -102,8 +161,8 @@ def config_for(tiny_config, folder, undrawn):
 
 @pytest.fixture(scope="session")
 def environment(shared_directory) -> dict[str, str]:
-    """Of programs as users start them: on one device, optimised, with one compilation cache for all of them."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    """Of programs as users start them, on one device; all of them have one compilation cache."""
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"}
     return environment | {
         "JAX_COMPILATION_CACHE_DIR": str(shared_directory / "xla"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -112,10 +171,10 @@ def environment(shared_directory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def shared_directory(tmp_path_factory, worker_id):
+def shared_directory(tmp_path_factory):
     """A temporary directory of all workers."""
     base = tmp_path_factory.getbasetemp()
-    return base if worker_id == "master" else base.parent
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")

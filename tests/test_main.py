@@ -221,13 +221,15 @@ def test_predict_takes_standard_input_and_videos(run, finished, environment, tmp
 
 def test_predict_agrees_with_evaluation(run, finished, tmp_path):
     """The mask of the first validation image holds what the network's report counts, to the pixel."""
+    from seg_jax.predict import restore
     from seg_jax.predict.predictor import Predictor
 
     predictor = Predictor.load(finished)
     image = picture(finished / "sample.png")
     result = predictor(image, probabilities=True)
     assert (result.label == result.probabilities.argmax(-1)).all()
-    assert (result.label == predictor._engine(image[None])[0].argmax(-1)).all()
+    engine = restore.run(finished, checkpoint="best").engine
+    assert (result.label == np.asarray(engine(image[None]))[0].argmax(-1)).all()
     assert predictor.card["step"] in numbered(finished) and predictor.card["architecture"] == "unet"
     assert sum(result.shares().values()) == pytest.approx(1)
 
@@ -246,7 +248,7 @@ def test_a_configuration_of_another_network_is_explained(finished, tmp_path):
 
 def test_wrong_input_is_explained(run, finished, tmp_path):
     cases = {
-        ("seg_jax.predict", str(tmp_path), "x.png", "--out=o"): "is no image file",
+        ("seg_jax.predict", str(tmp_path), "x.png", "--out=o"): "is not an image file",
         ("seg_jax.predict", str(tmp_path), str(finished / "sample.png"), "--out=o"): "is not a run directory",
         ("seg_jax.main", "--config=configs/synthetic_unet.py"): "--workdir is missing",
         ("seg_jax.main", *TINY, f"--workdir={tmp_path}", "--config.model.name=unett"): "Did you mean 'unet'?",
@@ -297,8 +299,7 @@ def test_divergence_stops_and_names_the_batch(run, tmp_path):
 def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
     from seg_jax.run.checkpoint import Checkpoints
 
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    return checkpoints.arrays(step)
+    return Checkpoints(workdir / "checkpoints").arrays(step, averaged=False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

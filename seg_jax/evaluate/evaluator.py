@@ -148,8 +148,8 @@ class Evaluator:
 
     def _refined(self, *, rows: bool = False) -> Any:
         """The prediction that `eval.flip` and `eval.scales` ask for, see `Functions.predict`."""
-        options = self._config.eval
-        return self._functions.predict(flip=options.flip, scales=options.scales, rows=rows)
+        config = self._config
+        return self._functions.predict(flip=config.eval.flip, scales=config.eval.scales, rows=rows)
 
     def _slid(self, params: Any, model_state: Any, image: np.ndarray) -> Iterator[np.ndarray]:
         """The probabilities of an image in windows, in bands of rows."""

@@ -164,7 +164,7 @@ def interrupted(config, out, monkeypatch, to, after):
         config.data.threads = 1
         parts = splits(config)
         if to == "arrays":
-            original = formats._arrays
+            original = formats.FORMATS[to].write
 
             def write(job):
                 for examples in job.splits:

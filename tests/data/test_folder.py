@@ -554,10 +554,16 @@ def test_masks_of_another_size(tmp_path):
 
 
 @pytest.mark.parametrize(("size", "mask"), [((375, 500), (256, 341)), ((720, 960), (360, 480)), ((5, 7), (10, 14))])
-def test_proportions_up_to_rounding(size, mask):
-    assert folder._same_shape(size, mask)
-    assert not folder._same_shape(size, mask[::-1])
-    assert not folder._same_shape(size, (mask[0], mask[1] + max(4, mask[1] // 50)))
+def test_proportions_up_to_rounding(tmp_path, size, mask):
+    dataset(tmp_path)
+    put(tmp_path / "train" / "n0.png", np.zeros((*size, 3), np.uint8))
+    examples = load(tmp_path, resize_masks=True)
+    put(tmp_path / "trainannot" / "n0.png", np.zeros(mask, np.uint8))
+    assert examples.read(0)[1].shape == size
+    for other in (mask[::-1], (mask[0], mask[1] + max(4, mask[1] // 50))):
+        put(tmp_path / "trainannot" / "n0.png", np.zeros(other, np.uint8))
+        with pytest.raises(DataError, match="they must agree"):
+            examples.read(0)
 
 
 # ----- label tables

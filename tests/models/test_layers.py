@@ -1,5 +1,7 @@
 """Every block against flax, jax.image or numpy, in value and gradient, in both of its forms."""
 
+from functools import cache
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -46,13 +48,25 @@ def assert_same(ours, theirs):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * max(1.0, float(np.abs(b).max())))
 
 
-def assert_same_module(ours, theirs, x):
+def assert_same_module(ours, theirs, *shape):
     """Same parameter names and shapes, same output, same gradients with respect to parameters and input."""
+    x = normal(*shape)
     shapes = jax.eval_shape(theirs.init, jax.random.key(0), x)
     assert jax.eval_shape(ours.init, jax.random.key(0), x) == shapes
+    variables = draw(shapes)
+    assert_same(value_and_gradients(ours.apply, variables, x), reference(theirs, shape))
+
+
+def draw(shapes):
     rng = np.random.default_rng(2)
-    variables = jax.tree.map(lambda s: rng.standard_normal(s.shape, np.float32), shapes)
-    assert_same(value_and_gradients(ours.apply, variables, x), value_and_gradients(theirs.apply, variables, x))
+    return jax.tree.map(lambda s: rng.standard_normal(s.shape, np.float32), shapes)
+
+
+@cache
+def reference(theirs, shape):
+    """What a module of Flax gives for `normal(*shape)`: the same in every form of ours."""
+    x = normal(*shape)
+    return value_and_gradients(theirs.apply, draw(jax.eval_shape(theirs.init, jax.random.key(0), x)), x)
 
 
 @pytest.mark.usefixtures("both_forms")
@@ -87,9 +101,8 @@ def test_conv_is_flax_conv(kernel, stride, dilation, groups, features, size):
         feature_group_count=groups,
     )
     ours = layers.Conv(features, kernel, stride, dilation, groups, bias=True)
-    x = normal(2, *size, 4)
-    assert_same_module(ours, theirs, x)
-    y = jax.eval_shape(ours.init_with_output, jax.random.key(0), x)[0]
+    assert_same_module(ours, theirs, 2, *size, 4)
+    y = jax.eval_shape(ours.init_with_output, jax.random.key(0), normal(2, *size, 4))[0]
     assert y.shape == (2, -(-size[0] // stride), -(-size[1] // stride), features)
 
 
@@ -110,11 +123,11 @@ def test_conv_is_flax_conv(kernel, stride, dilation, groups, features, size):
     ],
 )
 def test_conv_pads_as_flax_does(kernel, stride, dilation, padding, theirs, groups, size):
-    reference = nn.Conv(
+    flax = nn.Conv(
         4, (kernel, kernel), strides=stride, padding=theirs, kernel_dilation=dilation, feature_group_count=groups
     )
     ours = layers.Conv(4, kernel, stride, dilation, groups, bias=True, padding=padding)
-    assert_same_module(ours, reference, normal(2, *size, 4))
+    assert_same_module(ours, flax, 2, *size, 4)
 
 
 def test_padding_by_hand():
@@ -152,7 +165,7 @@ def test_conv_initial_kernel_is_kaiming_fan_out():
 
 @pytest.mark.parametrize("size", [(4, 6), (3, 5)], ids=["even", "odd"])
 def test_upconv_is_flax_transposed_conv(size):
-    assert_same_module(layers.UpConv(5), nn.ConvTranspose(5, (2, 2), strides=(2, 2)), normal(2, *size, 3))
+    assert_same_module(layers.UpConv(5), nn.ConvTranspose(5, (2, 2), strides=(2, 2)), 2, *size, 3)
 
 
 @pytest.mark.usefixtures("both_forms")

@@ -251,9 +251,28 @@ def test_accumulation_updates_statistics_and_draws_dropout_in_every_part():
     assert {int(n) for n in jax.tree.leaves(after.model_state)} == {4}
 
 
+class Remembering(nn.Module):
+    """Keeps, as a statistic, which examples each part had; an example's number is its red."""
+
+    @nn.compact
+    def __call__(self, image, train, frozen=False):
+        seen = self.variable("batch_stats", "seen", jnp.zeros, (2, len(image)))
+        seen.value = jnp.roll(seen.value, -1, 0).at[-1].set(image[:, 0, 0, 0])
+        return {"logits": Part(CLASSES, name="decoder")(image, train)}
+
+
 def test_parts_take_as_many_examples_of_every_device():
-    batch = jnp.arange(12)[:, None]
-    np.testing.assert_array_equal(train._parts(batch, 2, 3)[..., 0], [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]])
+    batch = {"image": np.zeros((12, 1, 1, 3), np.uint8), "label": np.zeros((12, 1, 1), np.uint8)}
+    batch["image"][..., 0] = np.arange(12)[:, None, None]
+    state = pointwise_state(SGD).replace(model_state={"batch_stats": {"seen": jnp.zeros((2, 6))}})
+    update = plain_train_step(
+        SGD, model=Remembering(), augment=lambda key, image, label: (image.astype(jnp.float32), label),
+        accumulate=2, groups=3,
+    )  # fmt: skip
+    after, _ = update(state, batch)
+    # The first device has the examples 0 to 3, the second 4 to 7, the third 8 to 11.
+    expected = [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]]
+    np.testing.assert_array_equal(after.model_state["batch_stats"]["seen"], expected)
 
 
 def test_the_average_of_the_weights_by_hand():

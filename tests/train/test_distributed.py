@@ -95,6 +95,7 @@ def test_two_processes_compute_what_one_does(pair, tmp_path):
     assert len(losses[0]) == 6 and losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_in_detail_as_one_does(pair, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(pair[0], workdir)

@@ -27,7 +27,7 @@ def start_of(config):
     return functions.init()
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", pytest.param("adam", marks=pytest.mark.slow), "adamw"])
 def test_a_frozen_encoder_does_not_move_by_a_bit(config_for, tmp_path, name):
     config = config_for(finetune__freeze=True, **{**HARD, "optim__name": name})
     config.data.mean, config.data.std = (0.5,) * 3, (0.5,) * 3
@@ -58,7 +58,8 @@ def test_the_second_phase_trains_everything_at_its_own_rate(config_for, tmp_path
     assert rates == pytest.approx([0.05, 0.05, 0.01, 0.01])
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3])
+# After the second step begins the second phase.
+@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_resuming_across_the_phases_gives_the_same_bits(config_for, tmp_path, stop):
     fields = {**HARD, "finetune__freeze_steps": 2, "finetune__lr": 0.01, "checkpoint__every_steps": 1}
     fields |= {"checkpoint__keep_last": 4, "optim__name": "adamw"}

@@ -14,11 +14,11 @@ from seg_jax.models.resampling import max_pool_2x2
 
 
 class PlainEncoder(nn.Module):
-    """Two 3x3 convolutions a level, 2x2 max pooling between levels, twice the channels at each.
+    """Two 3x3 convolutions per level, 2x2 max pooling between levels, and twice the channels at each level.
 
     Attributes:
       width: channels at full resolution.
-      depth: how many times the resolution is halved.
+      depth: number of times the resolution is halved.
       dropout: rate after the two deepest levels, as in the paper's "end of the contracting path".
     """
 

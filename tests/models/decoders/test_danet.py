@@ -57,7 +57,7 @@ def test_attention_begins_as_the_identity_and_its_gate_learns(kind):
     params = kind().init(jax.random.key(0), x)["params"]
     np.testing.assert_array_equal(params["scale"], [0])
     np.testing.assert_array_equal(kind().apply({"params": params}, x), x)
-    gradient = jax.grad(lambda params: (kind().apply({"params": params}, x) * x[:, ::-1]).sum())
+    gradient = jax.jit(jax.grad(lambda params: (kind().apply({"params": params}, x) * x[:, ::-1]).sum()))
     assert abs(float(gradient(params)["scale"][0])) > 1e-3
     # What lies behind a closed gate learns as soon as the gate has moved.
     behind = {name: tree for name, tree in gradient(params).items() if name != "scale"}
@@ -93,33 +93,34 @@ def test_parameters_by_hand(tiny_config, aux):
 def test_branches_have_logits_of_their_own_in_training_only():
     features = [references.image(16, 16, channels=8), references.image(4, 6, channels=64)]
     decoder = DANetDecoder(5, dropout=0.0, aux=True, style=Style(norm="none"))
-    variables = decoder.init(jax.random.key(0), features, False)
+    variables = jax.jit(lambda: decoder.init(jax.random.key(0), features, False))()
     assert variables["params"]["position_in"]["conv"]["kernel"].shape == (3, 3, 64, 16)
-    outputs = decoder.apply(variables, features, True)
+    both = jax.jit(lambda variables: [decoder.apply(variables, features, train) for train in (True, False)])
+    outputs, evaluated = both(variables)
     assert {name: logits.shape for name, logits in outputs.items()} == dict.fromkeys(
         ("logits", "position", "channel"), (1, 4, 6, 5)
     )
-    evaluated = decoder.apply(variables, features, False)
     assert evaluated.keys() == {"logits"}
     np.testing.assert_array_equal(evaluated["logits"], outputs["logits"])
     # Their sum is what is classified: with the same head, logits are the sum of the branches' logits.
     params = variables["params"]
     same = {**params, "position_head": params["head"], "channel_head": params["head"]}
-    outputs = decoder.apply({"params": same}, features, True)
+    outputs, _ = both({"params": same})
     np.testing.assert_allclose(outputs["logits"], outputs["position"] + outputs["channel"], rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_takes_whole_channels():
     features = [references.image(8, 8, channels=16)]
     decoder = DANetDecoder(1, channels=8, dropout=0.5, style=Style(norm="none"))
-    params = decoder.init(jax.random.key(0), features, False)["params"]
+    params = jax.jit(lambda: decoder.init(jax.random.key(0), features, False))()["params"]
     # A head of ones, on branches that are 1 everywhere: logits count the channels that are left, twice each.
     ones = {"kernel": jnp.zeros((3, 3, 8, 8)), "bias": jnp.full(8, 0.5)}
     params |= {f"{name}_out": {"conv": ones} for name in ("position", "channel")}
     params |= {"head": {"kernel": jnp.ones((1, 1, 8, 1)), "bias": jnp.zeros(1)}}
+    train = jax.jit(lambda key: decoder.apply({"params": params}, features, True, rngs={"dropout": key}))
     found = set()
     for seed in range(5):
-        logits = decoder.apply({"params": params}, features, True, rngs={"dropout": jax.random.key(seed)})["logits"]
+        logits = train(jax.random.key(seed))["logits"]
         assert np.ptp(logits) == 0
         found.add(float(logits[0, 0, 0, 0]))
     assert len(found) > 1 and found <= set(np.arange(0, 17, 2.0))

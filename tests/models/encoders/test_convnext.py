@@ -118,10 +118,10 @@ def test_drop_path_grows_with_the_blocks(config):
     np.testing.assert_allclose(rates, np.linspace(0, 0.1, 18))
 
 
-SMALL = pytest.param("convnext_small", marks=pytest.mark.slow)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("timm_convnext_tiny", "convnext_small")]
 
 
-@pytest.mark.parametrize("name", ["convnext_tiny", "timm_convnext_tiny", SMALL])
+@pytest.mark.parametrize("name", ["convnext_tiny", *SLOW])
 def test_features_are_those_of_pytorch(config, tmp_path, name):
     resolved, features = parity.encoder_with(config(name.removeprefix("timm_")), parity.torch_file(tmp_path, name))
     assert (resolved.model.encoder.style, resolved.data.mean, resolved.data.std) == ("torch", MEAN, STD)

@@ -12,7 +12,7 @@ from seg_jax.models.encoders import mit, mit_block
 from seg_jax.models.layers import Conv, Style
 from tests.models import parity, references
 
-DEEP = [pytest.param(f"mit_b{n}", marks=pytest.mark.slow) for n in range(2, 6)]
+DEEP = [pytest.param(f"mit_b{n}", marks=pytest.mark.slow) for n in range(1, 6)]
 # A network of one block in each stage, for what does not depend on the layout.
 SMALL = ((1, 1, 1, 1), (8, 16, 20, 16))
 
@@ -36,7 +36,7 @@ def exact_gelu(x):
     return x * 0.5 * (1 + jax.scipy.special.erf(x / np.sqrt(2)))
 
 
-@pytest.mark.parametrize("encoder", ["mit_b0", "mit_b1", *DEEP])
+@pytest.mark.parametrize("encoder", ["mit_b0", *DEEP])
 def test_features_are_those_of_transformers(config, tmp_path, encoder):
     resolved, features = parity.encoder_with(config(encoder), parity.torch_file(tmp_path, encoder))
     assert resolved.model.encoder.style == "torch" and resolved.data.mean == (0.485, 0.456, 0.406)
@@ -114,8 +114,8 @@ def test_attention_is_the_formula(ratio, size):
     heads, c = 2, 6
     module = mit_block.Attention(heads, ratio, Style())
     x = references.image(*size, channels=c)[0].astype(np.float64)
-    variables = module.init(jax.random.key(1), x[None])
-    params = jax.tree.map(lambda a: references.tensor(str(a.shape), a.shape).astype(np.float64), variables["params"])
+    like = jax.eval_shape(module.init, jax.random.key(1), x[None])["params"]
+    params = jax.tree.map(lambda a: references.tensor(str(a.shape), a.shape).astype(np.float64), like)
     tokens = seen = x.reshape(-1, c)
     if ratio > 1:
         wide = np.pad(x, ((0, max(ratio - size[0], 0)), (0, max(ratio - size[1], 0)), (0, 0)), mode="edge")
@@ -133,7 +133,7 @@ def test_attention_is_the_formula(ratio, size):
         weights = np.exp(query[:, head] @ key[:, head].T / np.sqrt(c // heads))
         mixed[:, head] = weights / weights.sum(axis=1, keepdims=True) @ value[:, head]
     expected = mixed.reshape(x.shape) @ params["project"]["kernel"] + params["project"]["bias"]
-    ours = module.apply({"params": jax.tree.map(jnp.float32, params)}, jnp.float32(x[None]))
+    ours = jax.jit(module.apply)({"params": jax.tree.map(np.float32, params)}, np.float32(x[None]))
     np.testing.assert_allclose(ours[0], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -220,7 +220,7 @@ def test_maps_smaller_than_a_window_work(small):
 
 
 @pytest.mark.parametrize(("decoder", "name"), [("unet", "Unet"), ("fpn", "FPN"), ("upernet", "UPerNet")])
-@pytest.mark.parametrize("encoder", ["mit_b0", "mit_b5"])
+@pytest.mark.parametrize("encoder", ["mit_b0", DEEP[-1]])
 def test_whole_networks_have_the_parameters_of_segmentation_models_pytorch(config, encoder, decoder, name):
     overrides = {
         "model.name": decoder,

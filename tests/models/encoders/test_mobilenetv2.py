@@ -28,9 +28,9 @@ def config(tiny_config):
     ("fixture", "stride", "style"),
     [
         ("mobilenet_v2", 32, "auto"),
-        ("timm_mobilenetv2_100", 32, "auto"),
+        pytest.param("timm_mobilenetv2_100", 32, "auto", marks=pytest.mark.slow),
         ("smp_mobilenet_v2_os8", 8, "smp"),
-        ("smp_mobilenet_v2_os16", 16, "smp"),
+        pytest.param("smp_mobilenet_v2_os16", 16, "smp", marks=pytest.mark.slow),
     ],
 )
 def test_features_are_those_of_pytorch(config, tmp_path, fixture, stride, style):
@@ -40,7 +40,7 @@ def test_features_are_those_of_pytorch(config, tmp_path, fixture, stride, style)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
-@pytest.mark.parametrize("alpha", [1.0, 0.35])
+@pytest.mark.parametrize("alpha", [pytest.param(1.0, marks=pytest.mark.slow), 0.35])
 def test_features_are_those_of_keras(config, tmp_path, alpha):
     images = [references.image(64, 96), references.image(65, 97)]
     networks = [parity.keras_network("MobileNetV2", image.shape[1:3], alpha=alpha) for image in images]
@@ -74,6 +74,7 @@ def test_real_weights_of_torchvision(config, real_data):
     assert (resolved.model.encoder.style, resolved.data.mean) == ("torch", (0.485, 0.456, 0.406))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 def test_real_weights_in_the_format_of_keras_3(config, real_data):
     import keras

@@ -6,7 +6,7 @@ from seg_jax.models.encoders import resnet
 from seg_jax.run.pretrained import WeightsError
 from tests.models import parity, references
 
-DEEP = {"resnet101", "resnet152"}
+QUICK = {"resnet18", "resnet50"}  # one of each kind of block
 KERAS = {50: "ResNet50", 101: "ResNet101", 152: "ResNet152"}
 STAGES = ("conv1_relu", "conv2_block3_out", "conv3_block{}_out", "conv4_block{}_out", "conv5_block3_out")
 
@@ -23,8 +23,8 @@ def config(tiny_config):
 @pytest.mark.parametrize(
     ("fixture", "encoder"),
     [
-        *(pytest.param(name, name, marks=[pytest.mark.slow] if name in DEEP else []) for name in resnet.LAYOUTS),
-        ("timm_resnet50", "resnet50"),
+        *(pytest.param(name, name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in resnet.LAYOUTS),
+        pytest.param("timm_resnet50", "resnet50", marks=pytest.mark.slow),
     ],
 )
 def test_features_are_those_of_pytorch(config, tmp_path, fixture, encoder):
@@ -37,8 +37,8 @@ def test_features_are_those_of_pytorch(config, tmp_path, fixture, encoder):
     ("fixture", "encoder", "stride", "style"),
     [
         ("resnet50_os8", "resnet50", 8, "torch"),
-        ("resnet50_os16", "resnet50", 16, "torch"),
-        ("smp_resnet18_os8", "resnet18", 8, "smp"),
+        pytest.param("resnet50_os16", "resnet50", 16, "torch", marks=pytest.mark.slow),
+        pytest.param("smp_resnet18_os8", "resnet18", 8, "smp", marks=pytest.mark.slow),
         ("smp_resnet18_os16", "resnet18", 16, "smp"),
     ],
 )
@@ -48,8 +48,9 @@ def test_dilated_features_are_those_of_pytorch(config, tmp_path, fixture, encode
     parity.assert_as_in_fixture(parity.encoder_with(config(encoder, **fields), path)[1], fixture)
 
 
+@pytest.mark.slow  # the formats of Keras are read in test_mobilenetv2.py
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
-@pytest.mark.parametrize("depth", [50, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (101, 152))])
+@pytest.mark.parametrize("depth", KERAS)
 def test_features_are_those_of_keras(config, tmp_path, depth):
     network = parity.keras_network(KERAS[depth])
     blocks = resnet.LAYOUTS[f"resnet{depth}"][0]

@@ -74,7 +74,9 @@ def test_a_dilated_network_sees_what_the_strided_one_sees(stride, steps):
         np.testing.assert_allclose(many[:, ::step, ::step], few, rtol=1e-3, atol=1e-4 * float(few.max()))
 
 
-@pytest.mark.parametrize("name", ["vgg16", "vgg16_bn", "timm_vgg16_bn"])
+@pytest.mark.parametrize(
+    "name", ["vgg16_bn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vgg16", "timm_vgg16_bn"))]
+)
 def test_features_are_those_of_pytorch(config, tmp_path, name):
     resolved, features = parity.encoder_with(config(name.removeprefix("timm_")), parity.torch_file(tmp_path, name))
     assert resolved.model.encoder.style == "torch" and resolved.data.mean == (0.485, 0.456, 0.406)

@@ -28,7 +28,7 @@ import pytest
 from configs import default
 from seg_jax import process, viz
 from seg_jax.config import to_json
-from seg_jax.run.program import Program
+from seg_jax.run.program import Functions
 from tests.runs import OF_FOLDER, REPOSITORY, write_folder
 
 # Not as a variable of the environment: programs that tests start see one device, as a user's do.
@@ -121,7 +121,7 @@ def shared_programs(compiled_programs, monkeypatch):
         return json.dumps(config, sort_keys=True), functions.classes, functions.mesh
 
     def once(name):
-        make = getattr(Program, name)
+        make = getattr(Functions, name)
 
         def shared(self, *arguments, **options):
             length = (self.steps, self.frozen_steps)
@@ -132,7 +132,7 @@ def shared_programs(compiled_programs, monkeypatch):
 
         return shared
 
-    begin = Program.init
+    begin = Functions.init
 
     def init(self):
         if self.config.model.weights or self.config.model.encoder.weights:
@@ -144,8 +144,8 @@ def shared_programs(compiled_programs, monkeypatch):
         return jax.device_put(*compiled_programs[key])
 
     for name in ("train_step", "eval_step", "predict_with"):
-        monkeypatch.setattr(Program, name, once(name))
-    monkeypatch.setattr(Program, "init", init)
+        monkeypatch.setattr(Functions, name, once(name))
+    monkeypatch.setattr(Functions, "init", init)
 
 
 @pytest.fixture

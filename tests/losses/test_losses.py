@@ -276,7 +276,8 @@ def test_every_option_arrives(name, option):
     function, options = OPTIONS[name]
     given = {} if option is None else {option: {**options, "head": "sigmoid"}[option]}
     loss = config_of("softmax")
-    group = loss[name] if name in loss and option in loss[name] else loss
+    inner = getattr(loss, name, loss)
+    group = inner if option and hasattr(inner, option) else loss
     group.update(given)
     logits, label, taught = batch("softmax")
     expected = function(*((logits, taught, label) if name == "distillation" else (logits, label)), **given)

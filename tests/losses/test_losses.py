@@ -227,14 +227,14 @@ def test_probabilities():
 
 
 def test_every_loss_has_a_weight():
-    weights = default.get_config().loss.weights
+    weights = dict(default.get_config().loss.weights.items())
     assert set(weights) == set(LOSSES)
     assert {name: weight for name, weight in weights.items() if weight} == {"cross_entropy": 1.0}
 
 
 def test_an_objective_adds_up_over_batches():
     loss = config_of("softmax")
-    loss.weights.update(cross_entropy=0.5, jaccard=2.0)
+    loss.weights.update({"cross_entropy": 0.5, "jaccard": 2.0})
     objective = losses.build(loss)
     assert dict(objective.weights) == {"cross_entropy": 0.5, "jaccard": 2.0}
     parts = [batch("softmax", seed=seed)[:2] for seed in (0, 1)]

@@ -28,7 +28,7 @@ from seg_jax.config.default import (
 from seg_jax.config.errors import ConfigError, did_you_mean, lookup
 from seg_jax.config.fields import Size
 from seg_jax.config.recipes import recipe
-from seg_jax.config.text import FREE, differences, flatten, from_json, load, to_json
+from seg_jax.config.text import FREE, defaults, differences, flatten, from_json, load, to_json
 
 __all__ = [
     "FREE",
@@ -46,6 +46,7 @@ __all__ = [
     "check_devices",
     "check_names",
     "checked",
+    "defaults",
     "did_you_mean",
     "differences",
     "draft",

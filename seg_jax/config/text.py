@@ -27,6 +27,11 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def defaults() -> dict[str, Any]:
+    """{'model.name': 'unet', ...}: every field with its default, which counts as left open."""
+    return flatten(Config())
+
+
 def to_json(config: Config) -> str:
     """The configuration as indented JSON text; tuples become lists."""
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"

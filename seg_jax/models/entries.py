@@ -39,11 +39,13 @@ class Architecture:
       output_stride: default output stride of the encoder, as in the paper.
       names: library -> (decoder -> {path of our module in the decoder: the library's layer}), for weights of whole
         networks.
+      transformers_prefix: what transformers puts in front of the names of the encoder's layers.
     """
 
     build: Callable[[ModelConfig, int, Style], nn.Module]
     output_stride: int = 32
     names: Mapping[str, Callable[[Any], Mapping[str, str]]] = field(default_factory=dict)
+    transformers_prefix: str = ""
 
 
 def depth_from_2(model: ModelConfig) -> int:

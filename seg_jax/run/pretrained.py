@@ -1,7 +1,8 @@
 """Where a run's first parameters come from, and what they demand of the program.
 
 A configuration may leave open what follows from the weights: the arithmetic of the encoder and the normalisation of
-images. `resolve` fills that in once; the run directory records the outcome, which prediction and export use.
+images; for a folder of `save_pretrained` also the network itself, where fields have their defaults. `resolve` fills
+that in once; the run directory records the outcome, which prediction and export use.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 
 from seg_jax import models, trees
-from seg_jax.config import Config, ConfigError, differences, flatten, lookup, weighting, with_fields
+from seg_jax.config import Config, ConfigError, defaults, differences, flatten, lookup, weighting, with_fields
 from seg_jax.models import WeightsError
 from seg_jax.run.directory import RunDirectory, rows
 
@@ -27,8 +28,8 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
 
     Args:
       config: what the user asked for.
-      recorded: the configuration in the run directory that the program goes on with: what was open then has been
-        decided, so the weights are not needed any more.
+      recorded: the configuration of the run that is resumed or evaluated: what was open then has been decided, so the
+        weights are not needed any more.
 
     Raises:
       ConfigError: an unknown name.
@@ -39,44 +40,61 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
     if weighting(config):
         open_fields.append("loss.class_weights")
     if recorded is not None:
+        if _may_be_folder(config):
+            open_fields += [field for field in models.folders.NETWORK if flat[field] == defaults()[field]]
         then = flatten(recorded)
-        decided = {field: then[field] for field in open_fields if field in then}
-    else:
-        decided = _decide(config)
-    config = with_fields(config, {field: decided[field] for field in open_fields if field in decided})
-    if recorded is None:
-        _warn_of_other_values(config, decided, open_fields)
-    return config
-
-
-def _decide(config: Config) -> dict[str, Any]:
-    model = config.model
-    architecture = lookup(models.MODELS, model.name, "model.name")
-    styles = list(lookup(models.ENCODERS, model.encoder.name, "model.encoder.name").epsilon)
-    decided: dict[str, Any] = {
+        return with_fields(config, {field: then[field] for field in open_fields if field in then})
+    config, demands = _demands_of_weights(config)
+    architecture = lookup(models.MODELS, config.model.name, "model.name")
+    styles = list(lookup(models.ENCODERS, config.model.encoder.name, "model.encoder.name").epsilon)
+    decided = {
         "model.encoder.output_stride": architecture.output_stride,
         "model.encoder.style": styles[0],
         "data.mean": models.IMAGENET[0],
         "data.std": models.IMAGENET[1],
+        **demands,
     }
+    for field, value in demands.items():
+        if field not in open_fields and flat[field] != value:
+            logging.warning("config.%s = %s, but the weights were trained with %s", field, flat[field], value)
+    return with_fields(config, {field: decided[field] for field in open_fields if field in decided})
+
+
+def _demands_of_weights(config: Config) -> tuple[Config, dict[str, Any]]:
+    """(config, {field of `OPEN`: the value that the weights were trained with}).
+
+    With a folder of `save_pretrained` the configuration has the folder's network where it leaves the network open.
+    """
     source, whole = weights_of(config)
     if not source:
-        return decided
+        return config, {}
+    path = Path(source).expanduser()
     if is_run(source):
-        then = flatten(RunDirectory(source).config())
-        return {**decided, **{field: then[field] for field in OPEN if field != "model.encoder.output_stride"}}
-    _, naming = models.naming(config, models.read(config, source), whole=whole)
+        then = flatten(RunDirectory(path).config())
+        return config, {field: then[field] for field in OPEN if field != "model.encoder.output_stride"}
+    folder = models.folders.read(path) if source != "imagenet" and models.folders.is_folder(path) else None
+    if folder:
+        config = models.folders.filled(config, folder, whole=whole)
+    _, naming, classes = models.naming(config, models.read(config, source), whole=whole)
     mean, std = naming.normalisation
-    return {**decided, "model.encoder.style": naming.style, "data.mean": mean, "data.std": std}
+    demands = {"model.encoder.style": naming.style, "data.mean": mean, "data.std": std}
+    if folder:
+        if whole and classes != folder.classes:
+            raise WeightsError(
+                f"{path}: config.json has {folder.classes} classes, the head of its weights {classes}. They are not of "
+                "one training: fetch the folder again."
+            )
+        decided = models.folders.decides(folder, whole=whole)
+        demands |= {field: folder.fields[field] for field in decided if field in OPEN}
+        if folder.normalisation:
+            demands |= dict(zip(("data.mean", "data.std"), folder.normalisation, strict=True))
+    return config, demands
 
 
-def _warn_of_other_values(config: Config, decided: dict[str, Any], open_fields: list[str]) -> None:
-    if not weights_of(config)[0]:
-        return
-    now = flatten(config)
-    for field in OPEN:
-        if field not in open_fields and field != "model.encoder.output_stride" and now[field] != decided[field]:
-            logging.warning("config.%s = %s, but the weights were trained with %s", field, now[field], decided[field])
+def _may_be_folder(config: Config) -> bool:
+    """Whether the weights' path is that of no file, so that the folder decided the network; it may be gone."""
+    source = weights_of(config)[0]
+    return bool(source) and source != "imagenet" and not models.is_file_name(source)
 
 
 def weights_of(config: Config) -> tuple[str, bool]:
@@ -95,8 +113,9 @@ def weights_of(config: Config) -> tuple[str, bool]:
 
 
 def is_run(source: str) -> bool:
-    """Whether weights are to come from one of our run directories."""
-    return source != "imagenet" and Path(source).expanduser().is_dir()
+    """Whether weights are to come from one of our run directories, not from a file or folder of another library."""
+    path = Path(source).expanduser()
+    return source != "imagenet" and path.is_dir() and not models.folders.is_folder(path)
 
 
 def start(config: Config, model: Any, params: Any, model_state: Any) -> tuple[Any, Any]:

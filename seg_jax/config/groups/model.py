@@ -14,7 +14,9 @@ class EncoderConfig(Group, path="model.encoder"):
         "", "a weight file (Keras .h5, .safetensors, .pth), a run directory, 'imagenet'; '': random", free=True
     )
     style: str = field(
-        "auto", "arithmetic of a library; auto: that of the weights", choices=("auto", "torch", "keras", "smp")
+        "auto",
+        "arithmetic of a library; auto: that of the weights",
+        choices=("auto", "torch", "keras", "smp", "transformers"),
     )
     norm: str = field(
         "",

@@ -87,4 +87,6 @@ def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     )
 
 
-SEGFORMER = Architecture(_build, names={"smp": smp_names, "transformers": transformers_names})
+SEGFORMER = Architecture(
+    _build, names={"smp": smp_names, "transformers": transformers_names}, transformers_prefix="segformer."
+)

@@ -20,6 +20,8 @@ class UPerNetDecoder(nn.Module):
 
     Attributes:
       classes: channels of the logits.
+
+
       bins: bins of the pyramid pooling, see `PyramidPooling`.
       channels: channels of every map.
       norm_features: whether every map of the encoder first gets a layer norm over its channels, as in
@@ -80,15 +82,29 @@ def smp_names(decoder: UPerNetDecoder) -> Mapping[str, str]:
     return {**names, "head": "segmentation_head.0"}
 
 
+def transformers_names(decoder: UPerNetDecoder) -> Mapping[str, str]:
+    """Layers of the decoder of transformers' UperNetForSemanticSegmentation, and the norms of its ConvNeXt's maps."""
+    convs = {"pyramid_fuse": "bottleneck", "fuse": "fpn_bottleneck"}
+    convs |= {f"pyramid/bins{bins}": f"psp_modules.{i}.1" for i, bins in enumerate(decoder.bins)}
+    for level in (1, 2, 3):
+        convs |= {f"lateral{level}": f"lateral_convs.{level - 1}", f"output{level}": f"fpn_convs.{level - 1}"}
+    names = {f"norm{level}": f"backbone.hidden_states_norms.stage{level}" for level in (1, 2, 3, 4)}
+    for ours, theirs in convs.items():
+        names |= {f"{ours}/conv": f"decode_head.{theirs}.conv", f"{ours}/norm": f"decode_head.{theirs}.batch_norm"}
+    return {**names, "head": "decode_head.classifier"}
+
+
 def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return UPerNetDecoder(
         classes=classes,
         bins=tuple(model.pool_bins),
         channels=model.channels or 512,
-        norm_features=model.encoder.style == "smp",
+        norm_features=model.encoder.style in ("smp", "transformers"),
         dropout=model.dropout,
         style=style,
     )
 
 
-UPERNET = Architecture(_build, names={"smp": smp_names})
+UPERNET = Architecture(
+    _build, names={"smp": smp_names, "transformers": transformers_names}, transformers_prefix="backbone."
+)

@@ -227,7 +227,7 @@ install() {
   [ "$accelerator" = cpu ] || set -- "$@" "jax[$accelerator]"
 
   if holds run; then
-    say "adding what ./launch.sh $name needs to $venv"
+    say "installing for ./launch.sh $name into $venv"
     while read -r line; do
       case $line in "$name "*) ;; *) has+=("$line") ;; esac
     done <"$stamp"

@@ -177,7 +177,7 @@ def parse(argv: list[str]) -> list[str]:
     except ConfigError as error:
         overrides = [text for text in argv[1:] if text.startswith(("--config.", "-config."))]
         tried = f" (overrides: {' '.join(overrides)})" if overrides else ""
-        sys.exit(fail(f"{str(error).rstrip('.')}{tried}. docs/configuration.md lists every field; so does --helpfull."))
+        sys.exit(fail(f"{error}{tried} docs/configuration.md lists every field, and so does --helpfull."))
 
 
 def fail(message: str) -> int:

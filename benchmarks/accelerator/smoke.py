@@ -56,8 +56,9 @@ def networks(*, tiny: bool) -> dict[str, dict[str, Any]]:
     """{label: fields of the configuration}, the most important first."""
     if tiny:
         plain: dict[str, Any] = {"model.encoder.name": "plain", "model.encoder.width": 4, "model.encoder.depth": 2}
-        return {"unet on plain": {"model.name": "unet", **plain}}
-    encoders, found = list(families().values()), {}
+        return {"unet on plain": plain | {"model.name": "unet"}}
+    encoders = list(families().values())
+    found: dict[str, dict[str, Any]] = {}
     for i, decoder in enumerate(models.MODELS):
         encoder = encoders[i % len(encoders)]
         found[f"{decoder} on {encoder}"] = {"model.name": decoder, "model.encoder.name": encoder}

@@ -75,7 +75,7 @@ def configuration(arguments: Sequence[str]) -> Config:
     try:
         rest = config_flags.parse(values, line)[1:]
     except ConfigError as error:
-        raise ConfigError(f"{str(error).rstrip('.')}. See python -m seg_jax.data --help.") from error
+        raise ConfigError(f"{error} See python -m seg_jax.data --help.") from error
     if rest:
         raise ConfigError(f"unknown argument {rest[0]!r}. Overrides are spelled --config.GROUP.FIELD=VALUE.")
     if holder.value is None:

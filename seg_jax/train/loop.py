@@ -37,7 +37,7 @@ def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -
     """Trains to the end, or resumes from the newest checkpoint in `workdir`; evaluates and saves on the way.
 
     Args:
-      config: the fields of `configs/default.py`.
+      config: what to train, see docs/configuration.md.
       workdir: the run directory; made if it is missing.
       hooks: what a Python program adds.
 

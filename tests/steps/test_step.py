@@ -515,7 +515,7 @@ def test_a_binary_head_is_one_logit(tiny_config):
 
 def test_sigmoid_heads_predict_each_class_by_itself(small, compiled):
     state = compiled[2]
-    config = small.config.copy_and_resolve_references()
+    config = small.config.copy()
     config.update_from_flattened_dict({"loss.head": "sigmoid", "eval.threshold": 0.5})
     built = program.Functions(config, classes=CLASSES, mesh=small.mesh)
     batch = photographs(8, SIZE)

@@ -17,7 +17,7 @@ import pytest
 from absl import app, flags
 
 from seg_jax import main
-from seg_jax.process import KEEP
+from seg_jax.runtime.process import KEEP
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PINS = sorted(path.name for path in REPOSITORY.glob("requirements*.txt"))

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from seg_jax import sharding
 from seg_jax.config import Config, EvalConfig
 from seg_jax.data import feed, pipeline, sampler
 from seg_jax.data.examples import Examples
@@ -21,6 +20,7 @@ from seg_jax.evaluate.seen import Seen
 from seg_jax.metrics import Images, Report, bootstrap, cityscapes, compat
 from seg_jax.metrics.detailed import Counter
 from seg_jax.run import cost, program
+from seg_jax.runtime import sharding
 
 
 class Evaluator:

@@ -13,13 +13,13 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from seg_jax import process, sharding
 from seg_jax.config import Config
 from seg_jax.data import feed, sampler
-from seg_jax.process import Interruption
 from seg_jax.run.directory import RunDirectory, require_same_examples
 from seg_jax.run.opening import Job, open_job
 from seg_jax.run.saving import CheckpointWriter
+from seg_jax.runtime import process, sharding
+from seg_jax.runtime.process import Interruption
 from seg_jax.steps.state import TrainState
 from seg_jax.train import length, rate
 from seg_jax.train.clock import Profiler

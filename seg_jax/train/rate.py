@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from jax.sharding import Mesh
 
-from seg_jax import sharding
+from seg_jax.runtime import sharding
 from seg_jax.steps.state import TrainState
 from seg_jax.train.session import Session
 

@@ -15,16 +15,17 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from seg_jax import models, process, report, sharding
+from seg_jax import models, report
 from seg_jax.config import flatten, to_json
 from seg_jax.data.images import write_image
 from seg_jax.evaluate.evaluator import Evaluator, left_out
-from seg_jax.files import write_bytes
 from seg_jax.metrics import Report, plain
 from seg_jax.run import log
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.opening import Job
 from seg_jax.run.saving import CheckpointWriter, SaveError
+from seg_jax.runtime import process, sharding
+from seg_jax.runtime.files import write_bytes
 from seg_jax.steps.state import TrainState
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import DivergedError, Health, diverged

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from seg_jax import sharding
 from seg_jax.config import ConfigError, to_json
 from seg_jax.models import WeightsError
 from seg_jax.run import pretrained, program
+from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 from tests.models import parity
 from tests.runs import OF_FOLDER, write_folder

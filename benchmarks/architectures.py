@@ -81,10 +81,10 @@ def row(name: str, options: argparse.Namespace) -> str:
     """One line of the table, in Markdown."""
     config: Config = zoo.get_config(f"{name.split(',')[0]},mobilenetv2,camvid")
     config.update_from_flattened_dict(overrides(name, options))
-    functions = program.Program(pretrained.resolve(config), classes=11, mesh=sharding.make_mesh(1))
+    functions = program.Functions(pretrained.resolve(config), classes=11, mesh=sharding.make_mesh(1))
     state = functions.init()
     image = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8)
-    lowered = functions.predict.lower(state.params, state.model_state, image)
+    lowered = functions.predict().lower(state.params, state.model_state, image)
     flops = lowered.cost_analysis()["flops"]
     predict = lowered.compile()
     times = []

@@ -43,7 +43,7 @@ def make_network(case: train_step.Case, *, size: tuple[int, int] | None) -> Netw
     config = pretrained.resolve(train_step.configuration(case, batch=1))
     config.model.dtype = "float32"
     mesh = sharding.make_mesh(1)
-    functions = program.Program(config, classes=train_step.CLASSES, mesh=mesh)
+    functions = program.Functions(config, classes=train_step.CLASSES, mesh=mesh)
     state = functions.init()
     weights = sharding.to_host({"params": state.params, "model_state": state.model_state}, mesh)
     table = LabelTable(tuple(f"class{i}" for i in range(train_step.CLASSES)))

@@ -48,7 +48,7 @@ def ours(root: str, cache: str) -> float:
     config.augment.update({**strengths, "brightness": 0.3, "contrast": 0.3, "saturation": 0.3})
     mesh = sharding.make_mesh()
     with tempfile.TemporaryDirectory() as workdir:
-        examples = feed.prepare(data.load(config, "train"), config.data, mesh, workdir=Path(workdir))
+        examples = feed.prepare(data.load(config, "train"), config.data, mesh, record=Path(workdir) / "checked.json")
     groups = mesh.size if jax.default_backend() == "cpu" else BATCH
     change = augment.build(
         config.augment, mean=MEAN, groups=groups, finish=lambda image: models.normalize(image, MEAN, STD)

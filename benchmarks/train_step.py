@@ -41,7 +41,7 @@ import numpy as np
 from configs import default
 from seg_jax import models, sharding
 from seg_jax.config import Config
-from seg_jax.run import pretrained, program
+from seg_jax.run import cost, pretrained, program
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 CLASSES, TURNS, WARM_UP = 19, 3, 2
@@ -126,11 +126,11 @@ class Ours:
 
     def __init__(self, case: Case, *, batch: int):
         mesh = sharding.make_mesh(1)
-        functions = program.Program(pretrained.resolve(configuration(case, batch=batch)), classes=CLASSES, mesh=mesh)
+        functions = program.Functions(pretrained.resolve(configuration(case, batch=batch)), classes=CLASSES, mesh=mesh)
         begin = time.perf_counter()
         self._step = functions.train_step(case.size)
         self.compile_s = time.perf_counter() - begin
-        self.peak_bytes, self.flops = program.peak_memory(self._step), program.count_flops(self._step)
+        self.peak_bytes, self.flops = cost.peak_memory(self._step), cost.count_flops(self._step)
         self._state = functions.init()
         self.parameters = models.count(self._state.params)
         rng = np.random.default_rng(0)

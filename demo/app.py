@@ -22,6 +22,7 @@ from seg_jax import process, viz
 from seg_jax.data.images import DataError, Encoded, read_image
 from seg_jax.data.labels import IGNORE
 from seg_jax.predict.predictor import Prediction, Predictor
+from seg_jax.run.directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = ROOT / "runs" / "synthetic_unet"
@@ -96,7 +97,7 @@ def samples(models: Sequence[str]) -> dict[str, bytes]:
     """{caption: image file} of the samples in run directories."""
     files = {}
     for model in models:
-        path = Path(model) / "sample.png"
+        path = RunDirectory(model).sample_file
         if path.is_file():
             files[f"sample of {Path(model).name}"] = path.read_bytes()
     return files
@@ -173,7 +174,7 @@ def main(models: Sequence[str]) -> None:
     st.set_page_config(page_title="seg_jax", layout="wide")
     st.title("Semantic segmentation")
     if not models:
-        if not (DEFAULT / "config.json").is_file():
+        if not RunDirectory(DEFAULT).exists:
             st.error(f"There is no trained network yet. Run ./launch.sh, which makes {DEFAULT.relative_to(ROOT)}, or "
                      "name one: streamlit run demo/app.py -- MODEL")  # fmt: skip
             return

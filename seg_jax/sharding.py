@@ -65,6 +65,15 @@ def spread(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(shard, tree)
 
 
+def abstract(shapes: Any, mesh: Mesh) -> Any:
+    """Shapes and dtypes with the sharding that `spread` gives them; nothing is computed."""
+    return jax.tree.map(
+        lambda array, where: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where),
+        shapes,
+        spread(shapes, mesh),
+    )
+
+
 def place(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
     """This process's part of a batch -> global arrays, split over the mesh.
 

@@ -28,7 +28,7 @@ import pytest
 from configs import default
 from seg_jax import process, viz
 from seg_jax.config import to_json
-from seg_jax.run.program import Program
+from seg_jax.run.program import Functions
 from tests.runs import OF_FOLDER, REPOSITORY, write_folder
 
 # Not as a variable of the environment: programs that tests start see one device, as a user's do.
@@ -121,10 +121,10 @@ def shared_programs(compiled_programs, monkeypatch):
         return json.dumps(config, sort_keys=True), functions.classes, functions.mesh
 
     def once(name):
-        make = getattr(Program, name)
+        make = getattr(Functions, name)
 
         def shared(self, *arguments, **options):
-            length = (self.steps, self.frozen_steps)
+            length = (self.steps, self.frozen_steps, self.restarts)
             key = (name, identity(self), length, arguments, tuple(sorted(options.items())))
             if key not in compiled_programs:
                 compiled_programs[key] = make(self, *arguments, **options)
@@ -132,7 +132,7 @@ def shared_programs(compiled_programs, monkeypatch):
 
         return shared
 
-    begin = Program.init
+    begin = Functions.init
 
     def init(self):
         if self.config.model.weights or self.config.model.encoder.weights:
@@ -143,9 +143,9 @@ def shared_programs(compiled_programs, monkeypatch):
             compiled_programs[key] = jax.device_get(state), jax.tree.map(lambda leaf: leaf.sharding, state)
         return jax.device_put(*compiled_programs[key])
 
-    for name in ("train_step", "eval_step", "predict_with"):
-        monkeypatch.setattr(Program, name, once(name))
-    monkeypatch.setattr(Program, "init", init)
+    for name in ("train_step", "eval_step", "predict"):
+        monkeypatch.setattr(Functions, name, once(name))
+    monkeypatch.setattr(Functions, "init", init)
 
 
 @pytest.fixture

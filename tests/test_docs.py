@@ -25,7 +25,7 @@ from tests.runs import REPOSITORY, free_port, write_frame
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
-# Over whatever a training command says: it shall be understood and run, not learn anything.
+# Overrides for every training command: it must be understood and run, not learn anything.
 QUICK = {
     "model.encoder.width": 4,
     "model.encoder.depth": 2,
@@ -39,24 +39,24 @@ QUICK = {
     "log.tensorboard": False,
 }
 
-# Besides, for commands that say this.
+# Further overrides for commands that contain these words.
 ALSO = {
     "camvid": {"augment.crop": (32, 32)},
     "mine": {"augment.crop": (32, 32)},
     "my_config": {"augment.crop": (32, 32)},
     "encoder.weights": {"model.decoder_channels": (4,)},
     "deeplabv3plus": {"model.channels": 8, "model.aspp_rates": (1, 2)},
-    "loss.teacher": {"model.encoder.depth": 3, "data.size": (48, 64)},  # those of the teacher
+    "loss.teacher": {"model.encoder.depth": 3, "data.size": (48, 64)},  # as the teacher's
 }
 
-# What is not run here, and where it is. Of `python -m benchmarks...` only the options are looked up: they measure for
-# minutes, against PyTorch; tests/test_benchmarks.py runs what they are made of.
+# Commands that are not run here -> where they are tested. For `python -m benchmarks...` only the options are checked:
+# they measure for minutes, against PyTorch; tests/test_benchmarks.py runs their parts.
 ELSEWHERE = {
     "./launch.sh": "tests/test_launch.py; with a --config, what it starts is run here",
     "streamlit": "tests/test_demo.py",
-    "tensorboard": "it serves until it is stopped; tests/test_writers.py reads its files",
+    "tensorboard": "it serves until it is stopped; tests/run/test_log.py reads its files",
     "pip": "it installs",
-    "source": "it is of the shell",
+    "source": "a command of the shell",
 }
 
 

@@ -262,7 +262,7 @@ def test_a_configuration_of_another_network_is_explained(finished, tmp_path):
 
 def test_wrong_input_is_explained(run, here, finished, tmp_path):
     cases = {
-        ("seg_jax.predict", str(tmp_path), "x.png", "--out=o"): "is no image file",
+        ("seg_jax.predict", str(tmp_path), "x.png", "--out=o"): "is not an image file",
         ("seg_jax.predict", str(tmp_path), str(finished / "sample.png"), "--out=o"): "is not a run directory",
         ("seg_jax.main", "--config=configs/synthetic_unet.py"): "--workdir is missing",
         ("seg_jax.main", *TINY, f"--workdir={tmp_path}", "--config.model.name=unett"): "Did you mean 'unet'?",
@@ -313,7 +313,7 @@ def test_divergence_stops_and_names_the_batch(run, tmp_path):
 def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
     from seg_jax.run.checkpoint import Checkpoints
 
-    return Checkpoints(workdir / "checkpoints", create=False).arrays(step, averaged=False)
+    return Checkpoints(workdir / "checkpoints").arrays(step, averaged=False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

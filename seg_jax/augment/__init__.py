@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +16,16 @@ import jax.numpy as jnp
 from seg_jax.augment import filters, mixing, randaugment
 from seg_jax.augment.color import LUMA, color_map, jitter
 from seg_jax.augment.geometry import affine, compose, warp
-from seg_jax.augment.spec import Augmentation
-from seg_jax.config import Config
+from seg_jax.config import AugmentConfig
 
 __all__ = ["Augmentation", "build", "make_augment"]
 
+# A group of fields that changes nothing but what is named; alone among the defaults of a run `flip` does.
+Augmentation = functools.partial(AugmentConfig, flip=0.0)
+
 
 def make_augment(
-    spec: Augmentation,
+    spec: AugmentConfig,
     *,
     fill: tuple[int, int, int],
     groups: int,
@@ -89,7 +90,7 @@ def make_augment(
 
 
 def build(
-    augment: Config,
+    augment: AugmentConfig,
     *,
     mean: tuple[float, ...],
     groups: int,
@@ -99,9 +100,5 @@ def build(
 
     `groups` and `finish`: see `make_augment`.
     """
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in augment.to_dict().items()
-    }
-    spec = Augmentation(**fields)
     red, green, blue = (round(255 * m) for m in mean)
-    return make_augment(spec, fill=(red, green, blue), groups=groups, finish=finish)
+    return make_augment(augment, fill=(red, green, blue), groups=groups, finish=finish)

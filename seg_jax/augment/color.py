@@ -7,12 +7,12 @@ import math
 import jax
 import jax.numpy as jnp
 
-from seg_jax.augment.spec import Augmentation
+from seg_jax.config import AugmentConfig
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL and torchvision
 
 
-def color_map(key: jax.Array, spec: Augmentation, grey: float) -> tuple[jax.Array, jax.Array]:
+def color_map(key: jax.Array, spec: AugmentConfig, grey: float) -> tuple[jax.Array, jax.Array]:
     """Samples a colour change: (matrix float32 [3 3], offset float32 []), rgb -> matrix @ rgb + offset.
 
     Brightness multiplies, contrast stretches about `grey`, saturation blends with the pixel's luma, hue rotates about

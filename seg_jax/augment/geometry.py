@@ -11,11 +11,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from seg_jax.augment.spec import Augmentation
+from seg_jax.config import AugmentConfig
 from seg_jax.data.labels import IGNORE
 
 
-def affine(key: jax.Array, spec: Augmentation, source: tuple[int, int], output: tuple[int, int]) -> jax.Array:
+def affine(key: jax.Array, spec: AugmentConfig, source: tuple[int, int], output: tuple[int, int]) -> jax.Array:
     """Samples the map from output to source pixels: float32 [2 3], (y, x, 1) -> (y, x), pixel centres at integers.
 
     The crop's position is random: inside the scaled image along an axis where the image is larger than the output,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from seg_jax.augment.spec import Augmentation
+from seg_jax.config import AugmentConfig
 from seg_jax.data.labels import IGNORE
 
 
@@ -43,7 +43,7 @@ def half_of_classes(key: jax.Array, label: jax.Array) -> jax.Array:
 
 
 def mix(
-    key: jax.Array, image: jax.Array, label: jax.Array, partner: tuple[jax.Array, jax.Array], *, spec: Augmentation
+    key: jax.Array, image: jax.Array, label: jax.Array, partner: tuple[jax.Array, jax.Array], *, spec: AugmentConfig
 ) -> tuple[jax.Array, jax.Array]:
     """Pastes a box of the partner with probability spec.cutmix, half of its classes with probability spec.classmix.
 

@@ -18,8 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from seg_jax.augment.color import LUMA
-
-Size = tuple[int, int]
+from seg_jax.config import Size
 
 
 def _about_centre(linear: list[list[jax.Array | float]], size: Size) -> jax.Array:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from absl import flags
-from ml_collections import config_flags
 
 from seg_jax import data, process
-from seg_jax.config import Config, ConfigError, flatten, validate
+from seg_jax.config import Config, ConfigError, check_names, checked
+from seg_jax.config import flags as config_flags
 from seg_jax.curate import formats, inspect, lint, prepare, propose
 from seg_jax.data import stats
 from seg_jax.data.examples import Examples
@@ -71,24 +71,18 @@ def configuration(arguments: Sequence[str]) -> Config:
       ConfigError: there is no such file or field, or the value is invalid.
     """
     values, line = flags.FlagValues(), ["seg_jax.data", *arguments]
-    holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=line)
+    holder = config_flags.define(values, line)
     try:
-        rest = values(line)[1:]
-        config = holder.value
-        flatten(config or {})  # raises the reason if the file could not be loaded
-    except flags.Error as error:
-        raise ConfigError(f"{error}. See python -m seg_jax.data --help.") from error
-    except Exception as error:  # by ml_collections, or by the file itself
-        reason: object = error
-        while isinstance(reason, BaseException) and reason.args and not isinstance(reason, OSError):
-            reason = reason.args[0]  # ml_collections wraps the text in a KeyError in an AttributeError
-        text = " ".join(str(reason).split())
-        raise ConfigError(f"{type(error).__name__}: {text} ({shlex.join(arguments)}).") from error
+        rest = config_flags.parse(values, line)[1:]
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).rstrip('.')}. See python -m seg_jax.data --help.") from error
     if rest:
         raise ConfigError(f"unknown argument {rest[0]!r}. Overrides are spelled --config.GROUP.FIELD=VALUE.")
-    if config is None:
+    if holder.value is None:
         raise ConfigError("--config is missing. Try --config=configs/synthetic_unet.py.")
-    validate(config, tables={"data.source": data.SOURCES, **data.CHOICES}, devices=1)
+    config = checked(holder.value)
+    check_names(config, group="data.")
+    data.check(config.data)
     return config
 
 

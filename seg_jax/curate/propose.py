@@ -28,7 +28,7 @@ def propose(root: Path) -> Proposal:
     raise DataError(
         f"{root} is not a data set of a known kind: of {len(files)} image files {len(photos)} look like "
         f"photographs and {len(masks)} like masks{_example(masks)}, and none of them has a counterpart. docs/data.md "
-        "shows the layouts; for another one start from configs/default.py with data.source='folder' and set "
+        "shows the layouts; for another one start from `--config=default` with data.source='folder' and set "
         "data.images and data.masks."
     )
 
@@ -52,7 +52,7 @@ def write(proposal: Proposal, out: Path) -> None:
     if proposal.table:
         write_bytes(names, proposal.table.to_json().encode())
     lines = [f"    c.{field} = {value!r}" for field, value in proposal.fields.items()]
-    imports = "from ml_collections import ConfigDict\n\nfrom configs import default\n"
+    imports = "from seg_jax.config import Config, default\n"
     if proposal.table:
         imports = f"from pathlib import Path\n\n{imports}"
         lines.append(f'    c.data.labels = str(Path(__file__).resolve().with_name("{names.name}"))')
@@ -60,7 +60,7 @@ def write(proposal: Proposal, out: Path) -> None:
     text = (
         f'"""{summary}\n\nProposed by python -m seg_jax.data inspect.\n\n'
         f'python -m seg_jax.main --config={out} --workdir=runs/{out.stem}\n"""\n\n{imports}\n\n'
-        'def get_config() -> ConfigDict:\n    """The defaults with the fields that this data set needs."""\n'
+        'def get_config() -> Config:\n    """The defaults with the fields that this data set needs."""\n'
         "    c = default.get_config()\n" + "\n".join(lines) + "\n    return c\n"
     )
     write_bytes(out, text.encode("utf-8", "backslashreplace"))

@@ -6,38 +6,58 @@ The batch contract: `image` uint8 [b h w 3], `label` uint8 [b h w] with class id
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from seg_jax.config import Config, lookup
+from seg_jax.config import Config, DataConfig, lookup, require
 from seg_jax.data import images
 from seg_jax.data.examples import Examples
-from seg_jax.data.labels import IGNORE, LabelError, LabelTable, masks
-from seg_jax.data.labels import cityscapes as cityscapes_labels
-from seg_jax.data.labels import pets as pets_labels
+from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import read_groups
 from seg_jax.data.prepared import refuse_unfinished
 from seg_jax.data.sources import arrays, cityscapes, folder, huggingface, pairs, pets, synthetic, tfds
 
-SOURCES: Mapping[str, Callable[..., Examples]] = {
-    "arrays": arrays.load,
-    "cityscapes": cityscapes.load,
-    "folder": folder.load,
-    "huggingface": huggingface.load,
-    "pairs": pairs.load,
-    "pets": pets.load,
-    "synthetic": synthetic.load,
-    "tfds": tfds.load,
+
+@dataclass(frozen=True)
+class Source:
+    """Where examples come from.
+
+    Attributes:
+      load: (config.data, split, *, seed) -> the examples of the split.
+      directory: whether it reads from `data.dir`, which then has to be named.
+    """
+
+    load: Callable[..., Examples]
+    directory: bool = True
+
+
+SOURCES: Mapping[str, Source] = {
+    "arrays": Source(arrays.load),
+    "cityscapes": Source(cityscapes.load),
+    "folder": Source(folder.load),
+    "huggingface": Source(huggingface.load, directory=False),
+    "pairs": Source(pairs.load),
+    "pets": Source(pets.load),
+    "synthetic": Source(synthetic.load, directory=False),
+    "tfds": Source(tfds.load, directory=False),
 }
 
-# Choices for fields of single sources.
-CHOICES: Mapping[str, Mapping[str, object]] = {
-    "data.mask_format": masks.FORMATS,
-    "data.cityscapes.labels": cityscapes_labels.TABLES,
-    "data.pets.border": pets_labels.TABLES,
-}
+
+def check(data: DataConfig) -> None:
+    """Refuses a source that does not exist, or one without the directory that it reads from.
+
+    Raises:
+      ConfigError: naming the field, the rule and the cure.
+    """
+    require(
+        bool(data.dir) or not lookup(SOURCES, data.source, "data.source").directory,
+        data,
+        "data.dir",
+        f"the source {data.source!r} reads images and masks from a directory",
+        "Pass --config.data.dir=DIR",
+    )
 
 
 def load(config: Config, split: str) -> Examples:
@@ -48,20 +68,20 @@ def load(config: Config, split: str) -> Examples:
     Raises:
       ConfigError, DataError, LabelError: naming the field or the file, the rule and the cure.
     """
-    source = lookup(SOURCES, config.data.source, "data.source")
+    check(config.data)
     if config.data.dir:
         refuse_unfinished(Path(config.data.dir).expanduser())
-    examples = source(config.data, split, seed=config.seed)
+    examples = SOURCES[config.data.source].load(config.data, split, seed=config.seed)
     if config.data.merge or config.data.ignore_classes:
         examples = _with_table(examples, _merged(examples.table, config.data))
-    size = tuple(config.data.size)
+    size = config.data.size
     if not all(size):
         return examples
     read = examples.read
     return replace(examples, read=lambda i: images.resize(*read(i), size), stored=read, resized=size)
 
 
-def _merged(table: LabelTable, data: Config) -> LabelTable:
+def _merged(table: LabelTable, data: DataConfig) -> LabelTable:
     field = "merge"
     try:
         if data.merge:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from seg_jax import sharding
-from seg_jax.config import Config
+from seg_jax.config import DataConfig
 from seg_jax.data import checking, pipeline
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError
@@ -23,14 +23,14 @@ from seg_jax.data.labels import IGNORE
 Batch = dict[str, jax.Array]
 
 
-def prepare(examples: Examples, data: Config, mesh: Mesh, *, workdir: Path) -> Examples:
+def prepare(examples: Examples, data: DataConfig, mesh: Mesh, *, record: Path) -> Examples:
     """Checks every example and keeps the split where `data.cache` says: in files, host memory, or on every device.
 
     Args:
       examples: one split.
       data: reads `cache`, `skip_bad` and `threads`.
       mesh: the devices.
-      workdir: the run directory, in which the outcome of the check is recorded.
+      record: the file that notes which files were checked.
 
     Raises:
       DataError: see `checking.prepare`; or the split does not fit into the memory of a device.
@@ -40,7 +40,7 @@ def prepare(examples: Examples, data: Config, mesh: Mesh, *, workdir: Path) -> E
         cache=data.cache,
         skip_bad=data.skip_bad,
         threads=data.threads,
-        record=workdir / "checked" / f"{examples.split}.json",
+        record=record,
         process=jax.process_index(),
         processes=jax.process_count(),
         exchange=sharding.exchange,
@@ -48,7 +48,7 @@ def prepare(examples: Examples, data: Config, mesh: Mesh, *, workdir: Path) -> E
     return _copy_to_devices(checked, mesh) if data.cache == "device" else checked
 
 
-def batches(examples: Examples, orders: Iterable[np.ndarray], data: Config, mesh: Mesh) -> Generator[Batch]:
+def batches(examples: Examples, orders: Iterable[np.ndarray], data: DataConfig, mesh: Mesh) -> Generator[Batch]:
     """Global batches, split over the mesh, one for each array of indices in `orders`; the same for every `data.cache`.
 
     Args:

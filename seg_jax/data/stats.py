@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from seg_jax import process
-from seg_jax.config import Config, flatten, lookup
+from seg_jax.config import DataConfig, flatten, lookup
 from seg_jax.data.checking import in_parallel, listing, try_read
 from seg_jax.data.class_weights import SCHEMES, effective_number
 from seg_jax.data.examples import Bad, Examples
@@ -123,7 +123,7 @@ def measure(examples: Examples, *, threads: int) -> tuple[Stats, tuple[Bad, ...]
     return stats, tuple(bad)
 
 
-def load(examples: Examples, data: Config) -> Stats:
+def load(examples: Examples, data: DataConfig) -> Stats:
     """The counts of one split: stored ones if the files are unchanged, otherwise new ones.
 
     They are stored in `.seg_jax` in the data directory, or in the user's cache directory if the former is read-only.
@@ -160,7 +160,7 @@ def load(examples: Examples, data: Config) -> Stats:
     return stats
 
 
-def _key(examples: Examples, data: Config) -> str:
+def _key(examples: Examples, data: DataConfig) -> str:
     """A digest of the files of a split, their order, and the way they are read; '' for data without files."""
     if not examples.files:
         return ""

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from seg_jax import sharding, viz
-from seg_jax.config import Config
+from seg_jax.config import EvalConfig
 from seg_jax.data import feed, pipeline, sampler
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import resize_label, resized_bands
@@ -20,18 +20,18 @@ from seg_jax.data.labels.cityscapes import write_prediction
 from seg_jax.metrics import Images, Report, bootstrap, cityscapes, compat
 from seg_jax.metrics.detailed import Counter
 from seg_jax.predict import windows
-from seg_jax.run import program
+from seg_jax.run import cost, program
 
 
 class Evaluator:
     """Evaluates weights on one split; compiles when it is first called.
 
     Args:
-      functions: of the run.
+      functions: the run's functions.
       examples: the split, checked.
     """
 
-    def __init__(self, functions: program.Program, examples: Examples):
+    def __init__(self, functions: program.Functions, examples: Examples):
         self.examples = examples
         self._functions = functions
         self._config = functions.config
@@ -43,7 +43,7 @@ class Evaluator:
     @property
     def flops(self) -> float:
         """Floating-point operations for one image, as XLA counts them; NaN where it does not."""
-        return program.count_flops(self._step) * self._functions.mesh.size / self._config.eval.batch_size
+        return cost.count_flops(self._step) * self._functions.mesh.size / self._config.eval.batch_size
 
     def __call__(self, params: Any, model_state: Any, *, step: int, detailed: bool = False) -> Report:
         """The report of `params` and `model_state` after training step `step`.
@@ -134,7 +134,7 @@ class Evaluator:
             if counter is not None:
                 first = i * size + jax.process_index() * (size // jax.process_count())
                 labels = sharding.local_rows(placed["label"])
-                seen = sharding.local_rows(self._functions.predict_rows(params, model_state, placed["image"]))
+                seen = sharding.local_rows(self._refined(rows=True)(params, model_state, placed["image"]))
                 for index, label, p in zip(range(first, n), labels, seen, strict=False):
                     if config.eval.resolution == "original":
                         _, label = examples.original(index)
@@ -146,13 +146,18 @@ class Evaluator:
         original = self._config.eval.resolution == "original"
         return self.examples.original(index) if original else self.examples.read(index)
 
+    def _refined(self, *, rows: bool = False) -> Any:
+        """The prediction that `eval.flip` and `eval.scales` ask for, see `Functions.predict`."""
+        config = self._config
+        return self._functions.predict(flip=config.eval.flip, scales=config.eval.scales, rows=rows)
+
     def _slid(self, params: Any, model_state: Any, image: np.ndarray) -> Iterator[np.ndarray]:
         """The probabilities of an image in windows, in bands of rows."""
         config = self._config
         bands = windows.slide(
-            lambda tiles: np.asarray(self._functions.predict_windows(params, model_state, tiles)),
+            lambda tiles: np.asarray(self._refined()(params, model_state, tiles)),
             image,
-            window=tuple(config.eval.window),
+            window=config.eval.window,
             overlap=config.eval.overlap,
             batch=1 if jax.default_backend() == "cpu" else config.eval.batch_size,
         )
@@ -207,13 +212,13 @@ class Evaluator:
                 prediction = np.concatenate([band.argmax(-1).astype(np.uint8) for band in bands])
                 prediction = resize_label(prediction, (label.shape[0], label.shape[1]))
             else:
-                probabilities = self._functions.predict(params, model_state, image[None])
+                probabilities = self._functions.predict()(params, model_state, image[None])
                 prediction = np.asarray(probabilities[0].argmax(-1)).astype(np.uint8)
             pictures[index] = viz.panel(image, label, prediction, self.examples.table)
         return pictures
 
 
-def refined(options: Config) -> dict[str, Any]:
+def refined(options: EvalConfig) -> dict[str, Any]:
     """What the fields of `eval` change in how the network is applied, for the protocol."""
     found: dict[str, Any] = {"flip": True} if options.flip else {}
     if tuple(options.scales) != (1.0,):

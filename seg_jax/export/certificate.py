@@ -20,6 +20,7 @@ from seg_jax.export.network import Network
 from seg_jax.metrics import Report
 from seg_jax.metrics.counts import confusion_of
 from seg_jax.predict.artefacts import Artefact, rebuilt
+from seg_jax.run.directory import RunDirectory
 
 MAX_IMAGES = 8
 PACKAGES = ("jax", "numpy", "onnx", "onnxruntime", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "safetensors")
@@ -86,15 +87,16 @@ def find_samples(network: Network, run: Path, *, resized: bool = False) -> Sampl
         reason = "it has other classes"
     except (ConfigError, DataError, LabelError, ImportError, OSError) as error:
         reason = str(error)
-    if not (run / "sample.png").is_file():
+    sample = RunDirectory(run).sample_file
+    if not sample.is_file():
         raise ConfigError(
-            f"there is no image to compare the artefact with: {run} has no sample.png, and the split {split!r} cannot "
-            f"be used: {reason} Put any photograph there under that name."
+            f"there is no image to compare the artefact with: {run} has no {sample.name}, and the split {split!r} "
+            f"cannot be used: {reason} Put any photograph there under that name."
         )
-    image = read_image(run / "sample.png")
+    image = read_image(sample)
     if resized:
         image, _ = resize(image, image[..., 0], tuple(network.metadata["size"]))
-    return Samples([(image, None)], f"sample.png of the run; the split {split!r}: {reason}")
+    return Samples([(image, None)], f"{sample.name} of the run; the split {split!r}: {reason}")
 
 
 def compare(network: Network, artefact: Artefact, samples: Samples, tolerance: Tolerance) -> dict[str, Any]:

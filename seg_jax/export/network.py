@@ -13,12 +13,12 @@ import jax.export
 import jax.numpy as jnp
 
 from seg_jax import __version__, losses, models, sharding
-from seg_jax.config import load as load_config
+from seg_jax.config import with_fields
 from seg_jax.data.labels import LabelTable
 from seg_jax.export.resample import resize_antialiased
 from seg_jax.predict.artefacts import VERSION
 from seg_jax.run import program
-from seg_jax.run.checkpoint import Checkpoints
+from seg_jax.run.directory import RunDirectory
 
 OUTPUTS = ("probabilities", "label")
 PLATFORMS = ("cpu", "cuda", "tpu")  # platforms that `Network.portable` is compiled for
@@ -35,7 +35,7 @@ class Network:
       metadata: JSON values stored in every artefact, see docs/export.md.
     """
 
-    functions: program.Program
+    functions: program.Functions
     weights: dict[str, Any]
     table: LabelTable
     metadata: dict[str, Any]
@@ -65,12 +65,12 @@ class Network:
           ConfigError, CheckpointError, LabelError: it is not a run directory, or it is damaged.
         """
         assert output in OUTPUTS, output
-        config = load_config(run / "config.json")
+        directory = RunDirectory(run)
+        config, table = directory.config(), directory.table()
         if full_precision:
-            config.model.dtype = "float32"
-        table = LabelTable.load(run / "class_names.json")
-        functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
-        checkpoints = Checkpoints(run / "checkpoints", create=False)
+            config = with_fields(config, {"model.dtype": "float32"})
+        functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
+        checkpoints = directory.checkpoints()
         step = checkpoints.choose(checkpoint)
         like = functions.abstract_state.weights(averaged=False)
         weights = checkpoints.weights(step, like, averaged=config.eval.averaged)
@@ -82,7 +82,7 @@ class Network:
     @classmethod
     def of(
         cls,
-        functions: program.Program,
+        functions: program.Functions,
         weights: dict[str, Any],
         table: LabelTable,
         *,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from seg_jax.export.network import Network
-from seg_jax.run.checkpoint import flatten
+from seg_jax.run.stored import flatten
 
 
 def write(network: Network, path: Path) -> None:

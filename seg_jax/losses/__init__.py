@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seg_jax.config import Config
+from seg_jax.config import LossConfig
 from seg_jax.losses import boundary, lovasz, pixel, region
 from seg_jax.losses.heads import HEADS, probabilities
 
@@ -62,24 +62,25 @@ class Objective:
         return jnp.asarray(sum(weight * means[name] for name, weight in self.weights.items())), means
 
 
-def build(loss: Config) -> Objective:
+def build(loss: LossConfig) -> Objective:
     """The objective that `config.loss` describes: the losses whose weight is positive."""
     weights = {name: loss.weights[name] for name in LOSSES if loss.weights[name] > 0}
     return Objective(weights=weights, losses={name: LOSSES[name](loss) for name in weights})
 
 
-def _loss(function: Callable[..., tuple[jax.Array, jax.Array]], loss: Config, **options: Any) -> Loss:
+def _loss(function: Callable[..., tuple[jax.Array, jax.Array]], loss: LossConfig, **options: Any) -> Loss:
     """A loss that ignores the teacher."""
     common = {"head": loss.head, "class_weights": tuple(loss.class_weights)}
     return lambda logits, label, teacher: function(logits, label, **common, **options)
 
 
-def _distillation(loss: Config) -> Loss:
-    options = {"head": loss.head, "temperature": loss.temperature}
-    return lambda logits, label, teacher: pixel.distillation(logits, teacher, label, **options)
+def _distillation(loss: LossConfig) -> Loss:
+    return lambda logits, label, teacher: pixel.distillation(
+        logits, teacher, label, head=loss.head, temperature=loss.temperature
+    )
 
 
-LOSSES: Mapping[str, Callable[[Config], Loss]] = {
+LOSSES: Mapping[str, Callable[[LossConfig], Loss]] = {
     "cross_entropy": lambda loss: _loss(pixel.cross_entropy, loss, label_smoothing=loss.label_smoothing),
     "focal": lambda loss: _loss(pixel.focal, loss, alpha=loss.focal.alpha, gamma=loss.focal.gamma),
     "ohem": lambda loss: _loss(pixel.ohem, loss, share=loss.ohem.share, threshold=loss.ohem.threshold),

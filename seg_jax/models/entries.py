@@ -1,4 +1,4 @@
-"""What the tables of encoders and architectures have under each name."""
+"""The entries of the tables of encoders and architectures."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 import flax.linen as nn
 
-from seg_jax.config import Config, ConfigError
+from seg_jax.config import ConfigError, ModelConfig
 from seg_jax.models.layers import Style
 from seg_jax.models.weights.naming import Naming
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """How an encoder is built, and whose weights it takes.
+    """How an encoder is built, and whose weights it can load.
 
     Attributes:
       build: (config.model, style of its blocks, name of the style) -> module.
-      epsilon: name of a style, 'torch', 'keras' or 'smp' -> epsilon of its norms; the styles that there are.
-      namings: library -> names in its weight files; {} if there are none.
-      keras: the function of keras.applications that has weights by name, or ''.
+      epsilon: style of arithmetic ('torch', 'keras' or 'smp') -> epsilon of its norms, for the available styles.
+      namings: library -> names in its weight files; {} without weight files.
+      keras: the function of keras.applications with ImageNet weights, or ''.
     """
 
-    build: Callable[[Config, Style, str], nn.Module]
+    build: Callable[[ModelConfig, Style, str], nn.Module]
     epsilon: Mapping[str, float] = field(default_factory=lambda: {"torch": 1e-5})
     namings: Mapping[str, Naming] = field(default_factory=dict)
     keras: str = ""
@@ -32,21 +32,22 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Architecture:
-    """How a decoder is built, and where it wants its encoder.
+    """How a decoder is built, and the output stride that it expects of its encoder.
 
     Attributes:
       build: (config.model, classes, style of its blocks) -> module.
-      output_stride: of the encoder, unless the configuration says otherwise; the paper's.
-      names: library -> (decoder -> {path of our module in the decoder: their layer}), for weights of whole networks.
+      output_stride: default output stride of the encoder, as in the paper.
+      names: library -> (decoder -> {path of our module in the decoder: the library's layer}), for weights of whole
+        networks.
     """
 
-    build: Callable[[Config, int, Style], nn.Module]
+    build: Callable[[ModelConfig, int, Style], nn.Module]
     output_stride: int = 32
     names: Mapping[str, Callable[[Any], Mapping[str, str]]] = field(default_factory=dict)
 
 
-def depth_from_2(model: Config) -> int:
-    """How often an encoder halves the resolution whose first features have stride 4; 5 unless the configuration says.
+def depth_from_2(model: ModelConfig) -> int:
+    """The configured depth of an encoder whose first features have stride 4; the default is 5.
 
     Raises:
       ConfigError: `model.encoder.depth` is 1.

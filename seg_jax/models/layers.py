@@ -1,7 +1,7 @@
 """Blocks shared by encoders and decoders; NHWC, float32 parameters, computation in `dtype`.
 
-XLA's CPU backend is slow for some operations that have a faster equal form: 1x1 and 2x2 transposed convolution
-as matrix products, depthwise convolution as shifted multiply-adds, max pooling and bilinear upsampling from slices.
+XLA's CPU backend is slow for some operations that have a faster equivalent: 1x1 and 2x2 transposed convolution as
+matrix products, depthwise convolution as shifted multiply-adds, max pooling and bilinear upsampling from slices.
 `python -m benchmarks.layers` measures each. Parameters have the names and shapes of flax.linen.Conv in either form.
 """
 
@@ -25,17 +25,17 @@ kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al
 
 @dataclass(frozen=True)
 class Style:
-    """The arithmetic that all blocks of a network share; weights are only right in the one they were trained with.
+    """The arithmetic shared by all blocks of a network; weights are only correct with the one they were trained with.
 
     Attributes:
       norm: a key of `NORMS`.
-      epsilon: added to the variance by batch and layer norms.
-      momentum: of the running statistics, new = momentum * old + (1 - momentum) * batch.
-      padding: of convolutions with an odd kernel, see `Conv`.
-      dilate_first: with a dilated stage, whether its first spatial convolution is dilated too, as in
-        segmentation_models.pytorch. Elsewhere it is not: it still sees the grid of the stage before.
-      remat: what a block computes inside is not kept for the backward pass but computed again, see `remat`.
-      dtype: of the computation.
+      epsilon: added to the variance in batch and layer norms.
+      momentum: momentum of the running statistics, new = momentum * old + (1 - momentum) * batch.
+      padding: padding of convolutions with an odd kernel, see `Conv`.
+      dilate_first: whether the first spatial convolution of a dilated stage is dilated too, as in
+        segmentation_models.pytorch. In other libraries it is not: it still sees the grid of the previous stage.
+      remat: whether the inside of blocks is recomputed in the backward pass instead of stored, see `remat`.
+      dtype: dtype of the computation.
     """
 
     norm: str = "batch"
@@ -48,16 +48,16 @@ class Style:
 
 
 def remat(block: Callable[..., Any], style: Style) -> Callable[..., Any]:
-    """A module class with the method (x, train), or, with `style.remat`, the same whose inside is computed twice.
+    """A module class with the method (x, train); with `style.remat`, the same class with rematerialisation.
 
-    Only the input of each block is then kept for the backward pass (Chen et al. 2016): less memory for a third more
+    Only the input of each block is then stored for the backward pass (Chen et al. 2016): less memory for a third more
     work. Parameters keep their names.
     """
     return nn.remat(block, static_argnums=(2,)) if style.remat else block
 
 
 def pads(padding: str | tuple[int, int], size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """(before, after): how many zeros `Conv` puts around an axis of `size` pixels."""
+    """(before, after): number of zeros that `Conv` adds along an axis of `size` pixels."""
     reach = dilation * (kernel - 1)
     if padding == "symmetric":
         return reach // 2, reach // 2
@@ -74,12 +74,13 @@ class Conv(nn.Module):
     Attributes:
       features: output channels.
       kernel: height and width of the kernel.
-      stride, dilation, groups: as usual; groups equal to the channels is a depthwise convolution.
-      bias: adds a learned bias; leave it out in front of a norm.
-      padding: 'symmetric' (PyTorch's habit: half the kernel on either side), 'same' (TensorFlow's: as little as gives
-        ceil(size / stride), the odd pixel at the end; it differs from 'symmetric' for strides), or (before, after).
-      kernel_init: initial values of the kernel.
-      dtype: of the computation.
+      stride, dilation, groups: as usual; with as many groups as channels it is a depthwise convolution.
+      bias: whether to add a learned bias; not useful before a norm.
+      padding: 'symmetric' (as in PyTorch: half the kernel on either side), 'same' (as in TensorFlow: the least that
+        gives ceil(size / stride), with the odd pixel at the end; it differs from 'symmetric' for strides), or
+        (before, after).
+      kernel_init: initializer of the kernel.
+      dtype: dtype of the computation.
     """
 
     features: int
@@ -94,10 +95,10 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[b h w c] -> [b ceil(h / stride) ceil(w / stride) features] with a named padding."""
+        """[b h w c] -> [b ceil(h / stride) ceil(w / stride) features] with 'symmetric' or 'same' padding."""
         channels = x.shape[-1]
         shape = (self.kernel, self.kernel, channels // self.groups, self.features)
-        # Flax traces the initializer at every application, for the shape, which is half of what tracing costs.
+        # Flax traces the initializer at every application for its shape, which is half of the time of tracing.
         kernel_init = self.kernel_init if self.is_initializing() else nn.initializers.zeros
         kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
         x = x.astype(self.dtype)
@@ -105,7 +106,7 @@ class Conv(nn.Module):
         if self.kernel == 1 and self.groups == 1 and not converting():
             every = slice(None, None, self.stride)
             y = window(x, every, every)
-            if on_one_cpu():  # the gradient of a product of matrices is six times as fast as that of one of more axes
+            if on_one_cpu():  # the gradient of a matrix product is six times as fast as that of a product of rank 4
                 y = (y.reshape(-1, channels) @ kernel[0, 0]).reshape(*y.shape[:3], self.features)
             else:
                 y = y @ kernel[0, 0]
@@ -130,7 +131,7 @@ class Conv(nn.Module):
     def _depthwise(self, x: jax.Array, kernel: jax.Array, around: list[tuple[int, int]]) -> jax.Array:
         x = jnp.pad(x, ((0, 0), *around, (0, 0)))
         reach = self.dilation * (self.kernel - 1)
-        # One past the last tap's first pixel, of the padded map.
+        # In the padded map, the end of the pixels that the first tap reads.
         h, w = (n - reach for n in x.shape[1:3])
         y = jnp.zeros((), x.dtype)
         for i in range(self.kernel):
@@ -142,10 +143,10 @@ class Conv(nn.Module):
 
 
 class Head(Conv):
-    """The convolution that gives the logits of as many classes as it has features.
+    """The convolution that computes the logits, with one feature for each class.
 
-    Its initial values are small: those of the other convolutions, made for a ReLU to follow and for as many outputs as
-    inputs, give logits of 4 to 7, and a first loss of several times ln k.
+    Its initial values are small. Those of the other convolutions, which expect a ReLU and equal numbers of inputs and
+    outputs, would give logits of 4 to 7 and a first loss of several times ln k.
     """
 
     kernel: int = 1
@@ -164,31 +165,31 @@ class UpConv(nn.Module):
         """[b h w c] -> [b 2h 2w features]."""
         kernel = self.param("kernel", kaiming, (2, 2, x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        # The kernel is turned as flax.linen.ConvTranspose does.
+        # The kernel is flipped as in flax.linen.ConvTranspose.
         flipped = kernel[::-1, ::-1].astype(self.dtype)
         return up_conv_2x2(x.astype(self.dtype), flipped) + bias.astype(self.dtype)
 
 
 @operator
 def up_conv_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Every pixel of [b h w c] becomes the 2x2 pixels that `kernel` [2 2 c d] makes of it: [b 2h 2w d]."""
+    """Transposed convolution of [b h w c] with `kernel` [2 2 c d] and stride 2: [b 2h 2w d]."""
     b, h, w, _ = x.shape
-    # Windows do not overlap, so it is one matrix product.
+    # Windows do not overlap, so this is one matrix product.
     return jnp.einsum("bhwc,ijcd->bhiwjd", x, kernel).reshape(b, 2 * h, 2 * w, kernel.shape[-1])
 
 
 class Norm(nn.Module):
     """Normalisation by `style.norm`: 'batch', 'frozen', 'group' (Wu and He 2018, 32 groups or fewer) or 'none'.
 
-    Batch statistics are of the whole batch on all devices, in float32. 'frozen' is batch norm that uses its running
-    statistics in training too and never changes them; scale and bias are learned.
+    Batch statistics are computed over the whole batch on all devices, in float32. 'frozen' is batch norm that uses its
+    running statistics also in training and never changes them; scale and bias are learned.
     """
 
     style: Style = Style()
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Same shape; in training mode batch statistics are used and the running ones updated."""
+        """Normalises, keeping the shape; in training with batch statistics, which update the running ones."""
         return NORMS[self.style.norm](x, train, self.style)
 
 
@@ -223,10 +224,10 @@ class ConvNormAct(nn.Module):
     """Convolution, norm, activation.
 
     Attributes:
-      features, kernel, stride, dilation, groups: of the convolution.
+      features, kernel, stride, dilation, groups: see `Conv`.
       activation: a key of `ACTIVATIONS`.
-      bias: of the convolution; None: only where no norm follows.
-      padding: other than the style's.
+      bias: whether the convolution has a bias; None: only if no norm follows.
+      padding: padding of the convolution; None: the style's.
     """
 
     features: int

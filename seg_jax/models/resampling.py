@@ -1,4 +1,4 @@
-"""Pooling and upsampling of feature maps, NHWC, in the forms that XLA's CPU backend is fast at."""
+"""Pooling and upsampling of feature maps, NHWC, in forms that are fast with XLA's CPU backend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     """Maximum over 2x2 windows, stride 2.
 
     Raises:
-      ValueError: height or width is odd, so that pixels would be left over.
+      ValueError: height or width is odd.
     """
     if x.shape[1] % 2 or x.shape[2] % 2:
         raise ValueError(f"a map of {x.shape[1]}x{x.shape[2]} has no whole 2x2 windows; pad it to even sides.")
@@ -28,10 +28,10 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
 
 
 def max_pool_3x3(x: jax.Array) -> jax.Array:
-    """Maximum over 3x3 windows, stride 2, padding 1: ResNet's; [b h w c] -> [b ceil(h / 2) ceil(w / 2) c]."""
+    """Maximum over 3x3 windows, stride 2, padding 1, as in ResNet; [b h w c] -> [b ceil(h / 2) ceil(w / 2) c]."""
     if not on_cpu():
         return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-    for axis in (1, 2):  # a maximum over a square is one over rows of one over columns
+    for axis in (1, 2):  # a maximum over a square is a maximum over columns, then over rows
         size = x.shape[axis]
         low = jnp.finfo(x.dtype).min
         pads = [(1, 1) if a == axis else (0, 0) for a in range(4)]
@@ -57,8 +57,8 @@ def repeat(x: jax.Array, *, factor: int) -> jax.Array:
 def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
     """[b h w c] -> [b fh fw c], bilinear with pixel centres at halves (as jax.image.resize, align_corners=False).
 
-    Output pixel f * i + j lies between source pixels i - 1, i, i + 1 with weights that depend on j alone, so each
-    axis is f weighted sums of shifted copies.
+    Output pixel f * i + j depends on source pixels i - 1, i, i + 1 with weights that depend only on j, so each axis is
+    f weighted sums of shifted copies.
     """
     if factor == 1:
         return x
@@ -83,7 +83,8 @@ def resize_bilinear(x: jax.Array, size: tuple[int, int], *, align_corners: bool 
     Args:
       x: feature maps.
       size: (height, width).
-      align_corners: pixel centres of the corners coincide, as in segmentation_models.pytorch; else the corners do.
+      align_corners: whether the centres of the corner pixels coincide, as in segmentation_models.pytorch; otherwise
+        the corners of the images coincide.
     """
     if tuple(x.shape[1:3]) == tuple(size):
         return x
@@ -94,7 +95,7 @@ def resize_bilinear(x: jax.Array, size: tuple[int, int], *, align_corners: bool 
 def interpolate(x: jax.Array, *, size: tuple[int, int], align_corners: bool) -> jax.Array:
     """The body of `resize_bilinear`."""
     factors = {new // old if new % old == 0 else 0 for old, new in zip(x.shape[1:3], size, strict=True)}
-    # Each phase of the slices is compiled by itself; from some size on that takes longer than it saves.
+    # Each phase is compiled separately; for large factors that takes longer than it saves.
     if not align_corners and len(factors) == 1 and factors <= set(range(1, 9)):
         return upsample_bilinear(x, factors.pop())
     for axis, new in zip((1, 2), size, strict=True):
@@ -104,9 +105,9 @@ def interpolate(x: jax.Array, *, size: tuple[int, int], align_corners: bool) -> 
 
 
 def _weights(old: int, new: int, *, align_corners: bool) -> Any:
-    """float32 [new old]: the weight of every old pixel in each new one; of symbols the program computes it."""
+    """float32 [new old]: the weight of every old pixel in each new one; computed in the program for symbolic sizes."""
     xp: Any = np if isinstance(old, int) and isinstance(new, int) else jnp
-    # Positions are fractions: integers over one denominator, so that float32 loses nothing.
+    # Positions are integers over a common denominator, so float32 represents them exactly.
     over = xp.maximum(new - 1, 1) if align_corners else 2 * new
     at = (
         xp.arange(new) * (old - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,36 +12,37 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from seg_jax.config import Config, ConfigError, lookup
+from seg_jax import trees
+from seg_jax.config import ConfigError, FinetuneConfig, OptimConfig, lookup
 from seg_jax.optim import schedules
 
 Tree = Any  # nested dicts of parameters, or of one number for each parameter
 
 
-def adam(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def adam(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """Adam (Kingma and Ba 2015); weight decay is added to the gradient."""
     del optim
     return optax.chain(decay, optax.scale_by_adam())
 
 
-def adamw(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def adamw(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """AdamW (Loshchilov and Hutter 2019): weight decay decoupled from the gradient."""
     del optim
     return optax.chain(optax.scale_by_adam(), decay)
 
 
-def sgd(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def sgd(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """Gradient descent with momentum; weight decay is added to the gradient, as in the papers of the field."""
     return optax.chain(decay, optax.trace(decay=optim.momentum)) if optim.momentum else decay
 
 
-def lamb(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def lamb(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """LAMB for large batches (You et al. 2020): AdamW's direction, scaled to the norm of the parameter."""
     del optim
     return optax.chain(optax.scale_by_adam(eps=1e-6), decay, optax.scale_by_trust_ratio())
 
 
-def adafactor(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def adafactor(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """Adafactor (Shazeer and Stern 2018): factored second moments of large kernels, steps relative to the parameter's
     size."""
     del optim
@@ -50,7 +51,7 @@ def adafactor(optim: Config, decay: optax.GradientTransformation) -> optax.Gradi
     )
 
 
-def muon(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+def muon(optim: OptimConfig, decay: optax.GradientTransformation) -> optax.GradientTransformation:
     """Muon (Jordan et al. 2024): the momentum of kernels is orthogonalized as a matrix (inputs x outputs) and scaled to
     the size of Adam's steps (Liu et al. 2025, 0.2 sqrt(max(n, m))). All other parameters use Adam. Both use Nesterov
     momentum."""
@@ -65,7 +66,7 @@ def muon(optim: Config, decay: optax.GradientTransformation) -> optax.GradientTr
     return optax.chain(direction, decay)
 
 
-OPTIMIZERS: Mapping[str, Callable[[Config, optax.GradientTransformation], optax.GradientTransformation]] = {
+OPTIMIZERS: Mapping[str, Callable[[OptimConfig, optax.GradientTransformation], optax.GradientTransformation]] = {
     "adafactor": adafactor,
     "adam": adam,
     "adamw": adamw,
@@ -73,11 +74,6 @@ OPTIMIZERS: Mapping[str, Callable[[Config, optax.GradientTransformation], optax.
     "muon": muon,
     "sgd": sgd,
 }
-
-
-def paths(params: Tree) -> Tree:
-    """The path of every parameter, such as 'encoder/stage1/conv/kernel', in the structure of the tree."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: "/".join(key.key for key in path), params)
 
 
 def group_factors(params: Tree, groups: tuple[tuple[str, float, float], ...]) -> tuple[Tree, Tree]:
@@ -91,7 +87,7 @@ def group_factors(params: Tree, groups: tuple[tuple[str, float, float], ...]) ->
     Raises:
       ConfigError: an expression matches no parameter.
     """
-    names = paths(params)
+    names = trees.names(params)
     for pattern, _, _ in groups:
         if not any(re.fullmatch(pattern, name) for name in jax.tree.leaves(names)):
             known = ", ".join(jax.tree.leaves(names)[:5])
@@ -187,13 +183,16 @@ def _decay(decays: Tree) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, params: jax.tree.map(lambda u, p, d: u + d * p, updates, params, decays))
 
 
-def build(optim: Config, finetune: Config, *, steps: int, frozen_steps: int = 0) -> Optimizer:
+def build(
+    optim: OptimConfig, finetune: FinetuneConfig, *, steps: int, frozen_steps: int = 0, restarts: Sequence[int] = ()
+) -> Optimizer:
     """The optimizer that `config.optim` and `config.finetune` describe.
 
     Args:
       optim, finetune: groups of the configuration.
       steps: number of steps of the run.
       frozen_steps: number of steps at the start with a frozen encoder.
+      restarts: steps after which the learning-rate schedule begins anew.
     """
     method = lookup(OPTIMIZERS, optim.name, "optim.name")
 
@@ -208,7 +207,9 @@ def build(optim: Config, finetune: Config, *, steps: int, frozen_steps: int = 0)
 
     return Optimizer(
         direction=lambda decay: method(optim, decay),
-        schedule=schedules.build(optim, steps=steps, frozen_steps=frozen_steps, second_lr=finetune.lr),
+        schedule=schedules.build(
+            optim, steps=steps, frozen_steps=frozen_steps, second_lr=finetune.lr, restarts=restarts
+        ),
         rates=rates,
         decays=decays,
         max_norm=optim.grad_clip,

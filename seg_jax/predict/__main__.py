@@ -1,6 +1,6 @@
 """Prediction: python -m seg_jax.predict MODEL INPUT... --out=DIR.
 
-MODEL is a run directory or an exported file; TensorFlow is imported for a SavedModel only, JAX not for ONNX.
+MODEL is a run directory or an exported file. TensorFlow is imported only for a SavedModel, and JAX not for ONNX.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from seg_jax import process
 
 if __name__ == "__main__":
-    process.tune_malloc(process.HUGE_PAGES)  # before the imports that cost time: it starts the program anew
+    process.tune_malloc(process.HUGE_PAGES)  # before slow imports: it restarts the program
 
 from tqdm import tqdm
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         identity = f"{predictor.identity} {options.window} {options.overlap} {options.frames}"
         results = Results(options.out, options.write, identity)
-    except ValueError as error:  # all errors of ours: what is wrong, and the cure
+    except ValueError as error:  # all errors of this project
         print(f"error: {error}", file=sys.stderr)
         return 1
     named = list(zip(output_names(inputs), inputs, strict=True))
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         named, every = [pair for pair in named if not results.has(*pair)], len(named)
         results.skipped = every - len(named)
     if results.skipped:
-        print(f"{results.skipped} are done already (--overwrite does them again)", file=sys.stderr)
+        print(f"{results.skipped} are finished already (--overwrite repeats them)", file=sys.stderr)
     is_video = [isinstance(i, int) or (isinstance(i, Path) and i.suffix.lower() in SUFFIXES) for _, i in named]
     started = time.perf_counter()
     work = Work(predictor, results, batch=options.batch, quiet=options.json)
@@ -68,11 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         work.video(name, item, most=options.frames, bar=bar)  # type: ignore[arg-type]
                     except DataError as error:
                         work.fail(item, error)
-        except (DataError, OSError) as error:  # of what was asked for or of the disk, not of one input
+        except (DataError, OSError) as error:  # an error of the request or the disk, not of one input
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print(f"interrupted after {work.images} images; the same command goes on", file=sys.stderr)
+            print(f"interrupted after {work.images} images; run the same command to resume", file=sys.stderr)
             return 130
         finally:
             work.close()
@@ -100,43 +100,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m seg_jax.predict",
-        description="Segments photographs and videos. Inputs that are done already are skipped.",
+        description="Segments photographs and videos. Finished inputs are skipped.",
     )
     parser.add_argument("model", metavar="MODEL", type=Path, help="run directory, or a file of seg_jax.export")
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="image, folder, quoted glob, video, camera number, or - for stdin"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="where the results go")
+    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="directory for the results")
     parser.add_argument(
         "--write",
         type=_kinds,
         default=("mask", "color", "overlay"),
         metavar="KIND,...",
-        help=f"of {', '.join(KINDS)} (default: mask,color,overlay)",
+        help=f"files to write, from {', '.join(KINDS)} (default: mask,color,overlay)",
     )
-    parser.add_argument("--checkpoint", default="best", help="of a run: best (default), last, or a step")
-    parser.add_argument("--flip", action="store_true", help="of a run: mean over the image and its mirror image")
+    parser.add_argument("--checkpoint", default="best", help="for a run: best (default), last, or a step")
+    parser.add_argument("--flip", action="store_true", help="for a run: average over the image and its mirror image")
     parser.add_argument(
         "--scales",
         type=_scales,
         default=(1.0,),
         metavar="S,...",
-        help="of a run: mean over sizes, such as 0.75,1,1.25",
+        help="for a run: average over sizes, such as 0.75,1,1.25",
     )
     parser.add_argument(
         "--window",
         type=_size,
         metavar="HxW",
-        help="keep the image's own scale and slide a window of so many pixels over it",
+        help="keep the image's own scale and slide a window of this size over it",
     )
     parser.add_argument(
-        "--overlap", type=_share, default=0.25, metavar="SHARE", help="of neighbouring windows (default: 0.25)"
+        "--overlap", type=_share, default=0.25, metavar="SHARE", help="overlap of neighbouring windows (default: 0.25)"
     )
     parser.add_argument(
         "--batch", type=_positive, default=1, metavar="N", help="images at once (default: 1; more is for accelerators)"
     )
-    parser.add_argument("--frames", type=int, default=0, metavar="N", help="of a video or a camera at most; 0: all")
-    parser.add_argument("--overwrite", action="store_true", help="do what is done already again")
+    parser.add_argument(
+        "--frames", type=int, default=0, metavar="N", help="largest number of frames of a video; 0: all"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="repeat finished inputs")
     parser.add_argument("--json", action="store_true", help="print a JSON summary instead of lines")
     return parser
 

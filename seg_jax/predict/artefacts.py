@@ -1,6 +1,6 @@
-"""Exported networks: `load` gives the same callable for any file that `python -m seg_jax.export` writes.
+"""Exported networks: `load` returns the same kind of callable for every file that `python -m seg_jax.export` writes.
 
-It imports the runtime of the format alone: flax only for the archive form, TensorFlow only for a SavedModel, and for
+Only the runtime of the format is imported: flax only for the archive format, TensorFlow only for a SavedModel, and for
 ONNX and TFLite not even JAX.
 """
 
@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from seg_jax.config import Size
 from seg_jax.data.images import resize_label, resize_probabilities
 from seg_jax.data.labels import LabelTable
 
-VERSION = 1  # of what metadata.json holds
+VERSION = 1  # version of the fields of metadata.json
 
 Apply = Callable[[np.ndarray], np.ndarray]
-Size = tuple[int, int]
 
 
 class ArtefactError(ValueError):
-    """A file that is no artefact, or an image that it cannot take; the message says what to do."""
+    """A file that is not an artefact, or an image that it cannot process; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Artefact:
     """An exported network.
 
     Attributes:
-      table: what its classes mean.
-      metadata: what was written down at the export, see docs/export.md.
+      table: the label table of its classes.
+      metadata: JSON values recorded at the export, see docs/export.md.
       apply: the network itself, without a check of its argument.
     """
 
@@ -52,7 +52,7 @@ class Artefact:
 
     @property
     def size(self) -> Size | None:
-        """(height, width) at which the network sees every image; None: the size of the image."""
+        """(height, width) that the network resizes every image to; None: no resizing."""
         return tuple(self.metadata["size"]) if self.metadata["size"] else None
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -62,10 +62,10 @@ class Artefact:
           image: uint8 [b h w 3].
 
         Returns:
-          Of the size of the images, float32 [b h w k] or uint8 [b h w], see `output`.
+          Probabilities, float32 [b h w k], or class ids, uint8 [b h w], at the size of the images; see `output`.
 
         Raises:
-          ArtefactError: another shape or type.
+          ArtefactError: the image has another shape or type.
         """
         if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ArtefactError(
@@ -76,13 +76,13 @@ class Artefact:
 
 
 def load(path: str | Path) -> Artefact:
-    """Any exported file, recognised by its content.
+    """Loads any exported file; the format is recognised by the content.
 
     Args:
       path: a file, or the directory of a SavedModel.
 
     Raises:
-      ArtefactError: it is missing, no artefact, or its runtime is not installed.
+      ArtefactError: the file is missing or not an artefact, or its runtime is not installed.
     """
     path = Path(path).expanduser()
     kind = _kind(path)
@@ -99,7 +99,7 @@ def load(path: str | Path) -> Artefact:
         raise
     except ArtefactError:
         raise
-    except Exception as error:  # every runtime raises its own kinds for files that it does not understand
+    except Exception as error:  # every runtime raises its own exceptions for damaged files
         raise ArtefactError(
             f"{path} cannot be used ({type(error).__name__}: {str(error)[:200]!r}). It is damaged, or "
             "not written by python -m seg_jax.export; export it again."
@@ -107,14 +107,14 @@ def load(path: str | Path) -> Artefact:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file; of a directory, of the names and contents of all files in it."""
-    found = hashlib.sha256()
+    """SHA-256 of a file; for a directory, of the names and contents of all files in it."""
+    sha256 = hashlib.sha256()
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     for file in files:
         if path.is_dir():
-            found.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
-        found.update(file.read_bytes())
-    return found.hexdigest()
+            sha256.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
+        sha256.update(file.read_bytes())
+    return sha256.hexdigest()
 
 
 def _kind(path: Path) -> str:
@@ -122,19 +122,19 @@ def _kind(path: Path) -> str:
         return "savedmodel"
     if path.is_file():
         with path.open("rb") as file:
-            begin = file.read(9)
-        marks = {"stablehlo": begin[:4] == b"PK\x03\x04", "tflite": begin[4:8] == b"TFL3"}
-        marks |= {"safetensors": begin[8:9] == b"{", "onnx": begin[:1] == b"\x08"}
-        for kind, found in marks.items():
-            if found:
+            start = file.read(9)
+        matches = {"stablehlo": start[:4] == b"PK\x03\x04", "tflite": start[4:8] == b"TFL3"}
+        matches |= {"safetensors": start[8:9] == b"{", "onnx": start[:1] == b"\x08"}
+        for kind, match in matches.items():
+            if match:
                 return kind
     raise ArtefactError(
-        f"{path} is no exported network" + (": it does not exist." if not path.exists() else ".") + " "
+        f"{path} is not an exported network" + (": it does not exist." if not path.exists() else ".") + " "
         f"Write one with python -m seg_jax.export; formats: {', '.join(READERS)}."
     )
 
 
-# A reader gives the documents of a file, and what makes the callable once these are understood.
+# path -> (documents of the file, a function of metadata and label table that makes the callable).
 Reader = Callable[[Path], tuple[Mapping[str, str], Callable[[dict[str, Any], LabelTable], Apply]]]
 
 
@@ -187,10 +187,10 @@ def _tflite(path: Path) -> Any:
         documents = {name: archive.read(name) for name in archive.namelist()}
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     interpreter.allocate_tensors()
-    given, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
     def one(image: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(given, image[None])
+        interpreter.set_tensor(source, image[None])
         interpreter.invoke()
         return interpreter.get_tensor(result)[0]
 
@@ -204,16 +204,16 @@ def _safetensors(path: Path) -> Any:
 
     with safe_open(str(path), framework="numpy") as file:
         documents = file.metadata()
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
 
     def make(metadata: dict[str, Any], table: LabelTable) -> Apply:
         from seg_jax import sharding
         from seg_jax.config import from_json
         from seg_jax.run import program
-        from seg_jax.run.checkpoint import fill
+        from seg_jax.run.stored import fill
 
         config = from_json(json.dumps(metadata["config"]))
-        functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
+        functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
         weights = fill(functions.abstract_state.weights(averaged=False), arrays, str(path))
         return rebuilt(functions, weights, metadata)
 
@@ -230,16 +230,16 @@ READERS: Mapping[str, Reader] = {
 
 
 def rebuilt(functions: Any, weights: Mapping[str, Any], metadata: Mapping[str, Any]) -> Apply:
-    """What an artefact computes, from the network that it was made of.
+    """The computation of an artefact, by the network it was made from.
 
     Args:
-      functions: the `program.Program` of the run.
+      functions: the `program.Functions` of the run.
       weights: {'params', 'model_state'}.
       metadata: reads 'size' and 'output'.
     """
 
     def apply(image: np.ndarray) -> np.ndarray:
-        return np.asarray(functions.predict(weights["params"], weights["model_state"], image))
+        return np.asarray(functions.predict()(weights["params"], weights["model_state"], image))
 
     sized = at_size(apply, tuple(metadata["size"])) if metadata["size"] else apply
     if metadata["output"] == "probabilities":
@@ -248,9 +248,9 @@ def rebuilt(functions: Any, weights: Mapping[str, Any], metadata: Mapping[str, A
 
 
 def at_size(apply: Apply, size: Size) -> Apply:
-    """`apply` at one size, for images of any: Pillow resizes them to it, and the result back.
+    """`apply` at one size, for images of any size: Pillow resizes them to it, and the result back.
 
-    Probabilities are resized bilinearly, labels to the nearest pixel.
+    Probabilities are resized bilinearly, labels by nearest neighbour.
     """
 
     def resized(image: np.ndarray) -> np.ndarray:

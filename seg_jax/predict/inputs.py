@@ -1,4 +1,4 @@
-"""What the command line names as inputs, and the names of their results."""
+"""The inputs on the command line, and the names of their results."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from seg_jax.predict.video import SUFFIXES
 
 
 def find(inputs: Sequence[str]) -> list[Input]:
-    """What files, folders (searched below), glob patterns, camera numbers and `-` name, each once.
+    """The inputs named by files, folders (searched recursively), glob patterns, camera numbers and `-`, each once.
 
     Raises:
-      DataError: an input names nothing.
+      DataError: an argument names no input.
     """
     found: dict[Any, Input] = {}
     for text in inputs:
@@ -28,7 +28,7 @@ def find(inputs: Sequence[str]) -> list[Input]:
         elif path.is_dir():
             files = sorted(p for p in path.rglob("*") if p.suffix.lower() in (*EXTENSIONS, *SUFFIXES) and p.is_file())
             if not files:
-                raise DataError(f"the folder {text!r} holds no image and no video.")
+                raise DataError(f"the folder {text!r} contains no image and no video.")
             found |= {p.resolve(): p for p in files if p.resolve() not in found}
         elif path.exists():
             found.setdefault(path.resolve(), path)
@@ -37,21 +37,21 @@ def find(inputs: Sequence[str]) -> list[Input]:
         else:
             files = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
             if not files:
-                raise DataError(f"{text!r} is no image file, no folder with images, and no pattern that matches one.")
+                raise DataError(f"{text!r} is not an image file, a folder with images, or a pattern that matches one.")
             found |= {p.resolve(): p for p in files if p.resolve() not in found}
     return list(found.values())
 
 
 def output_names(inputs: Sequence[Input]) -> list[str]:
-    """A name for each result: the file's stem, numbered where it occurs again."""
-    taken: set[str] = set()
+    """A name for each result: the file's stem, with a number if it is repeated."""
+    used: set[str] = set()
     names = []
     for item in inputs:
         stem = f"camera{item}" if isinstance(item, int) else Path(item.name).stem
         name, number = stem, 1
-        while name in taken:
+        while name in used:
             number += 1
             name = f"{stem}-{number}"
-        taken.add(name)
+        used.add(name)
         names.append(name)
     return names

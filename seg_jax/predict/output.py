@@ -1,4 +1,4 @@
-"""Where predictions go: pictures in a directory, and a record of what is done, so that it is not done again."""
+"""The output of prediction: pictures in a directory, and a record of finished inputs, which are not repeated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seg_jax.predict.predictor import Prediction
 
 Input = Path | Encoded | int  # a file, a picture from standard input, or the number of a camera
 
-RECORD = "predictions.jsonl"  # in the directory of results: a line for each image that is done
+RECORD = "predictions.jsonl"  # in the directory of results: one line for each finished input
 
 
 def _grey(values: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def _confidence(result: Prediction) -> np.ndarray:
     return _grey(result.confidence)
 
 
-# What may be written: name -> picture.
+# Kinds of pictures that can be written.
 PICTURES: dict[str, Callable[[Prediction], np.ndarray]] = {
     "mask": lambda result: result.label,
     "color": lambda result: result.color(),
@@ -46,11 +46,11 @@ PICTURES: dict[str, Callable[[Prediction], np.ndarray]] = {
     "entropy": _entropy,
 }
 KINDS = (*PICTURES, "probabilities")
-MOVING = ("color", "overlay")  # of a video these are videos, the others a folder of one file a frame
+MOVING = ("color", "overlay")  # for a video these are videos, the others folders with one file for each frame
 
 
 def _state(item: Input) -> list[Any]:
-    """Of a file, by which a changed one is known: name, size, time of change; of a picture its checksum."""
+    """The state of an input, which changes with it: a file's name, size and time, or the checksum of a picture."""
     if isinstance(item, Path):
         stat = item.stat()
         return [str(item.resolve()), stat.st_size, stat.st_mtime_ns]
@@ -61,14 +61,15 @@ def _state(item: Input) -> list[Any]:
 
 @dataclass
 class Results:
-    """The directory of results: what is done is noted there, and not done again.
+    """The directory of results, with the record of finished inputs.
 
     Attributes:
-      directory: where they go.
-      kinds: which of `KINDS` are written.
-      identity: of the network and the choices that change what it gives.
-      lines: what was done now, in order; failed: inputs that could not be used, with the reason.
-      skipped: how many were done before.
+      directory: the directory.
+      kinds: the `KINDS` to write.
+      identity: identifies the network and the options that change its results.
+      lines: the inputs finished by this process, in order.
+      failed: inputs that could not be used -> reason.
+      skipped: number of inputs that were finished before.
     """
 
     directory: Path
@@ -86,14 +87,15 @@ class Results:
                 try:
                     line = json.loads(text)
                 except ValueError:
-                    continue  # half written when the program was killed: that image is done again
+                    continue  # incomplete since the program was killed: that input is repeated
                 self._done[line["name"]] = line
 
     def has(self, name: str, item: Input) -> bool:
-        """Whether the results of this very file, by this very network, are all there."""
+        """Whether all results of this unchanged file by this network exist."""
         line = self._done.get(name)
-        there = line is not None and line["identity"] == self.identity and line["state"] == _state(item)
-        return bool(there and line and all((self.directory / p).exists() for p in self._outputs(name, line["frames"])))
+        if line is None or line["identity"] != self.identity or line["state"] != _state(item):
+            return False
+        return all((self.directory / path).exists() for path in self._outputs(name, line["frames"]))
 
     def _outputs(self, name: str, frames: int | None) -> list[str]:
         def suffix(kind: str) -> str:
@@ -104,7 +106,7 @@ class Results:
         return [f"{name}_{kind}{suffix(kind)}" for kind in self.kinds]
 
     def write(self, name: str, result: Prediction) -> None:
-        """The files of one image; `name` may lead into a folder."""
+        """Writes the files of one image; `name` may contain a folder."""
         for kind in self.kinds:
             path = self.directory / f"{name}_{kind}"
             if kind == "probabilities":
@@ -118,7 +120,7 @@ class Results:
     def done(
         self, name: str, item: Input, shape: tuple[int, ...], shares: dict[str, float], frames: int | None
     ) -> None:
-        """Notes that everything of an input is written."""
+        """Records that all files of an input are written."""
         line = {
             "name": name,
             "input": str(item),

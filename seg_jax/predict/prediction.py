@@ -1,4 +1,4 @@
-"""The result for one photograph, and how it comes from probabilities at any size."""
+"""The result for one photograph, and its computation from probabilities at any size."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ import numpy as np
 from PIL import Image
 
 from seg_jax import viz
+from seg_jax.config import Size
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was seen in one image.
+    """The prediction for one image.
 
     Attributes:
       image: the photograph, uint8 [h w 3].
       label: class ids, uint8 [h w].
-      table: what the class ids mean.
-      confidence: probability of that class, float32 [h w]; None from an export that gives labels only.
-      entropy: of the probabilities of a pixel, in nats (0 to log k), float32 [h w]; None unless it was asked for.
-      probabilities: float32 [h w k]; None unless they were asked for.
+      table: the meaning of the class ids.
+      confidence: probability of the predicted class, float32 [h w]; None from an export with labels only.
+      entropy: entropy of each pixel's probabilities in nats (0 to log k), float32 [h w]; None unless requested.
+      probabilities: class probabilities, float32 [h w k]; None unless requested.
     """
 
     image: np.ndarray
@@ -35,7 +34,7 @@ class Prediction:
     probabilities: np.ndarray | None = None
 
     def shares(self) -> dict[str, float]:
-        """Share of the pixels of each class, in the order of the table; sums to 1."""
+        """{class: share of the pixels}, in the order of the table; the shares sum to 1."""
         counts = np.bincount(self.label.reshape(-1), minlength=len(self.table))
         return {name: float(n) / self.label.size for name, n in zip(self.table.names, counts, strict=True)}
 
@@ -52,7 +51,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Maps:
-    """The part of a prediction that comes from the probabilities of an image, or of a band of its rows."""
+    """The part of a prediction that depends on the probabilities of an image, or of a band of its rows."""
 
     label: np.ndarray
     confidence: np.ndarray | None
@@ -61,7 +60,7 @@ class Maps:
 
     @classmethod
     def of(cls, values: np.ndarray, size: Size, entropy: bool, probabilities: bool) -> Maps:
-        """Of probabilities [h w k] or class ids [h w] at any size; one class after the other, to save memory."""
+        """The maps at `size` for probabilities [h w k] or class ids [h w]; class by class, to save memory."""
         if values.ndim == 2:
             if entropy or probabilities:
                 raise DataError(
@@ -84,11 +83,11 @@ class Maps:
 
     @classmethod
     def joined(cls, bands: list[Maps]) -> Maps:
-        """Bands below each other."""
+        """Joins bands from top to bottom."""
 
         def rows(parts: list[np.ndarray | None]) -> np.ndarray | None:
-            there = [part for part in parts if part is not None]
-            return np.concatenate(there) if there else None
+            arrays = [part for part in parts if part is not None]
+            return np.concatenate(arrays) if arrays else None
 
         return cls(
             np.concatenate([m.label for m in bands]),
@@ -98,12 +97,12 @@ class Maps:
         )
 
     def prediction(self, image: np.ndarray, table: LabelTable) -> Prediction:
-        """With the photograph and what the class ids mean."""
+        """The prediction for a photograph with these maps."""
         return Prediction(image, self.label, table, self.confidence, self.entropy, self.probabilities)
 
 
 def resize(array: np.ndarray, size: Size, how: Image.Resampling = Image.Resampling.BILINEAR) -> np.ndarray:
-    """[h w] or [h w 3] at `size`, (height, width); itself where it has that size."""
+    """Resizes [h w] or [h w 3] to `size`, (height, width); an array of that size is returned unchanged."""
     if array.shape[:2] == size:
         return array
     return np.asarray(Image.fromarray(array).resize((size[1], size[0]), how))

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from seg_jax.config import Size
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import artefacts, windows
 from seg_jax.predict.prediction import Maps, Prediction, resize
+from seg_jax.run.directory import RunDirectory
 
-Size = tuple[int, int]
-
-BUCKET = 32  # sides of unusual proportions are rounded to this, so that few shapes are compiled
+BUCKET = 32  # longer sides are rounded to multiples of this, so that few shapes are compiled
 
 
 class Predictor:
@@ -23,14 +23,14 @@ class Predictor:
 
     Args:
       engine: uint8 [n h w 3] -> probabilities, float32 [n h w k]; or class ids, uint8 [n h w].
-      table: what the classes mean.
+      table: the label table of its classes.
       trained_size: (height, width) at which the network was evaluated.
-      scaled: whether the engine itself brings images to the scale that it was trained at.
-      identity: of the weights, so that results of two networks are not mixed.
-      card: what is known of the network, for people: {name: value}.
-      window: (height, width): photographs keep their own scale and pass through the network in overlapping windows
-        of this size, see `windows.slide`; None: they pass as a whole, at the scale of the training.
-      overlap: share that neighbouring windows have in common at least.
+      scaled: whether the engine itself resizes images to the scale of the training.
+      identity: identifies the weights, so that results of two networks are not mixed.
+      card: {name: value}, facts about the network for people.
+      window: (height, width) of overlapping windows, in which photographs pass through the network at their own scale,
+        see `windows.slide`; None: they pass as a whole, at the scale of the training.
+      overlap: smallest share of a window that neighbours have in common.
     """
 
     def __init__(
@@ -60,23 +60,24 @@ class Predictor:
         window: Size | None = None,
         overlap: float = 0.25,
     ) -> Predictor:
-        """The network of a run directory, or of a file that `seg_jax.export` has written.
+        """The network of a run directory, or of a file written by `seg_jax.export`.
 
         Args:
           path: the run directory or file.
-          checkpoint: of a run: 'best', 'last' or a step.
-          flip: of a run: the mean over the image and its mirror image.
-          scales: of a run: the mean over the image at these sizes, relative to what it passes at otherwise.
-          window, overlap: of `Predictor`.
+          checkpoint: for a run: 'best', 'last' or a step.
+          flip: for a run: whether to average over the image and its mirror image.
+          scales: for a run: sizes to average over, relative to the usual size.
+          window, overlap: see `Predictor`.
 
         Raises:
-          ConfigError, CheckpointError, LabelError, ArtefactError: it is none of these, or damaged.
+          ConfigError, CheckpointError, LabelError, ArtefactError: the path is neither, or it is damaged.
         """
         path = Path(path).expanduser()
         if not path.exists():
             raise artefacts.ArtefactError(f"{path} does not exist. Name a run directory, or a file of seg_jax.export.")
         rest: dict[str, Any] = {"window": window, "overlap": overlap}
-        if not (path / "config.json").is_file() and (path.is_file() or (path / "saved_model.pb").is_file()):
+        run = RunDirectory(path)
+        if not run.exists and (path.is_file() or (path / "saved_model.pb").is_file()):
             if flip or scales != (1.0,) or checkpoint != "best":
                 raise artefacts.ArtefactError(
                     f"{path} is an exported file: checkpoint, flip and scales are choices of a run directory. "
@@ -90,8 +91,9 @@ class Predictor:
             return cls(artefact, artefact.table, (height, width), scaled=scaled, identity=identity, card=card, **rest)
         from seg_jax.predict import restore  # JAX and Flax, which exported files do without
 
-        found = restore.run(path, checkpoint=checkpoint, flip=flip, scales=scales)
-        return cls(found.engine, found.table, found.image_size, identity=found.identity, card=found.card, **rest)
+        network = restore.load(run, checkpoint=checkpoint, flip=flip, scales=scales)
+        trained_size, card = network.image_size, network.card
+        return cls(network.engine, network.table, trained_size, identity=network.identity, card=card, **rest)
 
     def __call__(self, image: np.ndarray, *, entropy: bool = False, probabilities: bool = False) -> Prediction:
         """Segments a photograph, uint8 [h w 3]; the result has its size.
@@ -108,7 +110,7 @@ class Predictor:
     def many(
         self, images: Iterable[np.ndarray], *, batch: int = 1, entropy: bool = False, probabilities: bool = False
     ) -> Iterator[Prediction]:
-        """Segments photographs one after the other; neighbours of one size pass the network in batches.
+        """Segments photographs in order; consecutive ones of one size pass through the network in batches.
 
         Args:
           images: uint8 [h w 3] each.
@@ -132,21 +134,21 @@ class Predictor:
         yield from self._at_one_size(waiting, batch, kept)
 
     def _size(self, image: np.ndarray) -> Size:
-        """At which the engine sees an image."""
+        """The (height, width) at which the engine gets an image."""
         height, width = image.shape[:2]
         return (height, width) if self._scaled else working_size((height, width), self.trained_size)
 
     def _at_one_size(self, images: list[np.ndarray], batch: int, kept: tuple[bool, bool]) -> Iterator[Prediction]:
-        """Of images with one `_size`; a batch that is not full passes one by one: two shapes are compiled at most."""
+        """Predictions for images of one `_size`; an incomplete batch passes one by one, so two shapes are compiled."""
         if not images:
             return
         size = self._size(images[0])
         small = [resize(image, size) for image in images]
         if len(images) == batch:
-            found = list(np.asarray(self._engine(np.stack(small))))
+            outputs = list(np.asarray(self._engine(np.stack(small))))
         else:
-            found = [np.asarray(self._engine(image[None]))[0] for image in small]
-        for image, values in zip(images, found, strict=True):
+            outputs = [np.asarray(self._engine(image[None]))[0] for image in small]
+        for image, values in zip(images, outputs, strict=True):
             maps = Maps.of(values, (image.shape[0], image.shape[1]), *kept)
             yield maps.prediction(image, self.table)
 
@@ -158,10 +160,10 @@ class Predictor:
 
 
 def working_size(size: Size, trained: Size) -> Size:
-    """The (height, width) at which the network sees an image of `size`.
+    """The (height, width) at which the network gets an image of `size`.
 
-    The shorter side becomes that of the training images; proportions are kept to within half a bucket, and images
-    shaped like the training images get exactly their size.
+    The shorter side becomes that of the training images. Proportions are kept to within half a bucket, and images with
+    the proportions of the training images get exactly their size.
     """
     scale = min(trained) / min(size)
     height, width = size[0] * scale, size[1] * scale

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from seg_jax import models
-from seg_jax.config import Config, load
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict.windows import Engine
-from seg_jax.run.checkpoint import Checkpoints
+from seg_jax.run.directory import RunDirectory
 from seg_jax.steps.predict import build
 
 
@@ -38,12 +36,11 @@ class Restored:
     card: dict[str, Any]
 
 
-def run(path: Path, *, checkpoint: str, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Restored:
-    """The network of the run directory `path`; see `seg_jax.predictor.Predictor.load`."""
-    config: Config = load(path / "config.json")
-    table = LabelTable.load(path / "class_names.json")
+def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Restored:
+    """The network of a run; see `seg_jax.predict.predictor.Predictor.load`."""
+    config, table = run.config(), run.table()
     model = models.together(config, models.build(config, classes=len(table)))
-    checkpoints = Checkpoints(path / "checkpoints", create=False)
+    checkpoints = run.checkpoints()
     step = checkpoints.choose(checkpoint)
     # Their structure is in their names: tracing the network for it would take a third of the time to the first mask.
     weights = jax.device_put(_nested(checkpoints.arrays(step, averaged=config.eval.averaged)))
@@ -59,7 +56,7 @@ def run(path: Path, *, checkpoint: str, flip: bool = False, scales: tuple[float,
             from seg_jax import sharding
             from seg_jax.run import program
 
-            functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
+            functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
             checkpoints.weights(step, functions.abstract_state.weights(averaged=False), averaged=config.eval.averaged)
             raise
 
@@ -69,7 +66,7 @@ def run(path: Path, *, checkpoint: str, flip: bool = False, scales: tuple[float,
         "parameters": f"{models.count(weights['params']):,}",
         "trained at": f"{height}x{width}",
         "step": step,
-        **_scores(path, step),
+        **_scores(run, step),
     }
     identity = f"{meta['sha256']} {flip} {scales}"
     return Restored(engine, table, (height, width), identity=identity, card=card)
@@ -80,17 +77,17 @@ def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     tree: dict[str, Any] = {"params": {}, "model_state": {}}
     for name, array in arrays.items():
         *groups, last = name.split("/")
-        place = tree
+        branch = tree
         for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = array
+            branch = branch.setdefault(group, {})
+        branch[last] = array
     return tree
 
 
-def _scores(path: Path, step: int) -> dict[str, Any]:
-    """Of the report that training wrote, if it is of this step."""
+def _scores(run: RunDirectory, step: int) -> dict[str, Any]:
+    """The scores of the report that training wrote, if it is of this step."""
     try:
-        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+        report = json.loads(run.report.report.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if report["protocol"]["step"] != step:

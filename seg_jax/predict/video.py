@@ -1,4 +1,4 @@
-"""Frames of a video file or a camera in, a video file out; PyAV (FFmpeg) is imported when there is one."""
+"""Reading frames of video files and cameras, and writing video files; PyAV (FFmpeg) is imported on first use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seg_jax.data.images import DataError
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
 
-# How FFmpeg calls the camera with a number, by platform.
+# Platform -> (FFmpeg's format, name of the camera with a number).
 CAMERAS = {
     "linux": ("v4l2", "/dev/video{}"),
     "darwin": ("avfoundation", "{}"),
@@ -37,11 +37,11 @@ class Frames:
       source: path of a video file, or the number of a camera.
 
     Attributes:
-      rate: frames a second.
-      count: how many there are, 0 if that is not known.
+      rate: frames per second.
+      count: number of frames, 0 if unknown.
 
     Raises:
-      DataError: it cannot be opened, or has no picture.
+      DataError: the source cannot be opened, or has no picture.
     """
 
     def __init__(self, source: Path | int):
@@ -60,7 +60,7 @@ class Frames:
         self.count = int(self._stream.frames)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """uint8 [h w 3] each; a DataError where the file is damaged."""
+        """Yields frames, uint8 [h w 3]; raises DataError where the file is damaged."""
         try:
             for frame in self._container.decode(self._stream):
                 yield frame.to_ndarray(format="rgb24")
@@ -68,16 +68,16 @@ class Frames:
             raise DataError(f"{self._source} cannot be decoded any further ({error}).") from error
 
     def close(self) -> None:
-        """Frees the file or the camera."""
+        """Closes the file or the camera."""
         self._container.close()
 
 
 class VideoWriter:
-    """Writes frames of one size as H.264; the file has its name only when it is whole.
+    """Writes frames of one size as H.264; the file gets its name when it is complete.
 
     Args:
-      path: of the file, .mp4.
-      rate: frames a second.
+      path: path of the .mp4 file.
+      rate: frames per second.
     """
 
     def __init__(self, path: Path, *, rate: Fraction):
@@ -88,7 +88,7 @@ class VideoWriter:
         self._container = _av().open(str(self._temporary), "w")
 
     def write(self, frame: np.ndarray) -> None:
-        """uint8 [h w 3]; an odd last row or column is left out, because H.264 has none."""
+        """Writes a frame, uint8 [h w 3]; an odd last row or column is left out, since H.264 needs even sizes."""
         height, width = (n - n % 2 for n in frame.shape[:2])
         if self._stream is None:
             self._stream = self._container.add_stream("libx264", rate=self._rate)
@@ -97,7 +97,7 @@ class VideoWriter:
         self._container.mux(self._stream.encode(picture))
 
     def close(self, *, whole: bool) -> None:
-        """Ends the file; one that is not whole is removed."""
+        """Finishes the file; without `whole` it is removed."""
         if whole and self._stream is not None:
             self._container.mux(self._stream.encode())
         self._container.close()

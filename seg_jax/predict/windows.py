@@ -1,4 +1,4 @@
-"""Images of any size through a network of one size: overlapping windows, blended smoothly, in bounded memory."""
+"""Overlapping windows: images of any size through a network of one size, blended smoothly, in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-Size = tuple[int, int]
+from seg_jax.config import Size
+
 Engine = Callable[[np.ndarray], np.ndarray]  # uint8 [n h w 3] -> class probabilities, float32 [n h w k]
 
-ROWS = 64  # of a band at most: what follows it works on copies of these probabilities, not on all of a window's height
+MAX_BAND = 64  # rows of a band; later stages copy its probabilities, so a whole window's height would need more memory
 
 
 def starts(length: int, window: int, overlap: float) -> list[int]:
-    """Where windows begin along an axis: the first at 0, the last at its end, evenly spaced between.
+    """The starts of windows along an axis, evenly spaced; the first window is at 0, the last one ends at the end.
 
     Args:
-      length: of the axis, in pixels.
-      window: at most `length`.
-      overlap: share of a window, in [0, 1), that neighbours have in common at least.
+      length: length of the axis in pixels.
+      window: length of a window in pixels, at most `length`.
+      overlap: smallest share of a window, in [0, 1), that neighbours have in common.
     """
     step = max(1, math.floor(window * (1 - overlap)))
     count = 1 + math.ceil((length - window) / step)
@@ -27,9 +28,10 @@ def starts(length: int, window: int, overlap: float) -> list[int]:
 
 
 def weights(size: Size) -> np.ndarray:
-    """float32 [h w 1], 1 in the middle of a window, falling as a squared sine towards its edges, never 0.
+    """Weights of a window's pixels, float32 [h w 1]: 1 in the middle, a squared sine towards the edges, never 0.
 
-    A network sees least at the edges of what it is given; where windows overlap, the nearer middle counts more.
+    A network has least context at the edges of its input; where windows overlap, the one with the nearer middle has
+    more weight.
     """
     axes = [np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 + 1e-3 for n in size]
     return np.outer(*axes).astype(np.float32)[..., None]
@@ -38,17 +40,17 @@ def weights(size: Size) -> np.ndarray:
 def slide(
     engine: Engine, image: np.ndarray, *, window: Size, overlap: float, batch: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The probabilities of a large image, in bands of rows from the top; whole, they might not fit into memory.
+    """The probabilities of a large image, in bands of rows from the top, to save memory.
 
     Args:
-      engine: sees arrays of one shape only, [batch, *window, 3], so that it is compiled once.
-      image: uint8 [h w 3] of any size; what is smaller than a window is continued by its border.
+      engine: called with arrays of one shape, [batch, *window, 3], so that it is compiled once.
+      image: uint8 [h w 3] of any size; an image smaller than a window is padded by repeating its border.
       window: (height, width).
       overlap: see `starts`.
-      batch: windows that the engine sees at once.
+      batch: number of windows in a call of the engine.
 
     Yields:
-      (first row, probabilities float32 [rows w k]), of at most `ROWS` rows.
+      (first row, probabilities float32 [rows w k]), with at most `MAX_BAND` rows.
     """
     height, width = image.shape[:2]
     pads = [(0, max(0, w - n)) for n, w in zip((height, width), window, strict=True)]
@@ -66,8 +68,8 @@ def slide(
             sums[:, left : left + window[1]] += blend * probabilities
             totals[:, left : left + window[1]] += blend
         done = following - top  # no later window reaches these rows
-        for first in range(0, min(done, height - top), ROWS):
-            band = slice(first, min(first + ROWS, done, height - top))
+        for first in range(0, min(done, height - top), MAX_BAND):
+            band = slice(first, min(first + MAX_BAND, done, height - top))
             yield top + first, sums[band, :width] / totals[band, :width]
         for array in (sums, totals):
             array[: window[0] - done] = array[done:]
@@ -76,6 +78,6 @@ def slide(
 
 def _in_batches(engine: Engine, tiles: list[np.ndarray], batch: int) -> Iterator[np.ndarray]:
     for first in range(0, len(tiles), batch):
-        some = tiles[first : first + batch]
-        filled = np.stack(some + [some[-1]] * (batch - len(some)))
-        yield from engine(filled)[: len(some)]
+        part = tiles[first : first + batch]
+        filled = np.stack(part + [part[-1]] * (batch - len(part)))
+        yield from engine(filled)[: len(part)]

@@ -1,4 +1,4 @@
-"""Pictures and videos through a predictor, with reading ahead and writing behind."""
+"""Processing of pictures and videos by a predictor, with reading and writing in the background."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def _summary(line: dict[str, Any]) -> str:
 
 
 class Work:
-    """Pictures and videos through a predictor into results; reading and writing run beside it.
+    """Processes pictures and videos; reading and writing run in threads beside the predictor.
 
     Args:
-      predictor: sees one batch after the other.
-      results: where they go.
-      batch: images at once.
-      quiet: no line for each input.
+      predictor: the predictor.
+      results: the directory of results.
+      batch: number of images at once.
+      quiet: whether to print no line for each input.
     """
 
     def __init__(self, predictor: Predictor, results: Results, *, batch: int, quiet: bool):
         self._predictor, self._results, self._batch, self._quiet = predictor, results, batch, quiet
-        self._wanted = {kind: kind in results.kinds for kind in ("entropy", "probabilities")}
+        self._options = {kind: kind in results.kinds for kind in ("entropy", "probabilities")}
         self._pool = ThreadPoolExecutor(2)
         self.images = 0
 
     def fail(self, item: Input, error: Exception) -> None:
-        """Notes an input that could not be used."""
+        """Records an input that cannot be used."""
         self._results.failed[str(item)] = str(error)
         tqdm.write(f"error: {error}", file=sys.stderr)
 
@@ -55,8 +55,8 @@ class Work:
             tqdm.write(_summary(self._results.lines[-1]), file=sys.stdout)
 
     def pictures(self, inputs: list[tuple[str, Input]], bar: Any) -> None:
-        """Reads ahead, predicts in batches, writes behind."""
-        kept: deque[tuple[str, Input]] = deque()  # inputs whose photograph the predictor has, in order
+        """Predicts pictures in batches, while threads read the next ones and write the last ones."""
+        in_predictor: deque[tuple[str, Input]] = deque()  # inputs whose photograph the predictor has, in order
 
         def read() -> Iterator[np.ndarray]:
             ahead: deque[tuple[str, Input, Future[np.ndarray]]] = deque()
@@ -73,26 +73,26 @@ class Work:
                     self.fail(item, error)
                     bar.update()
                     continue
-                kept.append((name, item))
+                in_predictor.append((name, item))
                 yield image
 
-        behind: deque[tuple[str, Input, Prediction, Future[None]]] = deque()
+        writing: deque[tuple[str, Input, Prediction, Future[None]]] = deque()
 
-        def settle(most: int) -> None:
-            while len(behind) > most:
-                name, item, result, future = behind.popleft()
+        def settle(limit: int) -> None:
+            while len(writing) > limit:
+                name, item, result, future = writing.popleft()
                 future.result()
                 self._finish(name, item, result, result.shares())
                 bar.update()
 
-        for result in self._predictor.many(read(), batch=self._batch, **self._wanted):
-            name, item = kept.popleft()
-            behind.append((name, item, result, self._pool.submit(self._results.write, name, result)))
+        for result in self._predictor.many(read(), batch=self._batch, **self._options):
+            name, item = in_predictor.popleft()
+            writing.append((name, item, result, self._pool.submit(self._results.write, name, result)))
             settle(2 * self._batch)
         settle(0)
 
     def video(self, name: str, item: Path | int, *, most: int, bar: Any) -> None:
-        """Every frame of a video file or a camera, of a camera until Ctrl-C or `most` frames (0: all)."""
+        """Processes the frames of a video file or a camera (until Ctrl-C), at most `most` (0: all)."""
         frames = Frames(item)
         bar.total += frames.count and (min(frames.count, most) if most else frames.count) - 1
         writers = {
@@ -108,12 +108,12 @@ class Work:
         count, whole, result = 0, False, None
         totals = np.zeros(len(self._predictor.table))
         try:
-            for result in self._predictor.many(iter(frames), batch=self._batch, **self._wanted):
+            for result in self._predictor.many(iter(frames), batch=self._batch, **self._options):
                 count += 1
                 bar.update()
                 totals += list(result.shares().values())
                 for kind, writer in writers.items():
-                    # The legend of all classes: frames of one size.
+                    # With the legend of all classes, so that all frames have one size.
                     picture = result.color() if kind == "color" else _framed(result)
                     writer.write(picture)
                 for still in stills.values():
@@ -124,7 +124,7 @@ class Work:
         except KeyboardInterrupt:
             if not isinstance(item, int):
                 raise
-            whole = count > 0  # that is how a camera ends
+            whole = count > 0  # Ctrl-C is how a camera's video ends
         finally:
             frames.close()
             for writer in writers.values():

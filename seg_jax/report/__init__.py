@@ -15,6 +15,7 @@ from seg_jax.data.labels import LabelTable
 from seg_jax.files import write_bytes
 from seg_jax.metrics import Images, Report
 from seg_jax.run import log
+from seg_jax.run.directory import ReportFiles, RunDirectory
 
 CURVES = ("loss", "lr", "grad_norm", "miou", "pixel_accuracy")  # plotted for every split, such as train/loss
 PANEL_WIDTH = 1200  # pixels up to which small panels are enlarged by whole factors
@@ -37,18 +38,19 @@ def write(
       table: names and colours of the classes.
       worst: panels of the worst images, for `worst.png`.
     """
-    write_bytes(directory / "report.json", report.to_json().encode())
+    files = ReportFiles(directory)
+    write_bytes(files.report, report.to_json().encode())
     if report.images is not None:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, names=np.array(json.dumps(report.images.names)), counts=report.images.counts)
-        write_bytes(directory / "images.npz", buffer.getvalue())
+        write_bytes(files.images, buffer.getvalue())
     if report.confusion is not None:
-        write_bytes(directory / "confusion.png", viz.confusion(report.confusion, report.names))
+        write_bytes(files.confusion, viz.confusion(report.confusion, report.names))
     for index, panel in panels.items():
-        write_image(directory / "panels" / f"{index}.png", panel)
-    for name, pictures in (("predictions.png", panels), ("worst.png", worst)):
+        write_image(files.panel(index), panel)
+    for path, pictures in ((files.predictions, panels), (files.worst, worst)):
         if pictures:
-            write_image(directory / name, viz.sheet(enlarged(list(pictures.values())), table))
+            write_image(path, viz.sheet(enlarged(list(pictures.values())), table))
 
 
 def enlarged(panels: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -59,7 +61,7 @@ def enlarged(panels: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def read_images(directory: Path) -> Images | None:
     """The counts of single images that `write` stored; None without them."""
-    path = directory / "images.npz"
+    path = ReportFiles(directory).images
     if not path.is_file():
         return None
     with np.load(io.BytesIO(path.read_bytes())) as stored:  # given a path, it leaves damaged files open
@@ -80,4 +82,4 @@ def read_curves(workdir: Path) -> dict[str, list[tuple[int, float]]]:
 def write_curves(workdir: Path) -> None:
     """Writes `curves.png` from the run's metrics.jsonl."""
     if series := read_curves(workdir):
-        write_bytes(workdir / "curves.png", viz.curves(series))
+        write_bytes(RunDirectory(workdir).curves_file, viz.curves(series))

@@ -15,10 +15,10 @@ import numpy as np
 from seg_jax import viz
 from seg_jax.config import ConfigError
 from seg_jax.data.images import read_image
-from seg_jax.data.labels import LabelTable
 from seg_jax.metrics import Images, bootstrap
 from seg_jax.report import enlarged, read_curves, read_images
 from seg_jax.report.html import Table
+from seg_jax.run.directory import ReportFiles, RunDirectory
 
 # Fields of the protocol that may differ between comparable runs; any other difference makes scores incomparable.
 MAY_DIFFER = ("step", "left_out", "loss", "loss_weights")
@@ -55,22 +55,24 @@ class Run:
           ConfigError: there is no report, or it cannot be read.
         """
         directory = Path(name).expanduser().resolve()
-        root = next((p for p in (directory, *directory.parents[:2]) if (p / "config.json").is_file()), directory)
-        if not (directory / "report.json").is_file():
+        files = ReportFiles(directory)
+        root = next((p for p in (directory, *directory.parents[:2]) if RunDirectory(p).exists), directory)
+        if not files.report.is_file():
             raise ConfigError(
-                f"{name} has no report.json. Pass a run directory that was evaluated in training, or one of its "
-                "RUN/eval/SPLIT-STEP, which --mode=eval writes."
+                f"{name} has no {files.report.name}. Pass a run directory that was evaluated in training, or one of "
+                "its RUN/eval/SPLIT-STEP, which --mode=eval writes."
             )
         try:
-            report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
+            report = json.loads(files.report.read_text(encoding="utf-8"))
             if absent := [part for part in ("protocol", "scores", "classes") if part not in report]:
                 raise KeyError(absent[0])
-            facts_file = root / "run.json"
+            facts_file = RunDirectory(root).facts_file
             facts = json.loads(facts_file.read_text(encoding="utf-8")) if facts_file.is_file() else {}
             images = read_images(directory)
         except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
             raise ConfigError(
-                f"{name}: report.json, run.json or images.npz is damaged ({error}). Evaluate the run again."
+                f"{name}: {files.report.name}, {RunDirectory(root).facts_file.name} or {files.images.name} is damaged "
+                f"({error}); evaluate the run again."
             ) from error
         return cls(name, directory, root, report, facts, images)
 
@@ -175,14 +177,14 @@ class Comparison:
     def panels(self) -> np.ndarray | None:
         """Photographs side by side: image, truth, then each comparable run's prediction, uint8 [h w 3]; or None."""
         runs = [run for run in self.runs if run.name not in self.flags]
-        stored = [{path.stem: path for path in (run.directory / "panels").glob("*.png")} for run in runs]
+        stored = [ReportFiles(run.directory).panels() for run in runs]
         rows = []
-        for index in sorted(set.intersection(*(set(paths) for paths in stored)), key=int):
+        for index in sorted(set.intersection(*(set(paths) for paths in stored))):
             image, truth, *_ = viz.parts(read_image(stored[0][index]))
             rows.append(viz.row([image, truth, *(viz.parts(read_image(paths[index]))[2] for paths in stored)]))
         if not rows:
             return None
-        table = LabelTable.load(self.runs[0].root / "class_names.json")
+        table = RunDirectory(self.runs[0].root).table()
         return viz.sheet(enlarged(rows), table, titles=["image", "truth", *(run.name for run in runs)])
 
 

@@ -17,16 +17,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-FILE = "metrics.jsonl"
+from seg_jax.run.directory import RunDirectory
+
+FILE = RunDirectory("").metrics_file.name
 
 
 @contextmanager
-def dispensable(what: str) -> Iterator[None]:
-    """Around the writing of what a run can do without: an error of the disk becomes a warning."""
+def warn_on_disk_error(what: str) -> Iterator[None]:
+    """Around the writing of a file that a run can do without: an error of the disk becomes a warning."""
     try:
         yield
     except OSError as error:
-        logging.warning("%s cannot be written (%s); training goes on", what, error)
+        logging.warning("%s cannot be written (%s); training continues", what, error)
 
 
 class Writer:
@@ -40,7 +42,7 @@ class Writer:
 
     def __init__(self, workdir: Path, *, start_step: int, tensorboard: bool):
         kept = [line for line in read(workdir) if line["step"] <= start_step]
-        path = workdir / FILE
+        path = RunDirectory(workdir).metrics_file
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         temporary.replace(path)
@@ -61,7 +63,7 @@ class Writer:
                 self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
         except OSError as error:
             if not waited:
-                logging.warning("%s cannot be written (%s); its lines wait in memory, training goes on", FILE, error)
+                logging.warning("%s cannot be written (%s); training continues, its lines wait in memory", FILE, error)
 
     def _show(self, write: Callable[[Any], None]) -> None:
         """Calls `write` with CLU's writer; its first error ends the events, not the training."""
@@ -73,7 +75,7 @@ class Writer:
             cause: BaseException = error
             while cause.__cause__:
                 cause = cause.__cause__
-            logging.warning("TensorBoard's events end here (%s); %s and training go on", cause, FILE)
+            logging.warning("TensorBoard's events end here (%s); %s and training continue", cause, FILE)
             with suppress(Exception):
                 self._events.close()
             self._events = None
@@ -113,8 +115,8 @@ class Writer:
         self._show(lambda events: events.close())
 
 
-class Silent(Writer):
-    """What the processes have that do not write."""
+class NullWriter(Writer):
+    """A writer that writes nothing, for all processes but the first."""
 
     def __init__(self) -> None:
         self._file, self._unwritten, self._events = io.BytesIO(), b"", None
@@ -122,7 +124,7 @@ class Silent(Writer):
 
 def read(workdir: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl; one that was cut off by a crash is left out."""
-    path = workdir / FILE
+    path = RunDirectory(workdir).metrics_file
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:

@@ -1,4 +1,4 @@
-"""Where a run's first parameters come from, what they demand of the program, and which teacher fits it.
+"""Where a run's first parameters come from, and what they demand of the program.
 
 A configuration may leave open what follows from the weights: the arithmetic of the encoder and the normalisation of
 images. `resolve` fills that in once; the run directory records the outcome, which prediction and export use.
@@ -13,23 +13,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from seg_jax import models
-from seg_jax.config import Config, ConfigError, differences, flatten, load, lookup, require, weighting
-from seg_jax.data.labels import LabelTable
+from seg_jax import models, trees
+from seg_jax.config import Config, ConfigError, differences, flatten, lookup, weighting, with_fields
 from seg_jax.models import WeightsError
-from seg_jax.run.checkpoint import Checkpoints
+from seg_jax.run.directory import RunDirectory, rows
 
 # What a configuration leaves open: field -> the value that says so.
 OPEN = {"model.encoder.style": "auto", "model.encoder.output_stride": 0, "data.mean": (), "data.std": ()}
-
-IMAGENET = {"data.mean": (0.485, 0.456, 0.406), "data.std": (0.229, 0.224, 0.225)}
 
 
 def resolve(config: Config, recorded: Config | None = None) -> Config:
     """A copy of `config` in which nothing is left open.
 
     Args:
-      config: the fields of `configs/default.py`.
+      config: what the user asked for.
       recorded: the configuration in the run directory that the program goes on with: what was open then has been
         decided, so the weights are not needed any more.
 
@@ -37,7 +34,6 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
       ConfigError: an unknown name.
       WeightsError: the weights cannot be read, or are those of another network.
     """
-    config = config.copy_and_resolve_references()
     flat = flatten(config)
     open_fields = [field for field, value in OPEN.items() if flat[field] == value]
     if weighting(config):
@@ -47,7 +43,7 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
         decided = {field: then[field] for field in open_fields if field in then}
     else:
         decided = _decide(config)
-    config.update_from_flattened_dict({field: decided[field] for field in open_fields if field in decided})
+    config = with_fields(config, {field: decided[field] for field in open_fields if field in decided})
     if recorded is None:
         _warn_of_other_values(config, decided, open_fields)
     return config
@@ -57,12 +53,17 @@ def _decide(config: Config) -> dict[str, Any]:
     model = config.model
     architecture = lookup(models.MODELS, model.name, "model.name")
     styles = list(lookup(models.ENCODERS, model.encoder.name, "model.encoder.name").epsilon)
-    decided = {"model.encoder.output_stride": architecture.output_stride, "model.encoder.style": styles[0], **IMAGENET}
+    decided: dict[str, Any] = {
+        "model.encoder.output_stride": architecture.output_stride,
+        "model.encoder.style": styles[0],
+        "data.mean": models.IMAGENET[0],
+        "data.std": models.IMAGENET[1],
+    }
     source, whole = weights_of(config)
     if not source:
         return decided
     if is_run(source):
-        then = flatten(load(Path(source).expanduser() / "config.json"))
+        then = flatten(RunDirectory(source).config())
         return {**decided, **{field: then[field] for field in OPEN if field != "model.encoder.output_stride"}}
     _, naming = models.naming(config, models.read(config, source), whole=whole)
     mean, std = naming.normalisation
@@ -118,7 +119,7 @@ def start(config: Config, model: Any, params: Any, model_state: Any) -> tuple[An
         logging.info("model.encoder.weights is empty: every parameter starts from random values")
         return params, model_state
     if is_run(source):
-        params, model_state = _from_run(config, Path(source).expanduser(), params, model_state, whole=whole)
+        params, model_state = _from_run(config, RunDirectory(source), params, model_state, whole=whole)
     else:
         file = models.read(config, source)
         params, model_state = models.load(config, model, params, model_state, file, whole=whole)
@@ -126,20 +127,20 @@ def start(config: Config, model: Any, params: Any, model_state: Any) -> tuple[An
     return params, model_state
 
 
-def _from_run(config: Config, run: Path, params: Any, model_state: Any, *, whole: bool) -> tuple[Any, Any]:
-    if (seeds := load(run / "config.json").train.seeds) > 1:
+def _from_run(config: Config, run: RunDirectory, params: Any, model_state: Any, *, whole: bool) -> tuple[Any, Any]:
+    recorded = run.config()
+    if (seeds := recorded.train.seeds) > 1:
         raise WeightsError(f"{run} holds {seeds} networks (train.seeds); a new one starts from one. Name another run.")
     groups = ("model.",) if whole else ("model.encoder.",)
     free = ("model.weights", "model.encoder.weights", "model.dropout", "model.encoder.drop_path", "model.dtype")
     changed = {
         key: values
-        for key, values in differences(config, load(run / "config.json"), free=(*free, "model.encoder.norm")).items()
+        for key, values in differences(config, recorded, free=(*free, "model.encoder.norm")).items()
         if key.startswith(groups)
     }
     if changed:
-        rows = "\n".join(f"  config.{key}: now {now!r}, there {then!r}" for key, (now, then) in changed.items())
-        raise WeightsError(f"{run} was trained with another network:\n{rows}\nUse that run's values.")
-    checkpoints = Checkpoints(run / "checkpoints", create=False)
+        raise WeightsError(f"{run} was trained with another network:\n{rows(changed)}\nUse that run's values.")
+    checkpoints = run.checkpoints()
     step = checkpoints.choose("best")
     ours = {"params": params, "model_state": model_state}
     theirs = checkpoints.arrays(step)  # averaged, where the run kept an average
@@ -147,7 +148,7 @@ def _from_run(config: Config, run: Path, params: Any, model_state: Any, *, whole
 
     def pick(path: Any, array: Any) -> Any:
         nonlocal taken, random
-        name = "/".join(key.key for key in path)
+        name = trees.name(path)
         if not whole and "encoder" not in name.split("/")[1:3]:
             return array
         if name not in theirs:
@@ -178,41 +179,3 @@ def _require_scales(config: Config, source: str, model_state: Any) -> None:
             "Training with batch statistics would throw the scale of every channel away. Pass "
             "--config.model.encoder.norm=frozen, which keeps the running statistics."
         )
-
-
-def check_teacher(config: Config, table: LabelTable) -> None:
-    """Refuses a teacher that is not there, has other classes, or probabilities of another kind.
-
-    Args:
-      config: of the run.
-      table: its classes.
-
-    Raises:
-      ConfigError: naming `loss.teacher`.
-    """
-    if not config.loss.teacher:
-        return
-    run = Path(config.loss.teacher).expanduser()
-    require(
-        (run / "config.json").is_file() and (run / "class_names.json").is_file(),
-        config,
-        "loss.teacher",
-        "this is no run directory; the teacher is needed at every step, also to go on with a run or to evaluate it",
-        "Bring it back, or pass the directory of a run that was started with seg_jax.main",
-    )
-    names = LabelTable.load(run / "class_names.json").names
-    require(
-        names == table.names,
-        config,
-        "loss.teacher",
-        f"it knows the classes {names}, the data has {table.names}",
-        "Use a teacher of the same classes in the same order",
-    )
-    head = load(run / "config.json").loss.head
-    require(
-        (head == "sigmoid") == (config.loss.head == "sigmoid"),
-        config,
-        "loss.teacher",
-        f"its loss.head is {head!r}, that of this run {config.loss.head!r}: their probabilities cannot be compared",
-        f"Use --config.loss.head={head}",
-    )

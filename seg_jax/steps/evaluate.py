@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from seg_jax import losses, metrics, models
-from seg_jax.steps.train import Batch, Teach, no_teacher
+from seg_jax.data.feed import Batch
+from seg_jax.steps.distil import Teach, no_teacher
 
 
 def make_eval_step(

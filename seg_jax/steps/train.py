@@ -1,4 +1,4 @@
-"""The pure functions that are compiled: one training step, one evaluation step."""
+"""The training step: of one network, of several at once, and several steps as one program."""
 
 from __future__ import annotations
 
@@ -8,36 +8,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from seg_jax import losses, models
+from seg_jax.data.feed import Batch
 from seg_jax.optim import Optimizer
+from seg_jax.steps.distil import Teach, no_teacher
 from seg_jax.steps.state import TrainState
-
-Batch = dict[str, jax.Array]
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # (mean, std) of `models.normalize`
-Teach = Callable[[Any, jax.Array], Any]  # (arrays of the teacher, normalised image) -> its logits, None without one
-
-
-def make_teach(*, model: Any, own: Normalisation, given: Normalisation) -> Teach:
-    """Builds teach({'params', 'model_state'}, image [b h w 3]) -> logits of that network, in evaluation.
-
-    The image is normalised as `given` says, and by the teacher's `own` normalisation when it sees it.
-    """
-
-    def teach(weights: Any, image: jax.Array) -> jax.Array:
-        if own != given:
-            mean, std, was_mean, was_std = np.asarray([*own, *given], np.float32)
-            image = (image * was_std + (was_mean - mean)) / std
-        outputs, _ = models.forward(model, **weights, image=image, train=False)
-        return jax.lax.stop_gradient(outputs["logits"])
-
-    return teach
-
-
-def no_teacher(weights: Any, image: jax.Array) -> None:
-    """The `Teach` of a run without distillation."""
 
 
 def make_train_step(
@@ -63,16 +40,16 @@ def make_train_step(
     another number of devices, sees the same pixels.
 
     Args:
-      model, optimizer, objective, teach: of the run; the teacher sees the augmented image.
-      aux_weight: of the objective of every auxiliary head, whose sum is added.
+      model, optimizer, objective, teach: the run's own; the teacher sees the augmented image.
+      aux_weight: weight of the auxiliary heads' objectives, whose sum is added.
       frozen: the encoder is used but not trained: parameters, statistics and optimizer state stay as they are.
-      accumulate: the batch is worked on in so many parts, one after the other, each with batch statistics of its own;
-        loss and gradient are the means over the parts.
-      groups: over how many devices the batch is split; each part takes as many examples of each of them.
+      accumulate: number of parts of a batch, which are computed one after the other, each with batch statistics of its
+        own; loss and gradient are the means over the parts.
+      groups: number of devices that share a batch; every part takes the same number of examples from each.
       ema: decay of the average of weights, in (0, 1); 0: none is kept.
       skip_nonfinite: a step whose loss or gradient is not finite changes nothing but the counters.
       augment: (key, image, label) -> (image, label) for a batch, bytes to normalised images.
-      seed: of the run; the step of its member number m takes `seed` + m.
+      seed: the run's seed; member m of an ensemble takes `seed` + m.
     """
 
     def train_step(
@@ -81,15 +58,15 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(seed + member), state.step)
         augment_key, dropout_key = jax.random.split(key)
         image, label = augment(augment_key, batch["image"], batch["label"])
-        taught = teach(teacher, image)
+        teacher_logits = teach(teacher, image)
         trained = {part: tree for part, tree in state.params.items() if not (frozen and part == "encoder")}
 
         def cost(
-            trained: Any, model_state: Any, image: jax.Array, label: jax.Array, taught: Any, key: jax.Array
+            trained: Any, model_state: Any, image: jax.Array, label: jax.Array, teacher_logits: Any, key: jax.Array
         ) -> Any:
             params = {**state.params, **trained}
             outputs, model_state = models.forward(model, params, model_state, image, train=True, frozen=frozen, key=key)
-            values = {name: objective.value(*objective(x, label, taught)) for name, x in outputs.items()}
+            values = {name: objective.value(*objective(x, label, teacher_logits)) for name, x in outputs.items()}
             main, means = values.pop("logits")
             means = {"loss": main + aux_weight * sum(value for value, _ in values.values())} | {
                 f"loss/{name}": mean for name, mean in means.items() if len(means) > 1
@@ -100,15 +77,17 @@ def make_train_step(
 
         def part(carry: Any, inputs: Any) -> tuple[Any, None]:
             model_state, means, grads = carry
-            found, (now, model_state) = gradient(trained, model_state, *inputs)
-            means, grads = jax.tree.map(lambda total, x: total + x / accumulate, (means, grads), (now, found))
+            part_grads, (part_means, model_state) = gradient(trained, model_state, *inputs)
+            means, grads = jax.tree.map(
+                lambda total, x: total + x / accumulate, (means, grads), (part_means, part_grads)
+            )
             return (model_state, means, grads), None
 
-        inputs = (image, label, taught)
+        inputs = (image, label, teacher_logits)
         if accumulate == 1:
             grads, (means, model_state) = gradient(trained, state.model_state, *inputs, dropout_key)
         else:
-            parts = jax.tree.map(lambda a: _parts(a, accumulate, groups), inputs)
+            parts = jax.tree.map(lambda a: _split(a, accumulate, groups), inputs)
             parts = (*parts, jax.random.split(dropout_key, accumulate))
             first = jax.tree.map(lambda a: a[0], parts)
             shapes = jax.eval_shape(gradient, trained, state.model_state, *first)
@@ -176,7 +155,7 @@ def make_dispatch(
     return dispatch
 
 
-def _parts(array: jax.Array, n: int, groups: int) -> jax.Array:
-    """[b ...] -> [n b/n ...]; of every group of neighbours (those of a device) each part takes as many."""
+def _split(array: jax.Array, n: int, groups: int) -> jax.Array:
+    """[b ...] -> [n b/n ...]; neighbours share a device, and every part takes b/n/groups examples from each device."""
     b, *rest = array.shape
     return array.reshape(groups, n, b // groups // n, *rest).swapaxes(0, 1).reshape(n, b // n, *rest)

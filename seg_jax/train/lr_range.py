@@ -14,14 +14,15 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from seg_jax import data, sharding, viz
-from seg_jax.config import Config, check_classes, weighting
-from seg_jax.data import feed, sampler, stats
+from seg_jax import sharding, viz
+from seg_jax.config import Config, with_fields
+from seg_jax.data import feed, sampler
 from seg_jax.files import write_bytes
-from seg_jax.run import pretrained, program
+from seg_jax.run.directory import RunDirectory
+from seg_jax.run.opening import open_job
 
 STEPS = 100
-SPAN = 1e6  # the last rate is so many times the first one; config.optim.lr lies in the middle
+SPAN = 1e6  # the last rate divided by the first one; config.optim.lr is in the middle
 SMOOTHING = 0.9  # of the exponential average of the loss
 DIVERGED = 4.0  # times the lowest smoothed loss: there is nothing to learn beyond
 
@@ -29,7 +30,7 @@ DIVERGED = 4.0  # times the lowest smoothed loss: there is nothing to learn beyo
 def lr_range(config: Config, workdir: Path) -> dict[str, Any]:
     """Trains for up to 100 steps at rates from optim.lr / 1000 to optim.lr * 1000, ending where the loss diverges.
 
-    Of it only `lr_range.json` and `lr_range.png` are kept in `workdir`, and a note of which files were checked.
+    Only `lr_range.json` and `lr_range.png` are written to `workdir`, and a note of which files were checked.
 
     Returns:
       {'lr', 'loss', 'smoothed': a number for each step; 'suggestion': the rate at which the smoothed loss falls fastest
@@ -38,18 +39,11 @@ def lr_range(config: Config, workdir: Path) -> dict[str, Any]:
     Raises:
       ConfigError, DataError, LabelError: as for training.
     """
-    config = pretrained.resolve(config)
-    config.train.seeds = 1
-    mesh = program.configured_mesh(config)
-    program.check(config, devices=sharding.batch_parts(mesh))
-    examples = data.load(config, config.data.train_split)
-    check_classes(config, classes=len(examples.table))
-    pretrained.check_teacher(config, examples.table)
-    train = feed.prepare(examples, config.data, mesh, workdir=workdir)
-    if scheme := weighting(config):
-        config.loss.class_weights = stats.class_weights(stats.load(train, config.data), scheme)
-    config.optim.schedule, config.optim.warmup_steps, config.train.nonfinite = "constant", 0, "stop"
-    functions = program.Program(config, classes=len(train.table), mesh=mesh, steps=STEPS)
+    once = {"train.seeds": 1, "train.nonfinite": "stop", "optim.schedule": "constant", "optim.warmup_steps": 0}
+    config = with_fields(config, once)
+    run = RunDirectory(workdir)
+    job = open_job(config, [config.data.train_split], run=run)
+    config, mesh, functions, (train,) = job.config, job.mesh, job.functions, job.splits
     state, train_step = functions.init(), functions.train_step(train.size, frozen=config.finetune.freeze)
     factors = np.geomspace(SPAN**-0.5, SPAN**0.5, STEPS)
     order = sampler.training_order(
@@ -72,11 +66,16 @@ def lr_range(config: Config, workdir: Path) -> dict[str, Any]:
                 losses.pop()
                 break
     rates = (config.optim.lr * factors[: len(losses)]).tolist()
-    found = {"lr": rates, "loss": losses, "smoothed": smoothed(losses), "suggestion": steepest(rates, smoothed(losses))}
+    result = {
+        "lr": rates,
+        "loss": losses,
+        "smoothed": smoothed(losses),
+        "suggestion": steepest(rates, smoothed(losses)),
+    }
     if jax.process_index() == 0:
-        write_bytes(workdir / "lr_range.json", (json.dumps(found, indent=1) + "\n").encode())
-        write_bytes(workdir / "lr_range.png", viz.rates(rates, losses, found["smoothed"], found["suggestion"]))
-    return found
+        write_bytes(run.rates_file, (json.dumps(result, indent=1) + "\n").encode())
+        write_bytes(run.rates_picture, viz.rates(rates, losses, result["smoothed"], result["suggestion"]))
+    return result
 
 
 def smoothed(losses: list[float]) -> list[float]:

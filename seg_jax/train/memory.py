@@ -8,17 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 from seg_jax import sharding
-from seg_jax.config import Config
-from seg_jax.run.program import Program, Size, peak_memory
+from seg_jax.config import Config, Size, with_fields
+from seg_jax.run.cost import peak_memory
+from seg_jax.run.program import Functions
 
 SMALLEST = 64  # pixels; crops are not proposed below
 
 
-def fit_memory(program: Program, *, size: Size, limit: float) -> tuple[dict[str, Any], float] | None:
+def fit_memory(functions: Functions, *, size: Size, limit: float) -> tuple[dict[str, Any], float] | None:
     """The mildest change with which the training step needs at most `limit` bytes on each device.
 
     Args:
-      program: of the run.
+      functions: the run's functions.
       size: (height, width) of its images.
       limit: in bytes.
 
@@ -26,10 +27,9 @@ def fit_memory(program: Program, *, size: Size, limit: float) -> tuple[dict[str,
       ({'train.accumulate': 2, ...}: fields to change, none if it fits as it is; bytes that it then needs by XLA's
       analysis of the compiled step), or None if nothing that is tried fits.
     """
-    for fields in changes(program.config, devices=sharding.batch_parts(program.mesh), size=size):
-        config = program.config.copy_and_resolve_references()
-        config.update_from_flattened_dict(fields)
-        step = replace(program, config=config).train_step(size, frozen=config.finetune.freeze)
+    for fields in changes(functions.config, devices=sharding.batch_parts(functions.mesh), size=size):
+        config = with_fields(functions.config, fields)
+        step = replace(functions, config=config).train_step(size, frozen=config.finetune.freeze)
         needed = peak_memory(step)
         logging.info("%s: %.1f MiB", _flags(fields) or "as it is", needed / 2**20)
         if needed <= limit:
@@ -42,7 +42,7 @@ def changes(config: Config, *, devices: int, size: Size) -> Iterator[dict[str, A
     their batch statistics), then smaller crops, then smaller batches too."""
     batch = config.train.batch_size
     parts = [n for n in range(1, batch // devices + 1) if batch % (devices * n) == 0 and n >= config.train.accumulate]
-    crop = tuple(config.augment.crop) if all(config.augment.crop) else size
+    crop = config.augment.crop if all(config.augment.crop) else size
     unit = max(32, config.model.encoder.output_stride)
     crops = [crop]
     while min(crops[-1]) // 2 >= SMALLEST:

@@ -14,6 +14,7 @@ from seg_jax.curate.__main__ import configuration
 from seg_jax.data.images import DataError
 from seg_jax.data.labels.cityscapes import LABELS
 from seg_jax.run import program
+from seg_jax.train import length
 
 # How ml_collections loads a configuration file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -147,7 +148,7 @@ def test_fields_that_fit_the_images(tmp_path):
     config, _ = written(root, tmp_path / "my.py")
     assert tuple(config.augment.crop) == (512, 512)
     assert (config.train.batch_size, config.eval.batch_size) == (4, 2)
-    assert program.run_length(config, examples=2)[0] == 1000
+    assert length.run_length(config, examples=2)[0] == 1000
 
 
 # ----- what its names give away

@@ -193,8 +193,9 @@ try:
 except SystemExit as end:
     if end.code:
         raise
-from seg_jax import config, evaluate
-evaluate.evaluate_checkpoint(config.load(workdir / "config.json"), workdir, "best")
+from seg_jax import config
+from seg_jax.evaluate import stored
+stored.evaluate_checkpoint(config.load(workdir / "config.json"), workdir, "best")
 """
 
 

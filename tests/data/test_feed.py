@@ -31,7 +31,7 @@ def prepared(tmp_path, mesh, cache, read=pair):
     data = default.get_config().data
     data.cache = cache
     examples = Examples("train", tuple(f"e{i}" for i in range(N)), read, TABLE)
-    return feed.prepare(examples, data, mesh, workdir=tmp_path), data
+    return feed.prepare(examples, data, mesh, record=tmp_path / "checked.json"), data
 
 
 @pytest.mark.parametrize("devices", [1, 4])

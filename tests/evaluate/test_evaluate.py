@@ -168,8 +168,14 @@ def test_windows_sizes_and_the_mirror_image_are_those_of_prediction(run, monkeyp
     config.eval.flip, config.eval.scales, config.eval.window = True, (0.5, 1.0), (32, 32)
     config.eval.threshold = 0.1
     with monkeypatch.context() as patch:  # no network sees a whole image, be it as large as it may
-        for name in ("eval_step", "predict", "predict_rows"):
-            patch.setattr(program.Program, name, None)
+        predict = program.Functions.predict
+
+        def in_windows(self, *, flip, scales, rows):
+            assert flip and scales == (0.5, 1.0) and not rows
+            return predict(self, flip=flip, scales=scales)
+
+        patch.setattr(program.Functions, "eval_step", None)
+        patch.setattr(program.Functions, "predict", in_windows)
         result = evaluate_checkpoint(config, workdir, "last")
         config.eval.resolution = "original"
         original = evaluate_checkpoint(config, workdir, "last")

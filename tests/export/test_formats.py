@@ -30,7 +30,7 @@ import sys
 path, images, results, *absent = sys.argv[1:]
 sys.modules.update(dict.fromkeys(absent))
 import numpy as np
-from seg_jax import artefacts
+from seg_jax.predict import artefacts
 artefact = artefacts.load(path)
 np.savez(results, *(artefact(image) for image in np.load(images).values()))
 print(artefact.output, artefact.size, len(artefact.table))

@@ -18,13 +18,13 @@ from tests.runs import CLASSES, lines, manifest
 
 def predicted(run, state, folder):
     """(probabilities [n k], classes [n]) of every pixel of the validation split, after the last step of a run."""
-    functions = program.Program(load(run / "config.json"), classes=3, mesh=sharding.make_mesh(1))
+    functions = program.Functions(load(run / "config.json"), classes=3, mesh=sharding.make_mesh(1))
     images, masks = (
         np.stack([np.asarray(Image.open(path)) for path in sorted((folder / name).iterdir())])
         for name in ("val", "valannot")
     )
     weights = sharding.to_devices(state.weights(averaged=False), functions.mesh)
-    p = functions.predict(weights["params"], weights["model_state"], images)
+    p = functions.predict()(weights["params"], weights["model_state"], images)
     return np.float64(p).reshape(-1, 3), masks.reshape(-1)
 
 

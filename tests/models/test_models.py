@@ -16,7 +16,7 @@ from seg_jax.config import ConfigError
 from seg_jax.models import ENCODERS, MODELS, layers
 from seg_jax.models.decoders import unet
 from seg_jax.run import pretrained, program
-from seg_jax.run.checkpoint import Checkpoints
+from seg_jax.run.saving import CheckpointWriter
 from seg_jax.steps.state import TrainState
 from tests.models import references
 
@@ -425,7 +425,7 @@ def test_a_dilated_encoder_sees_what_the_strided_one_sees(network, encoder, styl
 def test_a_checkpoint_keeps_every_array(network, tmp_path, name, encoder):
     params, model_state = variables(network(name, encoder))
     state = TrainState.begin(params, model_state, {}).replace(step=np.int32(3))
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints = CheckpointWriter(tmp_path / "checkpoints")
     checkpoints.save(state, {}, score=None)
     checkpoints.wait()
     restored, _ = checkpoints.restore(3, jax.eval_shape(lambda: state))
@@ -627,7 +627,7 @@ def test_every_configuration_builds(file):
     program.check(config, devices=1)
     config = pretrained.resolve(config)
     program.check(config, devices=1)
-    built = program.Program(config, classes=11, mesh=mesh, steps=10)
+    built = program.Functions(config, classes=11, mesh=mesh, steps=10)
     state = built.abstract_state
     size = next(size for size in (config.augment.crop, config.data.size, (96, 128)) if all(size))
     image = jax.ShapeDtypeStruct((config.train.batch_size, *size, 3), jnp.float32)

@@ -13,7 +13,7 @@ from seg_jax.optim import schedules
 FINETUNE = {"lr": 0.0, "encoder_lr": 1.0, "layer_decay": 1.0}
 
 
-def build(*, steps=10, frozen_steps=0, finetune=None, **fields):
+def build(*, steps=10, frozen_steps=0, restarts=(), finetune=None, **fields):
     """The optimizer of these fields of config.optim over plain gradient descent at a rate of 0.1."""
     defaults = {
         "name": "sgd",
@@ -29,7 +29,7 @@ def build(*, steps=10, frozen_steps=0, finetune=None, **fields):
     }
     assert fields.keys() <= defaults.keys() and (finetune or {}).keys() <= FINETUNE.keys()
     groups = ConfigDict({**defaults, **fields}), ConfigDict({**FINETUNE, **(finetune or {})})
-    return optim.build(*groups, steps=steps, frozen_steps=frozen_steps)
+    return optim.build(*groups, steps=steps, frozen_steps=frozen_steps, restarts=restarts)
 
 
 def rates(steps, at, **fields):
@@ -277,6 +277,28 @@ def test_a_warmup_that_is_longer_than_a_phase_ends_with_it(frozen_steps, expecte
     assert rates(4, range(4), lr=1.0, warmup_steps=2, frozen_steps=frozen_steps, finetune={"lr": 0.1}) == (
         pytest.approx(expected)
     )
+
+
+def test_a_restart_begins_warmup_and_schedule_anew_at_the_same_rate():
+    # 1 step of warm-up each; cosines over 2 steps: 1, 1/2, over 3: 1, 3/4, 1/4, and over 1: 1.
+    found = rates(9, range(9), lr=2.0, schedule="cosine", warmup_steps=1, restarts=(3, 7))
+    assert found == pytest.approx([2, 2, 1, 2, 2, 1.5, 0.5, 2, 2], abs=1e-6)
+    # `step` counts its shares within each part: 0.5 of 4, then 0.5 of 2 steps.
+    found = rates(6, range(6), lr=1.0, schedule="step", milestones=(0.5,), restarts=(4,))
+    assert found == pytest.approx([1, 1, 0.1, 0.1, 1, 0.1])
+
+
+def test_a_restart_after_two_phases_has_the_second_rate():
+    found = rates(6, range(6), lr=1.0, frozen_steps=2, finetune={"lr": 0.1}, restarts=(4,), warmup_steps=1)
+    assert found == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.1])
+    # The encoder was frozen beyond the first part: there is one rate.
+    assert rates(6, range(6), lr=1.0, frozen_steps=5, restarts=(4,)) == pytest.approx([1] * 6)
+
+
+@pytest.mark.parametrize("name", schedules.SCHEDULES)
+def test_endless_schedules_do_not_depend_on_the_length(name):
+    short, long = (rates(steps, range(10), lr=1.0, schedule=name, warmup_steps=2) for steps in (10, 20))
+    assert (short == long) == (name in schedules.ENDLESS)
 
 
 def stages():

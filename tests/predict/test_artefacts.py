@@ -54,7 +54,7 @@ def test_what_is_no_artefact_is_refused(tmp_path):
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(picture)
     (tmp_path / "folder").mkdir()
     for path in (picture, tmp_path / "folder", tmp_path / "nothing"):
-        with pytest.raises(ArtefactError, match=r"no exported network.*formats: stablehlo"):
+        with pytest.raises(ArtefactError, match=r"not an exported network.*formats: stablehlo"):
             artefacts.load(path)
 
 

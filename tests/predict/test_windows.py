@@ -50,7 +50,7 @@ def test_what_each_pixel_says_by_itself_comes_back(size, batch):
     bands = list(windows.slide(engine, image, window=(32, 32), overlap=0.25, batch=batch))
     assert set(seen) == {(batch, 32, 32, 3)}  # compiled once
     lengths = [len(band) for _, band in bands]
-    assert [top for top, _ in bands] == [0, *np.cumsum(lengths)[:-1]] and max(lengths) <= windows.ROWS
+    assert [top for top, _ in bands] == [0, *np.cumsum(lengths)[:-1]] and max(lengths) <= windows.MAX_BAND
     whole = np.concatenate([band for _, band in bands])
     assert whole.shape == (*size, 3)
     assert np.allclose(whole, pointwise(image), atol=1e-6)

@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from seg_jax.run.checkpoint import CheckpointError, Checkpoints, MismatchError
+from seg_jax.run.saving import CheckpointWriter
 from seg_jax.steps.state import TrainState
 from tests.runs import array_file, flip
 
@@ -57,7 +58,7 @@ LIKE = abstract(make_state())
 
 def save_all(directory, scores, *, keep_last=1):
     """Saves steps 1, 2, ... with these scores; returns the steps that are left."""
-    checkpoints = Checkpoints(directory, keep_last=keep_last)
+    checkpoints = CheckpointWriter(directory, keep_last=keep_last)
     for step, score in enumerate(scores, start=1):
         checkpoints.save(make_state(step), META, score=score)
     checkpoints.wait()
@@ -93,7 +94,7 @@ def copy(pristine, directory):
 
 
 def reader(directory):
-    return Checkpoints(directory, create=False)
+    return Checkpoints(directory)
 
 
 def contents(directory):
@@ -111,7 +112,7 @@ def files(directory):
 
 
 def test_round_trip_is_exact(directory):
-    checkpoints = Checkpoints(directory)
+    checkpoints = CheckpointWriter(directory)
     state = make_state(41)
     checkpoints.save(state, META, score=0.1 + 0.2)
     checkpoints.wait()
@@ -128,7 +129,7 @@ def test_round_trip_is_exact(directory):
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -0.0, 1e-45])
 def test_special_values_keep_their_bits(directory, special):
-    checkpoints, state = Checkpoints(directory), make_state(1)
+    checkpoints, state = CheckpointWriter(directory), make_state(1)
     state.params["decoder"]["head"]["bias"][1] = special
     checkpoints.save(state, {}, score=None)
     checkpoints.wait()
@@ -139,7 +140,7 @@ def test_special_values_keep_their_bits(directory, special):
 
 
 def test_a_network_without_statistics_and_an_optimizer_without_moments(directory):
-    checkpoints = Checkpoints(directory)
+    checkpoints = CheckpointWriter(directory)
     state = make_state(1, optimizer=optax.sgd(0.1)).replace(model_state={})
     checkpoints.save(state, {}, score=None)
     checkpoints.wait()
@@ -151,7 +152,7 @@ def test_the_state_may_be_donated_while_it_is_written(directory):
     state = jax.tree.map(jnp.asarray, make_state(0, width=4096))
     like = abstract(state)
     advance = jax.jit(lambda s: jax.tree.map(lambda a: a + 1, s), donate_argnums=0)
-    checkpoints, copies = Checkpoints(directory, keep_last=5), []
+    checkpoints, copies = CheckpointWriter(directory, keep_last=5), []
     for _ in range(4):
         copies.append(jax.tree.map(lambda a: np.array(a, copy=True), state))
         checkpoints.save(state, {}, score=None)
@@ -178,7 +179,6 @@ def test_reading_changes_nothing(copy):
     store.restore(2, LIKE)
     store.weights(1, {"params": LIKE.params, "model_state": LIKE.model_state})
     assert store.choose("best") == 1 and store.steps() == [2, 1]
-    store.close()
     assert contents(copy) == before
 
 
@@ -208,7 +208,7 @@ def test_the_newest_and_the_best_are_kept(directory, scores, keep_last, kept):
 
 def test_the_best_is_remembered_after_a_restart(directory):
     save_all(directory, [0.9, 0.5])
-    checkpoints = Checkpoints(directory)
+    checkpoints = CheckpointWriter(directory)
     for step, score in ((3, 0.6), (4, None), (5, 0.9)):
         checkpoints.save(make_state(step), META, score=score)
     checkpoints.wait()
@@ -237,7 +237,7 @@ def test_no_checkpoint_at_all(directory):
     with pytest.raises(CheckpointError, match=r"does not exist.*Train it first"):
         reader(directory)
     assert not directory.exists()
-    checkpoints = Checkpoints(directory)
+    checkpoints = CheckpointWriter(directory)
     assert checkpoints.restore_latest(LIKE) is None and checkpoints.steps() == []
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         checkpoints.choose("best")
@@ -253,7 +253,7 @@ def test_leftovers_of_a_killed_process_count_for_nothing(copy):
     leftover = copy / "9.orbax-checkpoint-tmp"
     shutil.copytree(copy / "2", leftover)
     assert reader(copy).steps() == [2, 1] and leftover.exists()
-    checkpoints = Checkpoints(copy, keep_last=3)
+    checkpoints = CheckpointWriter(copy, keep_last=3)
     assert checkpoints.steps() == [2, 1]
     checkpoints.save(make_state(3), META, score=None)
     checkpoints.wait()
@@ -265,7 +265,7 @@ def test_leftovers_of_a_killed_process_count_for_nothing(copy):
 def test_an_empty_numbered_directory_counts_for_nothing(copy, caplog):
     (copy / "3").mkdir()
     assert reader(copy).choose("last") == 2 and reader(copy).choose("best") == 1
-    checkpoints = Checkpoints(copy, keep_last=3)
+    checkpoints = CheckpointWriter(copy, keep_last=3)
     assert_equal_states(checkpoints.restore_latest(LIKE)[0], make_state(2))
     # Its step can be written again.
     checkpoints.save(make_state(3), META, score=None)
@@ -282,21 +282,21 @@ def test_an_empty_numbered_directory_counts_for_nothing(copy, caplog):
 def test_a_damaged_array_is_reported_and_the_one_before_is_used(copy, caplog, item):
     path = array_file(copy, 2, item)
     flip(path, path.stat().st_size // 2)
-    checkpoints = Checkpoints(copy, keep_last=2)
+    checkpoints = CheckpointWriter(copy, keep_last=2)
     with caplog.at_level(logging.ERROR):
         state, meta = checkpoints.restore_latest(LIKE)
     assert_equal_states(state, make_state(1))
     assert meta["score"] == 0.5
     assert f"{copy / '2'} " in caplog.text and "set aside as 2.damaged" in caplog.text
     assert (copy / "2.damaged").is_dir() and not (copy / "2").exists() and checkpoints.steps() == [1]
-    # Training goes on from there, and reaches the same step again.
+    # Training resumes from there, and reaches the same step again.
     checkpoints.save(make_state(2, seed=1), META, score=None)
     checkpoints.wait()
     assert_equal_states(checkpoints.restore_latest(LIKE)[0], make_state(2, seed=1))
     checkpoints.close()
     # Damaged once more, it gets another name.
     flip(array_file(copy, 2, item), 100)
-    assert_equal_states(Checkpoints(copy).restore_latest(LIKE)[0], make_state(1))
+    assert_equal_states(CheckpointWriter(copy).restore_latest(LIKE)[0], make_state(1))
     assert (copy / "2.damaged").is_dir() and (copy / "2.damaged2").is_dir()
 
 
@@ -306,7 +306,7 @@ def test_when_all_are_damaged_the_run_stops(copy):
         flip(path, path.stat().st_size // 2)
     for _ in range(2):  # the second time too: it does not begin anew where there was a run
         with pytest.raises(CheckpointError, match=r"can be read: 1\.damaged, 2\.damaged\. Restore one from a copy"):
-            Checkpoints(copy).restore_latest(LIKE)
+            CheckpointWriter(copy).restore_latest(LIKE)
         assert {p.name for p in copy.iterdir()} == {"1.damaged", "2.damaged"}
 
 
@@ -347,7 +347,6 @@ def test_damage_to_any_file_never_gives_wrong_arrays(pristine, directory, kind):
         else:
             assert_equal_states(restored, expected)
             assert meta["score"] == 0.25 and {key: meta[key] for key in META} == META
-        store.close()
         shutil.rmtree(directory / "2")
     # Some files are copies or notes that nothing reads; the arrays and the meta data are not among those.
     assert len(noticed) >= 3
@@ -406,5 +405,5 @@ def test_another_network_is_refused_by_name(copy, like, message):
     with pytest.raises(MismatchError, match=message):
         reader(copy).restore(2, like)
     with pytest.raises(MismatchError, match=message):
-        Checkpoints(copy).restore_latest(like)
+        CheckpointWriter(copy).restore_latest(like)
     assert {p.name for p in copy.iterdir()} == {"1", "2"}  # whole checkpoints are not set aside

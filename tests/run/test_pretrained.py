@@ -88,7 +88,7 @@ def trained(tiny_config, tmp_path_factory):
 def begin(config, classes=3):
     """The first state of a run, on the host."""
     config = pretrained.resolve(config)
-    functions = program.Program(config, classes=classes, mesh=sharding.make_mesh())
+    functions = program.Functions(config, classes=classes, mesh=sharding.make_mesh())
     return config, jax.device_get(functions.init())
 
 

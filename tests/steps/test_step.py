@@ -12,8 +12,8 @@ import pytest
 from configs import default
 from seg_jax import losses, models, optim, sharding
 from seg_jax.models import layers
-from seg_jax.run import pretrained, program
-from seg_jax.steps import train
+from seg_jax.run import cost, pretrained, program
+from seg_jax.steps import distil, train
 from seg_jax.steps.state import TrainState
 
 CLASSES = 3
@@ -341,7 +341,7 @@ def test_the_teacher_sees_the_augmented_image_with_its_own_normalisation():
     # The same weights teach; their normalisation turns each image into the negative of what the student sees.
     state, batch = pointwise_state(SGD), photographs()
     mean = tuple(1 - m for m in MEAN)
-    teach = train.make_teach(model=Pointwise(), own=(mean, STD), given=(MEAN, STD))
+    teach = distil.make_teach(model=Pointwise(), own=(mean, STD), given=(MEAN, STD))
     weights = {"params": state.params, "model_state": {}}
 
     def negative(key, image, label):
@@ -352,7 +352,7 @@ def test_the_teacher_sees_the_augmented_image_with_its_own_normalisation():
             state, batch, weights
         )
 
-    same = train.make_teach(model=Pointwise(), own=(MEAN, STD), given=(MEAN, STD))
+    same = distil.make_teach(model=Pointwise(), own=(MEAN, STD), given=(MEAN, STD))
     _, measured = update(negative, same)
     assert float(measured["loss"]) == pytest.approx(0, abs=1e-6)
     assert float(measured["grad_norm"]) == pytest.approx(0, abs=1e-6)
@@ -388,7 +388,7 @@ def small(tiny_config):
     config = tiny_config(
         {"augment.scale": (0.5, 2.0), "augment.rotate": 10.0, "augment.brightness": 0.3, "augment.hue": 0.1}
     )
-    return program.Program(pretrained.resolve(config), classes=CLASSES, mesh=sharding.make_mesh(1), steps=10)
+    return program.Functions(pretrained.resolve(config), classes=CLASSES, mesh=sharding.make_mesh(1), steps=10)
 
 
 @pytest.fixture(scope="module")
@@ -445,7 +445,7 @@ def test_donation_saves_the_memory_of_a_state(small):
         memory = compiled.memory_analysis()
         assert memory.alias_size_in_bytes >= size * 0.99  # that of one number for each of eight devices is not counted
         kept = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-        assert program.peak_memory(compiled) <= kept - 0.99 * size
+        assert cost.peak_memory(compiled) <= kept - 0.99 * size
 
 
 def logits_of(small, state, image):
@@ -493,7 +493,7 @@ def test_padding_with_ignored_examples_changes_no_count(small, compiled):
 def test_predict_gives_probabilities(small, compiled, size):
     state = compiled[2]
     image = photographs(2, size)["image"]
-    p = small.predict(*on_device(small, (state.params, state.model_state)), image)
+    p = small.predict()(*on_device(small, (state.params, state.model_state)), image)
     assert p.shape == (2, *size, CLASSES) and p.dtype == jnp.float32
     np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-6)
     np.testing.assert_allclose(p, np.exp(log_softmax(logits_of(small, state, image))), rtol=1e-4, atol=1e-6)
@@ -501,14 +501,14 @@ def test_predict_gives_probabilities(small, compiled, size):
 
 def test_a_binary_head_is_one_logit(tiny_config):
     config = pretrained.resolve(tiny_config({"loss.head": "binary"}))
-    built = program.Program(config, classes=2, mesh=sharding.make_mesh(1))
+    built = program.Functions(config, classes=2, mesh=sharding.make_mesh(1))
     state = built.init()
     assert state.params["decoder"]["head"]["kernel"].shape[-1] == 1
     image = photographs(2)["image"]
     logits = logits_of(built, state, image)
     assert logits.shape == (2, 6, 5, 2)
     np.testing.assert_array_equal(logits[..., 0], 0)
-    p = built.predict(state.params, state.model_state, image)
+    p = built.predict()(state.params, state.model_state, image)
     np.testing.assert_allclose(p[..., 1], 1 / (1 + np.exp(-logits[..., 1])), rtol=1e-4)
     np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-6)
 
@@ -517,11 +517,11 @@ def test_sigmoid_heads_predict_each_class_by_itself(small, compiled):
     state = compiled[2]
     config = small.config.copy_and_resolve_references()
     config.update_from_flattened_dict({"loss.head": "sigmoid", "eval.threshold": 0.5})
-    built = program.Program(config, classes=CLASSES, mesh=small.mesh)
+    built = program.Functions(config, classes=CLASSES, mesh=small.mesh)
     batch = photographs(8, SIZE)
     weights = on_device(small, (state.params, state.model_state))
     p = 1 / (1 + np.exp(-logits_of(small, state, batch["image"])))
-    np.testing.assert_allclose(built.predict(*weights, batch["image"]), p, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(built.predict()(*weights, batch["image"]), p, rtol=1e-4, atol=1e-6)
     counts = built.eval_step(SIZE)(*weights, sharding.place(batch, small.mesh), ())
     found, true = p > 0.5, batch["label"][..., None] == np.arange(CLASSES)
     np.testing.assert_array_equal(counts["above"][0], (found & true).sum((0, 1, 2)))

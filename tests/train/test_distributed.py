@@ -70,7 +70,7 @@ def finish(started, workdir):
 
 
 def arrays(workdir, step):
-    return Checkpoints(workdir / "checkpoints", create=False).arrays(step, averaged=False)
+    return Checkpoints(workdir / "checkpoints").arrays(step, averaged=False)
 
 
 @pytest.fixture(scope="module")

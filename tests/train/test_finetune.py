@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from seg_jax import optim
+from seg_jax import optim, sharding
 from seg_jax.config import ConfigError
 from seg_jax.run import program
+from seg_jax.train import length
 from seg_jax.train.loop import train_and_evaluate
 from tests.runs import lines, manifest
 
@@ -22,7 +23,7 @@ def arrays(state, part):
 
 
 def start_of(config):
-    functions = program.Program(config, classes=3, mesh=program.sharding.make_mesh())
+    functions = program.Functions(config, classes=3, mesh=sharding.make_mesh())
     return functions.init()
 
 
@@ -89,6 +90,6 @@ def test_a_second_rate_needs_a_second_phase(config_for, tmp_path):
 
 def test_epochs_become_steps(config_for):
     config = config_for(finetune__freeze_epochs=1.5, train__steps=20)
-    assert program.freeze_length(config, examples=16, steps=20) == 3  # 16 examples in batches of 8
+    assert length.freeze_length(config, examples=16, steps=20) == 3  # 16 examples in batches of 8
     config = config_for(finetune__freeze=True)
-    assert program.freeze_length(config, examples=16, steps=20) == 20
+    assert length.freeze_length(config, examples=16, steps=20) == 20

@@ -14,8 +14,9 @@ from seg_jax.data import stats
 from seg_jax.data.images import DataError
 from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.run.checkpoint import Checkpoints
-from seg_jax.train import loop
-from seg_jax.train.loop import DivergedError, train_and_evaluate
+from seg_jax.train import health
+from seg_jax.train.health import DivergedError
+from seg_jax.train.loop import train_and_evaluate
 from tests.runs import CLASSES, lines, manifest, write_pair
 
 
@@ -123,32 +124,13 @@ def test_several_steps_run_as_one_program(config_for, tmp_path, caplog):
         train_and_evaluate(config_for(data__cache=cache, **fields), tmp_path / cache)
     assert "compiled the 3 training steps" in caplog.text
     assert manifest(tmp_path / "host", 7) == manifest(tmp_path / "device", 7)
-    single, together = (
-        Checkpoints(tmp_path / name / "checkpoints", create=False).arrays(7) for name in ("single", "host")
-    )
+    single, together = (Checkpoints(tmp_path / name / "checkpoints").arrays(7) for name in ("single", "host"))
     assert all(np.allclose(single[name], together[name], rtol=1e-3, atol=1e-5) for name in single)
 
     shutil.rmtree(tmp_path / "host" / "checkpoints" / "7")
     shutil.rmtree(tmp_path / "host" / "checkpoints" / "6")
     train_and_evaluate(config_for(**fields), tmp_path / "host")
     assert manifest(tmp_path / "host", 7) == manifest(tmp_path / "device", 7)
-
-
-def test_a_program_of_several_steps_ends_where_something_happens(tiny_config):
-    config = tiny_config({"train.steps_per_dispatch": 4, "log.every_steps": 10, "checkpoint.every_steps": 0})
-
-    def lengths(*, frozen, total, every=100):
-        done, found = 0, []
-        while done < total:
-            found.append(loop.dispatch_length(config, done, every=every, ends=(frozen, total)))
-            done += found[-1]
-        return found
-
-    assert lengths(frozen=0, total=13) == [4, 4, 1, 1, 1, 1, 1]
-    assert lengths(frozen=6, total=14) == [4, 1, 1, 4, 4]
-    assert lengths(frozen=0, total=8, every=3) == [1] * 8
-    config.profile.start_step, config.profile.steps = 5, 4
-    assert lengths(frozen=0, total=10) == [4, 1, 4, 1]
 
 
 def test_a_step_inside_of_a_program_that_is_not_finite_is_named(config_for, tmp_path):
@@ -167,7 +149,7 @@ def test_plateau_lowers_the_rate_when_the_score_stays_behind(config_for, tmp_pat
 
 def test_the_average_is_what_is_evaluated_and_predicted_with(config_for, tmp_path):
     state = train_and_evaluate(config_for(optim__ema=0.9, optim__lr=0.1), tmp_path / "run")
-    stored = Checkpoints(tmp_path / "run" / "checkpoints", create=False)
+    stored = Checkpoints(tmp_path / "run" / "checkpoints")
     for averaged in (True, False):
         expected = state.weights(averaged=averaged)["params"]["decoder"]["head"]["bias"]
         np.testing.assert_array_equal(stored.arrays(4, averaged=averaged)["params/decoder/head/bias"], expected)
@@ -184,7 +166,7 @@ def test_steps_that_are_not_finite_are_skipped_until_there_are_too_many(config_f
     state = train_and_evaluate(config_for(**fields), tmp_path / "run")
     assert int(state.skipped) > 0 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
     assert "is skipped: " in caplog.text
-    monkeypatch.setattr(loop, "SKIPS", 2)
+    monkeypatch.setattr(health, "MAX_SKIPPED_STEPS_IN_A_ROW", 2)
     with pytest.raises(DivergedError, match=r"at step \d, on the batch"):
         train_and_evaluate(config_for(**fields), tmp_path / "other")
 

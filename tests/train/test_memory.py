@@ -3,19 +3,19 @@
 import pytest
 
 from seg_jax import sharding
-from seg_jax.run import pretrained, program
+from seg_jax.run import cost, pretrained, program
 from seg_jax.train import memory
 
 
 @pytest.fixture(scope="module")
 def functions(tiny_config):
     config = pretrained.resolve(tiny_config({"augment.crop": (128, 128), "data.size": (128, 128)}))
-    return program.Program(config, classes=3, mesh=sharding.make_mesh(2), steps=10)
+    return program.Functions(config, classes=3, mesh=sharding.make_mesh(2), steps=10)
 
 
 @pytest.fixture(scope="module")
 def needed(functions):
-    return program.peak_memory(functions.train_step((128, 128)))
+    return cost.peak_memory(functions.train_step((128, 128)))
 
 
 def test_changes_go_from_mild_to_harsh(tiny_config):

@@ -24,9 +24,10 @@ from seg_jax.config import ConfigError
 from seg_jax.data import sampler
 from seg_jax.data.images import DataError
 from seg_jax.process import DETERMINISTIC, ProcessError
-from seg_jax.run.checkpoint import Checkpoints, SaveError
+from seg_jax.run.checkpoint import Checkpoints
 from seg_jax.run.log import FILE, Writer, read
-from seg_jax.train import loop
+from seg_jax.run.saving import CheckpointWriter, SaveError
+from seg_jax.train import loop, session
 from seg_jax.train.loop import train_and_evaluate
 from tests.runs import QUIET, REPOSITORY, TINY, array_file, flip, lines, manifest
 
@@ -82,7 +83,7 @@ def fill(disk):
                 assert error.errno == errno.ENOSPC
 
 
-def assert_goes_on(config, workdir, whole):
+def assert_resumes(config, workdir, whole):
     """The same command ends with the bits and the lines of the undisturbed run."""
     assert int(train_and_evaluate(config, workdir).step) == 4
     assert manifest(workdir, 4) == manifest(whole, 4)
@@ -107,7 +108,7 @@ def test_a_save_that_fails_ends_the_run_and_loses_no_earlier_one(config_for, who
         with pytest.raises(SaveError, match=rf"{run}/checkpoints: No space left on device\. .* the same command"):
             train_and_evaluate(config_for(), run)
     assert manifest(run, 2) == manifest(whole, 2)
-    assert_goes_on(config_for(), run, whole)
+    assert_resumes(config_for(), run, whole)
 
 
 def test_a_save_that_fails_in_its_thread_is_noticed_at_the_next_log_line(config_for, tmp_path, monkeypatch):
@@ -124,7 +125,7 @@ def test_a_defect_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
     def broken(self):
         raise ValueError("a defect")
 
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints = CheckpointWriter(tmp_path / "checkpoints")
     with monkeypatch.context() as patch, pytest.raises(ValueError, match="a defect") as found:
         patch.setattr(ocp.CheckpointManager, "wait_until_finished", broken)
         checkpoints.wait()
@@ -134,7 +135,7 @@ def test_a_defect_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
 
 def test_a_disk_that_fills_up(config_for, whole, mount, monkeypatch, caplog):
     """At the evaluation of step 4: logs and report are warnings, the checkpoint is the error."""
-    disk, evaluate = mount("size=16m"), loop.Run.evaluate
+    disk, evaluate = mount("size=16m"), session.Session.evaluate
 
     def filling(self, step, state):
         if step == 4:
@@ -144,7 +145,7 @@ def test_a_disk_that_fills_up(config_for, whole, mount, monkeypatch, caplog):
 
     run = disk / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "evaluate", filling)
+        patch.setattr(session.Session, "evaluate", filling)
         with pytest.raises(SaveError, match=rf"{run}/checkpoints: No space left on device"):
             train_and_evaluate(config_for(), run)
         assert "curves.png cannot be written" in caplog.text
@@ -153,7 +154,7 @@ def test_a_disk_that_fills_up(config_for, whole, mount, monkeypatch, caplog):
             train_and_evaluate(config_for(), run)
     assert manifest(run, 2) == manifest(whole, 2)
     (disk / "ballast").unlink()
-    assert_goes_on(config_for(), run, whole)
+    assert_resumes(config_for(), run, whole)
 
 
 def test_a_full_disk_ends_the_program_with_one_line(environment, mount):
@@ -220,7 +221,7 @@ def test_a_damaged_newest_checkpoint_is_replaced_by_training_from_the_one_before
         shutil.rmtree(newest)
         newest.mkdir()
     with caplog.at_level(logging.INFO):
-        assert_goes_on(config_for(), run, whole)
+        assert_resumes(config_for(), run, whole)
     assert "resuming after step 2 of 4" in caplog.text
     assert "set aside as 4.damaged" in caplog.text
 
@@ -234,7 +235,7 @@ def test_half_a_line_of_metrics_and_a_clock_that_goes_backwards(config_for, whol
     now = time.time()
     ticks = itertools.count(1)
     monkeypatch.setattr(time, "time", lambda: now - 3600 - next(ticks))
-    assert_goes_on(config_for(), run, whole)
+    assert_resumes(config_for(), run, whole)
     rows = [json.loads(text) for text in (run / FILE).read_text(encoding="utf-8").splitlines()]
     assert [row["step"] for row in rows] == [2, 2, 4, 4]
     assert rows[-1]["time"] < rows[-2]["time"] < rows[0]["time"]
@@ -292,11 +293,11 @@ def test_a_photograph_that_changes_during_the_run(config_for, whole, tmp_path, m
             train_and_evaluate(config, run)
     ((path, content),) = saved
     assert path.name in str(found.value)
-    assert Checkpoints(run / "checkpoints", create=False).steps() == [3, 2]
+    assert Checkpoints(run / "checkpoints").steps() == [3, 2]
     assert "saved step 3" in caplog.text
     path.write_bytes(content)
     with caplog.at_level(logging.INFO):
-        assert_goes_on(config, run, whole)
+        assert_resumes(config, run, whole)
     assert "resuming after step 3 of 4" in caplog.text
 
 
@@ -385,9 +386,9 @@ def test_a_run_whose_logs_all_fail_trains_to_its_end(config_for, whole, tmp_path
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(metric_writers.SummaryWriter, "write_scalars", failing)
-    monkeypatch.setattr(loop.report, "write", failing)
-    monkeypatch.setattr(loop.report, "write_curves", failing)
-    monkeypatch.setattr(loop, "write_image", failing)
+    monkeypatch.setattr(session.report, "write", failing)
+    monkeypatch.setattr(session.report, "write_curves", failing)
+    monkeypatch.setattr(session, "write_image", failing)
     train_and_evaluate(config_for(log__tensorboard=True), tmp_path / "run")
     assert manifest(tmp_path / "run", 4) == manifest(whole, 4)
     assert lines(tmp_path / "run", "train/loss") == lines(whole, "train/loss")
@@ -398,13 +399,13 @@ def test_a_run_whose_logs_all_fail_trains_to_its_end(config_for, whole, tmp_path
 # What a resumed run remembers
 
 
-def test_patience_goes_on_where_it_was(config_for, tmp_path):
+def test_patience_resumes_where_it_was(config_for, tmp_path):
     config = config_for(optim__lr=1e-12, early_stop__patience=2, train__steps=40)
     config.model.norm = "group"  # no running statistics: nothing changes, so no evaluation is a gain
     assert int(train_and_evaluate(config, tmp_path / "run").step) == 6
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "6")
     assert int(train_and_evaluate(config, tmp_path / "run").step) == 6  # one without gain before, one after
-    assert Checkpoints(tmp_path / "run" / "checkpoints", create=False).choose("best") == 2
+    assert Checkpoints(tmp_path / "run" / "checkpoints").choose("best") == 2
 
 
 # Determinism
@@ -440,13 +441,15 @@ def test_xla_is_told_before_it_starts(monkeypatch):
 
 SOAK = """
 import ctypes, gc, os, sys
-from seg_jax import process, train
+from pathlib import Path
+from seg_jax import process
 
 process.quiet()
 process.use_compilation_cache()
 process.hide_accelerators_from_tensorflow()
 from configs import synthetic_unet
-from seg_jax.train import Run, train_and_evaluate
+from seg_jax.train.loop import train_and_evaluate
+from seg_jax.train.session import Session
 
 config = synthetic_unet.get_config()
 config.update_from_flattened_dict({
@@ -454,7 +457,7 @@ config.update_from_flattened_dict({
     "model.encoder.width": 4, "model.encoder.depth": 1, "train.batch_size": 4, "eval.batch_size": 4,
     "train.steps": 2000, "eval.every_steps": 100, "log.every_steps": 10, "eval.panels": 1,
 })
-log = Run.log
+log = Session.log
 
 def measured(self, step, metrics):
     log(self, step, metrics)
@@ -465,8 +468,8 @@ def measured(self, step, metrics):
         pages = int(open("/proc/self/statm").read().split()[1])
         print("soak", step, pages, len(os.listdir("/proc/self/fd")), flush=True)
 
-Run.log = measured
-train_and_evaluate(config, train.Path(sys.argv[1]))
+Session.log = measured
+train_and_evaluate(config, Path(sys.argv[1]))
 """
 
 

@@ -23,7 +23,7 @@ from tests.runs import lines, manifest
 
 
 def weights(run, step):
-    return Checkpoints(run / "checkpoints", create=False).arrays(step)
+    return Checkpoints(run / "checkpoints").arrays(step)
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ def test_report_resume_prediction_and_start(config_for, together, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
     found = predictor(image, probabilities=True).probabilities
     config = pretrained.resolve(config_for(seed=5, train__seeds=2))
-    alone = program.Program(config, classes=3, mesh=sharding.make_mesh(1)).alone()
-    like = program.Program(config, classes=3, mesh=sharding.make_mesh(1)).abstract_state.weights(averaged=False)
-    both = Checkpoints(together / "checkpoints", create=False).weights(4, like)
+    alone = program.Functions(config, classes=3, mesh=sharding.make_mesh(1)).alone()
+    like = program.Functions(config, classes=3, mesh=sharding.make_mesh(1)).abstract_state.weights(averaged=False)
+    both = Checkpoints(together / "checkpoints").weights(4, like)
     each = [
-        alone.predict(*jax.tree.map(lambda a, i=i: a[i], (both["params"], both["model_state"])), image[None])[0]
+        alone.predict()(*jax.tree.map(lambda a, i=i: a[i], (both["params"], both["model_state"])), image[None])[0]
         for i in range(2)
     ]
     assert np.allclose(found, np.mean(each, axis=0), atol=1e-5) and np.abs(each[0] - each[1]).max() > 1e-3
@@ -80,9 +80,9 @@ def test_report_resume_prediction_and_start(config_for, together, tmp_path):
 def test_members_are_scored_in_windows_where_all_are(tiny_config, monkeypatch):
     fields = {"train.seeds": 2, "data.size": (32, 48), "data.synthetic.val_scenes": 2, "eval.window": (32, 32)}
     config = pretrained.resolve(tiny_config({**fields, "eval.submission": "directory"}))
-    monkeypatch.setattr(program.Program, "eval_step", None)  # for whole images
+    monkeypatch.setattr(program.Functions, "eval_step", None)  # for whole images
     examples = data.load(config, "val")
-    functions = program.Program(config, classes=len(examples.table), mesh=sharding.make_mesh(1))
+    functions = program.Functions(config, classes=len(examples.table), mesh=sharding.make_mesh(1))
     assert functions.alone().config.eval.submission == ""  # what is submitted is what all see together
     config.eval.submission = ""
     weights = functions.init().weights(averaged=False)
@@ -93,7 +93,7 @@ def test_members_are_scored_in_windows_where_all_are(tiny_config, monkeypatch):
         right = 0
         for image, label in map(examples.read, range(2)):
             tiles = windows.slide(
-                lambda tiles, mine=mine: np.asarray(alone.predict_windows(**mine, image=tiles)),
+                lambda tiles, mine=mine: np.asarray(alone.predict()(**mine, image=tiles)),
                 image,
                 window=(32, 32),
                 overlap=config.eval.overlap,
@@ -108,7 +108,7 @@ def test_members_are_scored_in_windows_where_all_are(tiny_config, monkeypatch):
 @pytest.mark.parametrize("head", heads.HEADS)
 def test_logits_of_an_ensemble_are_those_of_the_mean_probabilities(tiny_config, head):
     config = pretrained.resolve(tiny_config({"loss.head": head, "train.seeds": 3}))
-    functions = program.Program(config, classes=2, mesh=sharding.make_mesh(1))
+    functions = program.Functions(config, classes=2, mesh=sharding.make_mesh(1))
     assert isinstance(functions.model, models.Ensemble)
     state = functions.init()
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 32, 3)), jnp.float32)

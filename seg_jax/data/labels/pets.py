@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from seg_jax.config import Config, lookup, require
+from seg_jax.config import DataConfig, lookup, require
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.sampler import held_out
 
@@ -32,7 +32,7 @@ TABLES: Mapping[str, LabelTable] = {
 LISTS: Mapping[str, str] = {"train": "trainval", "val": "trainval", "trainval": "trainval", "test": "test"}
 
 
-def table(data: Config) -> LabelTable:
+def table(data: DataConfig) -> LabelTable:
     """The label table for `data.pets.border`.
 
     Raises:
@@ -40,7 +40,7 @@ def table(data: Config) -> LabelTable:
     """
     require(
         all(data.size),
-        {"data": data},
+        data,
         "data.size",
         "photographs of Oxford-IIIT Pets have many sizes, which are brought to one (height, width)",
         "Use (256, 256)",
@@ -48,7 +48,7 @@ def table(data: Config) -> LabelTable:
     return lookup(TABLES, data.pets.border, "data.pets.border")
 
 
-def rows(data: Config, split: str, n: int, *, seed: int) -> np.ndarray:
+def rows(data: DataConfig, split: str, n: int, *, seed: int) -> np.ndarray:
     """The indices of a split in its official list of `n` names, int64, ascending.
 
     'val' is the share `data.pets.val_share` of trainval, sampled by `seed`, and 'train' is the rest.
@@ -60,7 +60,7 @@ def rows(data: Config, split: str, n: int, *, seed: int) -> np.ndarray:
         return np.arange(n)
     require(
         split == "train" or data.pets.val_share > 0,
-        {"data": data},
+        data,
         "data.pets.val_share",
         "the split 'val' is this share of trainval",
         "Use 0.1, or --config.data.val_split=test",

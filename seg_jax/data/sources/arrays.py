@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_jax.config import Config
+from seg_jax.config import DataConfig
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError
 from seg_jax.data.labels.builtin import label_table
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The images and masks of one split, in their order in the arrays.
 
     Args:

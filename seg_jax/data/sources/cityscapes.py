@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_jax.config import Config, did_you_mean, lookup
+from seg_jax.config import DataConfig, did_you_mean, lookup
 from seg_jax.data.examples import Bad, Examples, check_sizes
 from seg_jax.data.images import DataError, read_image, read_mask
 from seg_jax.data.labels import LabelTable
@@ -19,7 +19,7 @@ from seg_jax.data.labels.cityscapes import TABLES
 from seg_jax.data.labels.masks import MaskReader
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The frames of one split, in the order of their cities and names.
 
     Args:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_jax.config import Config, lookup, require
+from seg_jax.config import DataConfig, lookup, require
 from seg_jax.data.examples import Bad, Examples, check_sizes
 from seg_jax.data.images import DataError, read_image, resize_label
 from seg_jax.data.labels.builtin import label_table
@@ -22,7 +22,7 @@ from seg_jax.data.sources.patterns import Pattern
 Paths = tuple[Path, Path]  # photograph and mask
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The pairs of one split, in the order of their names.
 
     Args:
@@ -73,13 +73,13 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
     )
 
 
-def _held_part(data: Config, split: str) -> bool | None:
+def _held_part(data: DataConfig, split: str) -> bool | None:
     """Whether `split` is the held-out part of the pairs; None if nothing is held out."""
     named = "{split}" in (data.list or data.images + data.masks)
     if data.val_share:
         require(
             not named,
-            {"data": data},
+            data,
             "data.val_share",
             "a validation split is held out of one set of pairs, but '{split}' in data.images, data.masks or "
             "data.list names one for each split",
@@ -88,7 +88,7 @@ def _held_part(data: Config, split: str) -> bool | None:
         return lookup({data.train_split: False, data.val_split: True}, split, "data.val_split")
     require(
         named or split == data.train_split or split != data.val_split,
-        {"data": data},
+        data,
         "data.val_share",
         "without '{split}' in data.images, data.masks or data.list the validation split would be the training split",
         "Use 0.1 to hold a tenth of the pairs out, or '{split}' where directories or lists differ",
@@ -101,20 +101,20 @@ def _same_shape(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     return abs(a[0] * b[1] - a[1] * b[0]) <= max(*a, *b)
 
 
-def _matched(root: Path, data: Config, split: str) -> tuple[list[Paths], list[Bad]]:
+def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list[Bad]]:
     """Photographs and masks in whose names the stars match the same text."""
     images = Pattern.parse(root, data.images.format(split=split), "data.images")
     masks = Pattern.parse(root, data.masks.format(split=split), "data.masks")
     require(
         not data.mask_suffix or masks.rest == "*",
-        {"data": data},
+        data,
         "data.mask_suffix",
         f"data.masks = {data.masks!r} is a pattern, which names masks completely",
         "Use ''",
     )
     require(
         images.stars == masks.stars,
-        {"data": data},
+        data,
         "data.masks",
         f"it has {masks.stars} stars and data.images = {data.images!r} has {images.stars}; a photograph and its mask "
         "are matched by the text under the stars (a directory counts as one star)",
@@ -129,7 +129,7 @@ def _matched(root: Path, data: Config, split: str) -> tuple[list[Paths], list[Ba
     if both:  # they belong to the more specific pattern
         require(
             len(images.rest) != len(masks.rest),
-            {"data": data},
+            data,
             "data.masks",
             f"it has the same files as data.images = {data.images!r}, such as {min(both)}",
             "Use another directory, or a pattern such as '{split}/*_mask.png'",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.config import Config, ConfigError, lookup, require
+from seg_jax.config import ConfigError, DataConfig, lookup, require
 from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.images import DataError, Encoded, read_image
 from seg_jax.data.labels.builtin import label_table
@@ -20,7 +20,7 @@ VALIDATION = ("val", "validation", "valid", "dev")  # names of the validation sp
 MASK = re.compile(r"(^|[^a-z])(mask|label|annotation|seg|target|gt)", re.IGNORECASE)  # names of mask columns
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The rows of one split, in their order.
 
     Args:
@@ -54,7 +54,7 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
     return Examples(split=split, names=names, read=read, table=table)
 
 
-def _content(data: Config, root: Path | None) -> Mapping[str, Any]:
+def _content(data: DataConfig, root: Path | None) -> Mapping[str, Any]:
     """The data set's splits, by name."""
     try:
         import datasets
@@ -65,7 +65,7 @@ def _content(data: Config, root: Path | None) -> Mapping[str, Any]:
     name = data.huggingface.name
     require(
         bool(name or root),
-        {"data": data},
+        data,
         "data.huggingface.name",
         "the source 'huggingface' reads a repository, or a folder",
         "Use 'owner/name', or pass --config.data.dir=DIR",
@@ -87,7 +87,7 @@ def _content(data: Config, root: Path | None) -> Mapping[str, Any]:
     return {str(content.split or "train"): content} if isinstance(content, datasets.Dataset) else content
 
 
-def _part(content: Mapping[str, Any], split: str, data: Config, seed: int) -> tuple[str, Any, np.ndarray]:
+def _part(content: Mapping[str, Any], split: str, data: DataConfig, seed: int) -> tuple[str, Any, np.ndarray]:
     """(name of a stored split, the stored split, the indices of its rows that belong to the requested split)."""
 
     def stored_name(name: str) -> str | None:
@@ -97,7 +97,7 @@ def _part(content: Mapping[str, Any], split: str, data: Config, seed: int) -> tu
         whole = lookup(content, data.train_split, "data.train_split")
         require(
             split == data.train_split or data.huggingface.val_share > 0,
-            {"data": data},
+            data,
             "data.huggingface.val_share",
             f"the data set has no validation split but only {', '.join(content)}, and this share of "
             f"{data.train_split!r} takes its place",
@@ -111,7 +111,7 @@ def _part(content: Mapping[str, Any], split: str, data: Config, seed: int) -> tu
     return name, part, np.arange(len(part))
 
 
-def _columns(part: Any, data: Config) -> tuple[str, str]:
+def _columns(part: Any, data: DataConfig) -> tuple[str, str]:
     """The names of the image and of the mask column."""
     import datasets
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seg_jax.config import Config
+from seg_jax.config import DataConfig
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import EXTENSIONS, DataError, read_image
 from seg_jax.data.labels import LabelError, LabelTable
@@ -30,7 +30,7 @@ BRIGHTNESS_WEIGHT = 8  # weight of the squared difference in brightness
 CERTAIN_DISTANCE = 20  # within it a pixel keeps its class; others take the majority of their 3x3 neighbourhood
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The files of one split, in the order of their names; logs the distances of their masks from the palette.
 
     Args:

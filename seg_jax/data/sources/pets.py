@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seg_jax.config import Config, lookup
+from seg_jax.config import DataConfig, lookup
 from seg_jax.data.examples import Bad, Examples, Pair, check_sizes
 from seg_jax.data.images import DataError, read_image
 from seg_jax.data.labels import pets
 from seg_jax.data.labels.masks import MaskReader
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The photographs of one split, in the order of the official lists.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seg_jax.config import Config, lookup, require
+from seg_jax.config import DataConfig, lookup, require
 from seg_jax.data.examples import Examples
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.scenes.palettes import COLORS, NAMES
@@ -11,7 +11,7 @@ from seg_jax.data.scenes.street import MIN_SIZE, scene
 SIZE = (96, 128)  # (height, width) where the configuration names none
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """Scenes rendered at `data.size`, or `SIZE` if that is not set.
 
     There are `data.synthetic.train_scenes` for training and `data.synthetic.val_scenes` different ones for validation.
@@ -19,10 +19,10 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
     Raises:
       ConfigError: `split` is neither `data.train_split` nor `data.val_split`, or `data.size` is too small.
     """
-    size = tuple(data.size) if all(data.size) else SIZE
+    size = data.size if all(data.size) else SIZE
     require(
         min(size) >= MIN_SIZE,
-        {"data": data},
+        data,
         "data.size",
         f"synthetic scenes are rendered at this (height, width), each at least {MIN_SIZE}",
         "Use (96, 128)",

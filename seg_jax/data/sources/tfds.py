@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from seg_jax import process
-from seg_jax.config import Config, ConfigError, lookup, require
+from seg_jax.config import ConfigError, DataConfig, lookup, require
 from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.images import DataError, Encoded, read_image
 from seg_jax.data.labels import LabelTable, pets
@@ -24,7 +24,7 @@ from seg_jax.data.labels.masks import MaskReader
 Locations = list[tuple[Path, int]]  # a file and the number of the example in it
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The examples of one split, in the order of the prepared files; a missing data set is downloaded first.
 
     Args:
@@ -42,9 +42,8 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
       DataError: the data set cannot be prepared, or its files are damaged or of an unknown format.
       LabelError: there is no label table, or it is invalid.
     """
-    config = {"data": data}
     rule = "the source 'tfds' reads a builder of TensorFlow Datasets"
-    require(bool(data.tfds.name), config, "data.tfds.name", rule, "Use oxford_iiit_pet, say")
+    require(bool(data.tfds.name), data, "data.tfds.name", rule, "Use oxford_iiit_pet, say")
     builder = _prepared(data.tfds.name, data.tfds.data_dir)
     image, mask = _features(builder.info.features, data)
     of_pets = builder.name == "oxford_iiit_pet"
@@ -100,7 +99,7 @@ def _prepared(name: str, data_dir: str) -> Any:
     return builder
 
 
-def _features(features: Mapping[str, Any], data: Config) -> tuple[str, str]:
+def _features(features: Mapping[str, Any], data: DataConfig) -> tuple[str, str]:
     """The names of the image and of the mask feature."""
     import tensorflow_datasets as tfds
 
@@ -120,7 +119,7 @@ def _features(features: Mapping[str, Any], data: Config) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _locations(builder: Any, split: str, data: Config) -> tuple[Locations, Callable[[int], bytes]]:
+def _locations(builder: Any, split: str, data: DataConfig) -> tuple[Locations, Callable[[int], bytes]]:
     """The locations of the examples of a split, and a function index -> serialized example."""
     try:
         instructions = builder.info.splits[split].file_instructions

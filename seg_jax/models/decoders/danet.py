@@ -8,14 +8,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.attention import attention, softmax
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import Conv, ConvNormAct, Dtype, Head, Style
 
 
 class PositionAttention(nn.Module):
-    """Every pixel adds a weighted sum of all pixels (section 3.2, equation 2); identity at first."""
+    """Adds to every pixel a weighted sum of all pixels (section 3.2, equation 2); initially the identity."""
 
     dtype: Dtype = jnp.float32
 
@@ -32,10 +32,10 @@ class PositionAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Every channel adds a weighted sum of all channels (section 3.3, equation 4); identity at first.
+    """Adds to every channel a weighted sum of all channels (section 3.3, equation 4); initially the identity.
 
-    The weights are the authors' code's: softmax(max - energy), which is softmax(-energy), prefers channels that differ,
-    where equation 3 of the paper has softmax(energy).
+    The weights follow the authors' code: softmax(max - energy), which equals softmax(-energy) and prefers channels that
+    differ. Equation 3 of the paper has softmax(energy).
     """
 
     dtype: Dtype = jnp.float32
@@ -49,18 +49,18 @@ class ChannelAttention(nn.Module):
 
 
 def _gate(module: nn.Module, dtype: Dtype) -> jax.Array:
-    """The learned factor of an attention module, 0 at first: without it training starts from random sums."""
+    """The learned factor of an attention module, initially 0: without it training would start from random sums."""
     return module.param("scale", nn.initializers.zeros, (1,), jnp.float32).astype(dtype)
 
 
 class DANetDecoder(nn.Module):
-    """Both kinds of attention on the coarsest features, side by side; their sum.
+    """The sum of two parallel branches on the coarsest features, one with each kind of attention.
 
     Attributes:
       classes: channels of the logits.
-      channels: of both branches; 0: a quarter of the features', as in the paper.
-      dropout: rate of whole channels in front of the logits.
-      aux: whether either branch has logits of its own.
+      channels: channels of both branches; 0: a quarter of the features' channels, as in the paper.
+      dropout: rate at which whole channels are dropped before the logits.
+      aux: whether each branch has an auxiliary head.
     """
 
     classes: int
@@ -89,7 +89,7 @@ class DANetDecoder(nn.Module):
         return Head(self.classes, dtype=self.style.dtype, name=name)(x)
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return DANetDecoder(classes=classes, channels=model.channels, dropout=model.dropout, style=style)
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.decoders.pspnet import AuxiliaryHead
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import Conv, ConvNormAct, Head, Style
@@ -40,9 +40,9 @@ class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: parallel 3x3 convolutions at several dilations beside image pooling.
 
     Attributes:
-      rates: dilations in pixels of the feature map; a rate 1 branch (1x1) and image pooling are always there.
-      channels: of every branch and of the result.
-      separable: the 3x3 convolutions are depthwise separable.
+      rates: dilations in pixels of the feature map; a 1x1 branch and image pooling are always present.
+      channels: channels of every branch and of the result.
+      separable: whether the 3x3 convolutions are depthwise separable.
       dropout: rate after the projection.
     """
 
@@ -67,13 +67,13 @@ class ASPP(nn.Module):
 
 
 class DeepLabV3Decoder(nn.Module):
-    """ASPP and a 3x3 convolution, which the paper does not have but torchvision and others do.
+    """ASPP and a 3x3 convolution; the latter is not in the paper, but in torchvision and other libraries.
 
     Attributes:
       classes: channels of the logits.
       rates: dilations of the ASPP; (12, 24, 36) belongs to output stride 8, half of that to 16.
       channels: width (256 in the paper).
-      separable: ASPP's 3x3 convolutions are depthwise separable.
+      separable: whether ASPP's 3x3 convolutions are depthwise separable.
       dropout: rate after ASPP's projection.
       aux: whether there is an auxiliary head, on the stage before the last, as in torchvision.
     """
@@ -105,12 +105,12 @@ class DeepLabV3PlusDecoder(nn.Module):
       classes: channels of the logits.
       rates: dilations of the ASPP; (6, 12, 18) belongs to output stride 16, twice that to 8.
       channels: width of ASPP and decoder (256 in the paper).
-      low_level_channels: to which the low-level features are reduced (48 in the paper).
-      separable: all 3x3 convolutions are depthwise separable (section 4 of the paper).
-      refinements: how many 3x3 convolutions there are before the upsampling, and after the low-level features have
-        come in: (0, 2) in the paper, (1, 1) in segmentation_models.pytorch.
-      align_corners: of the upsampling, see `resampling.resize_bilinear`.
-      dropout: rate after ASPP's projection and in front of the logits.
+      low_level_channels: channels of the reduced low-level features (48 in the paper).
+      separable: whether all 3x3 convolutions are depthwise separable (section 4 of the paper).
+      refinements: number of 3x3 convolutions before the upsampling, and after the low-level features are appended:
+        (0, 2) in the paper, (1, 1) in segmentation_models.pytorch.
+      align_corners: how features are upsampled, see `resampling.resize_bilinear`.
+      dropout: rate after ASPP's projection and before the logits.
     """
 
     classes: int
@@ -126,7 +126,7 @@ class DeepLabV3PlusDecoder(nn.Module):
     @nn.compact
     def __call__(self, features: Sequence[jax.Array], train: bool) -> dict[str, jax.Array]:
         """Features, finest first -> logits [b h/4 w/4 k]."""
-        # Of the four coarsest maps the finest: stride 4 in every network with five halvings, whatever it begins with.
+        # The finest of the four coarsest maps: stride 4 in every network with five halvings.
         low = features[-4:][0]
         x = ASPP(self.rates, self.channels, self.separable, self.dropout, self.style, name="aspp")(features[-1], train)
         before, after = self.refinements
@@ -175,7 +175,7 @@ def smp_plus_names(decoder: DeepLabV3PlusDecoder) -> Mapping[str, str]:
     return {**names, "head": "segmentation_head.0"}
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return DeepLabV3Decoder(
         classes=classes,
         rates=tuple(model.aspp_rates),
@@ -186,13 +186,13 @@ def _build(model: Config, classes: int, style: Style) -> nn.Module:
     )
 
 
-def _build_plus(model: Config, classes: int, style: Style) -> nn.Module:
+def _build_plus(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return DeepLabV3PlusDecoder(
         classes=classes,
         rates=tuple(model.aspp_rates),
         channels=model.channels or 256,
         separable=model.separable,
-        # segmentation_models.pytorch has its blocks elsewhere than the paper.
+        # segmentation_models.pytorch has these convolutions at other positions than the paper.
         refinements=(1, 1) if model.encoder.style == "smp" else (0, 2),
         align_corners=model.align_corners,
         dropout=model.dropout,

@@ -11,21 +11,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seg_jax.config import Config, ConfigError
+from seg_jax.config import ConfigError, ModelConfig
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Dtype, Head, Style
 from seg_jax.models.operators import pad_edge, window
 
 
 def bilinear(key: jax.Array, shape: tuple[int, int, int, int], dtype: Any = jnp.float32) -> jax.Array:
-    """Initial kernel [4 4 c c] of `UpScore`: every channel by itself, doubled by bilinear interpolation."""
+    """Initial kernel [4 4 c c] of `UpScore`: bilinear interpolation of each channel to twice the size."""
     del key
     taps = np.array([1, 3, 3, 1]) / 4
     return jnp.asarray(np.einsum("i,j,cd->ijcd", taps, taps, np.eye(shape[2], shape[3])), dtype)
 
 
 class UpScore(nn.Module):
-    """Transposed convolution, 4x4 with stride 2, that doubles maps of scores; begins as bilinear interpolation.
+    """Transposed 4x4 convolution with stride 2 that upsamples maps of scores; initially bilinear interpolation.
 
     Border pixels are repeated, so that the scores at the border are interpolated like the others.
     """
@@ -37,8 +37,8 @@ class UpScore(nn.Module):
         """[b h w c] -> [b 2h 2w c]."""
         b, h, w, c = x.shape
         kernel = self.param("kernel", bilinear, (4, 4, c, c), jnp.float32).astype(self.dtype)
-        # The two output pixels between the centres of two neighbours, on either axis, see just these two: a 2x2
-        # convolution for each. XLA's CPU backend is slow for a convolution of a map with zeros in between.
+        # Along each axis, the two output pixels between the centres of two neighbours depend only on these neighbours,
+        # so a 2x2 convolution computes each of the four output phases. XLA's CPU backend is slow for dilated inputs.
         taps = kernel.reshape(2, 2, 2, 2, c, c)[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, 4 * c)
         x = pad_edge(x.astype(self.dtype), (1, 1), (1, 1))
         y = jax.lax.conv_general_dilated(x, taps, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -47,18 +47,18 @@ class UpScore(nn.Module):
 
 
 class FCNDecoder(nn.Module):
-    """A classifier made convolutional: scores of the coarsest features, and of finer ones added on the way up.
+    """A convolutional classifier on the coarsest features, whose scores are upsampled and added to those of finer ones.
 
     The last upsampling, to the size of the image, is bilinear and not learned, as in the paper. The paper's skips on
     VGG-16 are pool4 and pool3; here they are the deepest features of the same strides, for every encoder.
 
     Attributes:
       classes: channels of the logits.
-      stride: at which the scores end, relative to an encoder of stride 32: 32 (no skip), 16 (one) or 8 (two).
-      channels: of the two hidden layers (fc6 and fc7), 4096 in the paper. The first has 49 kernels of that width for
-        every channel of the encoder: 103 million parameters on VGG-16 (512 channels), 411 million on ResNet-50
-        (2048 channels), where a width of 512 makes 51 million.
-      dropout: rate after either of them, 0.5 in the paper.
+      stride: stride of the final scores for an encoder of stride 32: 32 (no skip), 16 (one skip) or 8 (two).
+      channels: channels of the two hidden layers (fc6 and fc7), 4096 in the paper. The kernel of the first has 7x7xcxd
+        parameters: 103 million on VGG-16 (512 channels), 411 million on ResNet-50 (2048 channels), where 512 channels
+        make 51 million.
+      dropout: rate after each of them, 0.5 in the paper.
     """
 
     classes: int
@@ -86,9 +86,9 @@ class FCNDecoder(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = Head(self.classes, dtype=self.style.dtype, name="head")(x)
         for step, skip in enumerate(features[-2 : -2 - steps : -1], start=1):
-            if skip.shape[1] > x.shape[1]:  # of a dilated encoder: the same resolution
+            if skip.shape[1] > x.shape[1]:  # in a dilated encoder both have the same resolution
                 x = UpScore(self.style.dtype, name=f"up{step}_head")(x)
-            # A 1x1 convolution; from zeros, so that training starts with the predictions without it.
+            # A 1x1 convolution, initially zero, so that training starts with the predictions without the skip.
             scores = nn.Dense(
                 self.classes, kernel_init=nn.initializers.zeros, dtype=self.style.dtype, name=f"skip{step}_head"
             )
@@ -96,7 +96,7 @@ class FCNDecoder(nn.Module):
         return {"logits": x}
 
 
-def _build(model: Config, classes: int, style: Style, *, stride: int) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style, *, stride: int) -> nn.Module:
     return FCNDecoder(
         classes=classes, stride=stride, channels=model.channels or 4096, dropout=model.dropout, style=style
     )

@@ -1,4 +1,4 @@
-"""Semantic FPN (Kirillov et al. 2019, section 3.1): a feature pyramid, every level brought to stride 4, their sum."""
+"""Semantic FPN (Kirillov et al. 2019, section 3.1): the sum of a feature pyramid's levels, upsampled to stride 4."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import replace
 import flax.linen as nn
 import jax
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import Conv, ConvNormAct, Head, Style
 from seg_jax.models.resampling import resize_bilinear, upsample_nearest
 
-WIDTH = 256  # of the pyramid (Lin et al. 2017)
+WIDTH = 256  # channels of the pyramid (Lin et al. 2017)
 
 
 class FPNDecoder(nn.Module):
-    """The four coarsest maps (strides 4, 8, 16, 32), summed downwards; then a stack of convolutions for every level.
+    """A top-down pyramid of the four coarsest maps (strides 4, 8, 16, 32), then a stack of convolutions for each level.
 
     The convolutions of the stacks have group norm, as in the paper; the pyramid has no norm.
 
     Attributes:
       classes: channels of the logits.
-      channels: of the stacks.
-      align_corners: of the upsampling within the stacks, see `resampling.resize_bilinear`.
-      dropout: rate in front of the logits.
+      channels: channels of the stacks.
+      align_corners: how the stacks upsample, see `resampling.resize_bilinear`.
+      dropout: rate before the logits.
     """
 
     classes: int
@@ -69,7 +69,7 @@ def smp_names(decoder: FPNDecoder) -> Mapping[str, str]:
     names = {"lateral4": "decoder.p5", "head": "segmentation_head.0"}
     for level in (1, 2, 3):
         names[f"lateral{level}"] = f"decoder.p{level + 1}.skip_conv"
-    for level in (1, 2, 3, 4):  # their stacks begin with the coarsest
+    for level in (1, 2, 3, 4):  # the library's stacks begin with the coarsest
         for i in range(max(level - 1, 1)):
             theirs = f"decoder.seg_blocks.{4 - level}.block.{i}.block"
             names[f"level{level}_conv{i + 1}/conv"] = f"{theirs}.0"
@@ -77,7 +77,7 @@ def smp_names(decoder: FPNDecoder) -> Mapping[str, str]:
     return names
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return FPNDecoder(
         classes=classes,
         channels=model.channels or 128,

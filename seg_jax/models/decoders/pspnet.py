@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Head, Style
 from seg_jax.models.resampling import resize_bilinear
@@ -20,16 +20,16 @@ from seg_jax.models.resampling import resize_bilinear
 def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
     """[b h w c] -> [b bins bins c], means over a grid of rectangles, for any h and w.
 
-    Bin i of n pixels reaches from floor(i n / bins) to ceil((i + 1) n / bins), as in PyTorch: neighbours share pixels
-    where n is no multiple of bins, and no bin is empty even if n is smaller.
+    Bin i of n pixels reaches from floor(i n / bins) to ceil((i + 1) n / bins), as in PyTorch: neighbouring bins share
+    pixels if n is not a multiple of bins, and no bin is empty even if n is smaller.
     """
     rows, columns = (jnp.asarray(_shares(size, bins), x.dtype) for size in x.shape[1:3])
-    # One after the other: TFLite's converter takes no product of all three where there is one bin.
+    # Two products: TFLite's converter rejects a product of all three if there is one bin.
     return jnp.einsum("jw,biwc->bijc", columns, jnp.einsum("ih,bhwc->biwc", rows, x))
 
 
 def _shares(size: int, bins: int) -> Any:
-    """float32 [bins size]: the share of every pixel in the mean of every bin; in the program if `size` is a symbol."""
+    """float32 [bins size]: the weight of every pixel in the mean of every bin; `size` may be symbolic."""
     xp: Any = np if isinstance(size, int) else jnp
     bin = xp.arange(bins)[:, None]
     start, end = bin * size // bins, -(-(bin + 1) * size // bins)
@@ -38,14 +38,14 @@ def _shares(size: int, bins: int) -> Any:
 
 
 class PyramidPooling(nn.Module):
-    """Means over grids of different fineness, each reduced by a 1x1 convolution and upsampled to the map's size.
+    """Average pooling to several grids, each followed by a 1x1 convolution and upsampling to the map's size.
 
     Attributes:
-      bins: along an axis, of every grid.
-      channels: of every branch; 0: as many as make the branches together as wide as the map.
-      norm_of_one: whether a grid of one bin has a norm. Batch statistics are then of as many values as there are
-        images in the batch; segmentation_models.pytorch's PSPNet leaves it out.
-      align_corners: of the upsampling, see `resampling.resize_bilinear`.
+      bins: for each grid, the number of bins along an axis.
+      channels: channels of every branch; 0: the channels of the map divided by the number of branches.
+      norm_of_one: whether the grid with one bin has a norm. Its batch statistics have only one value for each image of
+        the batch; segmentation_models.pytorch's PSPNet has no norm there.
+      align_corners: how branches are upsampled, see `resampling.resize_bilinear`.
     """
 
     bins: tuple[int, ...] = (1, 2, 3, 6)
@@ -83,15 +83,15 @@ class AuxiliaryHead(nn.Module):
 
 
 class PSPNetDecoder(nn.Module):
-    """Pyramid pooling on the coarsest features, which stay beside it, and a convolution that fuses both.
+    """Pyramid pooling of the coarsest features, and a convolution that fuses them with the pooled ones.
 
     Attributes:
       classes: channels of the logits.
-      bins, norm_of_one, align_corners: of `PyramidPooling`.
-      channels: of the fused features.
-      head_kernel: of the convolution that gives the logits. One of the last two is 3x3: the fusing one before a head
-        of 1x1 as in the paper, or a head of 3x3 as in segmentation_models.pytorch.
-      dropout: rate in front of the logits.
+      bins, norm_of_one, align_corners: see `PyramidPooling`.
+      channels: channels of the fused features.
+      head_kernel: kernel size of the convolution to logits: 1, with a 3x3 fusing convolution, as in the paper; or 3,
+        with a 1x1 fusing convolution, as in segmentation_models.pytorch.
+      dropout: rate before the logits.
       aux: whether there is an auxiliary head, on the stage before the last.
     """
 
@@ -131,7 +131,7 @@ def smp_names(decoder: PSPNetDecoder) -> Mapping[str, str]:
     return names
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return PSPNetDecoder(
         classes=classes,
         bins=tuple(model.pool_bins),

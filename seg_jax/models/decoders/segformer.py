@@ -1,4 +1,4 @@
-"""SegFormer's decoder (Xie et al. 2021, section 3.2): a linear layer on each of four maps, one more on all of them."""
+"""SegFormer's decoder (Xie et al. 2021, section 3.2): a linear layer on each of four maps, and one that fuses them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import Dtype, Head, Norm, Style, kaiming
 from seg_jax.models.resampling import resize_bilinear
 
 
 class Fusion(nn.Module):
-    """1x1 convolution of all maps together, upsampled bilinearly to the finest and concatenated, coarsest first.
+    """A 1x1 convolution of all maps, upsampled bilinearly to the finest and concatenated, coarsest first.
 
-    It is the sum of one convolution for each map, and this comes before the upsampling: both are linear, one in the
-    channels and one in the pixels, so their order does not matter. That saves two thirds of the products, and the
+    It is computed as the sum of one convolution for each map, before the upsampling. Both are linear, one in the
+    channels and one in the pixels, so their order does not matter. This saves two thirds of the products, and the
     concatenation is never in memory.
     """
 
@@ -38,12 +38,12 @@ class Fusion(nn.Module):
 
 
 class SegFormerDecoder(nn.Module):
-    """The four coarsest maps (strides 4, 8, 16, 32), brought to one width and to stride 4, and fused.
+    """Fuses the four coarsest maps (strides 4, 8, 16, 32) after projecting them to equal channels and stride 4.
 
     Attributes:
       classes: channels of the logits.
-      channels: of the linear layers and their fusion; 256 in the paper for MiT-B0 and B1, 768 for the others.
-      dropout: rate in front of the logits.
+      channels: channels of the linear layers and their fusion; in the paper 256 for MiT-B0 and B1, 768 for the others.
+      dropout: rate before the logits.
     """
 
     classes: int
@@ -80,7 +80,7 @@ def smp_names(decoder: SegFormerDecoder) -> Mapping[str, str]:
     return levels | {"fuse": "decoder.fuse_stage.0", "norm": "decoder.fuse_stage.1", "head": "segmentation_head.0"}
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     large = model.encoder.name in ("mit_b2", "mit_b3", "mit_b4", "mit_b5")
     return SegFormerDecoder(
         classes=classes, channels=model.channels or (768 if large else 256), dropout=model.dropout, style=style

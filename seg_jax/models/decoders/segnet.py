@@ -1,4 +1,4 @@
-"""SegNet (Badrinarayanan et al. 2017): a decoder that puts values back where max pooling took them from."""
+"""SegNet (Badrinarayanan et al. 2017): a decoder that unpools values to the positions of the encoder's maxima."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Head, Style
 from seg_jax.models.operators import window
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)  # at each resolution, finest first, as in VGG-16
-DROPPED = 4  # stages, the deepest ones, with dropout in front of them
+STAGES_WITH_DROPOUT = 4  # the deepest ones, with dropout before them
 
 
 def unpool(x: jax.Array, full: jax.Array) -> jax.Array:
-    """Every value of `x` at the place of the maximum of its 2x2 window of `full`, zeros elsewhere.
+    """Moves every value of `x` to the position of the maximum of its 2x2 window of `full`; zeros elsewhere.
 
     Args:
       x: [b h w c].
-      full: [b 2h 2w c], in front of the pooling. The first of equal pixels counts, row by row.
+      full: the map before the pooling, [b 2h 2w c]. Of equal pixels the first one counts, row by row.
 
     Returns:
-      [b 2h 2w c]; the gradient goes to `x` alone.
+      [b 2h 2w c]; only `x` gets a gradient.
     """
     b, h, w, c = x.shape
     pixels = [window(full, slice(i, None, 2), slice(j, None, 2)) for i in (0, 1) for j in (0, 1)]
@@ -41,15 +41,15 @@ def unpool(x: jax.Array, full: jax.Array) -> jax.Array:
 
 
 class SegNetDecoder(nn.Module):
-    """The encoder's mirror image: unpooling with the encoder's maxima, then as many 3x3 convolutions as VGG-16 has.
+    """The mirrored encoder: at each level unpooling by the encoder's maxima, then the 3x3 convolutions of VGG-16.
 
-    On VGG-16 this is the network of the paper. For other encoders the maxima are those of the features at each finer
-    stride, whether they are pooled or not.
+    On VGG-16 this is the network of the paper. With other encoders the maxima are those of the features at each finer
+    stride, whether the encoder pools them or not.
 
     Attributes:
       classes: channels of the logits.
-      dropout: rate after the deepest features and after the three deepest stages, the places of Bayesian SegNet
-        (Kendall et al. 2017); SegNet itself has none.
+      dropout: rate after the deepest features and after the three deepest stages, as in Bayesian SegNet (Kendall et al.
+        2017); SegNet itself has no dropout.
     """
 
     classes: int
@@ -64,18 +64,18 @@ class SegNetDecoder(nn.Module):
             width = finer[level].shape[-1]
             if x.shape[-1] != width:  # the deepest features of an encoder that does not end with a pooling
                 x = ConvNormAct(width, style=self.style, name="bottom")(x, train)
-            if len(finer) - level <= DROPPED:
+            if len(finer) - level <= STAGES_WITH_DROPOUT:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             if finer[level].shape[1] > x.shape[1]:  # a dilated encoder keeps the resolution
                 x = unpool(x, finer[level])
-            # The last convolution leads to the width of the next stage, that of the last stage is the head.
+            # The last convolution has the channels of the next stage; in the last stage it is the head.
             widths = [width] * (CONVOLUTIONS[level] - 1) + [finer[level - 1].shape[-1]] * (level > 0)
             for i, channels in enumerate(widths, start=1):
                 x = ConvNormAct(channels, style=self.style, name=f"level{level + 1}_conv{i}")(x, train)
         return {"logits": Head(self.classes, 3, dtype=self.style.dtype, name="head")(x)}
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return SegNetDecoder(classes=classes, dropout=model.dropout, style=style)
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Head, Style, UpConv, remat
 from seg_jax.models.resampling import upsample_bilinear, upsample_nearest
@@ -21,11 +21,11 @@ class UNetDecoder(nn.Module):
 
     Attributes:
       classes: channels of the logits.
-      channels: output channels of each upward step, coarsest first; () mirrors the encoder, as in the paper.
-        One more than there are skips upsamples past the finest features to the full resolution.
-      upsampling: 'transpose' (the paper's 2x2 up-convolution, halves the channels), 'nearest' or 'bilinear'.
-      head_kernel: of the convolution that gives the logits: 1 in the paper, 3 in segmentation_models.pytorch.
-      dropout: rate in front of the logits.
+      channels: output channels of each upward step, coarsest first; () mirrors the encoder, as in the paper. One more
+        step than there are skips upsamples beyond the finest features, to the full resolution.
+      upsampling: 'transpose' (the paper's 2x2 up-convolution, which halves the channels), 'nearest' or 'bilinear'.
+      head_kernel: kernel size of the convolution to logits: 1 in the paper, 3 in segmentation_models.pytorch.
+      dropout: rate before the logits.
     """
 
     classes: int
@@ -52,7 +52,7 @@ class UNetDecoder(nn.Module):
         return {"logits": Head(self.classes, self.head_kernel, dtype=self.style.dtype, name="head")(x)}
 
     def _up(self, x: jax.Array, factor: int, width: int, name: str) -> jax.Array:
-        if factor == 1:  # a dilated encoder: the skip has this resolution already
+        if factor == 1:  # in a dilated encoder the skip has the same resolution
             return x
         if self.upsampling == "transpose":
             return UpConv(width, dtype=self.style.dtype, name=name)(x)
@@ -70,7 +70,7 @@ def smp_names(decoder: UNetDecoder) -> Mapping[str, str]:
     return names
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return UNetDecoder(
         classes=classes,
         channels=tuple(model.decoder_channels),

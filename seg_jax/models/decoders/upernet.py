@@ -1,4 +1,4 @@
-"""UPerNet (Xiao et al. 2018): pyramid pooling on the coarsest features, a feature pyramid over all of them."""
+"""UPerNet (Xiao et al. 2018): pyramid pooling of the coarsest features, and a feature pyramid over all maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.decoders.pspnet import AuxiliaryHead, PyramidPooling
 from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Head, Style
@@ -16,15 +16,15 @@ from seg_jax.models.resampling import resize_bilinear
 
 
 class UPerNetDecoder(nn.Module):
-    """The four coarsest maps (strides 4, 8, 16, 32), brought to one width, summed downwards and fused at the finest.
+    """A top-down pyramid of the four coarsest maps (strides 4, 8, 16, 32), fused at the finest resolution.
 
     Attributes:
       classes: channels of the logits.
-      bins: of the pyramid pooling.
-      channels: of every map.
-      norm_features: layer norm over the channels of every map of the encoder first, as in
+      bins: bins of the pyramid pooling, see `PyramidPooling`.
+      channels: channels of every map.
+      norm_features: whether every map of the encoder first gets a layer norm over its channels, as in
         segmentation_models.pytorch.
-      dropout: rate in front of the logits.
+      dropout: rate before the logits.
       aux: whether there is an auxiliary head, on the stage before the last.
     """
 
@@ -71,7 +71,7 @@ def smp_names(decoder: UPerNetDecoder) -> Mapping[str, str]:
     """Layers of segmentation_models.pytorch's UPerNet."""
     convs = {"pyramid_fuse": "decoder.psp.out_conv", "fuse": "decoder.fusion_block"}
     convs |= {f"pyramid/bins{bins}": f"decoder.psp.blocks.{i}.1" for i, bins in enumerate(decoder.bins)}
-    for level in (1, 2, 3):  # theirs begin with the coarsest
+    for level in (1, 2, 3):  # the library's begin with the coarsest
         convs[f"lateral{level}"] = f"decoder.fpn_lateral_blocks.{3 - level}.conv_norm_relu"
         convs[f"output{level}"] = f"decoder.fpn_conv_blocks.{3 - level}"
     names = {f"norm{level}": f"decoder.feature_norms.{level - 1}" for level in (1, 2, 3, 4)}
@@ -80,7 +80,7 @@ def smp_names(decoder: UPerNetDecoder) -> Mapping[str, str]:
     return {**names, "head": "segmentation_head.0"}
 
 
-def _build(model: Config, classes: int, style: Style) -> nn.Module:
+def _build(model: ModelConfig, classes: int, style: Style) -> nn.Module:
     return UPerNetDecoder(
         classes=classes,
         bins=tuple(model.pool_bins),

@@ -12,13 +12,13 @@ from seg_jax.models.layers import Conv, ConvNormAct, Style
 class MBConv(nn.Module):
     """1x1 expansion, depthwise convolution, squeeze and excitation (Hu et al. 2018), linear 1x1 projection.
 
-    Where the shape stays there is a shortcut, and in training the rest is left out with probability `drop_path` for
-    each image by itself (stochastic depth, Huang et al. 2016).
+    If the shape does not change there is a shortcut, and in training the rest is dropped with probability `drop_path`,
+    independently for each image (stochastic depth, Huang et al. 2016).
 
     Attributes:
-      channels: of the output.
-      expansion: of the channels, in between.
-      kernel, stride, dilation, padding: of the depthwise convolution; padding None: the style's.
+      channels: channels of the output.
+      expansion: factor by which the channels grow inside.
+      kernel, stride, dilation, padding: those of the depthwise convolution; padding None: the style's.
     """
 
     channels: int

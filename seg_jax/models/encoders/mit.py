@@ -1,7 +1,7 @@
 """Mix Transformers MiT-B0 to B5, the encoders of SegFormer (Xie et al. 2021), as feature pyramids.
 
-All norms are layer norms: `Style.norm` is not used. In the authors' code, which segmentation_models.pytorch took over,
-those of blocks and stages have an epsilon of 1e-6 and those within patch embeddings and attention PyTorch's 1e-5;
+All norms are layer norms: `Style.norm` is not used. In the authors' code, which segmentation_models.pytorch adopted,
+the norms of blocks and stages have an epsilon of 1e-6, and those inside patch embeddings and attention PyTorch's 1e-5.
 transformers has 1e-5 everywhere.
 """
 
@@ -13,7 +13,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from seg_jax.config import Config
+from seg_jax.config import ModelConfig
 from seg_jax.models.encoders.mit_block import Block, PatchEmbedding
 from seg_jax.models.entries import Encoder, depth_from_2
 from seg_jax.models.layers import Style, remat
@@ -30,21 +30,21 @@ LAYOUTS: dict[str, tuple[tuple[int, int, int, int], tuple[int, int, int, int]]] 
 }
 HEADS = (1, 2, 5, 8)
 RATIOS = (8, 4, 2, 1)
-EPSILON = {"torch": 1e-5, "smp": 1e-6}  # of the norms of blocks and stages
+EPSILON = {"torch": 1e-5, "smp": 1e-6}  # for the norms of blocks and stages
 
 
 class MixTransformer(nn.Module):
     """Features of a Mix Transformer at strides 4, 8, 16, 32.
 
-    The authors have no form with a smaller output stride. Here the patch embeddings of stages past it have stride 1,
-    and convolutions from there on are dilated, as in convolutional encoders. Attention reduces keys and values as
-    often as in the original, so they lie denser.
+    The authors have no version with a smaller output stride. Here the patch embeddings of stages beyond it have stride
+    1, and later convolutions are dilated, as in convolutional encoders. Attention reduces keys and values by the
+    original ratio, so they are denser.
 
     Attributes:
       layout: a key of `LAYOUTS`.
-      output_stride: 32, or 16 or 8.
-      depth: how many times the resolution is halved, from 2; the stages after the last are left out.
-      drop_path: of the last block; it grows linearly with the number of the block.
+      output_stride: 32, 16 or 8.
+      depth: number of times the resolution is halved, from 2; later stages are left out.
+      drop_path: rate of the last block; rates grow linearly with the number of the block.
     """
 
     layout: str = "mit_b0"
@@ -89,7 +89,7 @@ class MixTransformer(nn.Module):
         return features
 
     def counts(self) -> tuple[int, ...]:
-        """Blocks of the stages that `depth` leaves."""
+        """The number of blocks of each stage up to `depth`."""
         return LAYOUTS[self.layout][0][: self.depth - 1]
 
 
@@ -148,8 +148,8 @@ NAMINGS = {
 }
 
 
-def _build(model: Config, style: Style, library: str, *, layout: str) -> nn.Module:
-    del library  # the style says it all
+def _build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
+    del library  # the style determines the arithmetic
     return MixTransformer(
         layout=layout,
         output_stride=model.encoder.output_stride,

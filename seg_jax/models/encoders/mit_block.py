@@ -12,7 +12,7 @@ from seg_jax.models.layers import Conv, Style
 from seg_jax.models.operators import pad_edge
 
 EXPANSION = 4
-INNER_EPSILON = 1e-5  # of the norms within patch embeddings and attention
+INNER_EPSILON = 1e-5  # for the norms inside patch embeddings and attention
 
 _linear = partial(nn.Dense, kernel_init=nn.initializers.truncated_normal(0.02))  # the authors' initial values
 
@@ -35,7 +35,7 @@ class PatchEmbedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention whose keys and values are of a map reduced by `ratio` (section 3.1, equation 2)."""
+    """Multi-head self-attention with keys and values from a map reduced by `ratio` (section 3.1, equation 2)."""
 
     heads: int
     ratio: int
@@ -46,14 +46,14 @@ class Attention(nn.Module):
         """[b h w c] -> the same shape."""
         b, h, w, c = x.shape
         ratio, dtype = self.ratio, self.style.dtype
-        seen = x
+        reduced = x
         if ratio > 1:
-            # Rows and columns that do not fill a window are left out; a map smaller than one window is repeated.
+            # Rows and columns that do not fill a window are left out; a map smaller than one window is padded.
             missing = [jax.core.max_dim(ratio - n, 0) for n in (h, w)]
-            seen = pad_edge(x, (0, missing[0]), (0, missing[1]))
-            seen = Conv(c, ratio, ratio, bias=True, padding=(0, 0), dtype=dtype, name="reduce")(seen)
-            seen = nn.LayerNorm(INNER_EPSILON, dtype=dtype, name="reduce_norm")(seen)
-        sources = {"query": x, "key": seen, "value": seen}
+            reduced = pad_edge(x, (0, missing[0]), (0, missing[1]))
+            reduced = Conv(c, ratio, ratio, bias=True, padding=(0, 0), dtype=dtype, name="reduce")(reduced)
+            reduced = nn.LayerNorm(INNER_EPSILON, dtype=dtype, name="reduce_norm")(reduced)
+        sources = {"query": x, "key": reduced, "value": reduced}
         query, key, value = (
             _linear(c, dtype=dtype, name=name)(source).reshape(b, -1, self.heads, c // self.heads)
             for name, source in sources.items()
@@ -65,7 +65,7 @@ class Attention(nn.Module):
 class MixFFN(nn.Module):
     """1x1 to four times the channels, 3x3 depthwise, GELU, 1x1 back (equation 3).
 
-    The depthwise convolution takes the place of a position encoding: its zero padding tells where the border is.
+    The depthwise convolution replaces a position encoding: its zero padding marks the border.
     """
 
     dilation: int
@@ -82,9 +82,7 @@ class MixFFN(nn.Module):
             dilation=self.dilation,
             groups=hidden,
             bias=True,
-            kernel_init=nn.initializers.normal(
-                (2 / 9) ** 0.5
-            ),  # by the 9 pixels that each output sees; no norm follows
+            kernel_init=nn.initializers.normal((2 / 9) ** 0.5),  # each output sees 9 pixels, and no norm follows
             dtype=dtype,
             name="depthwise",
         )(y)
@@ -92,10 +90,10 @@ class MixFFN(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and Mix-FFN, each behind a layer norm and beside a shortcut.
+    """Attention and Mix-FFN, each after a layer norm and with a shortcut.
 
-    In training each is left out with probability `drop_path` for each image by itself (stochastic depth, Huang et al.
-    2016).
+    In training each is dropped with probability `drop_path`, independently for each image (stochastic depth, Huang et
+    al. 2016).
     """
 
     heads: int

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from seg_jax import trees
 from seg_jax.models.weights.files import WeightFile, WeightsError
 from seg_jax.models.weights.naming import Naming, adapt_channels, arrange, candidates, split
 
@@ -19,8 +20,7 @@ SHOWN = 12  # names of a list that an error message prints
 
 def flat(variables: Tree) -> dict[str, Any]:
     """{'params': {'stem': {'conv': {'kernel': a}}}} -> {'stem/conv/kernel': a}, all collections together."""
-    leaves = jax.tree_util.tree_leaves_with_path(variables)
-    return {"/".join(key.key for key in path[1:]): leaf for path, leaf in leaves}
+    return {name.partition("/")[2]: leaf for name, leaf in trees.flatten(variables).items()}
 
 
 def choose(file: WeightFile, namings: Mapping[str, Naming], network: Any, *, what: str) -> tuple[str, Naming]:

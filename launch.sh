@@ -266,7 +266,7 @@ case ${1:-} in
   demo)
     shift
     prepare test
-    exec "$venv/bin/python" -m streamlit run demo/app.py -- "$@"
+    exec "$venv/bin/python" -m seg_jax.demo "$@"
     ;;
   lint)
     prepare test

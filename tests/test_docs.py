@@ -17,7 +17,7 @@ from PIL import Image
 import seg_jax.curate.__main__ as data_command
 import seg_jax.export.__main__ as export_command
 import seg_jax.report.__main__ as report_command
-from seg_jax import process
+from seg_jax import doctor, process
 from seg_jax.predict import __main__ as predict
 from seg_jax.train.loop import train_and_evaluate
 from tests.models import parity
@@ -53,7 +53,7 @@ ALSO = {
 # they measure for minutes, against PyTorch; tests/test_benchmarks.py runs their parts.
 ELSEWHERE = {
     "./launch.sh": "tests/test_launch.py; with a --config, what it starts is run here",
-    "streamlit": "tests/test_demo.py",
+    "seg_jax.demo": "tests/test_demo.py",
     "tensorboard": "it serves until it is stopped; tests/run/test_log.py reads its files",
     "pip": "it installs",
     "source": "a command of the shell",
@@ -71,9 +71,7 @@ def commands():
                 line = line.replace(f"${name}", start)
             if line.startswith("|"):
                 yield from ((page.name, row) for row in re.findall(r"`(python -m seg_jax\.[^`]*)`", line))
-            found = re.match(
-                r"(?:    |srun )?\s*((?:python -m|\./launch\.sh|streamlit|tensorboard|pip|source) .*)", line
-            )
+            found = re.match(r"(?:    |srun )?\s*((?:python -m|\./launch\.sh|tensorboard|pip|source) .*)", line)
             if found and (line.startswith("    ") or in_block(text, line)):
                 yield page.name, re.sub(r"\s+", " ", found[1]).strip()
 
@@ -208,7 +206,7 @@ def test_command(place, monkeypatch, caplog, page, command):
     if words[0] == "./launch.sh" and "--config" in command:
         distributed(place, command, words[1:])
         return
-    if words[0] in ELSEWHERE:
+    if words[0] in ELSEWHERE or words[2] in ELSEWHERE:
         return
     module, arguments = words[2], words[3:]
     if module.startswith("benchmarks"):
@@ -243,6 +241,7 @@ def test_command(place, monkeypatch, caplog, page, command):
             "seg_jax.export": export_command.main,
             "seg_jax.report": report_command.main,
             "seg_jax.data": data_command.main,
+            "seg_jax.doctor": doctor.main,
         }
         code = runs[module](arguments)
         assert code == 0 or ("lint" in arguments and code == 1 and (place / "findings.json").exists())

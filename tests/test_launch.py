@@ -35,7 +35,7 @@ case "$1 $2" in
   "-ISc "*_base_executable*) echo "{base}" ;;
   "-ISc "*) {answer} ;;
   "-m venv") for venv; do :; done; mkdir -p "$venv/bin"; cp "$0" "$venv/bin/python" ;;
-  "-m pip" | "-m pytest" | "-m mypy" | "-m streamlit") ;;
+  "-m pip" | "-m pytest" | "-m mypy" | "-m seg_jax.demo") ;;
   "-m ruff") exit "${{RUFF_STATUS:-0}}" ;;
   *) exec {real} "$@" ;;
 esac
@@ -454,7 +454,7 @@ LINT = ["-m ruff format --check .", "-m ruff check .", "-m mypy"]
 def test_demo_hands_its_models_on(machine):
     assert machine.run("demo", "runs/a b", "model.onnx").returncode == 0
     assert machine.calls("uv") == [INSTALL_TEST]
-    assert machine.calls("python3")[-1] == "-m streamlit run demo/app.py -- runs/a b model.onnx"
+    assert machine.calls("python3")[-1] == "-m seg_jax.demo runs/a b model.onnx"
 
 
 @pytest.mark.parametrize("status", [0, 1])

@@ -139,7 +139,7 @@ def _check_training(config: Config) -> None:
 def _check_loss(config: Config) -> None:
     loss, weights = config.loss, config.loss.weights
     require(
-        any(weight > 0 for _, weight in weights.items()),
+        bool(loss.own) or any(weight > 0 for _, weight in weights.items()),
         config,
         "loss.weights.cross_entropy",
         "at least one of loss.weights is positive",

@@ -17,7 +17,7 @@ from seg_jax.data.examples import Examples
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import read_groups
 from seg_jax.data.prepared import refuse_unfinished
-from seg_jax.data.sources import arrays, cityscapes, folder, huggingface, pairs, pets, synthetic, tfds
+from seg_jax.data.sources import arrays, cityscapes, folder, huggingface, pairs, pets, python, synthetic, tfds
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ SOURCES: Mapping[str, Source] = {
     "huggingface": Source(huggingface.load, directory=False),
     "pairs": Source(pairs.load),
     "pets": Source(pets.load),
+    "python": Source(python.load, directory=False),
     "synthetic": Source(synthetic.load, directory=False),
     "tfds": Source(tfds.load, directory=False),
 }
@@ -60,10 +61,15 @@ def check(data: DataConfig) -> None:
     )
 
 
-def load(config: Config, split: str) -> Examples:
+def load(config: Config, split: str, *, source: Source | None = None) -> Examples:
     """The examples of one split, at `config.data.size` if that is set.
 
     Classes are merged by `config.data.merge` and ignored by `config.data.ignore_classes`.
+
+    Args:
+      config: reads `data` and `seed`.
+      split: its name.
+      source: in place of the one that `config.data.source` names.
 
     Raises:
       ConfigError, DataError, LabelError: naming the field or the file, the rule and the cure.
@@ -71,7 +77,7 @@ def load(config: Config, split: str) -> Examples:
     check(config.data)
     if config.data.dir:
         refuse_unfinished(Path(config.data.dir).expanduser())
-    examples = SOURCES[config.data.source].load(config.data, split, seed=config.seed)
+    examples = (source or SOURCES[config.data.source]).load(config.data, split, seed=config.seed)
     if config.data.merge or config.data.ignore_classes:
         examples = _with_table(examples, _merged(examples.table, config.data))
     size = config.data.size

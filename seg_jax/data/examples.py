@@ -41,6 +41,7 @@ class Examples:
       instances: index -> values of Cityscapes' `instanceIds`, uint16 [h w] as stored; None where there are none.
       reading: the fields besides files, table and size that change the result of `read`; '' if there are none.
       bad: examples that the source could not use (a photograph without a mask, say).
+      content: a digest of what the examples hold, where names alone do not tell them apart; '' if they do.
       arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
     """
 
@@ -54,6 +55,7 @@ class Examples:
     instances: Callable[[int], np.ndarray] | None = None
     reading: str = ""
     bad: tuple[Bad, ...] = ()
+    content: str = ""
     arrays: tuple[Any, Any] | None = None
 
     def __len__(self) -> int:
@@ -62,7 +64,8 @@ class Examples:
     @cached_property
     def digest(self) -> str:
         """A digest that changes when examples are added, removed or reordered, but not when the directory moves."""
-        return hashlib.sha256("\n".join(self.names).encode(errors="surrogateescape")).hexdigest()
+        known = (*self.names, self.content) if self.content else self.names
+        return hashlib.sha256("\n".join(known).encode(errors="surrogateescape")).hexdigest()
 
     def original(self, index: int) -> Pair:
         """An example at its stored size."""

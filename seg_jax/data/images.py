@@ -58,12 +58,19 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def read_image(path: Path | Encoded) -> np.ndarray:
-    """A photograph as uint8 [h w 3] RGB, upright: EXIF orientation applied, grey repeated, alpha dropped.
+    """A photograph as uint8 [h w 3] RGB, see `rgb`.
 
     Raises:
       DataError: the file is missing, truncated, or not an image.
     """
-    upright = _upright(_open(path))
+    return rgb(_open(path))
+
+
+def rgb(image: Image.Image) -> np.ndarray:
+    """uint8 [h w 3] RGB of an image of Pillow, upright: EXIF orientation applied (to `image` too), grey repeated, alpha
+    dropped.
+    """
+    upright = _upright(image)
     if upright.mode.startswith("I"):  # 16-bit grey: keep the high byte; Pillow would clip at 255
         return np.repeat((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
     upright.info.pop("transparency", None)  # dropped, without Pillow's warning that it cannot be kept

@@ -93,21 +93,11 @@ class Network:
     ) -> Network:
         """A network in memory; arguments as for `load`; `step` and `trained_size` go into `metadata`."""
         config = functions.config
-        metadata = {
-            "format": VERSION,
-            "seg_jax": __version__,
-            "classes": list(table.names),
-            "colors": [list(color) for color in table.colors],
-            "mean": list(config.data.mean),
-            "std": list(config.data.std),
-            "trained_size": list(trained_size),
-            "head": config.loss.head,
-            "size": list(size) if size else None,
-            "output": output,
-            "parameters": models.count(weights["params"]),
-            "step": step,
-            "config": config.to_dict(),
-        }
+        metadata = {"format": VERSION, "seg_jax": __version__}
+        metadata |= {"classes": list(table.names), "colors": [list(color) for color in table.colors]}
+        metadata |= {"mean": list(config.data.mean), "std": list(config.data.std), "trained_size": list(trained_size)}
+        metadata |= {"head": config.loss.head, "size": list(size) if size else None, "output": output}
+        metadata |= {"parameters": models.count(weights["params"]), "step": step, "config": config.to_dict()}
         return cls(functions, weights, table, metadata)
 
     @property

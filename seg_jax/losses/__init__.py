@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seg_jax.config import LossConfig
+from seg_jax.config import ConfigError, LossConfig
 from seg_jax.losses import boundary, lovasz, pixel, region
 from seg_jax.losses.heads import HEADS, probabilities
 
-__all__ = ["HEADS", "LOSSES", "Loss", "Objective", "build", "mean", "probabilities", "reduce"]
+__all__ = ["HEADS", "LOSSES", "Loss", "Objective", "OwnLoss", "build", "mean", "probabilities", "reduce"]
 
 Array = jax.Array | np.ndarray
 # (logits [b h w k], label, a teacher's logits or None) -> (values, weights) of one shape.
 Loss = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array]]
+# A program's own: (logits [b h w k], label [b h w]) -> its mean, float32 [], or (values, weights) of one shape.
+OwnLoss = Callable[[jax.Array, jax.Array], Any]
 
 
 def reduce(values: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -62,10 +65,43 @@ class Objective:
         return jnp.asarray(sum(weight * means[name] for name, weight in self.weights.items())), means
 
 
-def build(loss: LossConfig) -> Objective:
-    """The objective that `config.loss` describes: the losses whose weight is positive."""
+def build(loss: LossConfig, *, own: Mapping[str, OwnLoss] = MappingProxyType({})) -> Objective:
+    """The objective that `config.loss` describes: the losses whose weight is positive, and those in `loss.own`.
+
+    Args:
+      loss: the configuration.
+      own: the functions of the names in `loss.own`.
+
+    Raises:
+      ConfigError: one of them is missing.
+    """
     weights = {name: loss.weights[name] for name in LOSSES if loss.weights[name] > 0}
-    return Objective(weights=weights, losses={name: LOSSES[name](loss) for name in weights})
+    losses = {name: LOSSES[name](loss) for name in weights}
+    for name, weight in loss.own:
+        if name not in own:
+            raise ConfigError(
+                f"config.loss.own = {loss.own!r}: the loss {name!r} is a function of the Python program that started "
+                f"this run. Call seg_jax.train with losses={{{name!r}: ({weight:g}, FUNCTION)}}; an evaluation does "
+                "without them: --config.loss.own='()'."
+            )
+        weights[name], losses[name] = weight, _own(own[name], name)
+    return Objective(weights=weights, losses=losses)
+
+
+def _own(function: OwnLoss, name: str) -> Loss:
+    """The values and weights of a program's loss; a mean counts once for each batch."""
+
+    def loss(logits: jax.Array, label: jax.Array, teacher: Any) -> tuple[jax.Array, jax.Array]:
+        result = function(logits, label)
+        values, weights = result if isinstance(result, tuple) else (result, jnp.ones(()))
+        if jnp.shape(values) != jnp.shape(weights):
+            raise ConfigError(
+                f"the loss {name!r} gives an array of shape {jnp.shape(values)}. Return its mean over the pixels that "
+                "count, float32 [], or (values, weights) of one shape with weight 0 where label is 255."
+            )
+        return jnp.asarray(values, jnp.float32), jnp.asarray(weights, jnp.float32)
+
+    return loss
 
 
 def _loss(function: Callable[..., tuple[jax.Array, jax.Array]], loss: LossConfig, **options: Any) -> Loss:

@@ -124,16 +124,7 @@ class Report:
         """Sentences on the confusions that take the largest share of a class's pixels, the largest first."""
         if self.confusion is None:
             return []
-        truth = self.confusion.sum(1, keepdims=True)
-        shares = np.divide(self.confusion, truth, out=np.zeros(self.confusion.shape), where=truth > 0)
-        np.fill_diagonal(shares, 0)
-        order = np.argsort(-shares, axis=None, kind="stable")[:MAX_LISTED]
-        pairs = [(int(i) // len(self.names), int(i) % len(self.names)) for i in order]
-        return [
-            f"{self.names[t]} is taken for {self.names[p]} in {100 * shares[t, p]:.0f} % of its pixels"
-            for t, p in pairs
-            if shares[t, p] >= MIN_CONFUSION
-        ]
+        return _confusions(self.confusion, self.names)
 
     def table(self) -> str:
         """The per-class table as text: #TP #FP #FN IoU, with the means below."""
@@ -193,6 +184,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value
+
+
+def _confusions(confusion: np.ndarray, names: Sequence[str]) -> list[str]:
+    truth = confusion.sum(1, keepdims=True)
+    shares = np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0)
+    np.fill_diagonal(shares, 0)
+    order = np.argsort(-shares, axis=None, kind="stable")[:MAX_LISTED]
+    pairs = [(int(i) // len(names), int(i) % len(names)) for i in order]
+    return [
+        f"{names[t]} is taken for {names[p]} in {100 * shares[t, p]:.0f} % of its pixels"
+        for t, p in pairs
+        if shares[t, p] >= MIN_CONFUSION
+    ]
 
 
 def _three_digits(value: float) -> str:

@@ -125,11 +125,10 @@ def _kind(path: Path) -> str:
             start = file.read(9)
         matches = {"stablehlo": start[:4] == b"PK\x03\x04", "tflite": start[4:8] == b"TFL3"}
         matches |= {"safetensors": start[8:9] == b"{", "onnx": start[:1] == b"\x08"}
-        for kind, match in matches.items():
-            if match:
-                return kind
+        if kind := next((kind for kind, match in matches.items() if match), ""):
+            return kind
     raise ArtefactError(
-        f"{path} is not an exported network" + (": it does not exist." if not path.exists() else ".") + " "
+        f"{path} is not an exported network{'.' if path.exists() else ': it does not exist.'} "
         f"Write one with python -m seg_jax.export; formats: {', '.join(READERS)}."
     )
 
@@ -139,7 +138,6 @@ Reader = Callable[[Path], tuple[Mapping[str, str], Callable[[dict[str, Any], Lab
 
 
 def _stablehlo(path: Path) -> Any:
-    import jax
     import jax.export
 
     with zipfile.ZipFile(path) as archive:
@@ -242,9 +240,7 @@ def rebuilt(functions: Any, weights: Mapping[str, Any], metadata: Mapping[str, A
         return np.asarray(functions.predict()(weights["params"], weights["model_state"], image))
 
     sized = at_size(apply, tuple(metadata["size"])) if metadata["size"] else apply
-    if metadata["output"] == "probabilities":
-        return sized
-    return lambda image: sized(image).argmax(-1).astype(np.uint8)
+    return sized if metadata["output"] == "probabilities" else lambda image: sized(image).argmax(-1).astype(np.uint8)
 
 
 def at_size(apply: Apply, size: Size) -> Apply:
@@ -256,11 +252,9 @@ def at_size(apply: Apply, size: Size) -> Apply:
     def resized(image: np.ndarray) -> np.ndarray:
         if image.shape[1:3] == size:
             return apply(image)
-        result, back = apply(np.stack([small(one) for one in image])), image.shape[1:3]
+        small = [Image.fromarray(one).resize((size[1], size[0]), Image.Resampling.BILINEAR) for one in image]
+        result, back = apply(np.stack([np.asarray(one) for one in small])), image.shape[1:3]
         restore = resize_label if result.ndim == 3 else resize_probabilities
         return np.stack([restore(one, back) for one in result])
-
-    def small(image: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
     return resized

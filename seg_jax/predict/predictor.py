@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from seg_jax.config import Size
-from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
-from seg_jax.predict import artefacts, windows
+from seg_jax.predict import artefacts, photograph, windows
+from seg_jax.predict.photograph import Photograph
 from seg_jax.predict.prediction import Maps, Prediction, resize
 from seg_jax.run.directory import RunDirectory
 
@@ -95,32 +95,50 @@ class Predictor:
         trained_size, card = network.image_size, network.card
         return cls(network.engine, network.table, trained_size, identity=network.identity, card=card, **rest)
 
-    def __call__(self, image: np.ndarray, *, entropy: bool = False, probabilities: bool = False) -> Prediction:
-        """Segments a photograph, uint8 [h w 3]; the result has its size.
+    @overload
+    def __call__(self, image: Photograph, *, entropy: bool = False, probabilities: bool = False) -> Prediction: ...
+
+    @overload
+    def __call__(
+        self, image: list[Any] | tuple[Any, ...], *, entropy: bool = False, probabilities: bool = False
+    ) -> list[Prediction]: ...
+
+    def __call__(
+        self,
+        image: Photograph | list[Any] | tuple[Any, ...],
+        *,
+        entropy: bool = False,
+        probabilities: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """Segments a photograph; the result has its size.
 
         Without windows the photograph is resized so that its shorter side is the training images' shorter side, and
         the probabilities are resized back (both bilinear).
 
         Args:
-          image: the photograph.
+          image: a path, a URL, an image of Pillow, an array uint8 [h w 3]; or a list of these, for a list of results.
           entropy, probabilities: whether the result has them; both cost time, and probabilities memory.
+
+        Raises:
+          DataError: see `photograph.read`.
         """
+        if isinstance(image, list | tuple):
+            return list(self.many(image, entropy=entropy, probabilities=probabilities))
         return next(self.many([image], entropy=entropy, probabilities=probabilities))
 
     def many(
-        self, images: Iterable[np.ndarray], *, batch: int = 1, entropy: bool = False, probabilities: bool = False
+        self, images: Iterable[Photograph], *, batch: int = 1, entropy: bool = False, probabilities: bool = False
     ) -> Iterator[Prediction]:
         """Segments photographs in order; consecutive ones of one size pass through the network in batches.
 
         Args:
-          images: uint8 [h w 3] each.
+          images: paths, URLs, images of Pillow or arrays uint8 [h w 3]; each is read when its turn comes.
           batch: images, or windows of an image, that the network sees at once.
           entropy, probabilities: see `__call__`.
         """
         kept = (entropy, probabilities)
         waiting: list[np.ndarray] = []
-        for image in images:
-            _check(image)
+        for image in map(photograph.read, images):
             if self._window:
                 yield self._through_windows(image, batch, kept)
                 continue
@@ -185,11 +203,3 @@ def _card(artefact: artefacts.Artefact) -> dict[str, Any]:
         "gives": artefact.output,
         "written by": f"seg_jax {known['seg_jax']}",
     }
-
-
-def _check(image: np.ndarray) -> None:
-    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
-        raise DataError(
-            f"an image of shape {image.shape} and type {image.dtype}: it must be uint8 [height, width, 3]. "
-            "seg_jax.data.images.read_image brings any file to that form."
-        )

@@ -199,7 +199,7 @@ def require_same_examples(meta: Mapping[str, Any], *splits: Examples) -> None:
         if meta["examples"][examples.split] != examples.digest:
             raise ConfigError(
                 f"the examples of the split {examples.split!r} (now {len(examples)}) are not those that this run was "
-                "started with: files were added, removed or renamed. Use another --workdir, or restore the files."
+                "started with: some were added, removed, renamed or changed. Use another --workdir, or restore them."
             )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import jax
 from jax.sharding import Mesh
@@ -14,6 +15,7 @@ from seg_jax.config import Config, ConfigError, DataConfig, check_classes, requi
 from seg_jax.data import feed, stats
 from seg_jax.data.examples import Examples
 from seg_jax.data.labels import LabelTable
+from seg_jax.losses import OwnLoss
 from seg_jax.run import pretrained, program, teacher
 from seg_jax.run.directory import RunDirectory
 
@@ -63,6 +65,8 @@ def open_job(
     table: LabelTable | None = None,
     guard: Callable[[Config], None] = lambda config: None,
     weigh: Weigh = counted,
+    source: data.Source | None = None,
+    own_losses: Mapping[str, OwnLoss] = MappingProxyType({}),
 ) -> Job:
     """The only way from a configuration to data and functions.
 
@@ -74,6 +78,8 @@ def open_job(
       table: the classes that the data must have; None: any.
       guard: called with the resolved and checked configuration before any data is read; raises to refuse it.
       weigh: (examples, config.data, scheme) -> class weights.
+      source: of the data, in place of the one that `config.data.source` names.
+      own_losses: the functions of the names in `config.loss.own`.
 
     Raises:
       ConfigError, DataError, LabelError, WeightsError: with the value, the rule and the cure.
@@ -82,7 +88,7 @@ def open_job(
     mesh = configured_mesh(config)
     program.check(config, devices=sharding.batch_parts(mesh))
     guard(config)
-    examples = tuple(data.load(config, split) for split in splits)
+    examples = tuple(data.load(config, split, source=source) for split in splits)
     found = examples[0].table
     if table is not None and found.names != table.names:
         raise ConfigError(f"the data has the classes {found.names}, the run in {run} {table.names}; they must agree.")
@@ -93,7 +99,8 @@ def open_job(
         examples = tuple(feed.prepare(one, config.data, mesh, record=run.checked(one.split)) for one in examples)
     if scheme := weighting(config):
         config = with_fields(config, {"loss.class_weights": weigh(examples[0], config.data, scheme)})
-    return Job(config, mesh, examples, program.Functions(config, classes=len(table), mesh=mesh))
+    functions = program.Functions(config, classes=len(table), mesh=mesh, own_losses=own_losses)
+    return Job(config, mesh, examples, functions)
 
 
 def configured_mesh(config: Config) -> Mesh:

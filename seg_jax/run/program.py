@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -64,6 +64,7 @@ class Functions:
       steps: length of the run, for the learning-rate schedule.
       frozen_steps: number of steps, at the run's start, with a frozen encoder.
       restarts: steps at which the learning-rate schedule begins anew.
+      own_losses: the functions of the names in `config.loss.own`.
     """
 
     config: Config
@@ -72,6 +73,7 @@ class Functions:
     steps: int = 1
     frozen_steps: int = 0
     restarts: tuple[int, ...] = ()
+    own_losses: Mapping[str, losses.OwnLoss] = field(default_factory=dict)
 
     @cached_property
     def network(self) -> Any:
@@ -127,7 +129,7 @@ class Functions:
     @cached_property
     def objective(self) -> losses.Objective:
         """What is minimised in training and reported by evaluation."""
-        return losses.build(self.config.loss)
+        return losses.build(self.config.loss, own=self.own_losses)
 
     @cached_property
     def _teacher(self) -> Teacher | None:

@@ -6,6 +6,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from seg_jax.data import sampler
 from seg_jax.data.examples import Examples
 from seg_jax.run.checkpoint import Checkpoints
 from seg_jax.train.clock import Clock
+from seg_jax.train.hooks import nothing
 
 MAX_SKIPPED_STEPS_IN_A_ROW = 20  # steps that are not finite; with more of them it is no accident
 
@@ -32,10 +34,18 @@ class Health:
       skip: whether a step that is not finite is skipped (`train.nonfinite`), instead of ending the run.
       clock: counts the finished steps.
       diverged: (step, its values in words) -> the error that ends the run.
+      on_step: called with every finished step and its metrics.
     """
 
-    def __init__(self, *, skip: bool, clock: Clock, diverged: Callable[[int, str], DivergedError]):
-        self._skip, self._clock, self._diverged = skip, clock, diverged
+    def __init__(
+        self,
+        *,
+        skip: bool,
+        clock: Clock,
+        diverged: Callable[[int, str], DivergedError],
+        on_step: Callable[[int, dict[str, float]], Any] = nothing,
+    ):
+        self._skip, self._clock, self._diverged, self._on_step = skip, clock, diverged, on_step
         self._pending: deque[tuple[int, dict[str, jax.Array]]] = deque()
         self._last: dict[str, float] = {}
         self._skipped_in_a_row = 0
@@ -57,6 +67,7 @@ class Health:
             for i in range(count):
                 self._last = {name: float(values[i]) for name, values in metrics.items()}
                 self._check(last - count + i + 1)
+                self._on_step(last - count + i + 1, dict(self._last))
         return self._last
 
     def _check(self, step: int) -> None:

@@ -24,6 +24,7 @@ from seg_jax.steps.state import TrainState
 from seg_jax.train import length
 from seg_jax.train.clock import Profiler
 from seg_jax.train.health import PROGRAMS_IN_FLIGHT
+from seg_jax.train.hooks import NO_HOOKS, Hooks
 from seg_jax.train.length import Length
 from seg_jax.train.programs import Programs
 from seg_jax.train.progress import Progress
@@ -32,12 +33,13 @@ from seg_jax.train.session import Session
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
-def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
+def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -> TrainState:
     """Trains to the end, or resumes from the newest checkpoint in `workdir`; evaluates and saves on the way.
 
     Args:
       config: the fields of `configs/default.py`.
       workdir: the run directory; made if it is missing.
+      hooks: what a Python program adds.
 
     Returns:
       The last state; a signal may have ended the run before its last step.
@@ -53,17 +55,17 @@ def train_and_evaluate(config: Config, workdir: Path) -> TrainState:
         process.make_deterministic()
     run = RunDirectory(workdir)
     with run.training():
-        job, plan = open_training(config, run)
+        job, plan = open_training(config, run, hooks)
         checkpoints = run.checkpoint_writer(keep_last=job.config.checkpoint.keep_last)
         state, progress = begin(job, checkpoints)
         logging.info("%s", summary(job, plan, run))
-        with closing(Session(job, run, checkpoints, progress, start=int(state.step))) as session:
+        with closing(Session(job, run, checkpoints, progress, start=int(state.step), hooks=hooks)) as session:
             state = train(job, plan, session, state)
         logging.info("%s", session.outcome())
     return state
 
 
-def open_training(config: Config, run: RunDirectory) -> tuple[Job, Length]:
+def open_training(config: Config, run: RunDirectory, hooks: Hooks) -> tuple[Job, Length]:
     """The job that `run` is to be trained on, which records it, and its course; what cannot be resumed is refused."""
     recorded = run.resumable()
 
@@ -71,7 +73,15 @@ def open_training(config: Config, run: RunDirectory) -> tuple[Job, Length]:
         run.refuse_changes(config)
         length.refuse_jump(config, recorded, run)
 
-    job = open_job(config, (config.data.train_split, config.data.val_split), run=run, recorded=recorded, guard=guard)
+    job = open_job(
+        config,
+        (config.data.train_split, config.data.val_split),
+        run=run,
+        recorded=recorded,
+        guard=guard,
+        source=hooks.source,
+        own_losses=hooks.losses,
+    )
     examples = len(job.splits[0])
     config = length.lengthened(job.config, recorded, run, examples=examples)
     plan = length.plan(config, examples=examples)
@@ -147,6 +157,8 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
                 state = session.lower_rate(done, state)
             if save_now:
                 session.save(state, score)
+            if evaluate_now:
+                session.show_report(done)
         health.settle()
         session.checkpoints.wait()
         if interruption.name:

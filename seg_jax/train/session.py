@@ -28,6 +28,7 @@ from seg_jax.run.saving import CheckpointWriter, SaveError
 from seg_jax.steps.state import TrainState
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import DivergedError, Health, diverged
+from seg_jax.train.hooks import NO_HOOKS, Hooks
 from seg_jax.train.progress import Progress
 
 
@@ -40,13 +41,30 @@ class Session:
       checkpoints: its checkpoints.
       progress: what a resumed run remembers.
       start: finished steps.
+      hooks: callbacks.
     """
 
-    def __init__(self, job: Job, run: RunDirectory, checkpoints: CheckpointWriter, progress: Progress, *, start: int):
+    def __init__(
+        self,
+        job: Job,
+        run: RunDirectory,
+        checkpoints: CheckpointWriter,
+        progress: Progress,
+        *,
+        start: int,
+        hooks: Hooks = NO_HOOKS,
+    ):
         self.config, self.functions, (self.train, self.val) = job.config, job.functions, job.splits
         self.run, self.checkpoints, self.progress = run, checkpoints, progress
         self.clock = Clock(job.config.train.batch_size)
-        self.health = Health(skip=job.config.train.nonfinite == "skip", clock=self.clock, diverged=self._diverged)
+        self.health = Health(
+            skip=job.config.train.nonfinite == "skip",
+            clock=self.clock,
+            diverged=self._diverged,
+            on_step=hooks.on_step,
+        )
+        self._hooks = hooks
+        self._report: Report | None = None  # of the newest evaluation
         self._evaluator = Evaluator(job.functions, self.val)
         self._begin = time.perf_counter()
         self._writes = process.is_first()  # the other processes only compute
@@ -86,6 +104,7 @@ class Session:
             weights = state.weights(averaged=self.config.eval.averaged)
             result = self._evaluator(**weights, step=step)
             result.protocol["left_out"] |= left_out(self.train)
+            self._report = result
             if self._writes:
                 tqdm.write(f"\nstep {step}, {split}\n{result.table()}\n", file=sys.stdout)
             self._writer.scalars(step, {f"{split}/{name}": value for name, value in scalars(result).items()})
@@ -101,6 +120,12 @@ class Session:
                 with log.warn_on_disk_error(self.run.curves_file.name):
                     report.write_curves(self.run.path)
         return score
+
+    def show_report(self, step: int) -> None:
+        """Calls `on_evaluate` with the newest report; it may end the run, so that `step` is to be saved before."""
+        assert self._report, "there was an evaluation"
+        with self.clock.paused():
+            self._hooks.on_evaluate(step, self._report)
 
     def lower_rate(self, step: int, state: TrainState) -> TrainState:
         """With the schedule `plateau`, the state with a lower learning rate when the score has not improved."""

@@ -1,7 +1,11 @@
 """The predictor around a network whose answer is known, and around a trained one."""
 
+import functools
+import http.server
 import json
+import socket
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ import seg_jax.export.__main__ as export_command
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import __main__ as predict
+from seg_jax.predict import photograph as photographs
 from seg_jax.predict import video
 from seg_jax.predict.artefacts import ArtefactError
 from seg_jax.predict.predictor import Predictor, working_size
@@ -51,6 +56,86 @@ def test_a_photograph_is_seen_at_the_scale_of_the_training():
     assert seen == [(1, 48, 64, 3)] and result.label.shape == (480, 640)
     Predictor(engine, TABLE, (48, 64), scaled=True)(photograph((480, 640)))
     assert seen[-1] == (1, 480, 640, 3)  # an export that resizes inside
+
+
+@pytest.fixture
+def predictor():
+    return Predictor(by_colour, TABLE, (48, 64))
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a directory of files."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def test_whatever_a_photograph_comes_as(predictor, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    image = photograph((48, 64))
+    path = tmp_path / "photo.png"
+    picture = Image.fromarray(image)
+    picture.save(path)
+    kinds = [image, path, str(path), f"{server}/photo.png", picture, picture.convert("RGBA")]
+    for kind in kinds:
+        result = predictor(kind)
+        assert (result.image == image).all() and (result.label == by_colour(image).argmax(-1)).all()
+    results = predictor(kinds)
+    assert isinstance(results, list) and len(results) == len(list(predictor.many(kinds, batch=2))) == 6
+    assert all((result.image == image).all() for result in results)
+    assert predictor(tuple(kinds[:1]))[0].image is image and predictor([]) == []
+    with pytest.raises(
+        DataError, match=r"/nothing.png cannot be fetched \(HTTP Error 404.*Save the photograph and give"
+    ):
+        predictor(f"{server}/nothing.png")
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"http://.*/text.png is not an image"):
+        predictor(f"{server}/text.png")
+    monkeypatch.setattr(photographs, "LARGEST", 10)
+    with pytest.raises(DataError, match=r"/photo.png sends more than 0 MiB"):
+        predictor(f"{server}/photo.png")
+
+
+def test_without_a_connection_a_url_is_explained(predictor, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    with pytest.raises(DataError, match=rf"http://127.0.0.1:{port}/x.png cannot be fetched \(.*refused"):
+        predictor(f"http://127.0.0.1:{port}/x.png")
+
+
+def test_pictures_of_pillow_are_turned_upright_and_left_alone(predictor, tmp_path):
+    """Orientation 6: the camera was turned by 90 degrees, and so is the photograph."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photograph((48, 64))).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as picture:
+        result = predictor(picture)
+        assert (result.image == np.rot90(np.asarray(picture), -1)).all() and picture.size == (64, 48)
+        assert picture.getexif()[0x0112] == 6
+    grey = predictor(Image.new("L", (64, 48), 7))
+    assert grey.image.shape == (48, 64, 3) and (grey.image == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        (3, "a int is no photograph. Give a path, a URL"),
+        (None, "a NoneType is no photograph"),
+        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\) and type uint8: it must be uint8 \[height, width, 3\]"),
+        (np.zeros((4, 4, 3)), r"shape \(4, 4, 3\) and type float64"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "Several images are given as a list"),
+        ("nowhere.png", "nowhere.png does not exist"),
+    ],
+)
+def test_what_is_no_photograph(predictor, thing, message):
+    with pytest.raises(DataError, match=message):
+        predictor(thing)
 
 
 @pytest.mark.parametrize(

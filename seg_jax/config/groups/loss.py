@@ -71,6 +71,11 @@ class LossConfig(Group, path="loss"):
     """What training minimises."""
 
     weights: LossWeights = group(LossWeights)
+    own: tuple[tuple[str, float], ...] = field(
+        (),
+        "(name, weight) of each loss that a Python program hands to seg_jax.train, which fills this in",
+        Rule(lambda own: all(0 < weight < math.inf for _, weight in own), "a loss has a positive weight", "Use 1.0"),
+    )
     head: str = field(
         "softmax",
         "softmax; sigmoid: each class by itself; binary: two classes from one logit",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seg_jax.data.labels import IGNORE, IGNORE_GROUP, Color, LabelError, LabelTable
@@ -117,6 +117,19 @@ def label_table(root: Path | None, labels: str) -> LabelTable:
         raise LabelError(f"{path} is not UTF-8 text ({error.reason}).") from error
     except LabelError as error:
         raise LabelError(f"{path}: {error}") from error
+
+
+def table_of(classes: int | Sequence[str] | LabelTable) -> LabelTable:
+    """The label table of a number of classes ('class 0', 'class 1', ...), of their names, or the given one.
+
+    Raises:
+      LabelError: fewer than two classes, or two of one name.
+    """
+    if isinstance(classes, LabelTable):
+        return classes
+    if isinstance(classes, int):
+        return LabelTable(names=tuple(f"class {i}" for i in range(classes)))
+    return LabelTable(names=tuple(classes))
 
 
 def _from_text(text: str) -> LabelTable:

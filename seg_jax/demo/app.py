@@ -1,4 +1,4 @@
-"""A web page for a trained network: streamlit run demo/app.py -- [MODEL [MODEL]].
+"""A web page for a trained network, as Streamlit runs it with the arguments [MODEL [MODEL]].
 
 MODEL is a run directory or an exported file; two of them are shown side by side. The default is the run of
 `./launch.sh`. The page needs only `seg_jax.predict`: neither TensorFlow nor the training code.
@@ -15,17 +15,13 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-# `streamlit run` puts only demo/ on the path.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from seg_jax import process, viz
 from seg_jax.data.images import DataError, Encoded, read_image
 from seg_jax.data.labels import IGNORE
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.run.directory import RunDirectory
 
-ROOT = Path(__file__).resolve().parent.parent
-DEFAULT = ROOT / "runs" / "synthetic_unet"
+DEFAULT = Path("runs/synthetic_unet")
 MAX_SIDE = 2048  # pixels of the longer side; larger photographs are reduced, so that the page stays quick
 ENLARGED_SIDE = 640  # pixels of the longer side up to which small photographs are enlarged by whole factors
 MAX_PIXELS = 80_000_000  # of an upload; larger ones are refused before they are decoded into memory
@@ -175,8 +171,7 @@ def main(models: Sequence[str]) -> None:
     st.title("Semantic segmentation")
     if not models:
         if not RunDirectory(DEFAULT).exists:
-            st.error(f"There is no trained network yet. Run ./launch.sh, which makes {DEFAULT.relative_to(ROOT)}, or "
-                     "name one: streamlit run demo/app.py -- MODEL")  # fmt: skip
+            st.error(f"There is no {DEFAULT} here. Train a network, or name one: python -m seg_jax.demo MODEL")
             return
         models = [str(DEFAULT)]
     opacity = st.sidebar.slider("Opacity of the overlay", 0.0, 1.0, 0.55)
@@ -192,4 +187,5 @@ def main(models: Sequence[str]) -> None:
         st.error(str(error))
 
 
-main(sys.argv[1:3])
+if __name__ == "__main__":  # which Streamlit calls it
+    main(sys.argv[1:3])

@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
 import jax
 
-from benchmarks.train_step import CASES, CLASSES, PEAK_FLOPS, configuration
+from benchmarks.cases import CASES, CLASSES, PEAK_FLOPS, configuration
 from seg_jax import models, sharding
 from seg_jax.run import cost, pretrained, program
 

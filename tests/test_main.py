@@ -57,6 +57,7 @@ def finished(run, tmp_path_factory) -> Path:
     assert result.returncode == 0, result.stderr
     assert "finished step 12" in result.stdout and str(workdir) in result.stdout
     assert result.stdout.count("mean IoU") == 2  # a table for each evaluation
+    assert f"predictions of step 6: {workdir / 'predictions.png'}" in result.stderr
     for command in ("seg_jax.predict", "--mode=eval", "tensorboard"):
         assert command in result.stdout
     return workdir

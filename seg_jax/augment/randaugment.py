@@ -78,7 +78,8 @@ def _bytes(image: jax.Array) -> jax.Array:
 
 def _luma(image: jax.Array) -> jax.Array:
     """uint8 [h w 3] -> float32 [h w 1]."""
-    return sum(image[..., i : i + 1] * jnp.float32(share) for i, share in enumerate(LUMA))
+    red, green, blue = (image[..., i : i + 1] * jnp.float32(share) for i, share in enumerate(LUMA))
+    return red + green + blue
 
 
 def _brightness(image: jax.Array, level: jax.Array) -> jax.Array:

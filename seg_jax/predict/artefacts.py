@@ -203,6 +203,8 @@ def _safetensors(path: Path) -> Any:
     with safe_open(str(path), framework="numpy") as file:
         documents = file.metadata()
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+    # Weights may be stored in half the bytes; the network has float32.
+    arrays = {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in arrays.items()}
 
     def make(metadata: dict[str, Any], table: LabelTable) -> Apply:
         from seg_jax import sharding

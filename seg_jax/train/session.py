@@ -115,6 +115,8 @@ class Session:
             if self._writes and self.progress.is_gain(score):
                 with log.warn_on_disk_error(f"the report of step {step}"):
                     report.write(self.run.path, result, panels, self.val.table)
+                    if panels:
+                        logging.info("predictions of step %d: %s", step, self.run.report.predictions)
             self.progress = self.progress.evaluated(step, score)
             if self._writes:
                 with log.warn_on_disk_error(self.run.curves_file.name):

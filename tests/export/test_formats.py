@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -117,6 +119,16 @@ def test_the_archive_keeps_the_run_as_it_is(make_run, tmp_path):
     exact = Network.load(run)
     assert exact.metadata["config"]["model"]["dtype"] == "float32"
     assert not np.array_equal(artefact(image), artefacts.rebuilt(exact.functions, exact.weights, exact.metadata)(image))
+
+
+def test_an_archive_may_hold_half_the_bytes(network, tmp_path):
+    halves = jax.tree.map(lambda array: np.asarray(array).astype(np.float16), network.weights)
+    FORMATS["safetensors"].write(network, tmp_path / "whole")
+    FORMATS["safetensors"].write(replace(network, weights=halves), tmp_path / "half")
+    assert (tmp_path / "half").stat().st_size < 0.7 * (tmp_path / "whole").stat().st_size
+    image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    whole, half = (artefacts.load(tmp_path / name)(image) for name in ("whole", "half"))
+    assert half.dtype == np.float32 and 0 < abs(half - whole).max() < 0.02
 
 
 def test_eight_bits_keep_the_score(make_run, start, tmp_path):

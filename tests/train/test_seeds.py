@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seg_jax import data, models, sharding
-from seg_jax.config import ConfigError, validate
+from seg_jax.config import ConfigError
 from seg_jax.evaluate.evaluator import Evaluator
 from seg_jax.losses import heads
 from seg_jax.metrics import bootstrap
@@ -130,6 +130,6 @@ def test_the_interval_of_equal_members_is_that_of_one():
 
 
 def test_several_steps_and_several_networks_are_refused(tiny_config):
-    config = pretrained.resolve(tiny_config({"train.seeds": 2, "train.steps_per_dispatch": 4}))
+    config = tiny_config({"train.seeds": 2, "train.steps_per_dispatch": 4})
     with pytest.raises(ConfigError, match="several steps or several networks"):
-        validate(config, tables={}, devices=1)
+        program.check(config, devices=1)

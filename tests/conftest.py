@@ -125,7 +125,7 @@ def shared_programs(compiled_programs, monkeypatch):
         make = getattr(Functions, name)
 
         def shared(self, *arguments, **options):
-            length = (self.steps, self.frozen_steps)
+            length = (self.steps, self.frozen_steps, self.restarts)
             key = (name, identity(self), length, arguments, tuple(sorted(options.items())))
             if key not in compiled_programs:
                 compiled_programs[key] = make(self, *arguments, **options)
@@ -144,7 +144,7 @@ def shared_programs(compiled_programs, monkeypatch):
             compiled_programs[key] = jax.device_get(state), jax.tree.map(lambda leaf: leaf.sharding, state)
         return jax.device_put(*compiled_programs[key])
 
-    for name in ("train_step", "eval_step", "predict_with"):
+    for name in ("train_step", "eval_step", "predict"):
         monkeypatch.setattr(Functions, name, once(name))
     monkeypatch.setattr(Functions, "init", init)
 

@@ -22,6 +22,7 @@ from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError
 from seg_jax.export import FORMATS, certificate, int8
 from seg_jax.export.network import OUTPUTS, Network
+from seg_jax.extras import install_command
 from seg_jax.files import write_bytes
 from seg_jax.predict import artefacts
 from seg_jax.predict.artefacts import ArtefactError
@@ -61,7 +62,7 @@ def export(options: argparse.Namespace) -> int:
         raise ConfigError(f"--int8 with --format={options.format}: only ONNX has 8-bit integers. Use --format=onnx.")
     if missing := [name for name in form.needs if importlib.util.find_spec(name) is None]:
         raise ConfigError(
-            f"--format={options.format} needs {' and '.join(missing)}: pip install 'seg_jax[{options.format}]'."
+            f"--format={options.format} needs {' and '.join(missing)}. Add it: {install_command(options.format)}"
         )
     out = options.out.expanduser()
     if out.is_dir():

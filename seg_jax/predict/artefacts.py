@@ -21,6 +21,7 @@ from PIL import Image
 from seg_jax.config import Size
 from seg_jax.data.images import resize_label, resize_probabilities
 from seg_jax.data.labels import LabelTable
+from seg_jax.extras import install_command
 
 VERSION = 1  # version of the fields of metadata.json
 
@@ -95,7 +96,7 @@ def load(path: str | Path) -> Artefact:
         return Artefact(table, metadata, read(metadata, table))
     except ModuleNotFoundError as error:
         if error.name in ("onnxruntime", "ai_edge_litert"):
-            raise ArtefactError(f"{path} needs {error.name}: pip install 'seg_jax[{kind}]'.") from error
+            raise ArtefactError(f"{path} needs {error.name}. Add it: {install_command(kind)}") from error
         raise
     except ArtefactError:
         raise

@@ -61,7 +61,8 @@ def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -
         logging.info("%s", summary(job, plan, run))
         with closing(Session(job, run, checkpoints, progress, start=int(state.step), hooks=hooks)) as session:
             state = train(job, plan, session, state)
-        logging.info("%s", session.outcome())
+        metric, patience = job.config.checkpoint.metric, job.config.early_stop.patience
+        logging.info("%s", session.progress.outcome(split=job.splits[1].split, metric=metric, patience=patience))
     return state
 
 
@@ -70,7 +71,7 @@ def open_training(config: Config, run: RunDirectory, hooks: Hooks) -> tuple[Job,
     recorded = run.resumable()
 
     def guard(config: Config) -> None:
-        run.refuse_changes(config)
+        run.begin(config)
         length.refuse_jump(config, recorded, run)
 
     job = open_job(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -65,18 +66,10 @@ class Session:
         )
         self._hooks = hooks
         self._report: Report | None = None  # of the newest evaluation
-        self._evaluator = Evaluator(job.functions, self.val)
+        self.evaluator = Evaluator(job.functions, self.val)
         self._begin = time.perf_counter()
         self._writes = process.is_first()  # the other processes only compute
-        tensorboard = job.config.log.tensorboard
-        self._writer = (
-            log.Writer(run.path, start_step=start, tensorboard=tensorboard) if self._writes else log.NullWriter()
-        )
-        if start == 0 and self._writes:
-            self._writer.texts(0, {"config": to_json(job.config), "classes": self.train.table.to_json()})
-            self._writer.hparams(flatten(job.config))
-            with log.warn_on_disk_error(run.sample_file.name):
-                write_image(run.sample_file, self.val.read(0)[0])
+        self._writer = _open_log(job, run, start=start) if self._writes else log.NullWriter()
 
     def _diverged(self, step: int, values: str) -> DivergedError:
         self.checkpoints.wait()
@@ -102,13 +95,13 @@ class Session:
         with self.clock.paused():
             split, metric = self.val.split, self.config.checkpoint.metric
             weights = state.weights(averaged=self.config.eval.averaged)
-            result = self._evaluator(**weights, step=step)
+            result = self.evaluator(**weights, step=step)
             result.protocol["left_out"] |= left_out(self.train)
             self._report = result
             if self._writes:
                 tqdm.write(f"\nstep {step}, {split}\n{result.table()}\n", file=sys.stdout)
             self._writer.scalars(step, {f"{split}/{name}": value for name, value in scalars(result).items()})
-            panels = self._evaluator.panels(**weights)
+            panels = self.evaluator.panels(**weights)
             self._writer.images(step, {f"{split}/{i}": picture for i, picture in enumerate(panels.values())})
             value = result.scores[metric]
             score = None if math.isnan(value) else -value if metric == "loss" else value
@@ -131,17 +124,12 @@ class Session:
 
     def lower_rate(self, step: int, state: TrainState) -> TrainState:
         """With the schedule `plateau`, the state with a lower learning rate when the score has not improved."""
-        optim = self.config.optim
-        if optim.schedule != "plateau" or self.progress.evaluations_since_reduction < optim.patience:
+        optim, waited = self.config.optim, self.progress.evaluations_since_reduction
+        if optim.schedule != "plateau" or waited < optim.patience:
             return state
         self.progress = self.progress.reduced()
         scale = sharding.to_host(state.lr_scale, self.functions.mesh) * optim.factor
-        logging.info(
-            "step %d: %d evaluations without gain, the learning rate is now %g of the first",
-            step,
-            optim.patience,
-            scale,
-        )
+        logging.info("step %d: %d evaluations without gain, learning rate now %g of optim.lr", step, waited, scale)
         return self._scaled(state, scale)
 
     def begin_schedule(self, step: int, state: TrainState) -> TrainState:
@@ -191,31 +179,10 @@ class Session:
 
     def write_facts(self, steps: int, *, peak_memory: int) -> None:
         """Writes `run.json`, what the run cost; one that had nothing left to do keeps what is there."""
-        if not (self._writes and peak_memory):
-            return
-        facts = {
-            "steps": steps,
-            "extended_at": list(self.config.train.extended_at),
-            "seconds": round(self.seconds, 1),
-            "devices": f"{self.functions.mesh.size} x {jax.devices()[0].device_kind}",
-            "parameters": models.count(self.functions.abstract_state.params),
-            "flops_per_image": self._evaluator.flops,
-            "peak_memory_bytes": peak_memory,
-        }
-        with log.warn_on_disk_error(self.run.facts_file.name):
-            write_bytes(self.run.facts_file, (json.dumps(plain(facts), indent=1) + "\n").encode())
-
-    def outcome(self) -> str:
-        """One line on how the run went."""
-        progress, metric = self.progress, self.config.checkpoint.metric
-        early = (
-            f"stopped early after {progress.evaluations_without_gain} evaluations without gain; "
-            if self.exhausted
-            else ""
-        )
-        if progress.best is None:
-            return f"{early}not evaluated yet"
-        return f"{early}best {self.val.split} {metric} {abs(progress.best):.4f} at step {progress.best_step}"
+        if self._writes and peak_memory:
+            facts = plain(costs(self, steps, peak_memory=peak_memory))
+            with log.warn_on_disk_error(self.run.facts_file.name):
+                write_bytes(self.run.facts_file, (json.dumps(facts, indent=1) + "\n").encode())
 
     def close(self) -> None:
         """Ends everything that runs beside the steps, each of it even if another fails; what was written is on disk."""
@@ -231,3 +198,29 @@ def scalars(result: Report) -> dict[str, float]:
         per_class = zip(result.names, getattr(result, kind), strict=True)
         values |= {f"{kind}/{name}": float(value) for name, value in per_class}
     return values
+
+
+def costs(session: Session, steps: int, *, peak_memory: int) -> dict[str, Any]:
+    """What a run cost, after `steps`."""
+    functions = session.functions
+    return {
+        "steps": steps,
+        "extended_at": list(session.config.train.extended_at),
+        "seconds": round(session.seconds, 1),
+        "devices": f"{functions.mesh.size} x {jax.devices()[0].device_kind}",
+        "parameters": models.count(functions.abstract_state.params),
+        "flops_per_image": session.evaluator.flops,
+        "peak_memory_bytes": peak_memory,
+    }
+
+
+def _open_log(job: Job, run: RunDirectory, *, start: int) -> log.Writer:
+    """The log of the first process; a new run begins it with its configuration and a sample of the data."""
+    train, val = job.splits
+    writer = log.Writer(run.path, start_step=start, tensorboard=job.config.log.tensorboard)
+    if start == 0:
+        writer.texts(0, {"config": to_json(job.config), "classes": train.table.to_json()})
+        writer.hparams(flatten(job.config))
+        with log.warn_on_disk_error(run.sample_file.name):
+            write_image(run.sample_file, val.read(0)[0])
+    return writer

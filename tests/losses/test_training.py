@@ -82,7 +82,7 @@ def test_distillation(config_for, folder, teacher, tmp_path):
     train_and_evaluate(config, tmp_path / "resumed")
     assert manifest(tmp_path / "resumed", 12) == manifest(run, 12)
     away = taught_by.rename(tmp_path / "away")
-    with pytest.raises(ConfigError, match=r"loss\.teacher = .*also to go on with a run.*Bring it back"):
+    with pytest.raises(ConfigError, match=r"loss\.teacher = .*also to resume a run.*Bring it back"):
         train_and_evaluate(config, run)
     assert Predictor.load(run).table.names == tuple(CLASSES)  # prediction does not
     away.rename(taught_by)

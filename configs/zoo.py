@@ -67,11 +67,11 @@ def get_config(spec: str = "") -> Config:
     """The configuration of 'architecture,encoder,dataset'."""
     parts = [part.strip() for part in spec.split(",") if part.strip()]
     if len(parts) > len(DEFAULTS):
-        raise ConfigError(f"configs/zoo.py:{spec} has {len(parts)} parts; it is architecture,encoder,dataset.")
+        raise ConfigError(f"zoo:{spec} has {len(parts)} parts; it is architecture,encoder,dataset.")
     architecture, encoder, dataset = (*parts, *DEFAULTS[len(parts) :])
     if dataset not in DATASETS:
         raise ConfigError(
-            f"configs/zoo.py:{spec}: the data set {dataset!r} is not one of {', '.join(DATASETS)}."
+            f"zoo:{spec}: the data set {dataset!r} is not one of {', '.join(DATASETS)}."
             f"{did_you_mean(dataset, DATASETS)}"
         )
     c = DATASETS[dataset]()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     """
     _check_overrides(argv)
     line = _with_paths(argv)
+    sys.modules.pop("config_config", None)  # where ml_collections would find the functions of the file before
     path = next((text.partition("=")[2].partition(":")[0] for text in line if text.startswith("--config=")), "")
     try:
         rest = values(line)
@@ -96,6 +98,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _reason(error: Exception, path: str) -> str:
     """One line on what went wrong, with the line of the configuration file where there is one."""
     first = list(_chain(error))[-1]
+    if isinstance(first, SyntaxError):
+        return f"{first.filename}:{first.lineno}: {first.msg}."
     if isinstance(first, AttributeError) and first.name == "get_config":
         return f"{path} is no configuration: it has no function get_config()."
     wrong = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)

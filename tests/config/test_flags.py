@@ -142,14 +142,12 @@ def test_wrong_command_lines_are_explained_in_a_line(arguments, message):
         ("def get_config():\n    pass\n", "{path}: get_config() returns None, which is no configuration. End it"
             " with `return c`."),
         (
-            "from configs import default\ndef get_config():\n    c = default.get_config()\n    "
-            "c.optim.lrr = 1\n    return c",
+            "from seg_jax.config import Config\ndef get_config():\n    c = Config()\n    c.optim.lrr = 1\n    return c",
             '{path}:4: config.optim has no field "lrr". Did you mean "lr"?',
         ),
         (
-            "from configs import default\ndef get_config():\n    c = default.get_config()\n    "
-            "c.optim.lr = None\n    return c",
-            "{path}:4: config.optim.lr = None: this is a number. Use a value such as 0.001.",
+            "from seg_jax.config import Config\ndef get_config():\n    c = Config()\n    c.optim.lr = ''\n    return c",
+            "{path}:4: config.optim.lr = '': this is a number. Use a value such as 0.001.",
         ),
         ("def get_config():\n    return {'optim': {'lrr': 1}}", 'config.optim has no field "lrr". Did you mean "lr"?'),
     ],

@@ -98,7 +98,7 @@ def get_config() -> ConfigDict:
     # convnext_tiny, convnext_small, mit_b0 to b5:
     m.encoder.name = "plain"  # the encoder, one of these
     m.encoder.weights = ""  # a weight file (Keras .h5, .safetensors, .pth), a run directory, "imagenet"; "": random
-    m.encoder.style = "auto"  # arithmetic: torch, keras, smp; auto: of the weights
+    m.encoder.style = "auto"  # arithmetic: torch, keras, smp, transformers; auto: of the weights
     m.encoder.norm = ""  # other than model.norm; "frozen" for a pretrained encoder and small batches
     m.encoder.width = 32  # plain: channels at full resolution
     m.encoder.alpha = 1.0  # mobilenet, mobilenetv2: width multiplier

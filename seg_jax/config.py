@@ -90,13 +90,18 @@ def load(path: Path) -> ConfigDict:
         raise ConfigError(f"{path} is not a configuration in JSON ({error}); restore it from a copy.") from error
 
 
-def completed(recorded: ConfigDict) -> ConfigDict:
-    """A recorded configuration with the fields that came later; their defaults leave everything as it was before."""
+def defaults() -> dict[str, Any]:
+    """{'model.name': 'unet', ...}: every field with its default, which counts as left open."""
     from configs import default
 
+    return flatten(default.get_config())
+
+
+def completed(recorded: ConfigDict) -> ConfigDict:
+    """A recorded configuration with the fields that came later; their defaults leave everything as it was before."""
     there = flatten(recorded)
     with recorded.unlocked():
-        for key, value in flatten(default.get_config()).items():
+        for key, value in defaults().items():
             if key not in there:
                 *groups, name = key.split(".")
                 place = recorded

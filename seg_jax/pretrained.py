@@ -1,7 +1,8 @@
 """Where a run's first parameters come from, what they demand of the program, and which teacher fits it.
 
 A configuration may leave open what follows from the weights: the arithmetic of the encoder and the normalisation of
-images. `resolve` fills that in once; the run directory records the outcome, which prediction and export use.
+images; for a folder of `save_pretrained` also the network itself, where fields have their defaults. `resolve` fills
+that in once; the run directory records the outcome, which prediction and export use.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import numpy as np
 
 from seg_jax import models
 from seg_jax.checkpoint import Checkpoints
-from seg_jax.config import Config, ConfigError, differences, flatten, load, lookup, require, weighting
+from seg_jax.config import Config, ConfigError, defaults, differences, flatten, load, lookup, require, weighting
 from seg_jax.data.labels import LabelTable
-from seg_jax.models import WeightsError
+from seg_jax.models import WeightsError, folders
 
 # What a configuration leaves open: field -> the value that says so.
 OPEN = {"model.encoder.style": "auto", "model.encoder.output_stride": 0, "data.mean": (), "data.std": ()}
@@ -43,39 +44,58 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
     if weighting(config):
         open_fields.append("loss.class_weights")
     if recorded is not None:
+        if _may_be_folder(config):
+            open_fields += [field for field in folders.NETWORK if flat[field] == defaults()[field]]
         then = flatten(recorded)
-        decided = {field: then[field] for field in open_fields if field in then}
-    else:
-        decided = _decide(config)
-    config.update_from_flattened_dict({field: decided[field] for field in open_fields if field in decided})
-    if recorded is None:
-        _warn_of_other_values(config, decided, open_fields)
-    return config
-
-
-def _decide(config: Config) -> dict[str, Any]:
+        config.update_from_flattened_dict({field: then[field] for field in open_fields if field in then})
+        return config
+    said = _said_by_weights(config)
     model = config.model
     architecture = lookup(models.MODELS, model.name, "model.name")
     styles = list(lookup(models.ENCODERS, model.encoder.name, "model.encoder.name").epsilon)
-    decided = {"model.encoder.output_stride": architecture.output_stride, "model.encoder.style": styles[0], **IMAGENET}
+    usual = {"model.encoder.output_stride": architecture.output_stride, "model.encoder.style": styles[0], **IMAGENET}
+    decided = {**usual, **said}
+    config.update_from_flattened_dict({field: decided[field] for field in open_fields if field in decided})
+    for field, value in said.items():
+        if field not in open_fields and flat[field] != value:
+            logging.warning("config.%s = %s, but the weights were trained with %s", field, flat[field], value)
+    return config
+
+
+def _said_by_weights(config: Config) -> dict[str, Any]:
+    """Fields of `OPEN` -> the values that the weights were trained with.
+
+    For a folder of `save_pretrained`, the fields of `folders.NETWORK` become the folder's in `config`.
+    """
     source, whole = weights_of(config)
     if not source:
-        return decided
+        return {}
+    path = Path(source).expanduser()
     if is_run(source):
-        then = flatten(load(Path(source).expanduser() / "config.json"))
-        return {**decided, **{field: then[field] for field in OPEN if field != "model.encoder.output_stride"}}
-    _, naming = models.naming(config, models.read(config, source), whole=whole)
+        then = flatten(load(path / "config.json"))
+        return {field: then[field] for field in OPEN if field != "model.encoder.output_stride"}
+    folder = folders.read(path) if source != "imagenet" and folders.is_folder(path) else None
+    if folder:
+        folders.take(config, folder, whole=whole)
+    _, naming, classes = models.naming(config, models.read(config, source), whole=whole)
     mean, std = naming.normalisation
-    return {**decided, "model.encoder.style": naming.style, "data.mean": mean, "data.std": std}
+    said = {"model.encoder.style": naming.style, "data.mean": mean, "data.std": std}
+    if folder:
+        if whole and classes != folder.classes:
+            raise WeightsError(
+                f"{path}: config.json has {folder.classes} classes, the head of its weights {classes}. They are not of "
+                "one training: fetch the folder again."
+            )
+        said |= {field: folder.fields[field] for field in folders.decides(folder, whole=whole) if field in OPEN}
+        if folder.normalisation:
+            said |= dict(zip(("data.mean", "data.std"), folder.normalisation, strict=True))
+    return said
 
 
-def _warn_of_other_values(config: Config, decided: dict[str, Any], open_fields: list[str]) -> None:
-    if not weights_of(config)[0]:
-        return
-    now = flatten(config)
-    for field in OPEN:
-        if field not in open_fields and field != "model.encoder.output_stride" and now[field] != decided[field]:
-            logging.warning("config.%s = %s, but the weights were trained with %s", field, now[field], decided[field])
+def _may_be_folder(config: Config) -> bool:
+    """Whether the weights' path is that of no file, so that the folder decided the network; it may be gone."""
+    source = weights_of(config)[0]
+    return bool(source) and source != "imagenet" and not models.is_file_name(source)
 
 
 def weights_of(config: Config) -> tuple[str, bool]:
@@ -94,8 +114,9 @@ def weights_of(config: Config) -> tuple[str, bool]:
 
 
 def is_run(source: str) -> bool:
-    """Whether weights are to come from one of our run directories."""
-    return source != "imagenet" and Path(source).expanduser().is_dir()
+    """Whether weights are to come from one of our run directories, not from a file or folder of another library."""
+    path = Path(source).expanduser()
+    return source != "imagenet" and path.is_dir() and not folders.is_folder(path)
 
 
 def start(config: Config, model: Any, params: Any, model_state: Any) -> tuple[Any, Any]:

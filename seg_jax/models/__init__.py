@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -16,10 +13,11 @@ import numpy as np
 
 from seg_jax.config import Config, lookup
 from seg_jax.losses import heads
-from seg_jax.models import convert, files
-from seg_jax.models.catalogue import ENCODERS, MODELS, Encoder
-from seg_jax.models.files import WeightsError
+from seg_jax.models import convert, loading
+from seg_jax.models.catalogue import ENCODERS, MODELS
+from seg_jax.models.files import WeightFile, WeightsError
 from seg_jax.models.layers import NORMS, Style
+from seg_jax.models.loading import is_file_name, load, read
 from seg_jax.models.naming import Naming
 from seg_jax.models.operators import operator, traced_for
 from seg_jax.models.segmenter import Outputs, Segmenter
@@ -35,6 +33,7 @@ __all__ = [
     "count",
     "forward",
     "init",
+    "is_file_name",
     "load",
     "naming",
     "operator",
@@ -51,15 +50,12 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 TABLES: Mapping[str, Mapping[str, Any]] = {
     "model.name": MODELS,
     "model.encoder.name": ENCODERS,
-    "model.encoder.style": dict.fromkeys(("auto", "torch", "keras", "smp")),
+    "model.encoder.style": dict.fromkeys(("auto", "torch", "keras", "smp", "transformers")),
     "model.encoder.norm": dict.fromkeys(("", *NORMS)),
     "model.norm": NORMS,
     "model.upsampling": dict.fromkeys(UPSAMPLINGS),
     "model.dtype": DTYPES,
 }
-
-# Libraries that store whole networks: what they put in front of the encoder's names.
-WHOLE = {"smp": "encoder.", "transformers": "segformer."}
 
 
 def build(config: Config, *, classes: int) -> nn.Module:
@@ -186,98 +182,20 @@ def count(params: Any) -> int:
     return sum(int(np.prod(p.shape)) for p in jax.tree.leaves(params))
 
 
-def _encoder(config: Config) -> Encoder:
-    return lookup(ENCODERS, config.model.encoder.name, "model.encoder.name")
-
-
-def _whole_namings(config: Config) -> dict[str, Naming]:
-    """The namings of whole networks: the encoder's names with a prefix, and the decoder's."""
-    namings = {}
-    for library, names in lookup(MODELS, config.model.name, "model.name").names.items():
-        encoder = _encoder(config).namings
-        inner = encoder.get(library) or encoder.get("torchvision")
-        if inner is None:
-            continue
-
-        def layers(network: Any, library: str = library, inner: Naming = inner, names: Any = names) -> dict[str, str]:
-            return {
-                **{
-                    f"encoder/{ours}": WHOLE[library] + theirs for ours, theirs in inner.layers(network.encoder).items()
-                },
-                **{f"decoder/{ours}": theirs for ours, theirs in names(network.decoder).items()},
-            }
-
-        style = library if library in _encoder(config).epsilon else inner.style
-        unused = tuple(re.escape(WHOLE[library]) + pattern for pattern in inner.unused)
-        namings[library] = replace(inner, layers=layers, style=style, unused=unused, image=f"encoder/{inner.image}")
-    return namings
-
-
-def _parts(config: Config, model: Any, *, whole: bool) -> tuple[Mapping[str, Naming], Any, str]:
-    """(namings, network, what it is called) of what a weight file is to fill."""
-    if whole:
-        name = f"the network {config.model.name} on {config.model.encoder.name}"
-        return _whole_namings(config), model, name
-    return _encoder(config).namings, model.encoder, f"the encoder {config.model.encoder.name}"
-
-
-def _deeper(naming: Naming, network: Any) -> tuple[str, ...]:
-    """Regular expressions for the tensors of the stages that an encoder of less than its full depth leaves out."""
-    if isinstance(network, Segmenter):
-        whole = network.clone(encoder=network.encoder.clone(depth=5))
-    else:
-        whole = network.clone(depth=5)
-    left_out = set(naming.layers(whole).values()) - set(naming.layers(network).values())
-    names = [rf"{re.escape(layer)}([./].*)?" for layer in sorted(left_out)]
-    # Where layers are only counted ('conv2d_7/0'), those that are left out are all that `by_layer` found no name for.
-    return (*names, r"\w+/(\w+/)?\d") if left_out else ()
-
-
-def read(config: Config, source: str) -> files.WeightFile:
-    """The weight file at the path `source`; for 'imagenet' the weights that keras.applications has for this encoder.
-
-    Raises:
-      WeightsError: there are none, or they cannot be read.
-    """
-    if source == "imagenet":
-        encoder = config.model.encoder
-        return files.from_keras(_encoder(config).keras, encoder=encoder.name, alpha=encoder.alpha)
-    return files.read(Path(source).expanduser())
-
-
-def naming(config: Config, file: files.WeightFile, *, whole: bool) -> tuple[str, Naming]:
-    """(library, naming) that a weight file follows: which arithmetic and normalisation its weights need.
+def naming(config: Config, file: WeightFile, *, whole: bool) -> tuple[str, Naming, int]:
+    """(library, naming, classes) of a weight file: which arithmetic and normalisation its weights need.
 
     Args:
       config: its style must be a valid one, but need not be that of the weights.
       file: from `read`.
       whole: it holds encoder and decoder, not an encoder alone.
 
+    Returns:
+      `classes` is the number of channels of its logits, 0 without a head.
+
     Raises:
       WeightsError: it is not a file of this network.
     """
-    namings, network, what = _parts(config, build(config, classes=2), whole=whole)
-    return convert.choose(file, namings, network, what=what)
-
-
-def load(
-    config: Config, model: Any, params: Any, model_state: Any, file: files.WeightFile, *, whole: bool
-) -> tuple[Any, Any]:
-    """(params, model_state) with the arrays of a weight file in place of the encoder's, or of all with `whole`.
-
-    Raises:
-      WeightsError: a tensor is missing, left over or of another shape.
-    """
-    namings, network, what = _parts(config, model, whole=whole)
-    library, chosen = convert.choose(file, namings, network, what=what)
-    chosen = replace(chosen, unused=(*chosen.unused, *_deeper(chosen, network)))
-    variables = {"params": params, **model_state}
-    part = variables if whole else {name: tree["encoder"] for name, tree in variables.items() if "encoder" in tree}
-    loaded = convert.convert(part, file, chosen, network, what=what)
-    logging.info(
-        "%s: %d arrays from %s, named as in %s, arithmetic of %s",
-        *(what, len(jax.tree.leaves(loaded)), file.path, library, chosen.style),
-    )
-    if not whole:
-        loaded = {**variables, **{name: {**variables[name], "encoder": tree} for name, tree in loaded.items()}}
-    return loaded["params"], {name: tree for name, tree in loaded.items() if name != "params"}
+    namings, network, what = loading.parts(config, build(config, classes=2), whole=whole)
+    library, found, file = convert.choose(file, namings, network, what=what)
+    return library, found, convert.classes_of(file, found, network)

@@ -41,11 +41,13 @@ class Architecture:
       build: (config.model, classes, style of its blocks) -> module.
       output_stride: of the encoder, unless the configuration says otherwise; the paper's.
       names: library -> (decoder -> {path of our module in the decoder: their layer}), for weights of whole networks.
+      transformers: what transformers puts in front of the names of the encoder's layers.
     """
 
     build: Callable[[Config, int, Style], nn.Module]
     output_stride: int = 32
     names: Mapping[str, Callable[[Any], Mapping[str, str]]] = field(default_factory=dict)
+    transformers: str = ""
 
 
 def _plain(model: Config, style: Style, library: str) -> nn.Module:
@@ -232,7 +234,7 @@ def _upernet(model: Config, classes: int, style: Style) -> nn.Module:
         classes=classes,
         bins=tuple(model.pool_bins),
         channels=model.channels or 512,
-        norm_features=_as_smp(model),
+        norm_features=model.encoder.style in ("smp", "transformers"),
         dropout=model.dropout,
         style=style,
     )
@@ -279,9 +281,15 @@ MODELS: Mapping[str, Architecture] = {
     "fpn": Architecture(_fpn, names={"smp": fpn.smp_names}),
     "pspnet": Architecture(_pspnet, output_stride=8, names={"smp": pspnet.smp_names}),
     "segformer": Architecture(
-        _segformer, names={"smp": segformer.smp_names, "transformers": segformer.transformers_names}
+        _segformer,
+        names={"smp": segformer.smp_names, "transformers": segformer.transformers_names},
+        transformers="segformer.",
     ),
     "segnet": Architecture(_segnet),
     "unet": Architecture(_unet, names={"smp": unet.smp_names}),
-    "upernet": Architecture(_upernet, names={"smp": upernet.smp_names}),
+    "upernet": Architecture(
+        _upernet,
+        names={"smp": upernet.smp_names, "transformers": upernet.transformers_names},
+        transformers="backbone.",
+    ),
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -23,11 +25,17 @@ def flat(variables: Tree) -> dict[str, Any]:
     return {"/".join(key.key for key in path[1:]): leaf for path, leaf in leaves}
 
 
-def choose(file: WeightFile, namings: Mapping[str, Naming], network: Any, *, what: str) -> tuple[str, Naming]:
-    """The naming that the file follows: the one that knows most of its tensors.
+def choose(
+    file: WeightFile, namings: Mapping[str, Naming], network: Any, *, what: str
+) -> tuple[str, Naming, WeightFile]:
+    """(library, naming, file) of the naming that knows most of the file's tensors.
+
+    The returned file holds the tensors of this network alone, without the prefix that wrappers put in front of their
+    names: 'module.', 'model.', '_orig_mod.', 'backbone.' or any other.
 
     Raises:
-      WeightsError: none of them is in this format, or hardly a name fits: the file of another network.
+      WeightsError: none of them is in this format, hardly a name fits (another network's file), or the network is
+        there several times.
     """
     fitting = {name: naming for name, naming in namings.items() if naming.layout == file.layout}
     if not fitting:
@@ -36,17 +44,69 @@ def choose(file: WeightFile, namings: Mapping[str, Naming], network: Any, *, wha
             f"{file.path} is in {file.layout} layout, which nobody stores {what} in that we know of; known: {known}."
         )
     if file.ordered:
-        return next(iter(fitting.items()))
-    prefixes = {re.sub(r"[./][^./]*$", "", name) for name in file.tensors} | set(file.tensors)
-    scores = {name: len(prefixes & set(naming.layers(network).values())) for name, naming in fitting.items()}
-    best = max(scores, key=lambda name: scores[name])
-    if not scores[best]:
+        return *next(iter(fitting.items())), file
+    ours = {name: set(naming.layers(network).values()) for name, naming in fitting.items()}
+    prefixes = {name: _prefix(file, layers) for name, layers in ours.items()}
+    best = max(prefixes, key=lambda name: prefixes[name][1])
+    if not prefixes[best][1]:
         first = ", ".join(sorted(file.tensors)[:SHOWN])
         raise WeightsError(
             f"{file.path} holds no tensor of {what}. It has {len(file.tensors)} tensors, such as {first}. "
             "Check model.name and model.encoder.name, or the path."
         )
-    return best, fitting[best]
+    return best, fitting[best], under(file, prefixes[best][0])
+
+
+def layer_names(file: WeightFile) -> set[str]:
+    """The names of the file's tensors, whole and without their last part: 'conv1.weight' and 'conv1'."""
+    return {re.sub(r"[./][^./]*$", "", name) for name in file.tensors} | set(file.tensors)
+
+
+def prefix_counts(names: Collection[str], layers: Collection[str]) -> Counter[str]:
+    """Prefix -> how many of `names` are this prefix and one of `layers`; a prefix is '' or ends with a dot."""
+    counts: Counter[str] = Counter()
+    for name in names:
+        start = 0
+        while True:
+            counts[name[:start]] += name[start:] in layers
+            dot = name.find(".", start)
+            if dot < 0:
+                break
+            start = dot + 1
+    return counts
+
+
+def _prefix(file: WeightFile, layers: Collection[str]) -> tuple[str, int]:
+    """(prefix, number of `layers` in the file behind it).
+
+    A prefix other than '' has at least half of the layers behind it: the last parts of names, such as 'conv1', are
+    common to many networks.
+    """
+    counts = prefix_counts(layer_names(file), layers)
+    most = max(counts.values())
+    if most == counts[""] or 2 * most < len(layers):
+        return "", counts[""]
+    best = [prefix for prefix, count in counts.items() if count == most]
+    averaged = [prefix for prefix in best if "ema" in prefix.lower()]
+    if len(best) > 1 and len(averaged) != 1:
+        raise WeightsError(
+            f"{file.path} holds the network {len(best)} times, under {', '.join(sorted(best))}. Save one of them."
+        )
+    return (averaged or best)[0], most
+
+
+def under(file: WeightFile, prefix: str) -> WeightFile:
+    """The tensors behind a prefix, under the rest of their names."""
+    if not prefix:
+        return file
+    tensors = {name.removeprefix(prefix): a for name, a in file.tensors.items() if name.startswith(prefix)}
+    return replace(file, tensors=tensors, prefix=file.prefix + prefix)
+
+
+def classes_of(file: WeightFile, naming: Naming, network: Any) -> int:
+    """The number of classes of the file's head (a file as `choose` returns it); 0 where it has none."""
+    names = candidates("decoder/head/kernel", naming.layers(network), naming.layout)
+    return next((file.tensors[name].shape[0] for name in names if name in file.tensors), 0)
 
 
 def convert(variables: Tree, file: WeightFile, naming: Naming, network: Any, *, what: str) -> Tree:
@@ -99,19 +159,18 @@ def convert(variables: Tree, file: WeightFile, naming: Naming, network: Any, *, 
     left = sorted(n for n in tensors if n not in used and not any(re.fullmatch(p, n) for p in naming.unused))
     if missing or wrong or left:
         lists = (("missing from the file", missing), ("of another shape", wrong), ("left over in the file", left))
-        text = "\n".join(f"  {title} ({len(names)}): {_some(names)}" for title, names in lists if names)
+        text = "\n".join(f"  {title} ({len(names)}): {some(names)}" for title, names in lists if names)
         raise WeightsError(
             f"{file.path} does not fit {what}:\n{text}\nUse the weights of this network, or its options."
         )
     if fresh:
-        logging.info(
-            "heads of other classes, or that %s has not, start from random values: %s", file.path, _some(fresh)
-        )
+        logging.info("heads of other classes, or that %s has not, start from random values: %s", file.path, some(fresh))
     paths = jax.tree_util.tree_map_with_path(lambda path, _: "/".join(k.key for k in path[1:]), variables)
     return jax.tree.map(lambda path: arrays[path], paths)
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first names of a list for a message, and how many more there are."""
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + rest
 

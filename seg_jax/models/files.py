@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,37 +24,108 @@ class WeightFile:
     """The arrays of one file.
 
     Attributes:
-      path: of the file.
+      path: of the file, or of the folder that holds it.
       layout: 'torch' (a.b.weight) or 'keras' (layer/kernel).
       tensors: name -> array.
       ordered: the names are those of Keras 3's `.weights.h5`: kind of layer, counted in the order of layers
         ('conv2d_1/0' is the first array of the second convolution), instead of layers' own.
+      prefix: what stood in front of all names ('module.') and was taken off.
     """
 
     path: Path
     layout: str
     tensors: Mapping[str, np.ndarray]
     ordered: bool = False
+    prefix: str = ""
+
+
+# Where a folder of `save_pretrained` keeps its weights; the first that is there is read.
+IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+COUNTER = "num_batches_tracked"  # of PyTorch's batch norm: no part of the network
+MEMBER = "model.weights.h5"  # of `.keras` archives
+
+# Where a training's checkpoint keeps the network: averaged weights, which are those to use, before the last ones.
+STATES = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "module", "network", "net", "weights", "params")
 
 
 def read(path: Path) -> WeightFile:
-    """Reads `.h5` (Keras, legacy weights or a whole model), `.weights.h5` (Keras 3), `.safetensors`, `.pth`/`.pt`.
+    """Reads a weight file or a folder of `save_pretrained`; suffixes in `READERS`.
 
     Raises:
-      WeightsError: there is no such file, it is damaged or of another format, or `.pth` without torch.
+      WeightsError: there is no such file, it is damaged or of another format, a value is not finite, or a PyTorch
+        archive without torch.
     """
+    source = path
+    if path.is_dir():
+        path = next((path / name for name in IN_FOLDERS if (path / name).is_file()), path)
     if not path.is_file():
-        raise WeightsError(f"there are no weights at {path}. Pass the path of a weight file or of a run directory.")
-    suffix = path.suffix.lower()
-    readers = {".h5": _h5, ".hdf5": _h5, ".safetensors": _safetensors, ".pth": _torch, ".pt": _torch}
-    if suffix not in readers:
+        files = f": it holds none of {', '.join(IN_FOLDERS)}" if path.is_dir() else ""
         raise WeightsError(
-            f"{path} is none of {', '.join(readers)}. Other pickles and archives are not read: they can run programs."
+            f"there are no weights at {path}{files}. Pass the path of a weight file or of a run directory."
         )
-    file = readers[suffix](path)
+    if path.name.endswith(".index.json"):
+        file = _shards(path)
+    elif path.suffix.lower() not in READERS:
+        raise WeightsError(
+            f"{path} is none of {', '.join(READERS)}. Other pickles and archives are not read: they can run programs."
+        )
+    else:
+        file = READERS[path.suffix.lower()](path)
     if not file.tensors:
         raise WeightsError(f"{path} holds no arrays. Pass the path of the file that holds the weights.")
-    return file
+    _require_finite(path, file.tensors)
+    return replace(file, path=source)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+      WeightsError: there is no such file, or it holds no whole JSON object.
+    """
+    if not path.is_file():
+        raise WeightsError(
+            f"{path.parent} holds no {path.name}. Fetch it, too: it says what the weights beside it are."
+        )
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is not whole JSON ({error}); fetch it again.") from error
+    if not isinstance(document, dict):
+        raise WeightsError(f"{path} holds a {type(document).__name__}, not a JSON object; fetch it again.")
+    return document
+
+
+def _require_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    bad = {name: count for name, array in tensors.items() if (count := array.size - int(np.isfinite(array).sum()))}
+    if bad:
+        name, count = next(iter(bad.items()))
+        raise WeightsError(
+            f"{path}: {count} of the {tensors[name].size} values of {name} are NaN or infinite ({len(bad)} of "
+            f"{len(tensors)} tensors have such values). Every output would be NaN, too: use an earlier checkpoint of "
+            "that training, or fetch the file again."
+        )
+
+
+def _shards(index: Path) -> WeightFile:
+    """The tensors of all files that an index names."""
+    found = read_json(index).get("weight_map")
+    places: dict[str, Any] = found if isinstance(found, dict) else {}
+    if not places or not all(isinstance(name, str) and Path(name).name == name for name in places.values()):
+        raise WeightsError(f"{index} has no weight_map of tensor names and files beside it; fetch it again.")
+    tensors: dict[str, np.ndarray] = {}
+    for name in sorted(set(places.values())):
+        path = index.parent / name
+        if not path.is_file() or path.suffix.lower() not in READERS:
+            raise WeightsError(f"{index} names {name}, which is missing. Fetch it from the source of the others.")
+        tensors |= READERS[path.suffix.lower()](path).tensors
+    if missing := sorted(name for name in places if name not in tensors and not name.endswith(COUNTER)):
+        raise WeightsError(
+            f"{index} promises {missing[0]} in {places[missing[0]]}, which has no such tensor (one of {len(missing)}); "
+            "the files are not of one network. Fetch the folder again."
+        )
+    return WeightFile(index, "torch", tensors)
 
 
 def _safetensors(path: Path) -> WeightFile:
@@ -60,7 +136,7 @@ def _safetensors(path: Path) -> WeightFile:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, TypeError, OSError) as error:
         raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch it again.") from error
-    return WeightFile(path, "torch", _without_prefix(tensors))
+    return WeightFile(path, "torch", _without_counters(tensors))
 
 
 def _torch(path: Path) -> WeightFile:
@@ -78,34 +154,49 @@ def _torch(path: Path) -> WeightFile:
             f"{path} is not a plain state dict ({type(error).__name__}: {str(error).splitlines()[0]}); it is read with "
             "weights_only=True, because a pickle can run programs."
         ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
+    while isinstance(state, dict) and (keys := [key for key in STATES if isinstance(state.get(key), dict)]):
+        logging.info("%s: the weights under %r are read%s", path, keys[0], f", not {keys[1:]}" if keys[1:] else "")
+        state = state[keys[0]]
     if not isinstance(state, dict) or not all(hasattr(value, "numpy") for value in state.values()):
         raise WeightsError(f"{path} holds no state dict. Save model.state_dict().")
-    return WeightFile(path, "torch", _without_prefix({name: t.float().numpy() for name, t in state.items()}))
+    tensors = {name: tensor.detach().float().numpy() for name, tensor in state.items()}
+    return WeightFile(path, "torch", _without_counters(tensors))
 
 
-def _without_prefix(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Without the counters of batch norm, and without 'module.', which PyTorch's data parallelism adds to all names."""
-    tensors = {name: array for name, array in tensors.items() if not name.endswith("num_batches_tracked")}
-    if tensors and all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): array for name, array in tensors.items()}
-    return tensors
+def _without_counters(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array for name, array in tensors.items() if not name.endswith(COUNTER)}
 
 
-def _h5(path: Path) -> WeightFile:
+def _keras(path: Path) -> WeightFile:
+    """`.keras`: a zip archive with what `save_weights` writes as a member; the other members are not opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo(MEMBER)
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise WeightsError(f"{path} is compressed, which Keras does not do. Unpack it, and pass {MEMBER}.")
+            content = io.BytesIO(archive.read(member))
+    except (zipfile.BadZipFile, KeyError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise WeightsError(f"{path} is not a whole archive of Keras 3 ({error}); fetch it again.") from error
+    return _h5(path, content)
+
+
+def _h5(path: Path, content: io.BytesIO | None = None) -> WeightFile:
     import h5py
 
     found: dict[str, np.ndarray] = {}
+    elsewhere = WeightsError(f"{path} takes arrays from another file, which is not opened. Save all in one file.")
 
     def visit(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise elsewhere
             found[name] = item[()]
 
     try:
-        with h5py.File(path) as file:
+        with h5py.File(content or path) as file:
             ordered = "layers" in file or "_layer_checkpoint_dependencies" in file
+            if isinstance(file.get("model_weights", getlink=True), h5py.ExternalLink):
+                raise elsewhere
             file.get("model_weights", file).visititems(visit)
     except (OSError, RuntimeError, KeyError) as error:
         raise WeightsError(f"{path} is not a whole HDF5 file ({error}); fetch it again.") from error
@@ -130,6 +221,14 @@ def _layer_and_weight(name: str) -> str:
     """model/layer/layer/kernel:0 -> layer/kernel. A layer scale's only weight has no name; it is called gamma here."""
     key = "/".join(name.split("/")[-2:]).removesuffix(":0")
     return re.sub(r"/[Vv]ariable(_\d+)?$", "/gamma", key)
+
+
+READERS: Mapping[str, Callable[[Path], WeightFile]] = {
+    **dict.fromkeys((".h5", ".hdf5"), _h5),
+    ".keras": _keras,
+    ".safetensors": _safetensors,
+    **dict.fromkeys((".pth", ".pt", ".ckpt", ".bin"), _torch),
+}
 
 
 def from_keras(function: str, *, encoder: str, alpha: float) -> WeightFile:

@@ -20,7 +20,7 @@ class UPerNetDecoder(nn.Module):
       bins: of the pyramid pooling.
       channels: of every map.
       norm_features: layer norm over the channels of every map of the encoder first, as in
-        segmentation_models.pytorch.
+        segmentation_models.pytorch and, for ConvNeXt, in transformers.
       dropout: rate in front of the logits.
       aux: whether there is an auxiliary head, on the stage before the last.
     """
@@ -75,3 +75,15 @@ def smp_names(decoder: UPerNetDecoder) -> Mapping[str, str]:
     for ours, theirs in convs.items():
         names |= {f"{ours}/conv": f"{theirs}.0", f"{ours}/norm": f"{theirs}.1"}
     return {**names, "head": "segmentation_head.0"}
+
+
+def transformers_names(decoder: UPerNetDecoder) -> Mapping[str, str]:
+    """Layers of the decoder of transformers' UperNetForSemanticSegmentation, and the norms of its ConvNeXt's maps."""
+    convs = {"pyramid_fuse": "bottleneck", "fuse": "fpn_bottleneck"}
+    convs |= {f"pyramid/bins{bins}": f"psp_modules.{i}.1" for i, bins in enumerate(decoder.bins)}
+    for level in (1, 2, 3):
+        convs |= {f"lateral{level}": f"lateral_convs.{level - 1}", f"output{level}": f"fpn_convs.{level - 1}"}
+    names = {f"norm{level}": f"backbone.hidden_states_norms.stage{level}" for level in (1, 2, 3, 4)}
+    for ours, theirs in convs.items():
+        names |= {f"{ours}/conv": f"decode_head.{theirs}.conv", f"{ours}/norm": f"decode_head.{theirs}.batch_norm"}
+    return {**names, "head": "decode_head.classifier"}

@@ -332,7 +332,7 @@ def test_weights_by_name_come_through_keras(mobilenet, tmp_path, monkeypatch):
     assert asked == ["mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"]
     assert (file.layout, file.ordered) == ("keras", False) and "MobileNetV2" in str(file.path)
     assert_holds(file, dict(read(path).tensors))
-    library, naming = models.naming(mobilenet(), file, whole=False)
+    library, naming, _ = models.naming(mobilenet(), file, whole=False)
     assert (library, naming.style) == ("keras", "keras")
 
 

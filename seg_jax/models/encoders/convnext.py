@@ -18,7 +18,7 @@ from seg_jax.models.naming import KERAS_CLASSIFIER, Naming
 # name -> blocks of the four stages
 LAYOUTS: dict[str, tuple[int, int, int, int]] = {"convnext_tiny": (3, 3, 9, 3), "convnext_small": (3, 3, 27, 3)}
 CHANNELS = (96, 192, 384, 768)
-EPSILON = {"torch": 1e-6}
+EPSILON = {"torch": 1e-6, "transformers": 1e-6}
 INIT = nn.initializers.truncated_normal(0.02)  # appendix A.1
 
 
@@ -145,6 +145,15 @@ _timm = _named(
     lambda stage, i: f"stages.{stage - 1}.blocks.{i - 1}.",
     ("conv_dw", "norm", "mlp.fc1", "mlp.fc2", "gamma"),
 )
+_transformers = _named(
+    ("embeddings.patch_embeddings", "embeddings.layernorm"),
+    lambda stage: (
+        f"encoder.stages.{stage - 1}.downsampling_layer.0",
+        f"encoder.stages.{stage - 1}.downsampling_layer.1",
+    ),
+    lambda stage, i: f"encoder.stages.{stage - 1}.layers.{i - 1}.",
+    ("dwconv", "layernorm", "pwconv1", "pwconv2", "layer_scale_parameter"),
+)
 _keras = _named(
     ("stem_conv", "stem_layernorm"),
     lambda stage: (f"downsampling_layernorm_{stage - 2}", f"downsampling_conv_{stage - 2}"),
@@ -166,6 +175,10 @@ KERAS_KINDS = {
 NAMINGS = {
     "torchvision": Naming(_torchvision, image="stem_conv", unused=(r"classifier\..*",)),
     "timm": Naming(_timm, image="stem_conv", unused=(r"head\..*",)),
+    # Beside the encoder: a classifier and its norm, or the norms in front of a decoder.
+    "transformers": Naming(
+        _transformers, image="stem_conv", unused=(r"(classifier|layernorm|hidden_states_norms)\..*",)
+    ),
     # Keras's network normalises with ImageNet's mean and deviation itself.
     "keras": Naming(
         _begun(_keras),

@@ -216,10 +216,10 @@ def _block(ours: str, theirs: str, column: int, stage: int) -> dict[str, str]:
     return {f"{ours}/{part[0]}": f"{theirs}.{part[column]}" for part in parts}
 
 
-def _transformers(net: MixTransformer, prefix: str = "") -> dict[str, str]:
+def _transformers(net: MixTransformer) -> dict[str, str]:
     layers = {}
     for stage, count in enumerate(net.counts(), start=1):
-        ours, theirs = f"stage{stage}", f"{prefix}encoder"
+        ours, theirs = f"stage{stage}", "encoder"
         layers[f"{ours}_embed/conv"] = f"{theirs}.patch_embeddings.{stage - 1}.proj"
         layers[f"{ours}_embed/norm"] = f"{theirs}.patch_embeddings.{stage - 1}.layer_norm"
         for i in range(count):
@@ -242,9 +242,5 @@ def _smp(net: MixTransformer) -> dict[str, str]:
 _IMAGE = "stage1_embed/conv"
 NAMINGS = {
     "transformers": Naming(_transformers, image=_IMAGE),
-    # The encoder within a classifier (nvidia/mit-b0) or a whole SegFormer.
-    "transformers, with a head": Naming(
-        partial(_transformers, prefix="segformer."), image=_IMAGE, unused=(r"(classifier|decode_head)\..*",)
-    ),
     "smp": Naming(_smp, style="smp", image=_IMAGE, fused={"attn.kv": ("attn.k", "attn.v")}, unused=(r"head\..*",)),
 }

@@ -1,0 +1,36 @@
+"""The command line: python -m seg_jax.models [FILE_OR_DIR] says what weights are, or which networks there are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seg_jax.config import ConfigError
+from seg_jax.models import WeightsError, identify
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    from configs import default
+
+    parser = argparse.ArgumentParser(
+        prog="python -m seg_jax.models", description="Says what a weight file or folder is, and which flags load it."
+    )
+    parser.add_argument("path", nargs="*", type=Path, metavar="FILE_OR_DIR", help="without: lists all networks")
+    options = parser.parse_args(arguments)
+    try:
+        for path in options.path:
+            print(identify.describe(path.expanduser(), default.get_config()))
+    except (ConfigError, WeightsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if not options.path:
+        for line in identify.listing(default.get_config()):
+            print(line, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,7 +18,7 @@ from seg_jax import models
 from seg_jax.checkpoint import Checkpoints
 from seg_jax.config import Config, ConfigError, defaults, differences, flatten, load, lookup, require, weighting
 from seg_jax.data.labels import LabelTable
-from seg_jax.models import WeightsError, folders
+from seg_jax.models import WeightsError
 
 # What a configuration leaves open: field -> the value that says so.
 OPEN = {"model.encoder.style": "auto", "model.encoder.output_stride": 0, "data.mean": (), "data.std": ()}
@@ -45,7 +45,7 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
         open_fields.append("loss.class_weights")
     if recorded is not None:
         if _may_be_folder(config):
-            open_fields += [field for field in folders.NETWORK if flat[field] == defaults()[field]]
+            open_fields += [field for field in models.folders.NETWORK if flat[field] == defaults()[field]]
         then = flatten(recorded)
         config.update_from_flattened_dict({field: then[field] for field in open_fields if field in then})
         return config
@@ -65,7 +65,7 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
 def _said_by_weights(config: Config) -> dict[str, Any]:
     """Fields of `OPEN` -> the values that the weights were trained with.
 
-    For a folder of `save_pretrained`, the fields of `folders.NETWORK` become the folder's in `config`.
+    For a folder of `save_pretrained`, the fields of `models.folders.NETWORK` become the folder's in `config`.
     """
     source, whole = weights_of(config)
     if not source:
@@ -74,9 +74,9 @@ def _said_by_weights(config: Config) -> dict[str, Any]:
     if is_run(source):
         then = flatten(load(path / "config.json"))
         return {field: then[field] for field in OPEN if field != "model.encoder.output_stride"}
-    folder = folders.read(path) if source != "imagenet" and folders.is_folder(path) else None
+    folder = models.folders.read(path) if source != "imagenet" and models.folders.is_folder(path) else None
     if folder:
-        folders.take(config, folder, whole=whole)
+        models.folders.take(config, folder, whole=whole)
     _, naming, classes = models.naming(config, models.read(config, source), whole=whole)
     mean, std = naming.normalisation
     said = {"model.encoder.style": naming.style, "data.mean": mean, "data.std": std}
@@ -86,7 +86,7 @@ def _said_by_weights(config: Config) -> dict[str, Any]:
                 f"{path}: config.json has {folder.classes} classes, the head of its weights {classes}. They are not of "
                 "one training: fetch the folder again."
             )
-        said |= {field: folder.fields[field] for field in folders.decides(folder, whole=whole) if field in OPEN}
+        said |= {field: folder.fields[field] for field in models.folders.decides(folder, whole=whole) if field in OPEN}
         if folder.normalisation:
             said |= dict(zip(("data.mean", "data.std"), folder.normalisation, strict=True))
     return said
@@ -116,7 +116,7 @@ def weights_of(config: Config) -> tuple[str, bool]:
 def is_run(source: str) -> bool:
     """Whether weights are to come from one of our run directories, not from a file or folder of another library."""
     path = Path(source).expanduser()
-    return source != "imagenet" and path.is_dir() and not folders.is_folder(path)
+    return source != "imagenet" and path.is_dir() and not models.folders.is_folder(path)
 
 
 def start(config: Config, model: Any, params: Any, model_state: Any) -> tuple[Any, Any]:

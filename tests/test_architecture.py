@@ -23,16 +23,18 @@ FLOORS = [
     "augment.geometry augment.colour augment.filters augment.mixing "
     "models.encoders.plain models.encoders.resnet models.encoders.vgg models.encoders.mobilenet "
     "models.fcn models.segnet models.convert models.segmenter models.encoders.mobilenetv2 models.encoders.convnext "
-    "models.unet models.pspnet models.fpn models.attention models.segformer export.layers",
+    "models.unet models.pspnet models.fpn models.attention models.segformer export.layers models.folders.document",
     "data.checking data.pipeline data.sources.arrays data.sources.folder data.sources.huggingface data.sources.pets "
     "data.sources.tfds data.sources.cityscapes data.sources.pairs data.sources.synthetic "
     "state writers losses optim metrics metrics.cityscapes augment.randaugment models.deeplab models.upernet "
     "models.encoders.efficientnet models.encoders.mit models.danet export.primitives",
     "data.feed data.stats data.lint data.formats data.values models.catalogue augment metrics.detailed metrics.words",
     # the doors to data and networks
+    "models.loading models.folders.smp models.folders.timm models.folders.transformers",
+    "models.folders",
     "data models checkpoint data.inspect data.prepare data.propose",
-    "step inference pretrained data.__main__ export.resample",
-    "program report",
+    "step inference pretrained data.__main__ export.resample models.identify",
+    "program report models.__main__",
     "evaluator restore artefacts fit report.comparison",
     "predictor evaluate train lr_range report.__main__ export.network",
     "results main export.onnx export.safetensors export.savedmodel export.stablehlo export.tflite export.int8 "

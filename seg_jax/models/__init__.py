@@ -13,7 +13,7 @@ import numpy as np
 
 from seg_jax.config import Config, lookup
 from seg_jax.losses import heads
-from seg_jax.models import convert, loading
+from seg_jax.models import convert, folders, loading
 from seg_jax.models.catalogue import ENCODERS, MODELS
 from seg_jax.models.files import WeightFile, WeightsError
 from seg_jax.models.layers import NORMS, Style
@@ -31,6 +31,7 @@ __all__ = [
     "WeightsError",
     "build",
     "count",
+    "folders",
     "forward",
     "init",
     "is_file_name",

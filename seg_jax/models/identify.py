@@ -126,7 +126,9 @@ def _loading(path: Path, match: Match, folder: folders.Folder | None) -> list[st
     lines.append(f"  normalisation   mean {digits[0]}, deviation {digits[1]} of RGB in 0..1")
     lines.append(f"  arithmetic      {match.naming.style}, which is recognised when it is loaded")
     usual = defaults()
-    flags = [] if folder else [_flag(name, v) for name, v in match.fields.items() if v != usual[name]]
+    named = ("model.name", "model.encoder.name")
+    shown = {f: v for f, v in match.fields.items() if f in named or (not folder and v != usual[f])}
+    flags = [_flag(field, value) for field, value in sorted(shown.items(), key=lambda item: item[0] not in named)]
     flags += [_flag("model.weights" if match.whole else "model.encoder.weights", path)]
     if match.whole and match.classes == 1:
         flags.append(_flag("loss.head", "binary"))

@@ -1,5 +1,6 @@
 """Weight files as other programs write them, and everything that can be wrong with one."""
 
+import json
 import pickle
 import re
 import sys
@@ -125,23 +126,12 @@ def test_half_precision_is_read(tmp_path):
     assert_holds(read(tmp_path / "half.safetensors"), tensors)
 
 
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["module.a.weight", "module.b.bias"], ["a.weight", "b.bias"]),
-        (["module.a.weight", "b.bias"], ["module.a.weight", "b.bias"]),  # a submodule of that name
-        (["modules.a.weight"], ["modules.a.weight"]),
-        (["module.module.a"], ["module.a"]),
-    ],
-)
-def test_the_prefix_of_data_parallelism_is_removed(tmp_path, names, expected):
-    save_file(dict.fromkeys(names, VECTOR), tmp_path / "a.safetensors")
-    assert sorted(read(tmp_path / "a.safetensors").tensors) == sorted(expected)
-
-
 class FakeTensor:
     def __init__(self, array):
         self.array = array
+
+    def detach(self):
+        return self
 
     def float(self):
         return FakeTensor(np.asarray(self.array, np.float32))
@@ -166,17 +156,29 @@ def fake_torch(monkeypatch):
     return install
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt"])
-@pytest.mark.parametrize("key", [None, "state_dict", "model"])
-def test_archives_of_torch(tmp_path, fake_torch, suffix, key):
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".bin"])
+@pytest.mark.parametrize("keys", [(), ("state_dict",), ("model",), ("model_ema", "module")])
+def test_archives_of_torch(tmp_path, fake_torch, suffix, keys):
     state = {name: FakeTensor(array) for name, array in STATE.items()}
     state["bn1.num_batches_tracked"] = FakeTensor(np.int64(7))
-    fake_torch(state if key is None else {key: state, "epoch": 3})
+    for key in reversed(keys):
+        state = {key: state, "epoch": 3, "ema": None}
+    fake_torch(state)
     path = tmp_path / f"model{suffix}"
     path.write_bytes(b"x")
     file = read(path)
     assert file.layout == "torch"
     assert_holds(file, STATE)
+
+
+def test_averaged_weights_are_preferred(tmp_path, fake_torch, caplog):
+    caplog.set_level("INFO")
+    last = {"a": FakeTensor(VECTOR)}
+    fake_torch({"model": last, "model_ema": {"a": FakeTensor(VECTOR + 1)}, "optimizer": {"a": 3}})
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"x")
+    assert_holds(read(path), {"a": VECTOR + 1})
+    assert "the weights under 'model_ema' are read, not ['model']" in caplog.text
 
 
 @pytest.mark.parametrize("content", [3, [1, 2], {"epoch": 3}, {"state_dict": {"a": 1}}])
@@ -269,18 +271,61 @@ def test_files_with_the_extension_of_another_format(whole_files, tmp_path):
         refused(path, "is not a whole ")
 
 
-@pytest.mark.parametrize("suffix", [".pkl", ".npz", ".keras", ".ckpt", ".bin", ".onnx", ""])
+@pytest.mark.parametrize("suffix", [".pkl", ".npz", ".onnx", ""])
 def test_other_formats_are_not_read(tmp_path, suffix):
     path, victim = tmp_path / f"model{suffix}", tmp_path / "victim"
     path.write_bytes(pickle.dumps(Dangerous(victim)))
-    refused(path, "is none of .h5, .hdf5, .safetensors, .pth, .pt.", "they can run programs")
+    refused(path, "is none of .h5, .hdf5, .keras, .safetensors, .pth, .pt, .ckpt, .bin.", "they can run programs")
     assert not victim.exists()
 
 
-def test_archives_of_keras_are_not_read(tmp_path):
-    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
-        archive.writestr("config.json", "{}")
-    refused(tmp_path / "model.keras", "is none of .h5")
+def keras_archive(path, members, **options):
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_archives_of_keras_3(tmp_path):
+    weights = write_h5(tmp_path / "model.weights.h5", {"layers/conv2d/vars/0": KERNEL}).read_bytes()
+    members = {"config.json": "{", "model.weights.h5": weights}
+    file = read(keras_archive(tmp_path / "model.keras", members))
+    assert (file.layout, file.ordered) == ("keras", True)
+    assert_holds(file, {"conv2d/0": KERNEL})
+    whole = (tmp_path / "model.keras").read_bytes()
+    for content in (whole[:-40], whole[: len(whole) // 2], b""):
+        (tmp_path / "model.keras").write_bytes(content)
+        refused(tmp_path / "model.keras", "is not a whole archive of Keras 3", "fetch it again")
+    refused(keras_archive(tmp_path / "model.keras", {"config.json": "{}"}), "is not a whole archive of Keras 3")
+    # A member that is compressed may have any size once it is unpacked.
+    bomb = {"model.weights.h5": bytes(10**7)}
+    path = keras_archive(tmp_path / "model.keras", bomb, compression=zipfile.ZIP_DEFLATED)
+    refused(path, "is compressed, which Keras does not do", "Unpack it, and pass model.weights.h5")
+
+
+def test_arrays_in_other_files_are_not_read(tmp_path):
+    secret = write_h5(tmp_path / "secret.h5", {"conv/kernel": KERNEL, "model_weights/conv/kernel": KERNEL})
+    (tmp_path / "raw").write_bytes(bytes(8))
+    layout = h5py.VirtualLayout(shape=KERNEL.shape, dtype="f4")
+    layout[:] = h5py.VirtualSource(secret, "conv/kernel", shape=KERNEL.shape)
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("conv/kernel", layout)
+    with h5py.File(tmp_path / "external.h5", "w") as file:
+        file.create_dataset("conv/kernel", (2,), "f4", external=[(str(tmp_path / "raw"), 0, 8)])
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        file["model_weights"] = h5py.ExternalLink(str(secret), "model_weights")
+    for name in ("virtual.h5", "external.h5", "link.h5"):
+        refused(tmp_path / name, "takes arrays from another file, which is not opened")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_named(tmp_path, value, dtype):
+    kernel = KERNEL.copy()
+    kernel[0, 1, 2] = value
+    path = tmp_path / "bad.safetensors"
+    save_file({"a": VECTOR, "layer.kernel": kernel.astype(dtype), "step": np.int64([7])}, path)
+    refused(path, "2 of the 54 values of layer.kernel are NaN or infinite", "1 of 3 tensors", "an earlier checkpoint")
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -296,7 +341,55 @@ def test_files_without_arrays(tmp_path, suffix):
 @pytest.mark.parametrize("name", ["missing.h5", "missing.safetensors", "", "missing"])
 def test_missing_files(tmp_path, name):
     # tmp_path itself is a directory.
-    refused(tmp_path / name, "there are no weights at ", "Pass the path of a weight file or of a run directory")
+    message = refused(tmp_path / name, "there are no weights at ", "Pass the path of a weight file or of a run")
+    assert ("it holds none of model.safetensors, " in message) == (name == "")
+
+
+# ----- files in parts
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """A folder with two files of weights and their index."""
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    save_file({"conv1.weight": STATE["conv1.weight"]}, tmp_path / first)
+    save_file({name: STATE[name] for name in ("bn1.weight", "bn1.running_var")}, tmp_path / second)
+    places = {"conv1.weight": first, "bn1.weight": second, "bn1.running_var": second, "bn1.num_batches_tracked": first}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return tmp_path
+
+
+def test_weights_in_several_files(shards):
+    file = read(shards)
+    assert (file.layout, file.path) == ("torch", shards)
+    assert_holds(file, STATE)
+    assert_holds(read(shards / "model.safetensors.index.json"), STATE)
+
+
+def test_a_file_that_is_missing_is_named(shards):
+    (shards / "model-00002-of-00002.safetensors").unlink()
+    refused(shards, "names model-00002-of-00002.safetensors, which is missing. Fetch it")
+
+
+def test_a_file_of_another_network_is_named(shards):
+    save_file({"bn1.weight": VECTOR}, shards / "model-00002-of-00002.safetensors")
+    refused(shards, "promises bn1.running_var in model-00002-of-00002.safetensors, which has no such tensor")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("{", "is not whole JSON"),
+        ("[1]", "holds a list, not a JSON object"),
+        ("{}", "has no weight_map"),
+        ('{"weight_map": {}}', "has no weight_map"),
+        ('{"weight_map": {"a": 3}}', "has no weight_map"),
+        ('{"weight_map": {"a": "../secret.safetensors"}}', "has no weight_map of tensor names and files beside it"),
+    ],
+)
+def test_indices_that_are_damaged(shards, text, part):
+    (shards / "model.safetensors.index.json").write_text(text)
+    refused(shards, part, "fetch it again")
 
 
 # ----- by name

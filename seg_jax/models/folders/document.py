@@ -40,6 +40,7 @@ class Folder:
 
 
 def choose(table: Mapping[str, Any], name: str, path: Path, what: str) -> Any:
+    """`table[name]`; a WeightsError that lists the names and the nearest one where there is none."""
     if name not in table:
         raise WeightsError(
             f"{path / 'config.json'}: {what} {name!r} is none that we have: {', '.join(table)}."
@@ -53,6 +54,6 @@ def same(document: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]], p
     for key, values in expected.items():
         if key in document and document[key] not in values:
             raise WeightsError(
-                f"{path / 'config.json'}: {key} = {document[key]!r}, but our network has {values[0]!r}, so that it "
-                "would give other logits. Use weights that were trained with that."
+                f"{path / 'config.json'}: {key} = {document[key]!r}, which our network does not have; it has "
+                f"{values[0]!r} and would give other logits. Use weights that were trained with that."
             )

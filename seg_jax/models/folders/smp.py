@@ -159,6 +159,7 @@ def guess(tensors: Mapping[str, np.ndarray], encoder: str) -> tuple[str, Fields]
 
 
 def read(path: Path, document: Mapping[str, Any]) -> Folder:
+    """What the config.json of a folder of segmentation_models.pytorch says; `document` is its content."""
     normalisation = UNIT if document.get("encoder_weights") == "advprop" else None
     return Folder(
         path,

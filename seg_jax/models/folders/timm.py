@@ -22,6 +22,7 @@ def fields_of(name: str) -> Fields:
 
 
 def read(path: Path, document: Mapping[str, Any]) -> Folder:
+    """What the config.json of a folder of timm says; `document` is its content."""
     network = document["architecture"]
     fields = fields_of(network)
     known = {name: name for name, entry in ENCODERS.items() if {"timm", "torchvision"} & entry.namings.keys()}

@@ -81,6 +81,7 @@ ARCHITECTURES: Mapping[str, tuple[Callable[[Mapping[str, Any], Path], Fields], b
 
 
 def read(path: Path, document: Mapping[str, Any]) -> Folder:
+    """What the config.json of a folder of transformers says; `document` is its content."""
     network = (document.get("architectures") or [f"a {document.get('model_type')} without architectures"])[0]
     build, whole = choose(ARCHITECTURES, network, path, "the architecture")
     labels = document.get("id2label") or {str(i): "" for i in range(document.get("num_labels", 2))}

@@ -75,18 +75,21 @@ def describe(path: Path, config: Config) -> str:
     folder = folders.read(path) if path.is_dir() else None
     if any(name.startswith("params/encoder/") for name in file.tensors):
         return f"{path}\n  an export of this program: use it with python -m seg_jax.predict {shlex.quote(str(path))}"
-    best: Match | None = None
+    lines = _about(path, file)
+    nearest: Match | None = None
     for guess in _guesses(file, folder, config):
         match = _account(guess, file, config)
         if not match.misfit:
-            return "\n".join([*_about(path, file), *_loading(path, match, folder)])
-        best = best or match
-    lines = _about(path, file)
-    if best is None:
-        first = ", ".join(sorted(file.tensors)[:8])
-        lines += ["  network         none of ours: hardly a name is known. The first names are", f"    {first}"]
+            lines += _loading(path, match, file, folder)
+            break
+        nearest = nearest or match
     else:
-        lines += [f"  nearest match   {best.title}", *(f"    {line}" for line in best.misfit.splitlines())]
+        if nearest is None:
+            first = convert.some(sorted(file.tensors))
+            lines += ["  network         none of ours: hardly a name is known. The first names are", f"    {first}"]
+    # An encoder may fit where the network around it does not.
+    if nearest and (nearest.whole or "load it with" not in "".join(lines)):
+        lines += [f"  nearest match   {nearest.title}", *(f"    {line}" for line in nearest.misfit.splitlines())]
     return "\n".join(lines)
 
 
@@ -98,8 +101,8 @@ def listing(config: Config) -> Iterator[str]:
     yield "encoders (--config.model.encoder.name; millions of parameters; libraries whose weights can be loaded)"
     for name, entry in ENCODERS.items():
         network = _with(config, {"model.encoder.name": name})
-        params, _ = _shapes(models.build(network, classes=2))
-        yield f"  {name:<18}{models.count(params['encoder']) / 1e6:>7.2f}  {', '.join(entry.namings)}".rstrip()
+        params, _ = _shapes(models.build(network, classes=2).encoder)
+        yield f"  {name:<18}{models.count(params) / 1e6:>7.2f}  {', '.join(entry.namings)}".rstrip()
 
 
 def _flag(name: str, value: Any) -> str:
@@ -113,7 +116,7 @@ def _about(path: Path, file: WeightFile) -> list[str]:
     return [f"{path}", f"  holds           {len(file.tensors)} tensors, {values / 1e6:.2f} M values, {kinds}; {form}"]
 
 
-def _loading(path: Path, match: Match, folder: folders.Folder | None) -> list[str]:
+def _loading(path: Path, match: Match, file: WeightFile, folder: folders.Folder | None) -> list[str]:
     assert match.naming and match.file
     lines = [f"  network         {match.title}"]
     if match.whole:
@@ -121,6 +124,8 @@ def _loading(path: Path, match: Match, folder: folders.Folder | None) -> list[st
         lines.append(f"  classes         {match.classes}{names}")
     if match.file.prefix:
         lines.append(f"  prefix          {match.file.prefix} is taken off the names")
+    if others := sorted(name for name in file.tensors if not name.startswith(match.file.prefix)):
+        lines.append(f"  not used        {len(others)} tensors: {convert.some(others)}")
     mean, std = match.normalisation or match.naming.normalisation
     digits = [" ".join(f"{x:.4g}" for x in numbers) for numbers in (mean, std)]
     lines.append(f"  normalisation   mean {digits[0]}, deviation {digits[1]} of RGB in 0..1")
@@ -134,7 +139,9 @@ def _loading(path: Path, match: Match, folder: folders.Folder | None) -> list[st
         flags.append(_flag("loss.head", "binary"))
     lines += ["  load it with", *(f"    {flag}" for flag in flags)]
     if not folder and {"model.aspp_rates", "model.pool_bins"} & match.fields.keys():
-        lines.append("  (dilation rates and pooling bins leave no trace in a file; these are the library's defaults)")
+        lines.append(
+            "  (dilation rates, output stride and pooling bins leave no trace in a file: the library's defaults)"
+        )
     return lines
 
 

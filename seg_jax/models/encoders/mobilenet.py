@@ -114,7 +114,11 @@ def _timm(net: MobileNet) -> dict[str, str]:
 
 NAMINGS = {
     "keras": Naming(
-        _keras, layout="keras", style="keras", normalisation=UNIT, unused=(*KERAS_CLASSIFIER, r"conv_preds/.*")
+        _keras,
+        layout="keras",
+        style="keras",
+        normalisation=UNIT,
+        unused=(*KERAS_CLASSIFIER, r"conv_preds/.*", r"conv2d_\d+/\d"),
     ),
     "timm": Naming(_timm, normalisation=UNIT, unused=(r"classifier\..*",)),
 }

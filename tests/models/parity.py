@@ -1,5 +1,6 @@
 """Encoders with weights of other libraries, by the way that a training takes, and Keras's networks as a reference."""
 
+import json
 from functools import partial
 
 import jax
@@ -49,6 +50,25 @@ def torch_file(folder, name):
     path = folder / f"{name}.safetensors"
     save_file(references.fill(references.load(name)["tensors"]), path)
     return path
+
+
+def smp_document(name):
+    """The config.json that segmentation_models.pytorch writes for the network of a fixture ('smp_unet_resnet34')."""
+    fixture = references.load(name)
+    return {"_model_class": fixture["reference"].split()[2], **fixture["config"]}
+
+
+def pretrained_folder(folder, name, document, *, hollow=False):
+    """A folder as `save_pretrained` leaves it, with the weights of a fixture; `hollow`: zeros of half precision."""
+    folder.mkdir(exist_ok=True)
+    tensors = references.load(name)["tensors"]
+    if hollow:
+        arrays = {n: np.zeros(shape, np.float16) for n, shape in tensors.items() if not references.is_counter(n)}
+    else:
+        arrays = references.fill(tensors)
+    save_file(arrays, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(document))
+    return folder
 
 
 def keras_network(function, size=(None, None), **options):

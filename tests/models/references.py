@@ -164,6 +164,12 @@ SEGFORMER_NOTES = (
     "logits stay at stride 4."
 )
 
+UPERNET_NOTES = (
+    "A layer norm over channels (eps 1e-6, backbone.hidden_states_norms) on the map of each stage. Decoder as in "
+    "segmentation_models.pytorch's UPerNet, batch norm eps 1e-5, bilinear with align_corners=False everywhere, also to "
+    "the size of the image. The auxiliary head plays no part in the logits."
+)
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -323,6 +329,16 @@ def segformer(size, model="SegformerModel", **options):
     return getattr(transformers, model)(config)
 
 
+def upernet():
+    import transformers
+
+    backbone = transformers.ConvNextConfig(
+        depths=[3, 3, 9, 3], hidden_sizes=[96, 192, 384, 768], out_features=["stage1", "stage2", "stage3", "stage4"]
+    )
+    config = transformers.UperNetConfig(backbone_config=backbone, hidden_size=64, num_labels=5)
+    return transformers.UperNetForSemanticSegmentation(config)
+
+
 def transformers_encoders():
     return {
         f"mit_{size}": Reference(
@@ -370,6 +386,14 @@ def whole_models():
             (size,),
             {"config": {**config, **given}, "notes": SMP_NOTES[decoder]},
         )
+    table["upernet_convnext_tiny"] = Reference(
+        "transformers",
+        "UperNetForSemanticSegmentation convnext_tiny",
+        upernet,
+        logits,
+        ((64, 96),),
+        {"config": upernet().config.to_diff_dict(), "notes": UPERNET_NOTES},
+    )
     table["segformer_b0"] = Reference(
         "transformers",
         "SegformerForSemanticSegmentation b0",

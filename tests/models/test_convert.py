@@ -315,6 +315,46 @@ def test_the_naming_that_knows_most_is_chosen():
     assert convert.choose(file_of(keras_tensors(), "keras"), namings, None, what="the network")[0] == "keras"
 
 
+@pytest.mark.parametrize(
+    "prefix", ["module.", "module.module.", "model.", "model._orig_mod.", "encoder.", "net.backbone.", "conv1."]
+)
+def test_any_prefix_of_all_names_is_taken_off(prefix):
+    tensors = torch_tensors()
+    file = file_of({prefix + name: array for name, array in tensors.items()})
+    _, naming, taken = convert.choose(file, {"one": TORCH}, None, what="the network")
+    assert taken.prefix == prefix and taken.tensors == tensors
+    assert_trees(convert.convert(variables(), taken, naming, None, what="the network"), convert_torch(tensors))
+
+
+def test_tensors_beside_the_network_are_left_out():
+    # A module of Lightning with the weights of its loss, and a whole network of which the encoder is asked for.
+    tensors = torch_tensors()
+    beside = {"std": random(3), "loss.weight": random(4), "decoder.conv1.weight": random(5, 3, 3, 3)}
+    file = file_of({**beside, **{f"model.{name}": array for name, array in tensors.items()}})
+    assert convert.choose(file, {"one": TORCH}, None, what="the network")[2].tensors == tensors
+    # Without a prefix every tensor has to be accounted for.
+    file = file_of(beside | tensors)
+    assert convert.choose(file, {"one": TORCH}, None, what="the network")[2].tensors.keys() == beside.keys() | tensors
+
+
+def test_a_submodule_is_no_prefix():
+    # One of four layers has a name that other networks have, too.
+    file = file_of({"module.a.conv1.weight": 0, "module.b.bias": 0})
+    with pytest.raises(WeightsError, match="holds no tensor of the network"):
+        convert.choose(file, {"one": TORCH}, None, what="the network")
+
+
+def test_of_two_networks_in_a_file_the_average_is_taken():
+    def twice(one, two):
+        tensors = torch_tensors()
+        file = file_of({f"{prefix}{name}": a for prefix in (one, two) for name, a in tensors.items()})
+        return convert.choose(file, {"one": TORCH}, None, what="the network")[2].prefix
+
+    assert twice("model.", "ema_model.") == "ema_model."
+    with pytest.raises(WeightsError, match=r"holds the network 2 times, under student\., teacher\.\. Save one of them"):
+        twice("teacher.", "student.")
+
+
 def test_the_file_of_another_network_is_refused():
     with pytest.raises(WeightsError) as error:
         convert.choose(file_of({"b.weight": 0, "a.weight": 0}), {"one": TORCH}, None, what="the encoder x")

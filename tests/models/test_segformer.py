@@ -1,5 +1,6 @@
 """SegFormer against transformers, and its decoder against the formula with a concatenation."""
 
+import json
 from functools import partial
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from configs import default
 from seg_jax import models, pretrained
 from seg_jax.models.layers import Style, resize_bilinear
 from seg_jax.models.segformer import Fusion, SegFormerDecoder
@@ -15,6 +17,32 @@ from tests.models import parity, references
 
 # Millions of parameters with the 150 classes of ADE20K, table 1 of the paper.
 PUBLISHED = {"b0": 3.8, "b1": 13.7, "b2": 27.5, "b3": 47.3, "b4": 64.1, "b5": 84.7}
+
+# Beside the weights in a folder of `save_pretrained`; settings without influence are left out.
+DOCUMENT = {
+    "architectures": ["SegformerForSemanticSegmentation"],
+    "decoder_hidden_size": 256,
+    "depths": [2, 2, 2, 2],
+    "hidden_act": "gelu",
+    "hidden_sizes": [32, 64, 160, 256],
+    "id2label": {str(i): f"LABEL_{i}" for i in range(5)},
+    "layer_norm_eps": 1e-06,
+    "mlp_ratios": [4, 4, 4, 4],
+    "model_type": "segformer",
+    "num_attention_heads": [1, 2, 5, 8],
+    "patch_sizes": [7, 3, 3, 3],
+    "reshape_last_stage": True,
+    "sr_ratios": [8, 4, 2, 1],
+    "strides": [4, 2, 2, 2],
+    "transformers_version": "5.23.0",
+}
+PREPROCESSOR = {
+    "do_normalize": True,
+    "do_rescale": True,
+    "image_mean": [0.4, 0.5, 0.6],
+    "image_std": [0.2, 0.2, 0.2],
+    "rescale_factor": 0.00392156862745098,
+}
 
 
 @pytest.fixture
@@ -47,9 +75,12 @@ def at_stride_4(model, params, model_state, image):
 
 
 def test_logits_are_those_of_transformers(config, tmp_path):
-    path = parity.torch_file(tmp_path, "segformer_b0")
-    resolved, model, params, model_state = with_weights(config(), path)
-    assert resolved.model.encoder.style == "torch" and resolved.data.mean == (0.485, 0.456, 0.406)
+    folder = parity.pretrained_folder(tmp_path / "folder", "segformer_b0", DOCUMENT)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    resolved, model, params, model_state = with_weights(default.get_config(), folder)
+    assert (resolved.model.name, resolved.model.encoder.name, resolved.model.channels) == ("segformer", "mit_b0", 256)
+    assert resolved.model.encoder.style == "torch" and not resolved.model.align_corners
+    assert (resolved.data.mean, resolved.data.std) == ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2))
     parity.assert_as_in_fixture(lambda image: [at_stride_4(model, params, model_state, image)], "segformer_b0")
     assert models.count(params) == references.load("segformer_b0")["parameters"]
     image = references.image(61, 90)

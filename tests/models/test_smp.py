@@ -4,7 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from configs import default
 from seg_jax import models, pretrained
+from seg_jax.config import flatten
 from tests.models import parity, references
 
 # What a configuration says besides the architecture, the encoder and the file. The style 'smp' comes with the file.
@@ -55,8 +57,14 @@ def with_weights(config, path, classes=5):
 
 @pytest.mark.parametrize(("decoder", "encoder"), NETWORKS)
 def test_logits_are_theirs(config, tmp_path, decoder, encoder):
+    # Of a folder that `save_pretrained` wrote, which says what the configuration leaves open.
     name = f"smp_{decoder.lower()}_{encoder}"
-    resolved, model, params, model_state = with_weights(config(decoder, encoder), parity.torch_file(tmp_path, name))
+    folder = parity.pretrained_folder(tmp_path / "folder", name, parity.smp_document(name))
+    settings = default.get_config()
+    settings.loss.aux_weight = 0.0  # no heads that the library has not
+    resolved, model, params, model_state = with_weights(settings, folder)
+    said = {**SETTINGS[decoder], "model.align_corners": True, "model.encoder.name": encoder.replace("_v2", "v2")}
+    assert said.items() <= flatten(resolved).items()
     assert resolved.model.encoder.style == "smp" and resolved.data.mean == (0.485, 0.456, 0.406)
     logits = jax.jit(lambda p, s, x: models.forward(model, p, s, x, train=False)[0]["logits"])
     parity.assert_as_in_fixture(lambda image: [logits(params, model_state, image)], name)

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seg_jax import models
+from configs import default
+from seg_jax import models, pretrained
 from seg_jax.models.fpn import FPNDecoder
 from seg_jax.models.layers import Style
 from seg_jax.models.upernet import UPerNetDecoder
+from tests.models import parity, references
 
 RESNET = [(64, 64, 64), (32, 32, 256), (16, 16, 512), (8, 8, 1024), (4, 4, 2048)]
 CHANNELS = (256, 512, 1024, 2048)
@@ -72,3 +74,21 @@ def test_the_stack_of_a_level_doubles_the_resolution_after_each_convolution(heig
     names = {name for name in variables["params"] if name.startswith("level2")}
     assert names == {f"level2_conv{i}" for i in range(1, convolutions + 1)}
     assert "gn" in variables["params"]["level2_conv1"]["norm"] and "batch_stats" not in variables
+
+
+@pytest.mark.slow
+def test_logits_are_those_of_transformers(tmp_path):
+    name = "upernet_convnext_tiny"
+    document = {"architectures": ["UperNetForSemanticSegmentation"], **references.load(name)["config"]}
+    config = default.get_config()
+    config.loss.aux_weight = 0.0
+    config.model.weights = str(parity.pretrained_folder(tmp_path / "folder", name, document))
+    config = pretrained.resolve(config)
+    chosen = (config.model.name, config.model.encoder.name, config.model.channels, config.model.encoder.style)
+    assert chosen == ("upernet", "convnext_tiny", 64, "transformers")
+    model = models.build(config, classes=5)
+    fresh = jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
+    params, model_state = pretrained.start(config, model, *jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), fresh))
+    logits = jax.jit(lambda p, s, x: models.forward(model, p, s, x, train=False)[0]["logits"])
+    parity.assert_as_in_fixture(lambda image: [logits(params, model_state, image)], name)
+    assert models.count(params) == references.load(name)["parameters"]

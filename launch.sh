@@ -9,12 +9,15 @@ usage: ./launch.sh [FLAGS...]              train; by default a U-Net on syntheti
        ./launch.sh test [PYTEST ARGS...]   run the tests (-m "slow or not slow": all of them)
        ./launch.sh lint                    check format, style and types
        ./launch.sh demo [MODEL [MODEL]]    a page in the browser, of what ./launch.sh has trained
+       ./launch.sh add EXTRA...            install optional packages of these: demo,
+                                           huggingface, onnx, tfds, tflite, video
        ./launch.sh --help                  this text (--helpfull: every flag of the program)
 
 Needs only Python 3.11, 3.12 or 3.13. The first launch makes .venv and installs the versions that
 requirements.txt pins, with uv where it is on the PATH and else with pip; later launches start at
 once. The environment is made anew when the pins, its Python or the accelerator change, or when an
-install was interrupted. test, lint and demo add the pins of requirements-test.txt.
+install was interrupted. test, lint and demo each add the pins of requirements-VERB.txt; add takes
+versions from those of test, which has every extra.
 
 FLAGS go to `python -m seg_jax.main`, after these defaults:
   --config=configs/synthetic_unet.py    unless FLAGS have a --config
@@ -143,27 +146,37 @@ find_python() {
 
 # --- environment ----------------------------------------------------------------------------------
 
-# What the environment holds is written in a stamp inside it: "incomplete" first, one of these once all is
-# installed.
-describe() {
-  run_stamp="python $version, accelerator $accelerator, requirements $(cksum <requirements.txt);"
-  test_stamp="$run_stamp test requirements $(cksum <requirements-test.txt);"
-}
+# A stamp inside the environment says what it has: "incomplete" while anything is being installed, and then its Python,
+# accelerator and pins, followed by a line for each verb whose own pins are there too.
+run_stamp() { echo "python $version, accelerator $accelerator, requirements $(cksum <requirements.txt)"; }
+verb_stamp() { echo "$1 $(cksum <"requirements-$1.txt")"; }
 
-# holds run|test: does the environment have what is needed?
+# holds run|demo|lint|test: does the environment have what is needed?
 holds() {
+  local has newline=$'\n'
   # Once made, the environment's Python counts and not what the PATH happens to find first today.
   version=$(version_of "$venv/bin/python") || return 1
   if [ -n "${PYTHON:-}" ] && [ "$(version_of "$PYTHON")" != "$version" ]; then return 1; fi
-  describe
-  case $(cat "$stamp" 2>/dev/null) in
-    "$test_stamp") return 0 ;;
-    "$run_stamp"*) [ "$1" = run ] ;;
-    *) return 1 ;;
-  esac
+  has=$newline$(cat "$stamp" 2>/dev/null)$newline
+  case $has in "$newline$(run_stamp)$newline"*) ;; *) return 1 ;; esac
+  [ "$1" = run ] && return
+  # The pins of test are those of demo and lint and more.
+  case $has in *"$newline$(verb_stamp "$1")$newline"* | *"$newline$(verb_stamp test)$newline"*) ;; *) return 1 ;; esac
 }
 
 has_uv() { command -v uv >/dev/null; }
+
+# pip_install ARGS...: into the environment.
+pip_install() {
+  if has_uv; then
+    # Compiled here, because where Python may not write bytecode (many containers) every start took 4 s more.
+    uv pip install --compile-bytecode --python "$venv/bin/python" "$@"
+  else
+    # An environment that uv made has no pip.
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip || return 1
+    "$venv/bin/python" -m pip install --disable-pip-version-check "$@"
+  fi
+}
 
 # A symbolic link is made in one step together with what it says: who holds the lock.
 lock() {
@@ -189,50 +202,66 @@ unlock() {
   if [ "$(readlink "$lock")" = "$(uname -n):$$" ]; then rm -f "$lock"; fi
 }
 
-# install run|test
+# make_environment: empty, with a stamp that says "incomplete".
+make_environment() {
+  local make
+  if [ -d "$venv" ] && [ ! -e "$stamp" ] && [ -n "$(ls -A "$venv")" ]; then
+    die "$venv was not made by launch.sh and is left alone." \
+      "Remove it, or name another place: SEG_JAX_VENV=DIR"
+  fi
+  say "installing into $venv for Python $version and $accelerator; this takes minutes, once"
+  # Anew, because an install on top would keep what other pins or another accelerator had brought.
+  rm -rf "$venv"
+  mkdir "$venv"
+  echo incomplete >"$stamp"
+  make=("$python" -m venv)
+  if has_uv; then make+=(--without-pip); fi # uv needs none inside, and it takes seconds
+  "${make[@]}" "$venv" || die "$python cannot make $venv; on Debian and Ubuntu install python3-venv"
+}
+
+# install NAME PACKAGES...: NAME is run, demo, lint, test or add.
 install() {
-  local make packages
-  packages=(-r requirements.txt)
-  [ "$1" = run ] || packages=(-r "requirements-test.txt")
+  local name=$1 line has=()
+  shift
   # In the same call as the pins, so that they hold for the accelerator's packages too.
-  [ "$accelerator" = cpu ] || packages+=("jax[$accelerator]")
+  [ "$accelerator" = cpu ] || set -- "$@" "jax[$accelerator]"
 
   if holds run; then
-    say "adding the test tools to $venv"
+    say "adding what ./launch.sh $name needs to $venv"
+    while read -r line; do
+      case $line in "$name "*) ;; *) has+=("$line") ;; esac
+    done <"$stamp"
     echo incomplete >"$stamp"
   else
     find_python
-    describe
-    if [ -d "$venv" ] && [ ! -e "$stamp" ] && [ -n "$(ls -A "$venv")" ]; then
-      die "$venv was not made by launch.sh and is left alone." \
-        "Remove it, or name another place: SEG_JAX_VENV=DIR"
-    fi
-    say "installing into $venv for Python $version and $accelerator; this takes minutes, once"
-    # Anew, because an install on top would keep what other pins or another accelerator had brought.
-    rm -rf "$venv"
-    mkdir "$venv"
-    echo incomplete >"$stamp"
-    make=("$python" -m venv)
-    if has_uv; then make+=(--without-pip); fi # uv needs none inside, and it takes seconds
-    "${make[@]}" "$venv" || die "$python cannot make $venv; on Debian and Ubuntu install python3-venv"
+    make_environment
+    has=("$(run_stamp)")
   fi
 
-  if has_uv; then
-    # Compiled here, because where Python may not write bytecode (many containers) every start took 4 s more.
-    uv pip install --compile-bytecode --python "$venv/bin/python" "${packages[@]}"
-  else
-    "$venv/bin/python" -m pip install --disable-pip-version-check "${packages[@]}"
-  fi || die "the installation failed, see above; the next launch starts it anew"
+  pip_install "$@" || die "the installation failed, see above; the next launch starts it anew"
+  if [ "$name" = test ]; then
+    # Without what they depend on, which for cityscapesscripts is a package that no Python of today takes.
+    pip_install --no-deps -r requirements-test-optional.txt ||
+      say "requirements-test-optional.txt could not be installed, see above; the tests that need it skip"
+  fi
 
-  if [ "$1" = run ]; then echo "$run_stamp" >"$stamp"; else echo "$test_stamp" >"$stamp"; fi
+  case $name in demo | lint | test) has+=("$(verb_stamp "$name")") ;; esac
+  printf '%s\n' "${has[@]}" >"$stamp"
 }
 
-# prepare run|test: after this, $venv/bin/python is ready to run.
+# prepare run|demo|lint|test ARGS...: after this, $venv/bin/python is ready to run. ARGS are those of run.
 prepare() {
+  local name=$1 pins=requirements-$1.txt
+  shift
+  [ "$name" != run ] || pins=requirements.txt
   find_accelerator
-  if ! holds "$1"; then
+  if ! holds "$name"; then
+    if [ "$name" = run ]; then
+      find_python
+      check_flags "$@"
+    fi
     lock
-    if ! holds "$1"; then install "$1"; fi # another launch may have done it meanwhile
+    if ! holds "$name"; then install "$name" -r "$pins"; fi # another launch may have done it meanwhile
     unlock
   fi
 
@@ -242,6 +271,54 @@ prepare() {
       *) export GLIBC_TUNABLES="${GLIBC_TUNABLES:-}${GLIBC_TUNABLES:+:}$malloc" ;;
     esac
   fi
+}
+
+# check_flags ARGS...: refuses what seg_jax.main would refuse after minutes of installation.
+check_flags() {
+  "$python" -ISc 'if True:
+    import difflib, re, sys
+    with open("seg_jax/main.py", encoding="utf-8") as file:
+        names = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", file.read())
+    # and those that absl has in every program
+    names += "help helpfull helpshort helpxml flagfile undefok v verbosity logtostderr alsologtostderr log_dir".split()
+    names += "stderrthreshold showprefixforinfo logger_levels only_check_args only_check_flags pdb pdb_post_mortem".split()
+    names += "run_with_pdb run_with_profiling profile_file use_cprofile_for_profiling".split()
+    for argument in sys.argv[1:]:
+        name = argument.lstrip("-").split("=")[0].split(".")[0]
+        is_flag = re.match(r"--?[^\d.-]", argument)  # -1 is the value of the one before it
+        if is_flag and name not in [*names, "?"] and name.removeprefix("no") not in names:
+            near = "".join(f" Did you mean --{near}?" for near in difflib.get_close_matches(name, names, 1))
+            sys.exit(f"launch.sh: unknown flag {argument}.{near} ./launch.sh --help lists them; nothing was installed")
+  ' "$@"
+}
+
+# extras NAME...: what pyproject.toml requires for them, a line each.
+extras() {
+  local with=$venv/bin/python
+  holds run || with=$python
+  "$with" -ISc 'if True:
+    import sys, tomllib
+    with open("pyproject.toml", "rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    extras = {name: extras[name] for name in sorted(extras.keys() - {"cuda12", "cuda13", "tpu"})}  # SEG_JAX_ACCELERATOR
+    for name in sys.argv[1:] or [""]:
+        if name not in extras:
+            sys.exit(f"launch.sh: add {name!r}: not one of " + ", ".join(extras))
+        print(*extras[name], sep="\n")
+  ' "$@"
+}
+
+# add NAME...: installs these extras in the versions of the pins.
+add() {
+  local lines package packages=()
+  find_accelerator
+  holds run || find_python
+  lines=$(extras "$@") || exit 1 # before the minutes that prepare may take
+  while read -r package; do packages+=("$package"); done <<<"$lines"
+  prepare run
+  lock
+  install add -c requirements-test.txt -c requirements-test-optional.txt "${packages[@]}"
+  unlock
 }
 
 # --- main -----------------------------------------------------------------------------------------
@@ -265,22 +342,29 @@ case ${1:-} in
     ;;
   demo)
     shift
-    prepare test
-    exec "$venv/bin/python" -m streamlit run demo/app.py -- "$@"
+    prepare demo
+    exec "$venv/bin/python" -m seg_jax.demo "$@"
     ;;
   lint)
-    prepare test
+    prepare lint
     failed=0
     "$venv/bin/python" -m ruff format --check . || failed=1
     "$venv/bin/python" -m ruff check . || failed=1
     "$venv/bin/python" -m mypy || failed=1
     exit $failed
     ;;
-  *)
-    prepare run
+  add)
+    shift
+    add "$@"
+    ;;
+  '' | -*)
+    prepare run "$@"
     # Defaults go first: a --config.NAME=VALUE is only understood after its --config.
     has_flag config "$@" || set -- --config=configs/synthetic_unet.py "$@"
     has_flag workdir "$@" || set -- --workdir="runs/$(config_name "$@")" "$@"
     exec "$venv/bin/python" -m seg_jax.main "$@"
+    ;;
+  *)
+    die "unknown command '$1', not one of: test, lint, demo, add, help; without one it trains. ./launch.sh --help explains"
     ;;
 esac

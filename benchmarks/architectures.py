@@ -1,12 +1,12 @@
-"""Trains every architecture for the same short while on CamVid and prints a table: size, cost, speed, score.
+"""Trains every architecture for the same short time on CamVid and prints a table: size, cost, speed, score.
 
 python -m benchmarks.architectures --data=CAMVID --weights=WEIGHTS --runs=runs/architectures [--train] [--only=unet]
 
-CAMVID is SegNet's layout of CamVid (480x360), WEIGHTS a MobileNetV2 1.0 of torchvision. With `--train` each run that
-is not finished is started or goes on; without, the table is made of the finished ones. Protocol: MobileNetV2 with its
-batch norm frozen, decoders of 128 channels, output stride 16 for the atrous architectures and 32 for the others, crops
-of 256x256, batches of 8, 2 passes over the 367 training images, AdamW, seed 0; scores on the 101 validation images at
-480x360. FLOPs and milliseconds are of the prediction of one 256x256 image in float32.
+CAMVID is SegNet's layout of CamVid (480x360), WEIGHTS a MobileNetV2 1.0 of torchvision. With `--train` unfinished runs
+are started or resumed; without it the table is made from the finished ones. Protocol: MobileNetV2 with frozen batch
+norm, decoders of 128 channels, output stride 16 for the atrous architectures and 32 for the others, crops of 256x256,
+batches of 8, 2 epochs of the 367 training images, AdamW, seed 0; scores on the 101 validation images at 480x360. FLOPs
+and milliseconds are those of predicting one 256x256 image in float32.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ import jax
 import numpy as np
 
 from configs import zoo
-from seg_jax import models, pretrained, program, sharding
+from seg_jax import models, sharding
 from seg_jax.config import Config
+from seg_jax.run import pretrained, program
 
 SIZE = (256, 256)
 REPEATS = 7
-# Atrous architectures at stride 8 would cost two cores hours.
+# Atrous architectures at stride 8 would take hours on two cores.
 STRIDE_16 = ("deeplabv3", "deeplabv3plus", "danet", "pspnet")
 SCRATCH = "unet, random weights"
 
 
 def overrides(name: str, options: argparse.Namespace) -> dict[str, object]:
-    """What a run changes in `configs/zoo.py:NAME,mobilenetv2,camvid`."""
+    """The fields that a run changes in `configs/zoo.py:NAME,mobilenetv2,camvid`."""
     fields: dict[str, object] = {
         "data.dir": options.data,
         "augment.crop": SIZE,
@@ -64,14 +65,14 @@ def overrides(name: str, options: argparse.Namespace) -> dict[str, object]:
 
 
 def train(name: str, options: argparse.Namespace) -> None:
-    """Runs one training to its end in a process of its own."""
+    """Runs one training to its end in a separate process."""
     spec = f"configs/zoo.py:{name.split(',')[0]},mobilenetv2,camvid"
     flags = [f"--config.{field}={value}" for field, value in overrides(name, options).items()]
-    command = [sys.executable, "-m", "seg_jax.main", f"--config={spec}", f"--workdir={place(name, options)}", *flags]
+    command = [sys.executable, "-m", "seg_jax.main", f"--config={spec}", f"--workdir={workdir(name, options)}", *flags]
     subprocess.run(command, check=True)
 
 
-def place(name: str, options: argparse.Namespace) -> Path:
+def workdir(name: str, options: argparse.Namespace) -> Path:
     """The run directory of one row."""
     return Path(options.runs) / name.replace(", ", "_").replace(" ", "_")
 
@@ -80,10 +81,10 @@ def row(name: str, options: argparse.Namespace) -> str:
     """One line of the table, in Markdown."""
     config: Config = zoo.get_config(f"{name.split(',')[0]},mobilenetv2,camvid")
     config.update_from_flattened_dict(overrides(name, options))
-    functions = program.Program(pretrained.resolve(config), classes=11, mesh=sharding.make_mesh(1))
+    functions = program.Functions(pretrained.resolve(config), classes=11, mesh=sharding.make_mesh(1))
     state = functions.init()
     image = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8)
-    lowered = functions.predict.lower(state.params, state.model_state, image)
+    lowered = functions.predict().lower(state.params, state.model_state, image)
     flops = lowered.cost_analysis()["flops"]
     predict = lowered.compile()
     times = []
@@ -94,7 +95,7 @@ def row(name: str, options: argparse.Namespace) -> str:
     decoder = models.count(state.params["decoder"]) / 1e6
     size = models.count(state.params) / 1e6
     cells = [name, f"{size:.2f} ({decoder:.2f})", f"{flops / 1e9:.1f}", f"{1000 * min(times[1:]):.0f}"]
-    report = place(name, options) / "report.json"
+    report = workdir(name, options) / "report.json"
     if report.is_file():
         content = json.loads(report.read_text())
         cells += [f"{content['scores']['miou']:.3f}", f"{content['scores']['pixel_accuracy']:.3f}"]
@@ -104,13 +105,13 @@ def row(name: str, options: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    """Trains what is asked for, then prints the table."""
+    """Trains the requested runs, then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="CamVid in SegNet's layout")
     parser.add_argument("--weights", required=True, help="MobileNetV2 1.0 of torchvision")
-    parser.add_argument("--runs", required=True, help="where the runs are kept")
-    parser.add_argument("--train", action="store_true", help="start or go on with runs that are not finished")
-    parser.add_argument("--only", default="", help="comma-separated rows")
+    parser.add_argument("--runs", required=True, help="directory of the runs")
+    parser.add_argument("--train", action="store_true", help="start or resume unfinished runs")
+    parser.add_argument("--only", default="", help="comma-separated rows to print")
     options = parser.parse_args()
     logging.getLogger().setLevel(logging.WARNING)
     names = [*sorted(models.MODELS), SCRATCH]

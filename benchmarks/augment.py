@@ -26,10 +26,10 @@ from seg_jax.augment.geometry import affine
 
 BATCH, HEIGHT, WIDTH = 16, 360, 480
 GEOMETRY = Augmentation(flip=0.5, scale=(0.5, 2.0), rotate=10.0, translate=0.1)
-COLOUR = Augmentation(
+COLOR = Augmentation(
     flip=0.5, scale=(0.5, 2.0), rotate=10.0, translate=0.1, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05
 )
-# One feature each, beside the same geometry.
+# One more feature each, with the same geometry.
 FEATURES: dict[str, dict[str, Any]] = {
     "blur": {"blur": 0.5},
     "noise": {"noise": 10.0},
@@ -46,9 +46,9 @@ def reference(key: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.A
         geometry, _ = jax.random.split(jax.random.fold_in(key, i))
         matrix = affine(geometry, GEOMETRY, (HEIGHT, WIDTH), (HEIGHT, WIDTH))
         y, x = jnp.meshgrid(jnp.arange(HEIGHT), jnp.arange(WIDTH), indexing="ij")
-        places = [m[0] * y + m[1] * x + m[2] for m in matrix]
-        channels = [map_coordinates(image[..., c].astype(jnp.float32), places, 1) for c in range(3)]
-        return jnp.stack(channels, -1), map_coordinates(label, places, 0, cval=255)
+        positions = [m[0] * y + m[1] * x + m[2] for m in matrix]
+        channels = [map_coordinates(image[..., c].astype(jnp.float32), positions, 1) for c in range(3)]
+        return jnp.stack(channels, -1), map_coordinates(label, positions, 0, cval=255)
 
     return jax.vmap(one)(jnp.arange(BATCH), image, label)
 
@@ -62,7 +62,7 @@ def main() -> None:
     fill = (124, 116, 104)
     contestants = {
         "geometry": make_augment(GEOMETRY, fill=fill, groups=groups),
-        "geometry and colour": make_augment(COLOUR, fill=fill, groups=groups),
+        "geometry and colour": make_augment(COLOR, fill=fill, groups=groups),
         **{
             f"geometry, {name}": make_augment(replace(GEOMETRY, **fields), fill=fill, groups=groups)
             for name, fields in FEATURES.items()

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,44 +24,27 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from benchmarks import train_step
-from seg_jax import artefacts, pretrained, program, sharding
+from benchmarks import cases, train_step
+from seg_jax import sharding
 from seg_jax.data.labels import LabelTable
 from seg_jax.export import FORMATS
 from seg_jax.export.network import Network
+from seg_jax.predict import artefacts
+from seg_jax.run import pretrained, program
 
 TURNS, CALLS = 8, 5
 
 
-def make_network(case: train_step.Case, *, size: tuple[int, int] | None) -> Network:
+def make_network(case: cases.Case, *, size: tuple[int, int] | None, dtype: str = "float32") -> Network:
     """One that the peer has too, with initial weights; `size` is that of formats that have a fixed one."""
-    config = pretrained.resolve(train_step.configuration(case, batch=1))
-    config.model.dtype = "float32"
+    config = cases.configuration(case, batch=1)
+    config.model.dtype = dtype
     mesh = sharding.make_mesh(1)
-    functions = program.Program(config, classes=train_step.CLASSES, mesh=mesh)
+    functions = program.Functions(pretrained.resolve(config), classes=cases.CLASSES, mesh=mesh)
     state = functions.init()
     weights = sharding.to_host({"params": state.params, "model_state": state.model_state}, mesh)
-    table = LabelTable(tuple(f"class{i}" for i in range(train_step.CLASSES)))
+    table = LabelTable(tuple(f"class{i}" for i in range(cases.CLASSES)))
     return Network.of(functions, weights, table, step=0, trained_size=case.size, size=size)
-
-
-@contextlib.contextmanager
-def peer_process(python: str, case: train_step.Case, size: tuple[int, int]) -> Iterator[Any]:
-    """The peer, see peer_inference.py; it ends with the context."""
-    asked = {
-        "architecture": case.architecture,
-        "encoder": case.encoder,
-        "classes": train_step.CLASSES,
-        "height": size[0],
-        "width": size[1],
-        "threads": train_step.CORES,
-    }
-    command = [python, str(Path(__file__).with_name("peer_inference.py")), json.dumps(asked)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
-        try:
-            yield peer
-        finally:
-            peer.kill()
 
 
 def seconds(artefact: artefacts.Artefact, image: np.ndarray) -> list[float]:
@@ -79,7 +59,7 @@ def seconds(artefact: artefacts.Artefact, image: np.ndarray) -> list[float]:
 
 def measure(name: str, *, formats: list[str], side: int, python: str = "") -> dict[str, Any]:
     """A row of the table: milliseconds of each format and of the peer, and the bytes of the files."""
-    case = train_step.CASES[name]
+    case = cases.CASES[name]
     networks = {fixed: make_network(case, size=(side, side) if fixed else None) for fixed in (False, True)}
     image = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
     row: dict[str, Any] = {"name": name, "side": side, "bytes": {}}
@@ -95,17 +75,17 @@ def measure(name: str, *, formats: list[str], side: int, python: str = "") -> di
         times: dict[str, list[float]] = {form: [] for form in formats}
         with contextlib.ExitStack() as stack:
             if python:
-                peer = stack.enter_context(peer_process(python, case, (side, side)))
-                found = train_step.answer(peer)
-                if found["parameters"] != (ours := networks[False].metadata["parameters"]):
-                    raise RuntimeError(f"not the same network: {ours} parameters, the peer's {found['parameters']}")
-                times["peer"], row["peer"] = [], found["versions"]
+                asked = {**case.peer(), "height": side, "width": side, "batch": 1, "dtype": "float32"}
+                asked |= {"output": "probabilities", "device": "cpu", "threads": train_step.CORES}
+                peer = stack.enter_context(train_step.peer_process(python, "peer_inference.py", asked))
+                hello = train_step.answer(peer)
+                train_step.same_network(networks[False].metadata["parameters"], hello)
+                times["peer"], row["peer"] = [], hello["versions"]
             for _ in range(TURNS):
                 for form, artefact in loaded.items():
                     times[form] += seconds(artefact, image)
                 if python:
-                    print(CALLS, file=peer.stdin, flush=True)
-                    times["peer"] += train_step.answer(peer)
+                    times["peer"] += train_step.ask(peer, CALLS)
     row["ms"] = {form: 1000 * min(each) for form, each in times.items()}
     return row
 
@@ -120,10 +100,10 @@ def line(row: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measures and prints."""
-    names = [name for name in train_step.CASES if name.startswith("unet")]
+    names = [name for name in cases.CASES if name.startswith("unet")]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", default="", help="an interpreter with torch and segmentation_models_pytorch")
-    parser.add_argument("--only", default=",".join(names), help=f"networks: {', '.join(train_step.CASES)}")
+    parser.add_argument("--only", default=",".join(names), help=f"networks: {', '.join(cases.CASES)}")
     parser.add_argument("--formats", default="onnx,stablehlo", help=f"of {', '.join(FORMATS)}")
     parser.add_argument("--sizes", default="256,512", help="sides of the images")
     options = parser.parse_args()

@@ -3,12 +3,12 @@
 python -m benchmarks.input_pipeline --data=CAMVID --peer=PYTHON [--peer_malloc]
 
 CAMVID is SegNet's layout (480x360), PYTHON an interpreter with torch, albumentations and OpenCV
-(`pip install torch albumentations`); without --peer ours alone is measured. Both sides read the same files, shuffle,
-and draw flip, scale 0.5 to 2, rotation up to 10 degrees, shift up to a tenth, brightness, contrast and saturation 0.3
-and hue 0.05 for every pair at 480x360, and normalise; the peer in as many worker processes as there are cores, ours on
-the device (as many CPU devices as cores), two batches in flight, as in training. The peer runs as PyTorch starts, or
-with --peer_malloc with malloc's settings of ours. The best of interleaved turns, each in a process of its own: after
-reading through tf.data, XLA's allocations take longer.
+(`pip install torch albumentations`); without --peer only ours is measured. Both sides read the same files, shuffle,
+sample for every pair at 480x360 a flip, scale 0.5 to 2, rotation up to 10 degrees, shift up to a tenth, brightness,
+contrast and saturation 0.3 and hue 0.05, and normalise. The peer uses one worker process per core; ours augments on
+the device (one CPU device per core) with two batches in flight, as in training. The peer has its own malloc settings,
+or ours with --peer_malloc. The best of interleaved turns counts. Each turn is a process of its own, because XLA's
+allocations take longer after reading through tf.data.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ if __name__ == "__main__":
 import jax
 
 from configs import default
-from seg_jax import augment, data, models, program, sharding
+from seg_jax import augment, data, models, sharding
 from seg_jax.data import feed, sampler
+from seg_jax.run import program
 
 CORES = len(os.sched_getaffinity(0))
-BATCH, SECONDS, TURNS, LAG = 16, 8.0, 3, 2
+BATCH, SECONDS, TURNS, BATCHES_IN_FLIGHT = 16, 8.0, 3, 2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -47,7 +48,7 @@ def ours(root: str, cache: str) -> float:
     config.augment.update({**strengths, "brightness": 0.3, "contrast": 0.3, "saturation": 0.3})
     mesh = sharding.make_mesh()
     with tempfile.TemporaryDirectory() as workdir:
-        examples = feed.prepare(data.load(config, "train"), config.data, mesh, workdir=Path(workdir))
+        examples = feed.prepare(data.load(config, "train"), config.data, mesh, record=Path(workdir) / "checked.json")
     groups = mesh.size if jax.default_backend() == "cpu" else BATCH
     change = augment.build(
         config.augment, mean=MEAN, groups=groups, finish=lambda image: models.normalize(image, MEAN, STD)
@@ -56,12 +57,12 @@ def ours(root: str, cache: str) -> float:
     order = sampler.training_order(0, start=0, stop=10**6, batch_size=BATCH, n=len(examples), process=0, processes=1)
     batches = feed.batches(examples, order, config.data, mesh)
     begin, count = 0.0, 0
-    flying: deque[tuple[jax.Array, jax.Array]] = deque()
+    in_flight: deque[tuple[jax.Array, jax.Array]] = deque()
     for number, batch in enumerate(batches):
-        flying.append(warp(jax.random.key(number), batch["image"], batch["label"]))
-        if len(flying) <= LAG:
+        in_flight.append(warp(jax.random.key(number), batch["image"], batch["label"]))
+        if len(in_flight) <= BATCHES_IN_FLIGHT:
             continue
-        jax.block_until_ready(flying.popleft())
+        jax.block_until_ready(in_flight.popleft())
         if not begin:
             begin = time.perf_counter()
             continue
@@ -82,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="CamVid in SegNet's layout")
     parser.add_argument("--peer", default="", help="an interpreter with torch and albumentations")
-    parser.add_argument("--peer_malloc", action="store_true", help="malloc's settings of ours for the peer too")
+    parser.add_argument("--peer_malloc", action="store_true", help="our malloc settings for the peer, too")
     parser.add_argument(
         "--only", choices=("none", "host", "device"), help="measure ours with this data.cache, print JSON"
     )
@@ -94,23 +95,23 @@ def main() -> None:
     rates = {"files": 0.0, "memory": 0.0}
     theirs = dict(rates)
     versions = ""
-    own = dict(os.environ)
+    environment = dict(os.environ)
     if not options.peer_malloc:
-        own.pop("GLIBC_TUNABLES", None)
+        environment.pop("GLIBC_TUNABLES", None)
     for _ in range(TURNS):
-        for place, cache in (("files", "none"), ("memory", "host")):
+        for origin, cache in (("files", "none"), ("memory", "host")):
             command = [sys.executable, "-m", "benchmarks.input_pipeline", f"--data={options.data}", f"--only={cache}"]
-            rates[place] = max(rates[place], json.loads(_output(command)))
+            rates[origin] = max(rates[origin], json.loads(_output(command)))
         if options.peer:
             script = Path(__file__).with_name("peer_dataloader.py")
             command = [options.peer, str(script), options.data, str(BATCH), str(SECONDS), str(CORES)]
-            found = json.loads(_output(command, own))
-            theirs = {place: max(theirs[place], found[place]) for place in theirs}
-            versions = f"torch {found['torch']}, albumentations {found['albumentations']}"
+            measured = json.loads(_output(command, environment))
+            theirs = {origin: max(theirs[origin], measured[origin]) for origin in theirs}
+            versions = f"torch {measured['torch']}, albumentations {measured['albumentations']}"
     print(f"augmented pairs of 480x360 a second, batches of {BATCH} {versions}")
-    for place, rate in rates.items():
-        ratio = f"{theirs[place]:>8.0f} peer{rate / theirs[place]:>8.2f} x" if theirs[place] else ""
-        print(f"  from {place:<8}{rate:>8.0f} ours{ratio}")
+    for origin, rate in rates.items():
+        ratio = f"{theirs[origin]:>8.0f} peer{rate / theirs[origin]:>8.2f} x" if theirs[origin] else ""
+        print(f"  from {origin:<8}{rate:>8.0f} ours{ratio}")
 
 
 if __name__ == "__main__":

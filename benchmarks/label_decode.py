@@ -1,9 +1,10 @@
-"""Colour masks to class ids, exact nearest colour: 2,597 masks of 256x256 with 30 colours, as JPEG leaves them.
+"""Colour masks to class ids by exact nearest colour: 2,597 masks of 256x256 with 30 colours and JPEG's noise.
 
 python -m benchmarks.label_decode
 
-Ours (`seg_jax.data.masks.Palette.nearest` on two threads, making its table included) beside a NumPy loop over the
-colours and TensorFlow's distances, each on its own share of the masks, scaled to all of them. All three must agree.
+Ours (`seg_jax.data.labels.masks.Palette.nearest` on two threads, including the creation of its table) against a NumPy
+loop over the colours and TensorFlow's distances. These two decode a part of the masks, and their time is scaled to all
+of them. The results of all three must agree.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import numpy as np
 
-from seg_jax.data.cityscapes_labels import TABLES
-from seg_jax.data.masks import Palette
+from seg_jax.data.labels.cityscapes import TABLES
+from seg_jax.data.labels.masks import Palette
 
 MASKS, SIDE, THREADS, REPEATS = 2597, 256, 2, 3
 NUMPY_MASKS, TENSORFLOW_MASKS = 20, 200
 
 
 def masks(colors: np.ndarray) -> np.ndarray:
-    """uint8 [MASKS SIDE SIDE 3]: squares of random colours with the noise that JPEG leaves, seed 0."""
+    """uint8 [MASKS SIDE SIDE 3]: squares of random colours with noise like JPEG's, seed 0."""
     rng = np.random.default_rng(0)
     ids = rng.integers(len(colors), size=(MASKS, SIDE // 16, SIDE // 16)).repeat(16, 1).repeat(16, 2)
     clean = colors.astype(np.int16)[ids]
@@ -34,13 +35,13 @@ def masks(colors: np.ndarray) -> np.ndarray:
 
 
 def numpy_loop(mask: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """The textbook way for one mask: the squared distance to one colour after the other."""
-    best, found = np.full(mask.shape[:2], np.inf), np.zeros(mask.shape[:2], np.uint8)
+    """The textbook method for one mask: the squared distance to one colour after the other."""
+    best, nearest = np.full(mask.shape[:2], np.inf), np.zeros(mask.shape[:2], np.uint8)
     for i, color in enumerate(colors):
         distance = ((mask.astype(np.float64) - color) ** 2).sum(-1)
         closer = distance < best
-        best[closer], found[closer] = distance[closer], i
-    return found
+        best[closer], nearest[closer] = distance[closer], i
+    return nearest
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
     for _ in range(REPEATS):
         begin = time.perf_counter()
         fresh = Palette(TABLES["thirty"])
-        fresh.nearest(images[0])  # makes the table once, not in both threads
+        fresh.nearest(images[0])  # creates the table once, not in both threads
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(fresh.nearest, np.array_split(images, 2 * THREADS)))
         best = min(best, time.perf_counter() - begin)
@@ -72,9 +73,9 @@ def main() -> None:
     begin = time.perf_counter()
     theirs = [by_distance(mask).numpy() for mask in images[:TENSORFLOW_MASKS]]
     tensorflow = (time.perf_counter() - begin) * MASKS / TENSORFLOW_MASKS
-    for i, found in enumerate(reference):
-        np.testing.assert_array_equal(palette.ids[found], palette.nearest(images[i]))
-        np.testing.assert_array_equal(found, theirs[i])
+    for i, nearest in enumerate(reference):
+        np.testing.assert_array_equal(palette.ids[nearest], palette.nearest(images[i]))
+        np.testing.assert_array_equal(nearest, theirs[i])
     print(f"{MASKS} masks of {SIDE}x{SIDE}, {len(colors)} colours, two threads")
     for name, seconds in (("table over all colours", best), ("TensorFlow", tensorflow), ("NumPy loop", slow)):
         print(f"  {name:<24}{seconds:>8.2f} s{seconds / best:>8.1f} x")

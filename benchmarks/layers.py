@@ -1,4 +1,4 @@
-"""The formulations of models/layers.py on CPU against XLA's own operations, forward and backward.
+"""Our formulations of layers on CPU (models/layers.py) against XLA's own operations, forward and backward.
 
 python -m benchmarks.layers
 
@@ -19,14 +19,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seg_jax.models import layers
+from seg_jax.models import layers, resampling
 
 SHAPE = (4, 128, 128, 64)
 REPEATS = 7
 
 
 def with_gradient(function: Callable[..., jax.Array]) -> Callable[..., tuple]:
-    """Compiled (cotangent, *arguments) -> value and the gradients of all arguments."""
+    """A compiled function (cotangent, *arguments) -> (value, gradients of all arguments)."""
 
     def both(cotangent: jax.Array, *arguments: jax.Array) -> tuple:
         value, pull_back = jax.vjp(function, *arguments)
@@ -53,7 +53,7 @@ def convolution(groups: int = 1) -> Callable[[jax.Array, jax.Array], jax.Array]:
 
 
 def cases() -> dict[str, tuple[Callable, Callable, tuple[jax.Array, ...]]]:
-    """Name -> (ours, XLA's own, arguments)."""
+    """Operation -> (ours, XLA's own, arguments)."""
     x = jax.random.normal(jax.random.key(0), SHAPE)
     c = SHAPE[-1]
     point, depth, up, full = (
@@ -76,14 +76,14 @@ def cases() -> dict[str, tuple[Callable, Callable, tuple[jax.Array, ...]]]:
             lambda x, k: transposed.apply({"params": {"kernel": k, "bias": bias}}, x),
             (x, up),
         ),
-        "max pool 2x2": (layers.max_pool_2x2, lambda x: nn.max_pool(x, (2, 2), (2, 2)), (x,)),
+        "max pool 2x2": (resampling.max_pool_2x2, lambda x: nn.max_pool(x, (2, 2), (2, 2)), (x,)),
         "max pool 3x3": (
-            layers.max_pool_3x3,
+            resampling.max_pool_3x3,
             lambda x: nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))),
             (x,),
         ),
         "bilinear x2": (
-            lambda x: layers.upsample_bilinear(x, 2),
+            lambda x: resampling.upsample_bilinear(x, 2),
             lambda x: jax.image.resize(x, (SHAPE[0], 2 * SHAPE[1], 2 * SHAPE[2], c), "bilinear"),
             (x,),
         ),

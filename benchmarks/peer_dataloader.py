@@ -2,7 +2,7 @@
 
 python benchmarks/peer_dataloader.py CAMVID BATCH SECONDS WORKERS -> JSON: pairs a second from files, from memory.
 
-It imports nothing of this project, so that it can run in an environment of its own.
+It imports nothing from this project, so it can run in an environment of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Pairs(Dataset):
-    """Photographs and masks of CamVid in SegNet's layout, augmented; `cached` keeps the decoded arrays."""
+    """Augmented photographs and masks of CamVid in SegNet's layout; `cached` keeps the decoded arrays in memory."""
 
     def __init__(self, root: Path, *, cached: bool):
         self.paths = [(path, root / "trainannot" / f"{path.stem}.png") for path in sorted((root / "train").iterdir())]
@@ -47,12 +47,12 @@ class Pairs(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         image, mask = self.arrays[index] if self.arrays else self.decode(index)
-        found = self.augment(image=image, mask=mask)
-        return found["image"], found["mask"]
+        augmented = self.augment(image=image, mask=mask)
+        return augmented["image"], augmented["mask"]
 
 
 def pairs_per_second(data: Pairs, batch: int, seconds: float, workers: int) -> float:
-    """Delivered pairs a second once the workers are busy."""
+    """Pairs delivered per second once the workers are busy."""
     cv2.setNumThreads(0)
     count, begin = 0, None
     loader = DataLoader(data, batch, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True)
@@ -66,9 +66,9 @@ def pairs_per_second(data: Pairs, batch: int, seconds: float, workers: int) -> f
 
 
 if __name__ == "__main__":
-    place, size, length, processes = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+    root, size, length, processes = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     rates = {
-        name: pairs_per_second(Pairs(place, cached=cached), size, length, processes)
+        name: pairs_per_second(Pairs(root, cached=cached), size, length, processes)
         for name, cached in (("files", False), ("memory", True))
     }
     print(json.dumps(rates | {"torch": torch.__version__, "albumentations": A.__version__}))

@@ -1,11 +1,12 @@
-"""The peer of `benchmarks.train_step`: segmentation_models.pytorch; runs where it is installed.
+"""The peer of `benchmarks.train_step`: the same network in PyTorch; runs where its library is installed.
 
-python benchmarks/peer_train_step.py JSON, with architecture, encoder, classes, height, width, batch, steps, device
+python benchmarks/peer_train_step.py JSON, with what `peer_networks.build` takes, height, width, batch, layout, device
 ("cpu" or "cuda") and threads. It prints a line of JSON once it is warm (parameters, seconds of the first step, bytes
-at the peak and how they were found, versions), then for every line that it reads the seconds of so many steps.
+at the peak and how they were found, FLOPs of a step on CUDA, versions), then for every line that it reads, a number of
+steps, the seconds that these took.
 
-On CPU eager float32, on CUDA bfloat16 with torch.compile; channels last on both, which is the quicker layout. It
-imports nothing of this project, so that it can run in an environment of its own.
+On CPU eager float32, on CUDA bfloat16 with torch.compile. It imports nothing of this project, so that it can run in an
+environment of its own.
 """
 
 from __future__ import annotations
@@ -15,24 +16,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
+import peer_networks
 import torch
 
 WARM_UP = 2
-
-try:
-    import torchvision
-except RuntimeError:
-    # A torchvision without its compiled operators wants to describe two of them; no network here uses any.
-    operators = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import torchvision  # noqa: F401
-
-import segmentation_models_pytorch as smp  # noqa: E402
-
 LAYOUTS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -51,15 +40,27 @@ def make_step(case: dict, model: torch.nn.Module) -> Callable[[], None]:
             logits = model(image)
         return torch.nn.functional.cross_entropy(logits.float(), label)
 
-    if cuda:
-        cost = torch.compile(cost)
+    compiled = torch.compile(cost) if cuda else cost
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        cost(image, label).backward()
+        compiled(image, label).backward()
         optimizer.step()
 
     return step
+
+
+def count_flops(case: dict, model: torch.nn.Module) -> int:
+    """Floating-point operations of the convolutions and matrix products of a step, forward and backward."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    image = torch.zeros((1, 3, case["height"], case["width"]), device=case["device"]).to(torch.bfloat16)
+    counter = FlopCounterMode(display=False)
+    # In evaluation: a batch of one has no batch statistics at the pixels that pooling leaves.
+    with counter, torch.autocast("cuda", dtype=torch.bfloat16):
+        model.eval()(image).float().sum().backward()
+    model.train().zero_grad(set_to_none=True)
+    return case["batch"] * counter.get_total_flops()
 
 
 def peak_memory() -> int:
@@ -78,11 +79,8 @@ def main() -> None:
     torch.set_num_threads(case["threads"])
     torch.backends.cudnn.benchmark = True
     before = peak_memory()
-    model = getattr(smp, case["architecture"])(case["encoder"], encoder_weights=None, classes=case["classes"])
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    model = model.to(case["device"], memory_format=LAYOUTS[case["layout"]]).train()
+    model = peer_networks.build(case).to(case["device"], memory_format=LAYOUTS[case["layout"]]).train()
+    flops = count_flops(case, model) if cuda else None
     step = make_step(case, model)
 
     def run(steps: int) -> float:
@@ -108,11 +106,12 @@ def main() -> None:
         "first_step_s": first,
         "peak_bytes": peak,
         "peak_of": counted,
-        "versions": f"torch {torch.__version__}, segmentation_models_pytorch {version('segmentation_models_pytorch')}",
+        "flops": flops,
+        "versions": peer_networks.versions(case),
     }
     print(json.dumps(found), flush=True)
-    for _ in sys.stdin:
-        print(json.dumps(run(case["steps"])), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(run(int(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ if __name__ == "__main__":
 
 import jax
 
-from benchmarks.train_step import CASES, CLASSES, PEAK_FLOPS, configuration
-from seg_jax import models, pretrained, program, sharding
+from benchmarks.cases import CASES, CLASSES, PEAK_FLOPS, configuration
+from seg_jax import models, sharding
+from seg_jax.run import cost, pretrained, program
 
 DEVICES = 8
 
@@ -105,9 +106,9 @@ def main() -> None:
     for name, (model, space) in SPLITS.items():
         mesh = sharding.make_mesh(DEVICES, model=model, space=space)
         config = pretrained.resolve(configuration(case, batch=options.batch * sharding.batch_parts(mesh)))
-        functions = program.Program(config, classes=CLASSES, mesh=mesh)
+        functions = program.Functions(config, classes=CLASSES, mesh=mesh)
         compiled = functions.train_step(case.size)
-        sent, flops = traffic(compiled.as_text(), devices=DEVICES), program.count_flops(compiled)
+        sent, flops = traffic(compiled.as_text(), devices=DEVICES), cost.count_flops(compiled)
         volumes[name] = (flops, sent.total)
         kinds = ", ".join(f"{kind} {size / 2**20:.1f}" for kind, size in sorted(sent.bytes.items()))
         count = models.count(functions.abstract_state.params)

@@ -1,14 +1,15 @@
-"""Images a second of the compiled training step: ours against PyTorch with segmentation_models.pytorch.
+"""Images a second of the compiled training step: ours against PyTorch.
 
 python -m benchmarks.train_step [--peer=PYTHON] [--only=NAME] [--batch=N] [--steps=N] [--json=FILE]
 
-PYTHON is an interpreter with torch and segmentation_models_pytorch; without --peer ours alone is measured. Both sides
-train the same network (checked by its number of parameters) from random weights: forward with batch statistics,
-cross-entropy over 19 classes, backward, AdamW, on one random batch that is on the device already, no augmentation, no
-dropout. Ours takes bytes and normalises them in the step; the peer is handed floats. On CPU float32, batches of 4, the
-peer eager and as PyTorch starts, channels first and with malloc's own settings, unless --peer_layout=channels_last and
---peer_malloc say otherwise, both on all cores; on CUDA bfloat16 with float32 parameters, batches of 16, the peer
-channels last with torch.compile. The best of interleaved turns, after steps that warm up.
+PYTHON is an interpreter with torch, segmentation_models_pytorch and, for SegFormer and UPerNet, transformers; without
+--peer ours alone is measured. Both sides train the same network (checked by its number of parameters) from random
+weights: forward with batch statistics, cross-entropy over 19 classes, backward, AdamW, on one random batch that is on
+the device already, no augmentation, no dropout. Ours takes bytes and normalises them in the step; the peer is handed
+floats. On CPU float32, batches of 4, the peer eager and as PyTorch starts, channels first and with malloc's own
+settings, unless --peer_layout=channels_last and --peer_malloc say otherwise, both on all cores; on CUDA bfloat16 with
+float32 parameters, batches of 16, the peer channels last with torch.compile. The best of interleaved turns, after steps
+that warm up.
 
 Peak memory is what XLA planned for ours, parameters and optimizer included; the peer's is the allocator's on CUDA and
 the growth of the process on CPU. MFU is the share of the device's dense bfloat16 peak that XLA's count of FLOPs amounts
@@ -20,11 +21,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,84 +40,22 @@ if __name__ == "__main__":
 import jax
 import numpy as np
 
-from configs import default
-from seg_jax import models, pretrained, program, sharding
-from seg_jax.config import Config
+from benchmarks.cases import CASES, CLASSES, PEAK_FLOPS, Case, configuration
+from seg_jax import models, sharding
+from seg_jax.run import cost, pretrained, program
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-CLASSES, TURNS, WARM_UP = 19, 3, 2
+TURNS, WARM_UP = 3, 2
 LAYOUTS = ("channels_first", "channels_last")  # of the peer
-
-# Dense bfloat16 FLOP/s by the name that the device gives itself, from NVIDIA's data sheets.
-PEAK_FLOPS = {
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA A100-SXM4-40GB": 312e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA A100 80GB PCIe": 312e12,
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network as both sides call it, and the size of the images.
-
-    Attributes:
-      fields: of our configuration, over `configs/default.py`.
-      architecture, encoder: the names that segmentation_models.pytorch has for the same.
-      size: (height, width).
-    """
-
-    fields: Mapping[str, Any]
-    architecture: str
-    encoder: str
-    size: tuple[int, int]
-
-
-def _unet(encoder: str) -> dict[str, Any]:
-    return {
-        "model.name": "unet",
-        "model.encoder.name": encoder,
-        "model.decoder_channels": (256, 128, 64, 32, 16),
-        "model.upsampling": "nearest",
-        "model.head_kernel": 3,
-        "model.align_corners": True,
-    }
-
-
-_DEEPLAB = {
-    "model.name": "deeplabv3plus",
-    "model.encoder.name": "resnet101",
-    "model.aspp_rates": (12, 24, 36),
-    "model.separable": True,
-    "model.align_corners": True,
-}
-
-# docs/models.md says which fields give the networks of segmentation_models.pytorch.
-CASES = {
-    "unet_resnet34": Case(_unet("resnet34"), "Unet", "resnet34", (256, 256)),
-    "unet_mobilenetv2": Case(_unet("mobilenetv2"), "Unet", "mobilenet_v2", (256, 256)),
-    "deeplabv3plus_resnet101": Case(_DEEPLAB, "DeepLabV3Plus", "resnet101", (512, 512)),
-    "deeplabv3plus_resnet101_cityscapes": Case(_DEEPLAB, "DeepLabV3Plus", "resnet101", (512, 1024)),
-}
-
-
-def configuration(case: Case, *, batch: int) -> Config:
-    """That of our side: nothing is drawn, the rate stays."""
-    config = default.get_config()
-    fields = {
-        "model.dtype": "float32" if jax.default_backend() == "cpu" else "bfloat16",
-        "model.encoder.style": "smp",
-        "augment.flip": 0.0,
-        "optim.schedule": "constant",
-        "train.batch_size": batch,
-    }
-    config.update_from_flattened_dict({**fields, **case.fields})
-    return config
 
 
 class Ours:
     """The training step of this project, compiled and warm.
+
+    Args:
+      case: the network and the size of images.
+      batch: images a step.
+      dispatch: steps that run as one program.
 
     Attributes:
       parameters: how many the network has.
@@ -123,13 +63,14 @@ class Ours:
       peak_bytes, flops: of a step, as XLA planned and counted them.
     """
 
-    def __init__(self, case: Case, *, batch: int):
+    def __init__(self, case: Case, *, batch: int, dispatch: int = 1):
         mesh = sharding.make_mesh(1)
-        functions = program.Program(pretrained.resolve(configuration(case, batch=batch)), classes=CLASSES, mesh=mesh)
+        functions = program.Functions(pretrained.resolve(configuration(case, batch=batch)), classes=CLASSES, mesh=mesh)
+        self._dispatch = dispatch
         begin = time.perf_counter()
-        self._step = functions.train_step(case.size)
+        self._step = functions.train_step(case.size, steps=dispatch)
         self.compile_s = time.perf_counter() - begin
-        self.peak_bytes, self.flops = program.peak_memory(self._step), program.count_flops(self._step)
+        self.peak_bytes, self.flops = cost.peak_memory(self._step), cost.count_flops(self._step)
         self._state = functions.init()
         self.parameters = models.count(self._state.params)
         rng = np.random.default_rng(0)
@@ -137,36 +78,39 @@ class Ours:
             "image": rng.integers(0, 256, (batch, *case.size, 3), np.uint8),
             "label": rng.integers(0, CLASSES, (batch, *case.size), np.uint8),
         }
-        self._batch = sharding.place(arrays, mesh)
-        self.run(WARM_UP)
+        placed = sharding.place(arrays, mesh)
+        self._batch = placed if dispatch == 1 else [placed] * dispatch
+        self.run(WARM_UP * dispatch)
 
     def run(self, steps: int) -> float:
-        """Seconds of so many steps."""
+        """Seconds that `steps` steps take; a multiple of those that run as one program."""
+        assert steps % self._dispatch == 0, (steps, self._dispatch)
         begin = time.perf_counter()
-        for _ in range(steps):
+        for _ in range(steps // self._dispatch):
             self._state, metrics = self._step(self._state, self._batch, ())
         jax.block_until_ready((self._state, metrics))
         return time.perf_counter() - begin
 
 
+def peer_case(case: Case, *, batch: int, layout: str) -> dict[str, Any]:
+    """What `peer_train_step.py` is told."""
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    return {**case.peer(), "batch": batch, "layout": layout, "device": device, "threads": CORES}
+
+
 @contextmanager
 def peer_process(
-    python: str, case: Case, *, batch: int, steps: int, layout: str, malloc: bool
+    python: str, script: str, asked: Mapping[str, Any], *, malloc: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
-    """The peer, which answers every line with one of JSON; it ends with the context."""
-    asked = {
-        "architecture": case.architecture,
-        "encoder": case.encoder,
-        "classes": CLASSES,
-        "height": case.size[0],
-        "width": case.size[1],
-        "batch": batch,
-        "steps": steps,
-        "layout": layout,
-        "device": "cuda" if jax.default_backend() == "gpu" else "cpu",
-        "threads": CORES,
-    }
-    command = [python, str(Path(__file__).with_name("peer_train_step.py")), json.dumps(asked)]
+    """A peer, which answers every line with one of JSON; it ends with the context.
+
+    Args:
+      python: an interpreter with the libraries that it needs.
+      script: a file of this folder.
+      asked: what the script is told.
+      malloc: it has our settings of malloc.
+    """
+    command = [python, str(Path(__file__).with_name(script)), json.dumps(asked)]
     own = dict(os.environ)
     if not malloc:
         own.pop("GLIBC_TUNABLES", None)
@@ -177,17 +121,48 @@ def peer_process(
             peer.kill()
 
 
-def answer(peer: subprocess.Popen[str]) -> Any:
+def answer(peer: subprocess.Popen[str], *, timeout: float | None = None) -> Any:
     """The next line of the peer.
 
+    Args:
+      peer: from `peer_process`.
+      timeout: seconds that it may take.
+
     Raises:
-      RuntimeError: it has ended; its own message is on the screen.
+      RuntimeError: it has ended, with its own message on the screen, or takes longer.
     """
     assert peer.stdout is not None
+    if not select.select([peer.stdout], [], [], timeout)[0]:
+        raise RuntimeError(f"the peer has not answered in {timeout:.0f} s")
     line = peer.stdout.readline()
     if not line:
         raise RuntimeError("the peer ended without an answer: does its interpreter have segmentation_models_pytorch?")
     return json.loads(line)
+
+
+def ask(peer: subprocess.Popen[str], count: int) -> Any:
+    """The seconds that the peer takes for `count` steps or calls."""
+    print(count, file=peer.stdin, flush=True)
+    return answer(peer)
+
+
+def take_turns(runs: Mapping[str, Callable[[int], float]], *, steps: int, turns: int = TURNS) -> dict[str, list[float]]:
+    """{name: seconds of `steps` steps in each turn}; all run once before any runs again."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(turns):
+        for name, run in runs.items():
+            times[name].append(run(steps))
+    return times
+
+
+def same_network(ours: int, hello: Mapping[str, Any]) -> None:
+    """Refuses to compare networks whose numbers of parameters differ.
+
+    Raises:
+      RuntimeError: with both numbers.
+    """
+    if hello["parameters"] != ours:
+        raise RuntimeError(f"not the same network: {ours} parameters, the peer's {hello['parameters']}")
 
 
 def measure(
@@ -197,23 +172,21 @@ def measure(
     case = CASES[name]
     ours = Ours(case, batch=batch)
     row: dict[str, Any] = {"name": name, "size": case.size, "batch": batch, "parameters": ours.parameters}
-    if python:
-        with peer_process(python, case, batch=batch, steps=steps, layout=layout, malloc=malloc) as peer:
+    runs: dict[str, Callable[[int], float]] = {"ours": ours.run}
+    with ExitStack() as stack:
+        if python:
+            asked = peer_case(case, batch=batch, layout=layout)
+            peer = stack.enter_context(peer_process(python, "peer_train_step.py", asked, malloc=malloc))
             row["peer"] = answer(peer)
-            if (found := row["peer"]["parameters"]) != ours.parameters:
-                raise RuntimeError(f"not the same network: {ours.parameters} parameters, the peer's {found}")
-            times, theirs = [], []
-            for _ in range(TURNS):
-                times.append(ours.run(steps))
-                print("go", file=peer.stdin, flush=True)
-                theirs.append(answer(peer))
-        row["peer"] |= {"turns_s": theirs, "rate": batch * steps / min(theirs)}
-    else:
-        times = [ours.run(steps) for _ in range(TURNS)]
-    row |= {"turns_s": times, "rate": batch * steps / min(times), "compile_s": ours.compile_s}
+            same_network(ours.parameters, row["peer"])
+            runs["peer"] = partial(ask, peer)
+        times = take_turns(runs, steps=steps)
+    if python:
+        row["peer"] |= {"turns_s": times["peer"], "rate": batch * steps / min(times["peer"])}
+    row |= {"turns_s": times["ours"], "rate": batch * steps / min(times["ours"]), "compile_s": ours.compile_s}
     row |= {"peak_bytes": ours.peak_bytes, "flops": ours.flops}
     if peak := PEAK_FLOPS.get(jax.devices()[0].device_kind):
-        row["mfu"] = ours.flops * steps / min(times) / peak
+        row["mfu"] = ours.flops * steps / min(times["ours"]) / peak
     return row
 
 

@@ -6,14 +6,12 @@ python -m seg_jax.main --config=configs/camvid_deeplabv3plus.py --config.data.di
 For an accelerator; neither time nor score has been measured to the end.
 """
 
-from ml_collections import ConfigDict
-
-from configs import camvid_unet
+from seg_jax.config import Config, recipe
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """DeepLabV3+ on ResNet-50; --config.model.encoder.name=resnet18, resnet34, resnet101 select others."""
-    c = camvid_unet.get_config()
+    c = recipe("camvid_unet")
     c.model.name = "deeplabv3plus"
     c.model.encoder.name = "resnet50"
     c.model.encoder.output_stride = 16

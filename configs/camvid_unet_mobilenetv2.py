@@ -10,14 +10,12 @@ Measured on two cores of an AMD EPYC server, shared with other work, float32, se
 WEIGHTS: MobileNetV2 1.0 of torchvision (.safetensors, .pth), timm or Keras (.h5), or "imagenet".
 """
 
-from ml_collections import ConfigDict
-
-from configs import camvid_unet
+from seg_jax.config import Config, recipe
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """An expanding path as wide as the encoder's features, logits at stride 2."""
-    c = camvid_unet.get_config()
+    c = recipe("camvid_unet")
     c.augment.crop = (288, 288)
     c.augment.scale = (0.5, 1.5)
     c.model.encoder.name = "mobilenetv2"

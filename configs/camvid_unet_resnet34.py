@@ -6,14 +6,12 @@ python -m seg_jax.main --config=configs/camvid_unet_resnet34.py --config.data.di
 For an accelerator; neither time nor score has been measured to the end.
 """
 
-from ml_collections import ConfigDict
-
-from configs import camvid_unet
+from seg_jax.config import Config, recipe
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """U-Net's expanding path from stride 32 to the full resolution, nearest upsampling."""
-    c = camvid_unet.get_config()
+    c = recipe("camvid_unet")
     c.model.encoder.name = "resnet34"
     c.model.encoder.output_stride = 32
     c.model.decoder_channels = (256, 128, 64, 32, 16)

@@ -7,14 +7,12 @@ The setting in which TASM introduces its networks, on Cityscapes. For an acceler
 measured to the end.
 """
 
-from ml_collections import ConfigDict
-
-from configs import zoo
+from seg_jax.config import Config, recipe
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """The best checkpoint is chosen by the IoU of probabilities above 0.5."""
-    c = zoo.get_config("danet,efficientnet_b3,cityscapes")
+    c = recipe("zoo:danet,efficientnet_b3,cityscapes")
     c.loss.weights.cross_entropy = 0.0
     c.loss.weights.focal = 1.0
     c.loss.focal.alpha = 0.25

@@ -6,14 +6,12 @@ python -m seg_jax.main --config=configs/deeplabv3plus_resnet101.py --config.data
 For an accelerator; neither time nor score has been measured to the end.
 """
 
-from ml_collections import ConfigDict
-
-from configs import zoo
+from seg_jax.config import Config, recipe
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """Crops of 512x1024, gradient descent with the poly schedule as in the paper."""
-    c = zoo.get_config("deeplabv3plus,resnet101,cityscapes")
+    c = recipe("zoo:deeplabv3plus,resnet101,cityscapes")
     c.model.aspp_rates = (6, 12, 18, 24)
     c.model.dropout = 0.1
     c.optim.name = "sgd"

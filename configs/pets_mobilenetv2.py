@@ -7,14 +7,12 @@ Instead of unet: fcn8s, deeplabv3, pspnet, segnet, or any other architecture. Tw
 encoder, then 15 with all of it at a smaller learning rate. Neither time nor score has been measured to the end.
 """
 
-from ml_collections import ConfigDict
-
-from configs import zoo
+from seg_jax.config import Config, recipe
 
 
-def get_config(architecture: str = "unet") -> ConfigDict:
+def get_config(architecture: str = "unet") -> Config:
     """Photographs at 128x128, batches of 64."""
-    c = zoo.get_config(f"{architecture or 'unet'},mobilenetv2,pets")
+    c = recipe(f"zoo:{architecture or 'unet'},mobilenetv2,pets")
     c.data.size = (128, 128)
     c.train.batch_size = 64
     c.train.epochs = 20.0

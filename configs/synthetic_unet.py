@@ -5,12 +5,10 @@ python -m seg_jax.main --config=configs/synthetic_unet.py --workdir=runs/synthet
 On two CPU cores: 2.3 minutes, val mIoU 0.862 (seed 0).
 """
 
-from ml_collections import ConfigDict
-
-from configs import default
+from seg_jax.config import Config, default
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """U-Net of width 16 on scenes of 96x128."""
     c = default.get_config()
     c.model.encoder.width = 16

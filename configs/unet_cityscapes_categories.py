@@ -7,14 +7,12 @@ Flat, construction, object, nature, sky, human, vehicle and void at 256x512. For
 has been measured to the end.
 """
 
-from ml_collections import ConfigDict
-
-from configs import zoo
+from seg_jax.config import Config, recipe
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """Ends after ten evaluations without a better mIoU."""
-    c = zoo.get_config("unet,plain,cityscapes")
+    c = recipe("zoo:unet,plain,cityscapes")
     c.data.cityscapes.labels = "categories"
     c.data.size = (256, 512)
     c.data.cache = "host"

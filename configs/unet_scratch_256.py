@@ -6,12 +6,10 @@ The classic first tutorial, on photographs that lie beside their colour masks ("
 512x256, each half 256x256). For an accelerator; neither time nor score has been measured to the end.
 """
 
-from ml_collections import ConfigDict
-
-from configs import default
+from seg_jax.config import Config, default
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """The network of the paper, 64 to 1024 channels, with batch norm; flips only."""
     c = default.get_config()
     c.data.source = "pairs"

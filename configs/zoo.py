@@ -2,18 +2,18 @@
 
 python -m seg_jax.main --config=configs/zoo.py:deeplabv3plus,resnet50,camvid --config.data.dir=DIR --workdir=runs/zoo
 
-Parts that are left out are those of `unet,mobilenetv2,synthetic`. `configs/default.py` lists architectures and
+Parts that are left out are those of `unet,mobilenetv2,synthetic`. docs/models.md lists architectures and
 encoders; the data sets are the keys of `DATASETS`. Measured combinations: docs/models.md.
 """
 
-from ml_collections import ConfigDict
+from functools import partial
 
-from configs import camvid_unet, default, synthetic_unet
+from seg_jax.config import Config, ConfigError, default, did_you_mean, recipe
 
 DEFAULTS = ("unet", "mobilenetv2", "synthetic")
 
 
-def _cityscapes() -> ConfigDict:
+def _cityscapes() -> Config:
     c = default.get_config()
     c.data.source = "cityscapes"
     c.data.cache = "none"  # 2975 images of 2048x1024 are 25 GB
@@ -27,7 +27,7 @@ def _cityscapes() -> ConfigDict:
     return c
 
 
-def _pairs() -> ConfigDict:
+def _pairs() -> Config:
     c = default.get_config()
     c.data.source = "pairs"
     c.augment.scale = (0.75, 1.5)
@@ -36,7 +36,7 @@ def _pairs() -> ConfigDict:
     return c
 
 
-def _pets() -> ConfigDict:
+def _pets() -> Config:
     c = default.get_config()
     c.data.source = "pets"
     c.data.size = (256, 256)
@@ -47,30 +47,33 @@ def _pets() -> ConfigDict:
     return c
 
 
-def _folder() -> ConfigDict:
+def _folder() -> Config:
     c = default.get_config()
     c.data.source = "folder"
     return c
 
 
 DATASETS = {
-    "camvid": camvid_unet.get_config,
+    "camvid": partial(recipe, "camvid_unet"),
     "cityscapes": _cityscapes,
     "folder": _folder,
     "pairs": _pairs,
     "pets": _pets,
-    "synthetic": synthetic_unet.get_config,
+    "synthetic": partial(recipe, "synthetic_unet"),
 }
 
 
-def get_config(spec: str = "") -> ConfigDict:
+def get_config(spec: str = "") -> Config:
     """The configuration of 'architecture,encoder,dataset'."""
     parts = [part.strip() for part in spec.split(",") if part.strip()]
     if len(parts) > len(DEFAULTS):
-        raise ValueError(f"configs/zoo.py:{spec} has {len(parts)} parts; it is architecture,encoder,dataset.")
+        raise ConfigError(f"configs/zoo.py:{spec} has {len(parts)} parts; it is architecture,encoder,dataset.")
     architecture, encoder, dataset = (*parts, *DEFAULTS[len(parts) :])
     if dataset not in DATASETS:
-        raise ValueError(f"configs/zoo.py:{spec}: the data set {dataset!r} is not one of {', '.join(DATASETS)}.")
+        raise ConfigError(
+            f"configs/zoo.py:{spec}: the data set {dataset!r} is not one of {', '.join(DATASETS)}."
+            f"{did_you_mean(dataset, DATASETS)}"
+        )
     c = DATASETS[dataset]()
     c.model.name = architecture
     c.model.encoder.name = encoder

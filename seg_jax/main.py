@@ -1,4 +1,4 @@
-"""The command line: python -m seg_jax.main --config=configs/x.py --workdir=DIR [--config.x.y=value ...]."""
+"""The command line: python -m seg_jax.main --config=RECIPE_OR_FILE --workdir=DIR [--config.x.y=value ...]."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ if __name__ == "__main__":
     process.tune_malloc()  # before the imports that cost time: it starts the program anew
 
 from absl import app, flags
-from ml_collections import config_flags
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="A file such as configs/synthetic_unet.py.")
+from seg_jax.config import ConfigError, checked
+from seg_jax.config import flags as config_flags
+from seg_jax.config.page import lines
+
+CONFIG = config_flags.define(flags.FLAGS)
 WORKDIR = flags.DEFINE_string("workdir", None, "The run directory: checkpoints, metrics, pictures, report.")
 MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "eval", "dry_run", "lr_range"],
-    "train: train, or go on where the run in --workdir stopped. eval: evaluate a checkpoint of that run in detail. "
+    "train: train, or resume the run in --workdir. eval: evaluate a checkpoint of that run in detail. "
     "dry_run: compile, print parameters, FLOPs and memory, and stop. "
     "lr_range: a hundred steps at rising learning rates, with a plot.",
 )
 FIT_MEMORY = flags.DEFINE_float(
-    "fit_memory", None, "With --mode=dry_run: propose what makes the training step fit into so many GiB on each device."
+    "fit_memory",
+    None,
+    "With --mode=dry_run: propose what makes the training step fit into this many GiB on each device.",
 )
 DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "One of several processes that SLURM, MPI, Kubernetes or a TPU slice has started."
+    "distributed", False, "Train with all processes that SLURM, MPI, Kubernetes or a TPU slice has started."
 )
 COORDINATOR = flags.DEFINE_string("coordinator", "", "One of several processes: HOST:PORT of process 0.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", 0, "With --coordinator: how many processes there are.")
@@ -53,14 +58,15 @@ def main(argv: list[str]) -> int:
         return fail(str(error))
     process.use_compilation_cache()
 
-    from seg_jax import config as configs
+    from seg_jax.run.directory import RunDirectory
 
     try:
-        config = CONFIG.value
-        if config is None:
-            if MODE.value != "eval":
-                return fail("--config is missing. Try --config=configs/synthetic_unet.py.")
-            config = configs.load(workdir / "config.json")
+        if CONFIG.value is not None:
+            config = checked(CONFIG.value)
+        elif MODE.value != "eval":
+            return fail("--config is missing. Try --config=configs/synthetic_unet.py.")
+        else:
+            config = RunDirectory(workdir).config()
         if config.log.tensorboard and MODE.value == "train":
             process.hide_accelerators_from_tensorflow()
         return {"train": train, "eval": evaluate, "dry_run": dry_run, "lr_range": lr_range}[MODE.value](config, workdir)
@@ -72,7 +78,9 @@ def main(argv: list[str]) -> int:
 
 def train(config, workdir: Path) -> int:
     """--mode=train."""
-    from seg_jax.train import DivergedError, train_and_evaluate
+    from seg_jax.run.directory import RunDirectory
+    from seg_jax.train.health import DivergedError
+    from seg_jax.train.loop import train_and_evaluate
 
     try:
         state = train_and_evaluate(config, workdir)
@@ -81,19 +89,20 @@ def train(config, workdir: Path) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        return fail(f"{error}. Free space in {workdir}, or make it writable; the same command goes on.")
+        return fail(f"{error}. Free space in {workdir}, or make it writable; then run the same command to resume.")
     if not process.is_first():
         return 0
     python = os.path.relpath(sys.executable) if sys.executable.startswith(os.getcwd()) else sys.executable
-    place = shlex.quote(str(workdir))
+    run, place = RunDirectory(workdir), shlex.quote(str(workdir))
+    report = " ".join(path.name for path in (run.report.report, run.report.confusion, run.report.predictions))
     print(
         f"""
-finished step {int(state.step)}; everything lies in {workdir}
-  report.json confusion.png predictions.png   the best checkpoint on {config.data.val_split!r}
-  curves.png metrics.jsonl                    the course of the training
-  checkpoints/                                the newest and the best
+finished step {int(state.step)}; everything is in {workdir}
+  {report:<42}  the best checkpoint on {config.data.val_split!r}
+  {f"{run.curves_file.name} {run.metrics_file.name}":<42}  the course of the training
+  {f"{run.checkpoints_folder.name}/":<42}  the newest and the best
 next
-  {python} -m seg_jax.predict {place} {place}/sample.png --out={place}/masks
+  {python} -m seg_jax.predict {place} {place}/{run.sample_file.name} --out={place}/masks
   {python} -m seg_jax.main --mode=eval --workdir={place}
   {python} -m tensorboard.main --logdir={place}"""
     )
@@ -102,7 +111,7 @@ next
 
 def evaluate(config, workdir: Path) -> int:
     """--mode=eval."""
-    from seg_jax.evaluate import evaluate_checkpoint
+    from seg_jax.evaluate.stored import evaluate_checkpoint
 
     evaluate_checkpoint(config, workdir, CHECKPOINT.value)
     return 0
@@ -111,40 +120,38 @@ def evaluate(config, workdir: Path) -> int:
 def dry_run(config, workdir: Path) -> int:
     """--mode=dry_run; writes nothing."""
     del workdir
-    from seg_jax import config as configs
-    from seg_jax import data, fit, pretrained, program, sharding
+    from seg_jax.run import cost
+    from seg_jax.run.opening import equal, open_job
+    from seg_jax.train import memory
 
-    config = pretrained.resolve(config)
-    mesh = program.configured_mesh(config)
-    program.check(config, devices=sharding.batch_parts(mesh))
-    train, val = (data.load(config, split) for split in (config.data.train_split, config.data.val_split))
-    configs.check_classes(config, classes=len(train.table))
-    pretrained.check_teacher(config, train.table)
-    if configs.weighting(config):
-        config.loss.class_weights = (1.0,) * len(train.table)  # cost as much as those that training counts
-    functions = program.Program(config, classes=len(train.table), mesh=mesh)
-    print(program.describe(functions, size=train.size, eval_size=val.size))
+    splits = (config.data.train_split, config.data.val_split)
+    job = open_job(config, splits, run=None, weigh=equal)  # class weights cost as much as those that training counts
+    train, val = job.splits
+    print(cost.describe(job.functions, size=train.size, eval_size=val.size))
     if FIT_MEMORY.value is not None:
         if FIT_MEMORY.value <= 0:
             return fail(
                 f"--fit_memory={FIT_MEMORY.value}: it is the memory of a device in GiB. Use 8, or leave it out."
             )
         limit = FIT_MEMORY.value * 2**30
-        found = fit.fit_memory(functions, size=train.size, limit=limit)
-        print(fit.proposal(found, limit=limit))
+        found = memory.fit_memory(job.functions, size=train.size, limit=limit)
+        print(memory.proposal(found, limit=limit))
         return int(found is None)
     return 0
 
 
 def lr_range(config, workdir: Path) -> int:
     """--mode=lr_range."""
-    from seg_jax.lr_range import lr_range as measure
+    from seg_jax.run.directory import RunDirectory
+    from seg_jax.train.lr_range import lr_range as measure
 
-    found = measure(config, workdir)
-    advice = "nowhere: try another optimizer or a lower optim.lr" if found["suggestion"] is None else "at"
-    value = "" if found["suggestion"] is None else f" {found['suggestion']:.2g}"
-    print(f"{len(found['lr'])} rates up to {found['lr'][-1]:.2g}; the loss falls fastest {advice}{value}")
-    print(f"{workdir / 'lr_range.png'}")
+    result = measure(config, workdir)
+    if (best := result["suggestion"]) is None:
+        advice = "the loss does not fall at any of them: try another optimizer or a lower optim.lr"
+    else:
+        advice = f"the loss falls fastest at {best:.2g}"
+    print(f"{len(result['lr'])} rates up to {result['lr'][-1]:.2g}; {advice}")
+    print(RunDirectory(workdir).rates_picture)
     return 0
 
 
@@ -153,29 +160,24 @@ def parse(argv: list[str]) -> list[str]:
 
     Without --config an evaluation has the configuration that the run recorded, for overrides to change.
     """
+    if "--helpfull" in argv:
+        print(f"Fields of a configuration:\n{lines()}\n")
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # absl's flags are defined before they are read
     for name in ("--mode", "--config", "--workdir"):
         early.add_argument(name)
     known, _ = early.parse_known_args(argv[1:])
     try:
         if known.mode == "eval" and not known.config and known.workdir:
-            recorded = Path(known.workdir).expanduser() / "config.json"
-            if recorded.is_file():
-                from seg_jax import config as configs
+            from seg_jax.run.directory import RunDirectory
 
+            if (run := RunDirectory(known.workdir)).exists:
                 delattr(flags.FLAGS, "config")
-                config_flags.DEFINE_config_dict("config", configs.load(recorded))
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        problem = str(error)
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:  # by ml_collections, for overrides
-        reason: object = error
-        while isinstance(reason, BaseException) and reason.args and not isinstance(reason, OSError):
-            reason = reason.args[0]  # an AttributeError around a KeyError around the text
-        problem = str(reason).replace("\n", ": ")
-    overrides = [text for text in argv[1:] if text.startswith(("--config.", "-config."))]
-    tried = f" (overrides: {' '.join(overrides)})" if overrides else ""
-    sys.exit(fail(f"{problem}{tried}. configs/default.py lists every field; --helpfull lists the flags."))
+                config_flags.define(flags.FLAGS, recorded=run.config())
+        return config_flags.parse(flags.FLAGS, argv)
+    except ConfigError as error:
+        overrides = [text for text in argv[1:] if text.startswith(("--config.", "-config."))]
+        tried = f" (overrides: {' '.join(overrides)})" if overrides else ""
+        sys.exit(fail(f"{str(error).rstrip('.')}{tried}. docs/configuration.md lists every field; so does --helpfull."))
 
 
 def fail(message: str) -> int:

@@ -1,9 +1,9 @@
-"""Where arrays lie: a mesh of devices, batches split over it, parameters copied or split.
+"""Sharding: a mesh of devices, batches split over it, parameters copied or split.
 
-The mesh has three axes. `data` and `model` split the batch; `space` splits the images themselves by rows, where XLA
-exchanges the rows at the borders that convolutions need; `model` also splits large parameters and the optimizer's state
-(fully sharded data parallelism: a parameter is gathered where it is used, its gradient is reduced to the part that
-updates it). No computation is written for any of them: XLA derives it from where arrays lie.
+The mesh has three axes. `data` and `model` split the batch. `space` splits the images by rows; XLA exchanges the rows
+at the borders that convolutions need. `model` also splits large parameters and the optimizer's state (fully sharded
+data parallelism: a parameter is gathered where it is used, and its gradient reduced to the device that updates it).
+No communication is written by hand: XLA derives it from the sharding of the arrays.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-AXES = ("data", "model", "space")  # the last one varies fastest: the rows of an image lie on neighbouring devices
-SMALL = 2**16  # numbers; below, a parameter is copied to every device, since a message costs more than its memory
+AXES = ("data", "model", "space")  # the last one varies fastest: the rows of an image are on neighbouring devices
+MIN_SPLIT = 2**16  # numbers; smaller parameters are copied to every device: a message costs more than their memory
 
 
 def make_mesh(devices: int | None = None, *, model: int = 1, space: int = 1) -> Mesh:
-    """A mesh over the first `devices` devices (default: all of every process); `data` takes what the others leave."""
+    """A mesh over the first `devices` devices (default: all devices of all processes).
+
+    `model` and `space` are the lengths of these axes; `data` is the number of devices divided by both.
+    """
     count = len(jax.devices()) if devices is None else devices
     shape = (count // (model * space), model, space)
     # The default axis type is Explicit since jax 0.9, under which a batched gather or sort is an error.
@@ -29,12 +32,12 @@ def make_mesh(devices: int | None = None, *, model: int = 1, space: int = 1) -> 
 
 
 def batch_parts(mesh: Mesh) -> int:
-    """Over how many devices the examples of a batch are split."""
+    """The number of parts that the examples of a batch are split into."""
     return mesh.shape["data"] * mesh.shape["model"]
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """The leading axis, of examples, split over 'data' and 'model'."""
+    """The leading axis (examples) split over 'data' and 'model'."""
     return NamedSharding(mesh, PartitionSpec(("data", "model")))
 
 
@@ -49,17 +52,26 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def spread(tree: Any, mesh: Mesh) -> Any:
-    """For every array of a state its place: large ones split over 'model' along their longest divisible axis."""
+    """The sharding of every array of a state: large ones split over 'model' along their longest divisible axis."""
     n = mesh.shape["model"]
 
-    def place(array: Any) -> NamedSharding:
+    def shard(array: Any) -> NamedSharding:
         axes = [axis for axis, length in enumerate(array.shape) if length % n == 0]
-        if n == 1 or not axes or math.prod(array.shape) < SMALL:
+        if n == 1 or not axes or math.prod(array.shape) < MIN_SPLIT:
             return replicated(mesh)
         longest = max(axes, key=lambda axis: array.shape[axis])
         return NamedSharding(mesh, PartitionSpec(*("model" if axis == longest else None for axis in range(array.ndim))))
 
-    return jax.tree.map(place, tree)
+    return jax.tree.map(shard, tree)
+
+
+def abstract(shapes: Any, mesh: Mesh) -> Any:
+    """Shapes and dtypes with the sharding that `spread` gives them; nothing is computed."""
+    return jax.tree.map(
+        lambda array, where: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where),
+        shapes,
+        spread(shapes, mesh),
+    )
 
 
 def place(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
@@ -73,14 +85,14 @@ def place(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
 
     def put(array: np.ndarray) -> jax.Array:
         sharding = split(mesh) if array.ndim == 1 else split_rows(mesh)
-        # With the global shape, processes that disagree on it fail instead of making different arrays.
+        # Passing the global shape makes processes that disagree on it fail instead of creating different arrays.
         return jax.make_array_from_process_local_data(sharding, array, (array.shape[0] * parts, *array.shape[1:]))
 
     return {name: put(array) for name, array in batch.items()}
 
 
 def local_rows(array: jax.Array) -> np.ndarray:
-    """What this process holds of a batch, see `place`, on the host: its examples, in their order."""
+    """This process's part of a global batch (see `place`) on the host: its examples, in order."""
     shards = array.addressable_shards
     ranges = [shard.index[0].indices(array.shape[0]) for shard in shards]
     first, last = min(start for start, *_ in ranges), max(stop for _, stop, _ in ranges)
@@ -91,7 +103,7 @@ def local_rows(array: jax.Array) -> np.ndarray:
 
 
 def sum_over_processes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Host arrays, one of each name in every process, added up; exact for int64, which devices do not have."""
+    """Sums host arrays by name over all processes; exact for int64, which devices do not have."""
     if jax.process_count() == 1:
         return dict(arrays)
     from jax.experimental import multihost_utils
@@ -103,13 +115,13 @@ def sum_over_processes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     return {name: add(array) for name, array in arrays.items()}
 
 
-def exchange(said: str) -> list[str]:
-    """What each process says, in their order; all of them call it as often."""
+def exchange(text: str) -> list[str]:
+    """Gathers one text from each process, in the order of the processes; all must call it equally often."""
     if jax.process_count() == 1:
-        return [said]
+        return [text]
     from jax.experimental import multihost_utils
 
-    mine = np.frombuffer(said.encode(), np.uint8)
+    mine = np.frombuffer(text.encode(), np.uint8)
     lengths = multihost_utils.process_allgather(np.array([mine.size], np.int32))[:, 0]
     padded = np.zeros(lengths.max(), np.uint8)
     padded[: mine.size] = mine
@@ -118,10 +130,10 @@ def exchange(said: str) -> list[str]:
 
 
 def to_devices(tree: Any, mesh: Mesh) -> Any:
-    """Host arrays, the same in every process -> global arrays, see `spread`."""
+    """Host arrays, equal in every process -> global arrays with the sharding of `spread`."""
 
-    def put(array: np.ndarray, where: NamedSharding) -> jax.Array:
-        return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
+    def put(array: np.ndarray, target: NamedSharding) -> jax.Array:
+        return jax.make_array_from_callback(array.shape, target, lambda index: array[index])
 
     tree = jax.tree.map(np.asarray, tree)
     return jax.tree.map(put, tree, spread(tree, mesh))

@@ -14,13 +14,13 @@ from seg_jax.data.labels import IGNORE, LabelTable
 RIGHT, WRONG = (40, 40, 40), (235, 64, 52)
 TITLES = ("image", "truth", "prediction", "error")
 GAP = 4  # pixels between pictures
-LARGEST = 2048  # pixels of the longer side of a picture in a panel
+MAX_SIDE = 2048  # pixels of the longer side of a picture in a panel
 
 
 def overlay(image: np.ndarray, label: np.ndarray, table: LabelTable, *, opacity: float = 0.55) -> np.ndarray:
-    """The class colours laid over a photograph, uint8 [h w 3]; ignored pixels show the photograph."""
-    colour = table.colorize(label).astype(np.float32)
-    mixed = np.round((1 - opacity) * image + opacity * colour).astype(np.uint8)
+    """The class colours over a photograph with `opacity` in 0..1, uint8 [h w 3]; ignored pixels show the photograph."""
+    colors = table.colorize(label).astype(np.float32)
+    mixed = np.round((1 - opacity) * image + opacity * colors).astype(np.uint8)
     return np.where((label == IGNORE)[..., None], image, mixed)
 
 
@@ -31,15 +31,15 @@ def error_map(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def panel(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, table: LabelTable) -> np.ndarray:
-    """image | truth | prediction | error side by side, uint8 [h 4w+gaps 3]; large ones are reduced to `LARGEST`."""
-    scale = min(1.0, LARGEST / max(truth.shape))
+    """image | truth | prediction | error side by side, uint8 [h 4w+gaps 3]; large ones are reduced to `MAX_SIDE`."""
+    scale = min(1.0, MAX_SIDE / max(truth.shape))
     size = (max(1, round(scale * truth.shape[0])), max(1, round(scale * truth.shape[1])))
     (image, truth), prediction = resize(image, truth, size), resize_label(prediction, size)
     return row([image, table.colorize(truth), table.colorize(prediction), error_map(truth, prediction)])
 
 
 def parts(picture: np.ndarray) -> list[np.ndarray]:
-    """What `panel` put side by side: image, truth, prediction, error."""
+    """Cuts a `panel` into its four pictures: image, truth, prediction, error."""
     width = (picture.shape[1] - 3 * GAP) // 4
     return [picture[:, i * (width + GAP) : i * (width + GAP) + width] for i in range(4)]
 
@@ -51,7 +51,7 @@ def row(pictures: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def sheet(panels: Sequence[np.ndarray], table: LabelTable, titles: Sequence[str] = TITLES) -> np.ndarray:
-    """Panels below each other under a line of titles, with the legend at the foot; uint8 [h w 3]."""
+    """Panels stacked under a line of titles, with the legend at the bottom; uint8 [h w 3]."""
     width = panels[0].shape[1]
     size = max(12, width // 64)
     font = _font(size)
@@ -69,13 +69,13 @@ def sheet(panels: Sequence[np.ndarray], table: LabelTable, titles: Sequence[str]
 def contacts(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]], table: LabelTable, *, height: int = 160, columns: int = 2
 ) -> np.ndarray:
-    """Photographs beside their masks in colour, in a grid, with the legend at the foot; uint8 [h w 3].
+    """A grid of photographs beside their coloured masks, with the legend at the bottom; uint8 [h w 3].
 
     Args:
       pairs: images uint8 [h w 3] and labels uint8 [h w], of any size.
       table: names and colours of the classes.
-      height: of every picture, in pixels.
-      columns: pairs in a row.
+      height: height of every picture, in pixels.
+      columns: number of pairs in a row.
     """
     cells = []
     for image, label in pairs:
@@ -94,19 +94,19 @@ def contacts(
 
 
 def legend(table: LabelTable, classes: Sequence[int], width: int) -> np.ndarray:
-    """Coloured squares with class names in as many lines as `width` needs; uint8 [h width 3]."""
+    """Coloured squares with class names, wrapped at `width` pixels; uint8 [h width 3]."""
     size = max(12, min(20, width // 40))
     font = _font(size)
-    line, x, y, places = size + 8, 6, 4, []
+    line, x, y, positions = size + 8, 6, 4, []
     for i in classes:
         needed = line + int(font.getlength(table.names[i])) + 12
         if x > 6 and x + needed > width:
             x, y = 6, y + line
-        places.append((i, x, y))
+        positions.append((i, x, y))
         x += needed
     picture = Image.new("RGB", (width, y + line + 4), "white")
     draw = ImageDraw.Draw(picture)
-    for i, x, y in places:
+    for i, x, y in positions:
         draw.rectangle((x, y, x + line - 8, y + line - 8), fill=table.colors[i], outline="black")
         draw.text((x + line - 2, y - 2), table.names[i], fill="black", font=font)
     return np.asarray(picture)
@@ -120,11 +120,11 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def curves(*runs: Mapping[str, Sequence[tuple[int, float]]], labels: Sequence[str] = ()) -> bytes:
-    """PNG of (step, value) series, one small plot for each name, in each a line for each run that has it.
+    """PNG of (step, value) series: one small plot for each name, with one line for each run that has it.
 
     Args:
-      runs: {name: series} of each run.
-      labels: what to call the runs, where there are several.
+      runs: for each run, {name: series}.
+      labels: names of the runs for the legend, where there are several.
     """
     from matplotlib.figure import Figure
 
@@ -183,28 +183,28 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> bytes:
     if k <= 40:
         for i, j in np.ndindex(k, k):
             if shares[i, j] >= 0.005:
-                colour = "white" if shares[i, j] > 0.5 else "black"
-                axes.text(j, i, f"{shares[i, j]:.2f}", ha="center", va="center", fontsize=7, color=colour)
+                color = "white" if shares[i, j] > 0.5 else "black"
+                axes.text(j, i, f"{shares[i, j]:.2f}", ha="center", va="center", fontsize=7, color=color)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     return _png(figure)
 
 
 def distribution(shares: Mapping[str, Sequence[float]], table: LabelTable) -> bytes:
-    """PNG of the share of the pixels that each class has in each split, on a logarithmic scale.
+    """PNG of each class's share of the pixels in each split, on a logarithmic scale.
 
     Args:
-      shares: split -> one number for each class.
+      shares: split -> share (0..1) of each class.
       table: names and colours of the classes.
     """
     from matplotlib.figure import Figure
 
-    k, thick = len(table), 0.8 / len(shares)
+    k, thickness = len(table), 0.8 / len(shares)
     figure = Figure(figsize=(8, 1.5 + 0.25 * k * max(1, len(shares) / 1.5)), layout="constrained")
     axes = figure.add_subplot()
     colors = [tuple(c / 255 for c in color) for color in table.colors]
     for i, (split, values) in enumerate(shares.items()):
-        places = [j + (i + 0.5) * thick - 0.4 for j in range(k)]
-        bars = axes.barh(places, values, thick, color=colors, edgecolor="black", linewidth=0.5)
+        positions = [j + (i + 0.5) * thickness - 0.4 for j in range(k)]
+        bars = axes.barh(positions, values, thickness, color=colors, edgecolor="black", linewidth=0.5)
         axes.bar_label(bars, [f"{split} {value:.2%}" for value in values], padding=3, fontsize=7)
     axes.set_yticks(range(k), table.names)
     axes.invert_yaxis()

@@ -1,5 +1,6 @@
 """What all tests share: eight virtual CPU devices, quick compilation, the real data set, a tiny configuration."""
 
+import json
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,9 @@ import pytest
 
 from configs import default
 from seg_jax import process, viz
+from seg_jax.config import to_json
+from seg_jax.run.program import Functions
+from tests.runs import OF_FOLDER, REPOSITORY, write_folder
 
 # Not as a variable of the environment: programs that tests start see one device, as a user's do.
 jax.config.update("jax_num_cpu_devices", 8)
@@ -42,9 +46,6 @@ def _forget_compiled_programs():
     """Programs of one module are of no use to the next, and hundreds of them take gigabytes."""
     yield
     jax.clear_caches()
-
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -85,15 +86,105 @@ def undrawn(monkeypatch):
         monkeypatch.setattr(viz, plot, lambda *_: bytes(100))
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """The directory of a small data set: 16 pairs to train on and 5 to validate with, of three classes."""
+    return write_folder(tmp_path / "data")
+
+
+# (group, its fields or all) of a configuration that have no part in what is compiled.
+NOT_COMPILED = (
+    *(("log",), ("checkpoint",), ("profile",), ("early_stop",)),
+    *(("data", "dir", "cache", "skip_bad"), ("train", "steps", "steps_per_dispatch")),
+    ("eval", "every_steps", "every_epochs", "panels"),
+)
+
+
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory, worker_id):
+def compiled_programs():
+    """What `shared_programs` keeps; programs of tiny networks take little memory."""
+    return {}
+
+
+@pytest.fixture
+def shared_programs(compiled_programs, monkeypatch):
+    """Runs with equal programs share the compiled objects: compiling is most of what a run of four steps costs.
+
+    That the same program, compiled again, computes the same bits is shown by test_main.py, in other processes.
+    """
+
+    def identity(functions):
+        config = json.loads(to_json(functions.config))
+        for group, *fields in NOT_COMPILED:
+            for field in fields or list(config[group]):
+                config[group].pop(field)
+        return json.dumps(config, sort_keys=True), functions.classes, functions.mesh
+
+    def once(name):
+        make = getattr(Functions, name)
+
+        def shared(self, *arguments, **options):
+            length = (self.steps, self.frozen_steps)
+            key = (name, identity(self), length, arguments, tuple(sorted(options.items())))
+            if key not in compiled_programs:
+                compiled_programs[key] = make(self, *arguments, **options)
+            return compiled_programs[key]
+
+        return shared
+
+    begin = Functions.init
+
+    def init(self):
+        if self.config.model.weights or self.config.model.encoder.weights:
+            return begin(self)
+        key = ("init", identity(self))
+        if key not in compiled_programs:
+            state = begin(self)
+            compiled_programs[key] = jax.device_get(state), jax.tree.map(lambda leaf: leaf.sharding, state)
+        return jax.device_put(*compiled_programs[key])
+
+    for name in ("train_step", "eval_step", "predict_with"):
+        monkeypatch.setattr(Functions, name, once(name))
+    monkeypatch.setattr(Functions, "init", init)
+
+
+@pytest.fixture
+def config_for(tiny_config, folder, undrawn, shared_programs):
+    """config_for(optim__lr=0.1, ...) -> the tiny configuration, four steps on `folder`."""
+
+    def make(**overrides):
+        fields = {key.replace("__", "."): value for key, value in overrides.items()}
+        return tiny_config({**OF_FOLDER, "data.dir": str(folder), **fields})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def environment(shared_directory) -> dict[str, str]:
+    """Of programs as users start them, on one device; all of them have one compilation cache."""
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"}
+    return environment | {
+        "JAX_COMPILATION_CACHE_DIR": str(shared_directory / "xla"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
+@pytest.fixture(scope="session")
+def shared_directory(tmp_path_factory):
+    """A temporary directory of all workers."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def trained_run(shared_directory):
     """The run directory of a small U-Net, a few steps on synthetic scenes; all workers share it, none may change it."""
-    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
-    place = base / "trained_run"
-    with filelock.FileLock(base / "trained_run.lock"):
+    place = shared_directory / "trained_run"
+    with filelock.FileLock(shared_directory / "trained_run.lock"):
         if not (place / "done").exists():
             from configs import synthetic_unet
-            from seg_jax.train import train_and_evaluate
+            from seg_jax.train.loop import train_and_evaluate
 
             config = synthetic_unet.get_config()
             config.update_from_flattened_dict(

@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks import export, scaling, train_step
 from configs import default
-from seg_jax import models, pretrained, program, sharding
+from seg_jax import models, sharding
+from seg_jax.run import pretrained, program
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -23,6 +24,9 @@ PARAMETERS = {
     "unet_mobilenetv2": 6_631_555,
     "deeplabv3plus_resnet101": 45_674_339,
     "deeplabv3plus_resnet101_cityscapes": 45_674_339,
+    # Those of transformers 5.24.0, UPerNet without the norms between encoder and decoder.
+    "segformer_b2": 27_361_235,
+    "upernet_convnext_tiny": 59_248_755,
 }
 
 # A U-Net of two levels on one batch, where the named libraries cannot be imported.
@@ -62,7 +66,7 @@ def test_it_runs_without_what_it_does_not_need():
     assert row["peak_bytes"] > 12 * row["parameters"] and row["flops"] > 4 * row["parameters"]
 
 
-@pytest.mark.parametrize("name", ["peer_train_step.py", "peer_inference.py"])
+@pytest.mark.parametrize("name", ["peer_train_step.py", "peer_inference.py", "peer_networks.py"])
 def test_the_peer_knows_nothing_of_this_project(name):
     imported = []
     for node in ast.walk(ast.parse((REPOSITORY / "benchmarks" / name).read_text(encoding="utf-8"))):
@@ -71,7 +75,8 @@ def test_the_peer_knows_nothing_of_this_project(name):
         elif isinstance(node, ast.ImportFrom):
             imported.append(node.module)
     roots = {name.split(".")[0] for name in imported}
-    assert roots - sys.stdlib_module_names == {"torch", "torchvision", "segmentation_models_pytorch"}
+    libraries = {"torch", "torchvision", "segmentation_models_pytorch", "transformers", "peer_networks"}
+    assert "torch" in roots and roots - sys.stdlib_module_names <= libraries
 
 
 @pytest.fixture
@@ -138,7 +143,7 @@ def test_efficiency_by_hand():
 
 def test_gradients_are_what_a_split_of_the_batch_sends(tiny_config):
     mesh = sharding.make_mesh(8)
-    functions = program.Program(pretrained.resolve(tiny_config()), classes=3, mesh=mesh, steps=10)
+    functions = program.Functions(pretrained.resolve(tiny_config()), classes=3, mesh=mesh, steps=10)
     sent = scaling.traffic(functions.train_step((32, 32)).as_text(), devices=8).bytes
     gradients = 2 * 7 / 8 * 4 * models.count(functions.abstract_state.params)
     assert set(sent) == {"all-reduce"} and gradients <= sent["all-reduce"] <= 1.3 * gradients  # and batch statistics

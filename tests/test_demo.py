@@ -1,6 +1,8 @@
 """The demo: the page's parts in this process, and the page itself in a browser."""
 
 import io
+import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -12,11 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax.predictor import Predictor
-from tests.conftest import REPOSITORY
+from seg_jax import extras
+from seg_jax.demo import __main__ as demo
+from seg_jax.predict.predictor import Predictor
+from tests.runs import REPOSITORY
 
 streamlit = pytest.importorskip("streamlit")
-APP = REPOSITORY / "demo" / "app.py"
+APP = REPOSITORY / "seg_jax" / "demo" / "app.py"
 
 
 def png(array):
@@ -85,6 +89,46 @@ def test_two_models_side_by_side(page, trained_run):
     assert not app.exception and len(app.dataframe) == 2 and shares(app, 0) == shares(app, 1)
 
 
+def test_without_a_model_it_shows_what_is_here(page, trained_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "There is no runs/synthetic_unet here" in page().error[0].value
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "synthetic_unet").symlink_to(trained_run)
+    app = page()
+    assert not app.error and "unet" in app.table[0].value.to_string()
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What would have been started: (module, sys.argv)."""
+    calls = []
+    monkeypatch.setattr(sys, "argv", ["seg-jax"])
+    monkeypatch.setattr(runpy, "run_module", lambda module, **_: calls.append((module, sys.argv)))
+    for name in demo.PRIVATE:
+        monkeypatch.delenv(name, raising=False)
+    return calls
+
+
+def test_the_command_starts_streamlit(started, monkeypatch):
+    monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", "0.0.0.0")
+    assert demo.main(["runs/a b", "model.onnx"]) == 0
+    assert started == [("streamlit", ["streamlit", "run", str(APP), "--", "runs/a b", "model.onnx"])]
+    assert os.environ["STREAMLIT_SERVER_ADDRESS"] == "0.0.0.0"
+    assert os.environ.pop("STREAMLIT_BROWSER_GATHER_USAGE_STATS") == "false"
+
+
+def test_the_command_refuses_three_models(started, capsys):
+    with pytest.raises(SystemExit):
+        demo.main(["a", "b", "c"])
+    assert "3 networks: the page shows one or two" in capsys.readouterr().err and not started
+
+
+def test_without_streamlit_the_command_says_how_to_add_it(started, monkeypatch, capsys):
+    monkeypatch.setattr(extras, "is_installed", lambda name: False)
+    assert demo.main([]) == 1
+    assert extras.install_command("demo") in capsys.readouterr().err and not started
+
+
 def test_what_is_no_model_is_explained(page, tmp_path):
     app = page(tmp_path / "nothing")
     assert not app.exception
@@ -109,9 +153,11 @@ def address(trained_run):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.headless=true", f"--server.port={port}"]
-    command += ["--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--", str(trained_run)]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+    variables = {"STREAMLIT_SERVER_PORT": str(port), "STREAMLIT_SERVER_HEADLESS": "true"}
+    command = [sys.executable, "-m", "seg_jax", "demo", str(trained_run)]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=os.environ | variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
         try:
             url = f"http://127.0.0.1:{port}"
             for _ in range(300):

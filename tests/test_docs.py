@@ -14,19 +14,18 @@ from absl import flags
 from ml_collections import config_flags
 from PIL import Image
 
-import seg_jax.data.__main__ as data_command
+import seg_jax.curate.__main__ as data_command
 import seg_jax.export.__main__ as export_command
 import seg_jax.report.__main__ as report_command
-from seg_jax import predict, process
-from seg_jax.train import train_and_evaluate
-from tests.conftest import REPOSITORY
+from seg_jax import doctor, process
+from seg_jax.predict import __main__ as predict
+from seg_jax.train.loop import train_and_evaluate
 from tests.models import parity
-from tests.test_distributed import free_port
-from tests.test_evaluate import write_frame
+from tests.runs import REPOSITORY, free_port, write_frame
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
-# Over whatever a training command says: it shall be understood and run, not learn anything.
+# Overrides for every training command: it must be understood and run, not learn anything.
 QUICK = {
     "model.encoder.width": 4,
     "model.encoder.depth": 2,
@@ -40,24 +39,24 @@ QUICK = {
     "log.tensorboard": False,
 }
 
-# Besides, for commands that say this.
+# Further overrides for commands that contain these words.
 ALSO = {
     "camvid": {"augment.crop": (32, 32)},
     "mine": {"augment.crop": (32, 32)},
     "my_config": {"augment.crop": (32, 32)},
     "encoder.weights": {"model.decoder_channels": (4,)},
     "deeplabv3plus": {"model.channels": 8, "model.aspp_rates": (1, 2)},
-    "loss.teacher": {"model.encoder.depth": 3, "data.size": (48, 64)},  # those of the teacher
+    "loss.teacher": {"model.encoder.depth": 3, "data.size": (48, 64)},  # as the teacher's
 }
 
-# What is not run here, and where it is. Of `python -m benchmarks...` only the options are looked up: they measure for
-# minutes, against PyTorch; tests/test_benchmarks.py runs what they are made of.
+# Commands that are not run here -> where they are tested. For `python -m benchmarks...` only the options are checked:
+# they measure for minutes, against PyTorch; tests/test_benchmarks.py runs their parts.
 ELSEWHERE = {
     "./launch.sh": "tests/test_launch.py; with a --config, what it starts is run here",
-    "streamlit": "tests/test_demo.py",
-    "tensorboard": "it serves until it is stopped; tests/test_writers.py reads its files",
+    "seg_jax.demo": "tests/test_demo.py",
+    "tensorboard": "it serves until it is stopped; tests/run/test_log.py reads its files",
     "pip": "it installs",
-    "source": "it is of the shell",
+    "source": "a command of the shell",
 }
 
 
@@ -72,9 +71,7 @@ def commands():
                 line = line.replace(f"${name}", start)
             if line.startswith("|"):
                 yield from ((page.name, row) for row in re.findall(r"`(python -m seg_jax\.[^`]*)`", line))
-            found = re.match(
-                r"(?:    |srun )?\s*((?:python -m|\./launch\.sh|streamlit|tensorboard|pip|source) .*)", line
-            )
+            found = re.match(r"(?:    |srun )?\s*((?:python -m|\./launch\.sh|tensorboard|pip|source) .*)", line)
             if found and (line.startswith("    ") or in_block(text, line)):
                 yield page.name, re.sub(r"\s+", " ", found[1]).strip()
 
@@ -209,7 +206,7 @@ def test_command(place, monkeypatch, caplog, page, command):
     if words[0] == "./launch.sh" and "--config" in command:
         distributed(place, command, words[1:])
         return
-    if words[0] in ELSEWHERE:
+    if words[0] in ELSEWHERE or words[2] in ELSEWHERE:
         return
     module, arguments = words[2], words[3:]
     if module.startswith("benchmarks"):
@@ -244,6 +241,7 @@ def test_command(place, monkeypatch, caplog, page, command):
             "seg_jax.export": export_command.main,
             "seg_jax.report": report_command.main,
             "seg_jax.data": data_command.main,
+            "seg_jax.doctor": doctor.main,
         }
         code = runs[module](arguments)
         assert code == 0 or ("lint" in arguments and code == 1 and (place / "findings.json").exists())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -16,35 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
-
-TINY = (
-    "--config=configs/synthetic_unet.py",
-    "--config.data.size=(32, 48)",
-    "--config.data.synthetic.train_scenes=24",
-    "--config.data.synthetic.val_scenes=6",
-    "--config.model.encoder.width=4",
-    "--config.model.encoder.depth=2",
-    "--config.train.batch_size=4",
-    "--config.eval.batch_size=4",
-    "--config.train.steps=12",
-    "--config.eval.every_steps=6",
-    "--config.log.every_steps=3",
-    "--config.optim.warmup_steps=2",
-)
-QUIET = "--config.log.tensorboard=False"
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> dict[str, str]:
-    """One compilation cache for all processes of this file; everything compiled is kept."""
-    cache = tmp_path_factory.mktemp("xla")
-    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
-    return environment | {
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PLATFORMS": "cpu",
-    }
+from tests.runs import QUIET, REPOSITORY, TINY, manifest
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +25,7 @@ def run(environment):
     def start(module: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
+            cwd=REPOSITORY,
             env=environment | extra,
             capture_output=True,
             text=True,
@@ -72,14 +43,10 @@ def finished(run, tmp_path_factory) -> Path:
     assert result.returncode == 0, result.stderr
     assert "finished step 12" in result.stdout and str(workdir) in result.stdout
     assert result.stdout.count("mean IoU") == 2  # a table for each evaluation
+    assert f"predictions of step 6: {workdir / 'predictions.png'}" in result.stderr
     for command in ("seg_jax.predict", "--mode=eval", "tensorboard"):
         assert command in result.stdout
     return workdir
-
-
-def manifest(workdir: Path, step: int) -> dict[str, str]:
-    """Checksums of all arrays of a checkpoint."""
-    return json.loads((workdir / "checkpoints" / str(step) / "meta" / "metadata").read_text())["manifest"]
 
 
 def picture(path: Path) -> np.ndarray:
@@ -236,7 +203,7 @@ def test_predict_takes_standard_input_and_videos(run, finished, environment, tmp
             *(sys.executable, "-m", "seg_jax.predict", str(finished), "-", str(clip), str(tmp_path / "broken.mp4")),
             *(f"--out={out}", "--json", "--write=mask,overlay"),
         ],
-        cwd=ROOT, env=environment, input=(finished / "sample.png").read_bytes(), capture_output=True, timeout=120,
+        cwd=REPOSITORY, env=environment, input=(finished / "sample.png").read_bytes(), capture_output=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr
     summary = json.loads(done.stdout)
@@ -255,20 +222,22 @@ def test_predict_takes_standard_input_and_videos(run, finished, environment, tmp
 
 def test_predict_agrees_with_evaluation(run, finished, tmp_path):
     """The mask of the first validation image holds what the network's report counts, to the pixel."""
-    from seg_jax.predictor import Predictor
+    from seg_jax.predict import restore
+    from seg_jax.predict.predictor import Predictor
 
     predictor = Predictor.load(finished)
     image = picture(finished / "sample.png")
     result = predictor(image, probabilities=True)
     assert (result.label == result.probabilities.argmax(-1)).all()
-    assert (result.label == predictor._engine(image[None])[0].argmax(-1)).all()
+    engine = restore.run(finished, checkpoint="best").engine
+    assert (result.label == np.asarray(engine(image[None]))[0].argmax(-1)).all()
     assert predictor.card["step"] in numbered(finished) and predictor.card["architecture"] == "unet"
     assert sum(result.shares().values()) == pytest.approx(1)
 
 
 def test_a_configuration_of_another_network_is_explained(finished, tmp_path):
-    from seg_jax.checkpoint import CheckpointError
-    from seg_jax.predictor import Predictor
+    from seg_jax.predict.predictor import Predictor
+    from seg_jax.run.checkpoint import CheckpointError
 
     shutil.copytree(finished, tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -280,7 +249,7 @@ def test_a_configuration_of_another_network_is_explained(finished, tmp_path):
 
 def test_wrong_input_is_explained(run, finished, tmp_path):
     cases = {
-        ("seg_jax.predict", str(tmp_path), "x.png", "--out=o"): "is no image file",
+        ("seg_jax.predict", str(tmp_path), "x.png", "--out=o"): "is not an image file",
         ("seg_jax.predict", str(tmp_path), str(finished / "sample.png"), "--out=o"): "is not a run directory",
         ("seg_jax.main", "--config=configs/synthetic_unet.py"): "--workdir is missing",
         ("seg_jax.main", *TINY, f"--workdir={tmp_path}", "--config.model.name=unett"): "Did you mean 'unet'?",
@@ -329,10 +298,9 @@ def test_divergence_stops_and_names_the_batch(run, tmp_path):
 
 
 def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
-    from seg_jax.checkpoint import Checkpoints
+    from seg_jax.run.checkpoint import Checkpoints
 
-    checkpoints = Checkpoints(workdir / "checkpoints", create=False)
-    return checkpoints._arrays(step, "weights", checkpoints.meta(step))
+    return Checkpoints(workdir / "checkpoints").arrays(step, averaged=False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -341,7 +309,7 @@ def test_signals_save_and_exit(environment, tmp_path, number):
     process = subprocess.Popen(
         [sys.executable, "-m", "seg_jax.main", *TINY, QUIET, f"--workdir={workdir}", "--config.train.steps=100000",
          "--config.eval.every_steps=100000"],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     wait_for(workdir / "metrics.jsonl", lambda text: text.count("train/loss") >= 2, process)
     process.send_signal(number)
@@ -371,7 +339,7 @@ def test_twenty_kills_change_no_bit(environment, run, tmp_path):
     for attempt in range(20):
         process = subprocess.Popen(
             [sys.executable, "-m", "seg_jax.main", *TINY, *often, QUIET, f"--workdir={killed}"],
-            cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         if attempt % 5 == 0:  # during start-up
             time.sleep(rng.uniform(0.2, 4))

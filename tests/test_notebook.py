@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.runs import REPOSITORY
 
 
 @pytest.mark.slow

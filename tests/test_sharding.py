@@ -6,8 +6,9 @@ import pytest
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType
 
-from seg_jax import pretrained, program, sharding
+from seg_jax import sharding
 from seg_jax.config import ConfigError
+from seg_jax.run import opening, pretrained, program
 
 CLASSES = 3
 SIZE = (32, 32)
@@ -25,7 +26,7 @@ def enough_devices():
     if jax.device_count() < 8:
         pytest.skip(f"needs 8 devices, there are {jax.device_count()}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sharding, "SMALL", 256)
+        patch.setattr(sharding, "MIN_SPLIT", 256)
         yield
 
 
@@ -65,7 +66,7 @@ def results(request, tiny_config):
     start = None
     for devices, model, space in SPLITS:
         mesh = sharding.make_mesh(devices, model=model, space=space)
-        built = program.Program(config, classes=CLASSES, mesh=mesh, steps=10)
+        built = program.Functions(config, classes=CLASSES, mesh=mesh, steps=10)
         if start is None:
             start = jax.device_get(built.init())
         state = sharding.to_devices(start, built.mesh)
@@ -162,8 +163,8 @@ def test_sums_over_processes_are_exact(monkeypatch):
 def test_axes_that_do_not_fit_the_devices_are_refused(tiny_config, axes, message):
     config = tiny_config({f"mesh.{axis}": n for axis, n in axes.items()})
     with pytest.raises(ConfigError, match=message):
-        program.configured_mesh(config)
-    assert dict(program.configured_mesh(tiny_config({"mesh.space": 4})).shape) == {"data": 2, "model": 1, "space": 4}
+        opening.configured_mesh(config)
+    assert dict(opening.configured_mesh(tiny_config({"mesh.space": 4})).shape) == {"data": 2, "model": 1, "space": 4}
 
 
 def test_the_state_is_copied_to_every_device():

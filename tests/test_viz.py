@@ -8,7 +8,7 @@ from PIL import Image
 
 from seg_jax import viz
 from seg_jax.data.labels import IGNORE, LabelTable
-from seg_jax.data.tables import CAMVID
+from seg_jax.data.labels.builtin import CAMVID
 
 TABLE = LabelTable(names=("sky", "road"), colors=((100, 0, 0), (0, 200, 0)))
 LONG = LabelTable(names=CAMVID.names)  # in colours without grey, which the edges of letters have
@@ -79,7 +79,7 @@ def test_panel():
 
 
 def test_a_panel_of_large_pictures_is_reduced(monkeypatch):
-    monkeypatch.setattr(viz, "LARGEST", W // 2)
+    monkeypatch.setattr(viz, "MAX_SIDE", W // 2)
     label = np.zeros((H, W), np.uint8)
     label[: H // 2] = 1
     got = viz.panel(photo(), label, 1 - label, TABLE)

@@ -1,7 +1,7 @@
-"""Augmentation on the device, inside of the training step.
+"""Augmentation on the device, inside the training step.
 
-All geometry is one resampling (`geometry`), all jitter of colours one 3x3 matrix (`colour`); what cannot be either is
-a filter (`filters`), an operation of RandAugment (`randaugment`) or a part of another example (`mixing`). What is
+All geometry is one resampling (`geometry`) and all colour jitter one 3x3 matrix (`color`). Everything else is a filter
+(`filters`), an operation of RandAugment (`randaugment`) or a part of another example (`mixing`). A feature that is
 switched off is not in the compiled program.
 """
 
@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from seg_jax.augment import filters, mixing, randaugment
-from seg_jax.augment.colour import LUMA, colour_map, jitter
+from seg_jax.augment.color import LUMA, color_map, jitter
 from seg_jax.augment.geometry import affine, compose, warp
-from seg_jax.augment.spec import Augmentation
-from seg_jax.config import Config
+from seg_jax.config import AugmentConfig
 
 __all__ = ["Augmentation", "build", "make_augment"]
 
+# A group of fields that changes nothing but what is named; alone among the defaults of a run `flip` does.
+Augmentation = functools.partial(AugmentConfig, flip=0.0)
+
 
 def make_augment(
-    spec: Augmentation,
+    spec: AugmentConfig,
     *,
     fill: tuple[int, int, int],
     groups: int,
@@ -33,20 +34,20 @@ def make_augment(
     """Builds augment(key, image, label) for batches.
 
     Args:
-      spec: what to draw.
-      fill: colour outside of the source image, such as the mean that is subtracted later.
-      groups: the batch is cut into this many groups, worked on at once; inside a group one example follows
-        the other. One group for each CPU device keeps an example in the processor's cache (faster than the whole
+      spec: the features and their ranges.
+      fill: colour (0..255) outside the source image, such as the mean that is subtracted later.
+      groups: number of groups that the batch is cut into. Groups are worked on at once, the examples of a group one
+        after the other. One group for each CPU device keeps an example in the processor's cache (faster than the whole
         batch at once); on accelerators use the batch size.
-      finish: what else happens to each image, in the same pass, such as the normalisation.
+      finish: last function applied to each image in the same pass, such as the normalisation.
 
     Returns:
-      A function of (key, uint8 [b h w 3], uint8 [b h w]) that gives (float32 [b ch cw 3] in 0..255 before `finish`,
-      uint8 [b ch cw]). Example i draws from fold_in(key, i) whatever the grouping or the number of devices; its
-      partner in `mixing` is example i + 1, the last one's is the first.
+      A function (key, uint8 [b h w 3], uint8 [b h w]) -> (float32 [b ch cw 3] in 0..255 before `finish`,
+      uint8 [b ch cw]). Example i samples from fold_in(key, i), whatever the grouping or the number of devices. Its
+      partner in `mixing` is example i + 1; the partner of the last one is the first.
     """
     grey = sum(share * value for share, value in zip(LUMA, fill, strict=True))
-    colours = any((spec.brightness, spec.contrast, spec.saturation, spec.hue, spec.grayscale))
+    jitters = any((spec.brightness, spec.contrast, spec.saturation, spec.hue, spec.grayscale))
     operations, magnitude = spec.randaugment
     # Under vmap all branches of a lax.cond or lax.switch are computed; a single group on CPU goes without.
     branches = bool(operations or spec.blur)
@@ -57,13 +58,13 @@ def make_augment(
         output = spec.crop if all(spec.crop) else source
         matrix = affine(keys[0], spec, source, output)
         if operations:
-            drawn = randaugment.draw(keys[2], operations, magnitude)
-            matrix = compose(matrix, randaugment.geometry(*drawn, output))
+            sampled = randaugment.sample(keys[2], operations, magnitude)
+            matrix = compose(matrix, randaugment.geometry(*sampled, output))
         image, label = warp(image, label, matrix, output, fill)
         if operations:
-            image = randaugment.recolour(image, *drawn)
-        if colours:
-            image = jitter(image, *colour_map(keys[1], spec, grey))
+            image = randaugment.recolor(image, *sampled)
+        if jitters:
+            image = jitter(image, *color_map(keys[1], spec, grey))
         if spec.blur:
             image = filters.random_blur(keys[3], image, probability=spec.blur, sigma=spec.blur_sigma)
         if spec.noise:
@@ -72,7 +73,7 @@ def make_augment(
 
     def augment(key: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
         b = image.shape[0]
-        # A row for each example, a column for each of its subjects.
+        # A row for each example, a column for each use of randomness.
         keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 6))(jnp.arange(b))
         if groups == 1 and branches:
             image, label = jax.lax.map(one, (keys, image, label))
@@ -89,19 +90,15 @@ def make_augment(
 
 
 def build(
-    augment: Config,
+    augment: AugmentConfig,
     *,
     mean: tuple[float, ...],
     groups: int,
     finish: Callable[[jax.Array], jax.Array],
 ) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-    """The augmentation that `config.augment` describes; `mean` (0..1) fills what lies outside of an image.
+    """The augmentation that `config.augment` describes; `mean` (0..1) fills the area outside an image.
 
     `groups` and `finish`: see `make_augment`.
     """
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in augment.to_dict().items()
-    }
-    spec = Augmentation(**fields)
     red, green, blue = (round(255 * m) for m in mean)
-    return make_augment(spec, fill=(red, green, blue), groups=groups, finish=finish)
+    return make_augment(augment, fill=(red, green, blue), groups=groups, finish=finish)

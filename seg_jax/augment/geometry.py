@@ -1,7 +1,7 @@
-"""All geometry in one resampling: an affine map from output to source pixels, and what lies there.
+"""Geometric augmentation as one resampling under an affine map from output to source pixels.
 
-Flip, scale, rotation, shear, translation and crop compose into one map, so that the image is interpolated once
-(bilinear) and the label once (nearest; outside the image = ignore).
+Flip, scale, rotation, shear, translation and crop compose into one map, so the image is interpolated once (bilinear)
+and the label once (nearest neighbour; outside the image = ignore).
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import math
 import jax
 import jax.numpy as jnp
 
-from seg_jax.augment.spec import Augmentation
+from seg_jax.config import AugmentConfig
 from seg_jax.data.labels import IGNORE
 
 
-def affine(key: jax.Array, spec: Augmentation, source: tuple[int, int], output: tuple[int, int]) -> jax.Array:
-    """Draws the map from output to source pixels: float32 [2 3], (y, x, 1) -> (y, x), pixel centres at integers.
+def affine(key: jax.Array, spec: AugmentConfig, source: tuple[int, int], output: tuple[int, int]) -> jax.Array:
+    """Samples the map from output to source pixels: float32 [2 3], (y, x, 1) -> (y, x), pixel centres at integers.
 
-    The window that is cut out lies at a random place: inside the scaled image along an axis where that is
-    larger than the output, around it where it is smaller.
+    The crop's position is random: inside the scaled image along an axis where the image is larger than the output,
+    around it where the image is smaller.
     """
     keys = jax.random.split(key, 7)
     low, high = (math.log(s) for s in spec.scale)
@@ -53,29 +53,29 @@ def warp(
       label: uint8 [h w].
       matrix: float32 [2 3] from output to source pixels, see `affine`.
       output: (height, width) of the result.
-      fill: colour outside of the source; the label there is 255.
+      fill: colour (0..255) outside the source; the label there is 255.
 
     Returns:
       float32 [oh ow 3] in 0..255, uint8 [oh ow]. No label value is invented.
     """
     (h, w), (oh, ow) = image.shape[:2], output
-    # Colour and label of a pixel travel as one 32-bit word, framed by one pixel of fill.
+    # A pixel's colour and label are packed into one 32-bit word; a frame of one pixel of fill surrounds the image.
     channels = (image[..., 0], image[..., 1], image[..., 2], label)
     packed = sum(channel.astype(jnp.uint32) << 8 * i for i, channel in enumerate(channels))
     words = jnp.pad(packed, 1, constant_values=_word(*fill, IGNORE)).reshape(-1)
-    # Four copies, shifted to the right, lower and diagonal neighbour, so that one gather serves image and label; one
-    # gather for each neighbour takes a third longer on CPU.
+    # Four copies, shifted to the right, lower and diagonal neighbour, so that one gather reads all that bilinear
+    # interpolation needs; one gather for each neighbour takes a third longer on CPU.
     stride = w + 2
     squares = jnp.stack([words[: -stride - 1], words[1:-stride], words[stride:-1], words[stride + 1 :]], axis=-1)
 
     row, column = jnp.arange(oh, dtype=jnp.float32)[:, None], jnp.arange(ow, dtype=jnp.float32)
     y = matrix[0, 0] * row + matrix[0, 1] * column + matrix[0, 2]
     x = matrix[1, 0] * row + matrix[1, 1] * column + matrix[1, 2]
-    # In the framed image. Half a pixel around the outermost centres still belongs to the image.
+    # Coordinates in the framed image. Half a pixel around the outermost centres still belongs to the image.
     y, x = _framed(y, h), _framed(x, w)
     y0, x0 = y.astype(jnp.int32), x.astype(jnp.int32)
     fy, fx = y - y0, x - x0
-    # Unsigned, or the gather would look for negative ones.
+    # Unsigned, or the gather would also handle negative indices.
     square = squares.at[(y0 * stride + x0).astype(jnp.uint32)].get(mode="promise_in_bounds")
     corners = [square[..., i] for i in range(4)]
 
@@ -90,13 +90,13 @@ def warp(
 
 
 def _framed(position: jax.Array, size: int) -> jax.Array:
-    """Coordinates along an axis of `size` pixels -> the same behind a frame of one pixel; 0, the frame, if outside."""
+    """Coordinates along an axis of `size` pixels -> coordinates in the framed image; 0, the frame, if outside."""
     inside = jnp.abs(position - (size - 1) / 2) <= size / 2
     return jnp.where(inside, jnp.clip(position, 0, size - 1) + 1, 0)
 
 
 def _word(red: int, green: int, blue: int, label: int) -> jax.Array:
-    """Colour and label of one pixel in 32 bits."""
+    """The colour and label of one pixel in 32 bits."""
     return jnp.uint32(red | green << 8 | blue << 16 | label << 24)
 
 

@@ -1,11 +1,11 @@
-"""RandAugment for segmentation: a few operations out of fourteen, all of one magnitude.
+"""RandAugment for segmentation: a few of fourteen operations, all of one magnitude.
 
 Cubuk et al. 2020, RandAugment, with the operations of its section 4. Their ranges are those of Cubuk et al. 2019,
 AutoAugment, table 6, read so that 0 changes nothing and 10 changes most, as timm's "increasing" operations and
-torchvision do. Each strength is a level in [-1, 1]: the magnitude divided by 10, to a random side.
+torchvision do. Each operation gets a level in [-1, 1]: the magnitude divided by 10, with a random sign.
 
-Geometric operations become a map for the one resampling, about the centre of the image; they reach the label too.
-Photometric operations follow, in the order in which they were drawn, on whole levels as in PIL.
+Geometric operations become a map about the image's centre for the one resampling; they move the label too.
+Photometric operations follow in the order in which they were sampled, on integer levels as in PIL.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from seg_jax.augment.colour import LUMA
-
-Size = tuple[int, int]
+from seg_jax.augment.color import LUMA
+from seg_jax.config import Size
 
 
 def _about_centre(linear: list[list[jax.Array | float]], size: Size) -> jax.Array:
@@ -42,7 +41,7 @@ def _shear_y(level: jax.Array, size: Size) -> jax.Array:
     return _about_centre([[1.0, 0.3 * level], [0.0, 1.0]], size)
 
 
-# By up to 150 pixels of the paper's 331; in whole ones, so that this alone is a copy and not a blur.
+# By up to 150 pixels of the paper's 331, rounded to whole pixels: a translation alone copies and does not blur.
 def _translate_x(level: jax.Array, size: Size) -> jax.Array:
     return jnp.eye(3).at[1, 2].set(jnp.round(150 / 331 * level * size[1]))
 
@@ -57,7 +56,7 @@ def _rotate(level: jax.Array, size: Size) -> jax.Array:
     return _about_centre([[cos, sin], [-sin, cos]], size)
 
 
-# (level, size of the image) -> float32 [3 3], from (y, x, 1) of the result to that of the image before it.
+# (level, image size) -> float32 [3 3], from (y, x, 1) of the result to (y, x, 1) of the input.
 GEOMETRIC: dict[str, Callable[[jax.Array, Size], jax.Array]] = {
     "identity": _identity,
     "shear_x": _shear_x,
@@ -69,7 +68,7 @@ GEOMETRIC: dict[str, Callable[[jax.Array, Size], jax.Array]] = {
 
 
 def _blend(plain: jax.Array | float, image: jax.Array, level: jax.Array) -> jax.Array:
-    """Away from (level > 0) or towards (< 0) a plainer image, by up to 0.9 of their difference."""
+    """The image, moved away from (level > 0) or towards (< 0) a plainer one by up to 0.9 of their difference."""
     return _bytes(plain + (1 + 0.9 * level) * (image.astype(jnp.float32) - plain))
 
 
@@ -79,7 +78,8 @@ def _bytes(image: jax.Array) -> jax.Array:
 
 def _luma(image: jax.Array) -> jax.Array:
     """uint8 [h w 3] -> float32 [h w 1]."""
-    return sum(image[..., i : i + 1] * jnp.float32(share) for i, share in enumerate(LUMA))
+    red, green, blue = (image[..., i : i + 1] * jnp.float32(share) for i, share in enumerate(LUMA))
+    return red + green + blue
 
 
 def _brightness(image: jax.Array, level: jax.Array) -> jax.Array:
@@ -95,7 +95,7 @@ def _contrast(image: jax.Array, level: jax.Array) -> jax.Array:
 
 
 def _sharpness(image: jax.Array, level: jax.Array) -> jax.Array:
-    # The plainer image is PIL's ImageFilter.SMOOTH: a centre of 5/13, each neighbour 1/13, the outermost pixels as are.
+    # The plainer image is PIL's ImageFilter.SMOOTH: centre 5/13, each neighbour 1/13, outermost pixels unchanged.
     h, w = image.shape[:2]
     whole = image.astype(jnp.float32)
     around = sum(whole[y : h - 2 + y, x : w - 2 + x] for y in range(3) for x in range(3))
@@ -104,7 +104,7 @@ def _sharpness(image: jax.Array, level: jax.Array) -> jax.Array:
 
 
 def _posterize(image: jax.Array, level: jax.Array) -> jax.Array:
-    cleared = jnp.round(4 * jnp.abs(level)).astype(jnp.uint8)  # of the 8 bits of a channel, the lowest ones
+    cleared = jnp.round(4 * jnp.abs(level)).astype(jnp.uint8)  # number of low bits set to 0
     return image >> cleared << cleared
 
 
@@ -122,12 +122,12 @@ def _autocontrast(image: jax.Array, level: jax.Array) -> jax.Array:
 
 
 def _equalize(image: jax.Array, level: jax.Array) -> jax.Array:
-    """Levels of each channel become about equally frequent, as PIL.ImageOps.equalize makes them."""
+    """Equalizes the histogram of each channel, as PIL.ImageOps.equalize does."""
     channel, levels = jnp.arange(3), jnp.arange(256)
     count = jnp.zeros((3, 256), jnp.int32).at[channel, image].add(1)
     lightest = jnp.max(jnp.where(count > 0, levels, 0), 1, keepdims=True)
     pixels = image.shape[0] * image.shape[1]
-    # So many pixels for each level; the lightest one has its place at 255 whatever its number.
+    # Pixels for each level; the lightest level maps to 255 whatever its count.
     step = (pixels - jnp.take_along_axis(count, lightest, 1)) // 255
     darker = jnp.cumsum(count, 1) - count
     table = jnp.minimum((step // 2 + darker) // jnp.maximum(step, 1), 255)
@@ -147,37 +147,40 @@ PHOTOMETRIC: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 }
 
 
-def draw(key: jax.Array, count: int, magnitude: float) -> tuple[jax.Array, jax.Array]:
-    """Draws with replacement: (which int32 [count], level float32 [count]); GEOMETRIC first, then PHOTOMETRIC."""
-    operation, side = jax.random.split(key)
-    which = jax.random.randint(operation, (count,), 0, len(GEOMETRIC) + len(PHOTOMETRIC))
-    return which, magnitude / 10 * jax.random.rademacher(side, (count,), jnp.float32)
+def sample(key: jax.Array, count: int, magnitude: float) -> tuple[jax.Array, jax.Array]:
+    """Samples `count` operations with replacement: (operation int32 [count], level float32 [count] in -1..1).
+
+    Operations are numbered through `GEOMETRIC`, then `PHOTOMETRIC`.
+    """
+    key_operation, key_sign = jax.random.split(key)
+    operation = jax.random.randint(key_operation, (count,), 0, len(GEOMETRIC) + len(PHOTOMETRIC))
+    return operation, magnitude / 10 * jax.random.rademacher(key_sign, (count,), jnp.float32)
 
 
-def geometry(which: jax.Array, level: jax.Array, size: Size) -> jax.Array:
-    """The geometric operations among those drawn as one map: float32 [3 3], from output (y, x, 1) to input."""
+def geometry(operation: jax.Array, level: jax.Array, size: Size) -> jax.Array:
+    """The sampled geometric operations as one map: float32 [3 3], from output (y, x, 1) to input."""
     maps = []
-    for i in range(which.shape[0]):
+    for i in range(operation.shape[0]):
         choices = jnp.stack([make(level[i], size) for make in GEOMETRIC.values()])
-        maps.append(choices[jnp.where(which[i] < len(GEOMETRIC), which[i], 0)])
+        maps.append(choices[jnp.where(operation[i] < len(GEOMETRIC), operation[i], 0)])
     return functools.reduce(functools.partial(jnp.matmul, precision="highest"), maps)
 
 
-def recolour(image: jax.Array, which: jax.Array, level: jax.Array) -> jax.Array:
-    """Applies the photometric operations among those drawn, one after the other.
+def recolor(image: jax.Array, operation: jax.Array, level: jax.Array) -> jax.Array:
+    """Applies the sampled photometric operations in order.
 
     Args:
-      image: float32 [h w 3] in 0..255, rounded to whole levels here.
-      which, level: see `draw`.
+      image: float32 [h w 3] in 0..255, rounded to integer levels here.
+      operation, level: see `sample`.
 
     Returns:
-      float32 [h w 3], whole levels in 0..255.
+      float32 [h w 3], integer levels in 0..255.
     """
-    operations = [lambda image, level: image, *PHOTOMETRIC.values()]
+    functions = [lambda image, level: image, *PHOTOMETRIC.values()]
 
-    def apply(image: jax.Array, drawn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        which, level = drawn
-        return jax.lax.switch(jnp.maximum(which - len(GEOMETRIC) + 1, 0), operations, image, level), None
+    def apply(image: jax.Array, sampled: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        operation, level = sampled
+        return jax.lax.switch(jnp.maximum(operation - len(GEOMETRIC) + 1, 0), functions, image, level), None
 
-    image, _ = jax.lax.scan(apply, _bytes(image), (which, level))
+    image, _ = jax.lax.scan(apply, _bytes(image), (operation, level))
     return image.astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""The door to the data: named sources, and `load`, which gives the examples of one split.
+"""The door to the data: named sources, and `load`, which returns the examples of one split.
 
 The batch contract: `image` uint8 [b h w 3], `label` uint8 [b h w] with class ids 0..k-1 and 255 = ignore.
 """
@@ -6,59 +6,88 @@ The batch contract: `image` uint8 [b h w 3], `label` uint8 [b h w] with class id
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from seg_jax.config import Config, lookup
-from seg_jax.data import cityscapes_labels, images, masks, trimaps
+from seg_jax.config import Config, DataConfig, lookup, require
+from seg_jax.data import images
 from seg_jax.data.examples import Examples
-from seg_jax.data.formats import refuse_unfinished
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
-from seg_jax.data.sources import arrays, cityscapes, folder, huggingface, pairs, pets, synthetic, tfds
-from seg_jax.data.tables import read_groups
+from seg_jax.data.labels.builtin import read_groups
+from seg_jax.data.prepared import refuse_unfinished
+from seg_jax.data.sources import arrays, cityscapes, folder, huggingface, pairs, pets, python, synthetic, tfds
 
-SOURCES: Mapping[str, Callable[..., Examples]] = {
-    "arrays": arrays.load,
-    "cityscapes": cityscapes.load,
-    "folder": folder.load,
-    "huggingface": huggingface.load,
-    "pairs": pairs.load,
-    "pets": pets.load,
-    "synthetic": synthetic.load,
-    "tfds": tfds.load,
+
+@dataclass(frozen=True)
+class Source:
+    """Where examples come from.
+
+    Attributes:
+      load: (config.data, split, *, seed) -> the examples of the split.
+      directory: whether it reads from `data.dir`, which then has to be named.
+    """
+
+    load: Callable[..., Examples]
+    directory: bool = True
+
+
+SOURCES: Mapping[str, Source] = {
+    "arrays": Source(arrays.load),
+    "cityscapes": Source(cityscapes.load),
+    "folder": Source(folder.load),
+    "huggingface": Source(huggingface.load, directory=False),
+    "pairs": Source(pairs.load),
+    "pets": Source(pets.load),
+    "python": Source(python.load, directory=False),
+    "synthetic": Source(synthetic.load, directory=False),
+    "tfds": Source(tfds.load, directory=False),
 }
 
-# What fields of single sources may name.
-CHOICES: Mapping[str, Mapping[str, object]] = {
-    "data.mask_format": masks.FORMATS,
-    "data.cityscapes.labels": cityscapes_labels.TABLES,
-    "data.pets.border": trimaps.TABLES,
-}
+
+def check(data: DataConfig) -> None:
+    """Refuses a source that does not exist, or one without the directory that it reads from.
+
+    Raises:
+      ConfigError: naming the field, the rule and the cure.
+    """
+    require(
+        bool(data.dir) or not lookup(SOURCES, data.source, "data.source").directory,
+        data,
+        "data.dir",
+        f"the source {data.source!r} reads images and masks from a directory",
+        "Pass --config.data.dir=DIR",
+    )
 
 
-def load(config: Config, split: str) -> Examples:
-    """The examples of one split, with classes united by `config.data.merge` and left out by `ignore_classes`, each
-    read at `config.data.size` where that is set.
+def load(config: Config, split: str, *, source: Source | None = None) -> Examples:
+    """The examples of one split, at `config.data.size` if that is set.
+
+    Classes are merged by `config.data.merge` and ignored by `config.data.ignore_classes`.
+
+    Args:
+      config: reads `data` and `seed`.
+      split: its name.
+      source: in place of the one that `config.data.source` names.
 
     Raises:
       ConfigError, DataError, LabelError: naming the field or the file, the rule and the cure.
     """
-    source = lookup(SOURCES, config.data.source, "data.source")
+    check(config.data)
     if config.data.dir:
         refuse_unfinished(Path(config.data.dir).expanduser())
-    examples = source(config.data, split, seed=config.seed)
+    examples = (source or SOURCES[config.data.source]).load(config.data, split, seed=config.seed)
     if config.data.merge or config.data.ignore_classes:
         examples = _with_table(examples, _merged(examples.table, config.data))
-    size = tuple(config.data.size)
+    size = config.data.size
     if not all(size):
         return examples
     read = examples.read
     return replace(examples, read=lambda i: images.resize(*read(i), size), stored=read, resized=size)
 
 
-def _merged(table: LabelTable, data: Config) -> LabelTable:
+def _merged(table: LabelTable, data: DataConfig) -> LabelTable:
     field = "merge"
     try:
         if data.merge:
@@ -70,7 +99,7 @@ def _merged(table: LabelTable, data: Config) -> LabelTable:
 
 
 def _with_table(examples: Examples, table: LabelTable) -> Examples:
-    """The examples with the classes of a table that was merged of theirs."""
+    """The examples with the classes of `table`, which was merged from their own."""
     read, k = examples.read, len(examples.table)
     ids = np.full(256, IGNORE, np.uint8)
     ids[:k] = table.encode(examples.table.decode(np.arange(k)))

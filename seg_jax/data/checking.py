@@ -1,6 +1,6 @@
-"""The check of all examples before the first step: what cannot be used stops a run at once, and by name.
+"""The check of all examples before the first step: an unusable example stops a run at once, and by name.
 
-It fills the host cache, and notes what it found, so that unchanged files are read once.
+It also fills the host cache, and it records its outcome so that unchanged files are checked only once.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_jax.data.examples import Bad, Examples, Pair
-from seg_jax.data.images import DataError, write_bytes
+from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError
+from seg_jax.files import write_bytes
 
 T = TypeVar("T")
 
@@ -38,23 +39,23 @@ def prepare(
     one_size: bool = True,
     process: int = 0,
     processes: int = 1,
-    exchange: Callable[[str], list[str]] = lambda said: [said],
+    exchange: Callable[[str], list[str]] = lambda text: [text],
 ) -> Examples:
-    """Reads every example once, before anything is trained, so that no bad file stops a run half-way.
+    """Reads every example once before training, so that no bad file stops a run half-way.
 
-    Several processes share the files among them, but for a cache, which each needs whole. What one finds all are told:
-    they stop with the same error, or leave out the same examples.
+    Several processes divide the files among them, except for a cache, of which each needs the whole. They exchange
+    their findings: all stop with the same error, or leave out the same examples.
 
     Args:
       examples: one split.
-      cache: 'none' reads from files at every step; 'host' keeps what was read in memory, and so does 'device',
-        from where `data.feed` moves it on.
-      skip_bad: leave unusable examples out (they stay listed in `bad`) instead of stopping.
-      threads: how many files are read at once.
-      record: where to note the outcome, so that unchanged files are not checked again when a run resumes.
-      one_size: whether examples of another size than the first one are bad; a cache needs that.
-      process, processes: which one this is, and how many there are.
-      exchange: what this process says -> what each of them says, in their order; all of them call it as often.
+      cache: 'none' reads from files at every step; 'host' keeps the examples in memory; 'device' does too, and
+        `data.feed` then moves them to the devices.
+      skip_bad: whether to leave unusable examples out (they stay listed in `bad`) instead of stopping.
+      threads: number of files read at once.
+      record: file for the outcome, so that unchanged files are not checked again when a run resumes.
+      one_size: whether examples of another size than the first one are bad; a cache needs one size.
+      process, processes: number of this process, and of all processes.
+      exchange: see `sharding.exchange`.
 
     Returns:
       The usable examples.
@@ -70,14 +71,14 @@ def prepare(
     fingerprint = content_key(examples)
     if cache == "none":
         known = everyone(_recall(record, fingerprint))
-        if None not in known:  # by one process alone, if its disk is its own: then all check again
+        if None not in known:  # with separate disks only some processes may have a record: then all check again
             return _without(examples, _united(known), skip_bad)
 
     def check(index: int) -> tuple[tuple[int, ...], Pair | None] | Bad:
         result = try_read(examples, index)
         if isinstance(result, Bad):
             return result
-        return result[1].shape, None if cache == "none" else result  # pixels that nobody waits for are let go
+        return result[1].shape, None if cache == "none" else result  # without a cache the pixels are not needed
 
     mine = range(process, n, processes) if cache == "none" else range(n)
     bad: dict[int, Bad] = {}
@@ -97,14 +98,14 @@ def prepare(
                 if size == arrays[1].shape[1:]:
                     arrays[0][i], arrays[1][i] = pair
     if one_size:
-        firsts = everyone([[places[0], *size] for size, places in sizes.items()])
-        _, *first = min((one for said in firsts for one in said), default=[0])
-        for size, places in sizes.items():
+        firsts = everyone([[indices[0], *size] for size, indices in sizes.items()])
+        _, *first = min((entry for entries in firsts for entry in entries), default=[0])
+        for size, indices in sizes.items():
             why = (
                 f"has {size[0]}x{size[1]} pixels (height x width) where the first one has "
                 f"{first[0]}x{first[1]}; set config.data.size to bring all to one size"
             )
-            bad |= {i: Bad(examples.names[i], why) for i in places if [*size] != first}
+            bad |= {i: Bad(examples.names[i], why) for i in indices if [*size] != first}
     bad = _united(everyone({i: {"name": b.name, "why": b.why} for i, b in bad.items()}))
     if fingerprint:
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}
@@ -114,16 +115,16 @@ def prepare(
 
 
 def _united(findings: Iterable[dict[str, dict[str, str]]]) -> dict[int, Bad]:
-    """What several processes found, in the order of the examples."""
-    found = {int(i): Bad(**entry) for finding in findings for i, entry in finding.items()}
-    return dict(sorted(found.items()))
+    """The findings of several processes, in the order of the examples."""
+    bad = {int(i): Bad(**entry) for finding in findings for i, entry in finding.items()}
+    return dict(sorted(bad.items()))
 
 
 def in_parallel(function: Callable[[int], T], n: int, *, threads: int, title: str) -> Generator[T]:
-    """function(0), function(1), ... function(n - 1), each called in one of several threads, under a progress bar.
+    """Yields function(0), function(1), ... function(n - 1), computed by several threads, under a progress bar.
 
-    They run little ahead of whoever takes the results, and what has not begun is cancelled when the generator is
-    closed: an error does not wait for the rest.
+    The threads run only a little ahead of the consumer. Closing the generator cancels calls that have not begun, so an
+    error does not wait for the rest.
     """
     pool = ThreadPoolExecutor(threads)
     try:
@@ -147,17 +148,19 @@ def try_read(examples: Examples, index: int) -> Pair | Bad:
 
 def _without(examples: Examples, bad: dict[int, Bad], skip_bad: bool) -> Examples:
     """The examples without the bad ones, which are an error unless `skip_bad`."""
-    found = (*examples.bad, *bad.values())
-    if found and not skip_bad:
+    all_bad = (*examples.bad, *bad.values())
+    if all_bad and not skip_bad:
         raise DataError(
-            f"{len(found)} of {len(examples) + len(examples.bad)} examples of the split {examples.split!r} cannot be "
-            f"used:\n{listing(found)}\nCorrect them, or leave them out with --config.data.skip_bad=True."
+            f"{len(all_bad)} of {len(examples) + len(examples.bad)} examples of the split {examples.split!r} cannot be "
+            f"used:\n{listing(all_bad)}\nCorrect them, or leave them out with --config.data.skip_bad=True."
         )
-    if found:
-        logging.warning("data.skip_bad: left out %d of the split %r:\n%s", len(found), examples.split, listing(found))
+    if all_bad:
+        logging.warning(
+            "data.skip_bad: left out %d of the split %r:\n%s", len(all_bad), examples.split, listing(all_bad)
+        )
     good = [i for i in range(len(examples)) if i not in bad]
     if not good:
-        raise DataError(f"the split {examples.split!r} has no usable example:\n{listing(found)}")
+        raise DataError(f"the split {examples.split!r} has no usable example:\n{listing(all_bad)}")
     arrays = examples.arrays
 
     def chosen(function: Callable[[int], T]) -> Callable[[int], T]:
@@ -173,7 +176,7 @@ def _without(examples: Examples, bad: dict[int, Bad], skip_bad: bool) -> Example
         stored=examples.stored and chosen(examples.stored),
         instances=examples.instances and chosen(examples.instances),
         files=tuple(examples.files[i] for i in good) if examples.files else (),
-        bad=found,
+        bad=all_bad,
         arrays=arrays,
     )
 
@@ -186,7 +189,7 @@ def listing(bad: Iterable[Bad], limit: int = 20) -> str:
 
 
 def _allocate(n: int, size: tuple[int, ...], cache: str) -> Pair:
-    """Arrays for the cache, or an error before the machine starts to swap."""
+    """Arrays for the cache; raises DataError before the machine would start to swap."""
     needed = n * size[0] * size[1] * 4
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -199,7 +202,7 @@ def _allocate(n: int, size: tuple[int, ...], cache: str) -> Pair:
 
 
 def content_key(examples: Examples) -> str:
-    """Changes when a file, the meaning of its values, or the way to read it does; '' for data without files."""
+    """A digest of the files, the meaning of their values, and the way they are read; '' for data without files."""
     if not examples.files:
         return ""
     digest = hashlib.sha256(f"{examples.resized}{examples.reading}{examples.table.to_json()}".encode())
@@ -208,16 +211,16 @@ def content_key(examples: Examples) -> str:
             try:
                 stat = path.stat()
             except OSError:
-                return ""  # the reader will say it better
+                return ""  # the reader's error will say more
             line = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n"
             digest.update(line.encode(errors="surrogateescape"))  # file names may be any bytes
     return digest.hexdigest()
 
 
 def _recall(record: Path, fingerprint: str) -> dict[str, dict[str, str]] | None:
-    """What an earlier check of the very same files found, or None."""
+    """The recorded findings of an earlier check of the same unchanged files, or None."""
     try:
-        noted = json.loads(record.read_text(encoding="utf-8"))
-        return noted["bad"] if fingerprint and noted["fingerprint"] == fingerprint else None
+        recorded = json.loads(record.read_text(encoding="utf-8"))
+        return recorded["bad"] if fingerprint and recorded["fingerprint"] == fingerprint else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

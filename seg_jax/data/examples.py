@@ -1,4 +1,4 @@
-"""Examples: what every data source gives, and the only thing that the pipeline knows of it."""
+"""Examples: the result of every data source, and all that the pipeline knows about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Bad:
-    """An example that cannot be used: which, and why."""
+    """The name of an example that cannot be used, and the reason."""
 
     name: str
     why: str
@@ -30,17 +30,18 @@ class Examples:
     """One split of a data set.
 
     Attributes:
-      split: its name, for messages and reports.
-      names: what to call each example in messages, such as its file names.
+      split: the split's name, for messages and reports.
+      names: the name of each example in messages, such as its file names.
       read: index -> (image uint8 [h w 3], label uint8 [h w] with class ids and 255 = ignore);
         called from several threads at once.
-      table: what the class ids mean.
-      files: the files behind each example, to notice when they change; empty for generated data.
-      resized: the (height, width) that `read` brings every example to; (0, 0): as stored.
-      stored: what `read` was before it resized; None where it does not.
+      table: the meaning of the class ids.
+      files: the files behind each example, by which changes are noticed; empty for generated data.
+      resized: the (height, width) that `read` resizes every example to; (0, 0): as stored.
+      stored: like `read` without the resizing; None where `read` does not resize.
       instances: index -> values of Cityscapes' `instanceIds`, uint16 [h w] as stored; None where there are none.
-      reading: the fields besides files, table and size that decide what `read` gives; '' if there are none.
+      reading: the fields besides files, table and size that change the result of `read`; '' if there are none.
       bad: examples that the source could not use (a photograph without a mask, say).
+      content: a digest of what the examples hold, where names alone do not tell them apart; '' if they do.
       arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
     """
 
@@ -54,6 +55,7 @@ class Examples:
     instances: Callable[[int], np.ndarray] | None = None
     reading: str = ""
     bad: tuple[Bad, ...] = ()
+    content: str = ""
     arrays: tuple[Any, Any] | None = None
 
     def __len__(self) -> int:
@@ -61,8 +63,9 @@ class Examples:
 
     @cached_property
     def digest(self) -> str:
-        """Changes when examples come, go or change places; not when the directory is moved."""
-        return hashlib.sha256("\n".join(self.names).encode(errors="surrogateescape")).hexdigest()
+        """A digest that changes when examples are added, removed or reordered, but not when the directory moves."""
+        known = (*self.names, self.content) if self.content else self.names
+        return hashlib.sha256("\n".join(known).encode(errors="surrogateescape")).hexdigest()
 
     def original(self, index: int) -> Pair:
         """An example at its stored size."""

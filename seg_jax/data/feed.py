@@ -1,4 +1,4 @@
-"""From a split to batches on the devices: placed there one by one, or gathered from a copy of the whole split."""
+"""From a split to batches on the devices: transferred one by one, or gathered from a copy of the split there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from seg_jax import sharding
-from seg_jax.config import Config
+from seg_jax.config import DataConfig
 from seg_jax.data import checking, pipeline
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError
@@ -23,14 +23,14 @@ from seg_jax.data.labels import IGNORE
 Batch = dict[str, jax.Array]
 
 
-def prepare(examples: Examples, data: Config, mesh: Mesh, *, workdir: Path) -> Examples:
-    """Checks every example and keeps them where `data.cache` says: in files, in host memory, or on every device.
+def prepare(examples: Examples, data: DataConfig, mesh: Mesh, *, record: Path) -> Examples:
+    """Checks every example and keeps the split where `data.cache` says: in files, host memory, or on every device.
 
     Args:
       examples: one split.
       data: reads `cache`, `skip_bad` and `threads`.
       mesh: the devices.
-      workdir: the run directory, which notes what was checked.
+      record: the file that notes which files were checked.
 
     Raises:
       DataError: see `checking.prepare`; or the split does not fit into the memory of a device.
@@ -40,20 +40,20 @@ def prepare(examples: Examples, data: Config, mesh: Mesh, *, workdir: Path) -> E
         cache=data.cache,
         skip_bad=data.skip_bad,
         threads=data.threads,
-        record=workdir / "checked" / f"{examples.split}.json",
+        record=record,
         process=jax.process_index(),
         processes=jax.process_count(),
         exchange=sharding.exchange,
     )
-    return _hold(checked, mesh) if data.cache == "device" else checked
+    return _copy_to_devices(checked, mesh) if data.cache == "device" else checked
 
 
-def batches(examples: Examples, orders: Iterable[np.ndarray], data: Config, mesh: Mesh) -> Generator[Batch]:
-    """Global batches, split over the mesh, one for each array of indices in `orders`; the same from everywhere.
+def batches(examples: Examples, orders: Iterable[np.ndarray], data: DataConfig, mesh: Mesh) -> Generator[Batch]:
+    """Global batches, split over the mesh, one for each array of indices in `orders`; the same for every `data.cache`.
 
     Args:
-      examples: a split that was prepared.
-      orders: the indices that this process feeds, `PAD` for none; see `pipeline.batches`.
+      examples: a split from `prepare`.
+      orders: the indices that this process feeds, `PAD` for no example; see `pipeline.batches`.
       data: reads `threads` and `prefetch`.
       mesh: the devices.
     """
@@ -68,8 +68,8 @@ def batches(examples: Examples, orders: Iterable[np.ndarray], data: Config, mesh
             yield sharding.place(batch, mesh)
 
 
-def _hold(examples: Examples, mesh: Mesh) -> Examples:
-    """Moves a split from host memory to a copy on every device."""
+def _copy_to_devices(examples: Examples, mesh: Mesh) -> Examples:
+    """Moves a split from host memory to every device."""
     assert examples.arrays is not None
     needed = sum(array.nbytes for array in examples.arrays)
     memory = jax.local_devices()[0].memory_stats() or {}  # none on CPU
@@ -80,12 +80,12 @@ def _hold(examples: Examples, mesh: Mesh) -> Examples:
             f"{examples.split!r}, of {free / 2**30:.1f} GiB that are free on each device. Use --config.data.cache=host "
             "or a smaller data.size."
         )
-    place = sharding.replicated(mesh)
-    images, labels = (jax.make_array_from_process_local_data(place, array) for array in examples.arrays)
-    mine = [array.addressable_data(0) for array in (images, labels)]
+    replicated = sharding.replicated(mesh)
+    images, labels = (jax.make_array_from_process_local_data(replicated, array) for array in examples.arrays)
+    local = [array.addressable_data(0) for array in (images, labels)]
 
     def read(index: int) -> Pair:
-        image, label = (np.asarray(array[index]) for array in mine)
+        image, label = (np.asarray(array[index]) for array in local)
         return image, label
 
     return replace(examples, arrays=(images, labels), read=read)
@@ -93,7 +93,7 @@ def _hold(examples: Examples, mesh: Mesh) -> Examples:
 
 @cache
 def _gather(mesh: Mesh) -> Callable[[jax.Array, jax.Array, jax.Array], Batch]:
-    """A function (images, labels, order) -> batch that every device computes for its part of the order."""
+    """A compiled function (images, labels, order) -> batch; every device gathers its part of the batch."""
 
     def gather(images: jax.Array, labels: jax.Array, order: jax.Array) -> Batch:
         padding = order == pipeline.PAD

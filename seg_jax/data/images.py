@@ -1,15 +1,13 @@
 """Image files -> uint8 arrays and back: one decoder for training, evaluation and prediction.
 
-Pillow, not tf.image: it reads palette masks as indices, it is there without TensorFlow, and a model then
-sees the same bytes in training and in prediction (decoders differ by a few grey levels for JPEG).
+Pillow, not tf.image: it reads palette masks as indices and needs no TensorFlow, and a model sees the same bytes in
+training and in prediction (decoders differ by a few grey levels for JPEG).
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from seg_jax.files import write_bytes
+
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
-ROWS = 64  # of a band of probabilities, at most
+MAX_BAND = 64  # rows of a band of probabilities
 
 
 class DataError(ValueError):
@@ -27,7 +27,7 @@ class DataError(ValueError):
 
 
 class Encoded(io.BytesIO):
-    """An image file in memory, as record formats hold it; messages call it by `name`."""
+    """An image file in memory, as record formats store it; messages refer to it by `name`."""
 
     def __init__(self, content: bytes, name: str):
         super().__init__(content)
@@ -39,33 +39,38 @@ class Encoded(io.BytesIO):
 
 def _open(path: Path | Encoded) -> Image.Image:
     try:
-        with Image.open(path) as image:  # a file of several pictures would stay open: the first one counts
+        with Image.open(path) as image:  # `with`, since files of several pictures stay open; only the first is read
             image.load()
         return image
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is not an image that can be decoded; replace or remove it.") from error
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise many kinds for damaged files: OSError, SyntaxError, EOFError...
+    except Exception as error:  # for damaged files decoders raise OSError, SyntaxError, EOFError...
         raise DataError(f"{path} cannot be read ({error}); replace or remove it.") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As the camera was held, and as viewers show it."""
+    """Applies the EXIF orientation, as viewers do."""
     with contextlib.suppress(ValueError, SyntaxError, OSError):  # damaged EXIF must not lose a good photograph
-        ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies what is upright already
+        ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies images that are upright already
     return image
 
 
 def read_image(path: Path | Encoded) -> np.ndarray:
-    """A photograph as uint8 [h w 3] RGB, upright: EXIF orientation applied, grey repeated, alpha dropped.
+    """A photograph as uint8 [h w 3] RGB, see `rgb`.
 
     Raises:
-      DataError: missing, truncated, or not an image.
+      DataError: the file is missing, truncated, or not an image.
     """
-    upright = _upright(_open(path))
+    return rgb(_open(path))
+
+
+def rgb(image: Image.Image) -> np.ndarray:
+    """uint8 [h w 3] RGB of an image of Pillow, upright: EXIF orientation applied (to `image` too), grey repeated, alpha
+    dropped.
+    """
+    upright = _upright(image)
     if upright.mode.startswith("I"):  # 16-bit grey: keep the high byte; Pillow would clip at 255
         return np.repeat((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
     upright.info.pop("transparency", None)  # dropped, without Pillow's warning that it cannot be kept
@@ -73,11 +78,11 @@ def read_image(path: Path | Encoded) -> np.ndarray:
 
 
 class Stored(NamedTuple):
-    """What a mask file holds.
+    """The content of a mask file.
 
     Attributes:
       pixels: one value for each pixel, uint8 or uint16 [h w], or colours, uint8 [h w 3].
-      palette: the colours that a palette file shows its values in, uint8 [n 3]; None for other files.
+      palette: the palette of a palette file, uint8 [n 3]; None for other files.
     """
 
     pixels: np.ndarray
@@ -85,14 +90,14 @@ class Stored(NamedTuple):
 
 
 def read_stored(path: Path | Encoded, *, colors: bool = True) -> Stored:
-    """A mask as its file has it, upright: values of one channel, or colours (RGB, or RGBA without its alpha).
+    """The stored content of a mask file, upright: values of one channel, or colours (RGB, or RGBA without alpha).
 
     Args:
       path: the file.
-      colors: whether a file of colours is a mask.
+      colors: whether to accept masks of colours.
 
     Raises:
-      DataError: missing, truncated, not an image, or of another kind.
+      DataError: the file is missing, truncated, not an image, or an image of another kind.
     """
     image = _upright(_open(path))
     if image.mode == "1":
@@ -104,7 +109,7 @@ def read_stored(path: Path | Encoded, *, colors: bool = True) -> Stored:
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
-            raise DataError(f"{path} has mask values from {values.min()} to {values.max()}; they lie in 0..65535.")
+            raise DataError(f"{path} has mask values from {values.min()} to {values.max()}; they must be in 0..65535.")
         return Stored(values.astype(np.uint16))
     if colors and image.mode in ("RGB", "RGBA"):
         return Stored(np.asarray(image)[..., :3])
@@ -115,16 +120,16 @@ def read_stored(path: Path | Encoded, *, colors: bool = True) -> Stored:
 
 
 def read_mask(path: Path | Encoded) -> np.ndarray:
-    """A mask as stored values, uint8 or uint16 [h w]; a palette PNG gives its indices.
+    """The stored values of a mask file, uint8 or uint16 [h w]; of a palette PNG its indices.
 
     Raises:
-      DataError: missing, truncated, not an image, or a colour image.
+      DataError: the file is missing, truncated, not an image, or a colour image.
     """
     return read_stored(path, colors=False).pixels
 
 
 def resize(image: np.ndarray, label: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Image (bilinear, antialiased) and label (nearest) at `size` = (height, width); same dtypes."""
+    """Resizes image (bilinear, antialiased) and label (nearest) to `size` = (height, width); dtypes are kept."""
     if image.shape[:2] == tuple(size):
         return image, label
     resized = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
@@ -132,12 +137,12 @@ def resize(image: np.ndarray, label: np.ndarray, size: tuple[int, int]) -> tuple
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Class ids [h w] at `size` = (height, width), each pixel the nearest one."""
+    """Resizes class ids [h w] to `size` = (height, width) by nearest neighbour."""
     return np.asarray(Image.fromarray(label).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def resize_probabilities(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Class probabilities, float32 [h w k], at `size` = (height, width), bilinear (antialiased)."""
+    """Resizes class probabilities, float32 [h w k], to `size` = (height, width); bilinear, antialiased."""
     if probabilities.shape[:2] == tuple(size):
         return probabilities
     resized = np.empty((*size, probabilities.shape[-1]), np.float32)
@@ -149,63 +154,46 @@ def resize_probabilities(probabilities: np.ndarray, size: tuple[int, int]) -> np
 
 
 def resized_bands(probabilities: np.ndarray, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """The same in bands of at most `ROWS` rows from the top, float32 [rows w k]; whole, it might not fit into memory.
+    """`resize_probabilities` in bands of at most `MAX_BAND` rows from the top, float32 [rows w k], to save memory.
 
-    Pillow resizes along rows. Along columns it has other numbers for a part than for the whole, so that is done here,
-    in its way: where an image grows every number is Pillow's.
+    Pillow resizes the rows. Resized in parts, columns would get other numbers than resized as a whole, so they are
+    resized here by Pillow's method: where an image grows, every number equals Pillow's.
     """
     if probabilities.shape[:2] == tuple(size):
-        yield from (probabilities[top : top + ROWS] for top in range(0, size[0], ROWS))
+        yield from (probabilities[top : top + MAX_BAND] for top in range(0, size[0], MAX_BAND))
         return
     rows, weights = _triangles(probabilities.shape[0], size[0])
-    for top in range(0, size[0], ROWS):
-        band, shares = rows[top : top + ROWS], weights[top : top + ROWS]
+    for top in range(0, size[0], MAX_BAND):
+        band, shares = rows[top : top + MAX_BAND], weights[top : top + MAX_BAND]
         first, last = band.min(), band.max()
         wide = np.empty((last + 1 - first, size[1], probabilities.shape[-1]), np.float32)
         for k in range(probabilities.shape[-1]):
             plane = Image.fromarray(np.ascontiguousarray(probabilities[first : last + 1, :, k]))
             wide[..., k] = np.asarray(plane.resize((size[1], len(wide)), Image.Resampling.BILINEAR))
         resized = np.empty((len(band), *wide.shape[1:]), np.float32)
-        for i, (places, factors) in enumerate(zip(band - first, shares, strict=True)):
+        for i, (sources, factors) in enumerate(zip(band - first, shares, strict=True)):
             total = np.zeros(wide.shape[1:])
-            for place, factor in zip(places[factors > 0], factors[factors > 0], strict=True):
-                total += wide[place] * factor
+            for source, factor in zip(sources[factors > 0], factors[factors > 0], strict=True):
+                total += wide[source] * factor
             resized[i] = total
         yield resized
 
 
-def _triangles(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-    """(places, weights), [wanted n] each, of the at most n pixels that make up each of `wanted` ones along an axis.
+def _triangles(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
+    """(indices, weights), [new n] each, of the at most n old pixels that make up each new one along an axis.
 
-    A triangle as wide as two pixels, of the smaller one of both images, around the pixel's middle.
+    The weights form a triangle around the new pixel's centre, two pixels wide in the smaller of the two images.
     """
-    scale = length / wanted
+    scale = old / new
     reach = max(scale, 1.0)
-    middle = (np.arange(wanted) + 0.5) * scale
+    middle = (np.arange(new) + 0.5) * scale
     first = np.maximum(middle - reach + 0.5, 0).astype(int)
-    stop = np.minimum(middle + reach + 0.5, length).astype(int)
-    places = first[:, None] + np.arange((stop - first).max())
-    weights = np.maximum(1 - np.abs((places - middle[:, None] + 0.5) * (1 / reach)), 0)
-    weights[places >= stop[:, None]] = 0
-    # One after the other, as Pillow adds them; NumPy's sum has another order.
-    return np.minimum(places, length - 1), weights / np.cumsum(weights, axis=1)[:, -1:]
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all: a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # mkstemp makes private files; the umask that the user set is what counts.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    stop = np.minimum(middle + reach + 0.5, old).astype(int)
+    indices = first[:, None] + np.arange((stop - first).max())
+    weights = np.maximum(1 - np.abs((indices - middle[:, None] + 0.5) * (1 / reach)), 0)
+    weights[indices >= stop[:, None]] = 0
+    # cumsum adds one after the other, as Pillow does; sum has another order.
+    return np.minimum(indices, old - 1), weights / np.cumsum(weights, axis=1)[:, -1:]
 
 
 def write_image(path: Path, array: np.ndarray) -> None:

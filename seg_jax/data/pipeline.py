@@ -1,6 +1,6 @@
-"""From examples to batches: out of the host cache, or read from files in a tf.data stream.
+"""From examples to batches: from the host cache, or read from files in a tf.data stream.
 
-Both ways yield the same batches in the order that the sampler says.
+Both yield the same batches, in the sampler's order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from seg_jax.data.labels import IGNORE
 
 Batch = dict[str, np.ndarray]
 
-PAD = -1  # the index of no example: a black image whose pixels are all ignored
+PAD = -1  # the index of padding: a black image whose pixels are all ignored
 
 
 def batches(examples: Examples, orders: Iterable[np.ndarray], *, threads: int, prefetch: int) -> Generator[Batch]:
@@ -40,7 +40,7 @@ def _stream(examples: Examples, orders: Iterable[np.ndarray], *, threads: int, p
     """Reads, decodes and batches with tf.data; the functions that it calls release the interpreter lock."""
     import tensorflow as tf
 
-    tf.config.set_visible_devices([], "GPU")  # TensorFlow would take all memory of the accelerator
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow would allocate all GPU memory
     shape = examples.read(0)[1].shape
     failures: list[Exception] = []
 

@@ -1,8 +1,8 @@
 """The order of examples, as a pure function of (seed, step).
 
-Training sees an endless chain of permutations of 0..n-1, each derived from the seed and the number of
-the epoch, cut into batches: every example exactly once an epoch. There is no iterator whose state would
-have to be saved: step k after a restart is step k, on any number of processes.
+Training sees an endless chain of permutations of 0..n-1, each derived from the seed and the number of the epoch and cut
+into batches: every example exactly once an epoch. There is no iterator state to save: step k after a restart is step k,
+on any number of processes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import numpy as np
 def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     """int64 [n]: the order of one epoch.
 
-    RandomState, not Generator: NumPy froze its streams for good (NEP 19), so that a run can be resumed under
-    another NumPy.
+    RandomState, not Generator: NumPy has frozen its streams (NEP 19), so a run can be resumed under another NumPy.
     """
     bits = np.random.MT19937(np.random.SeedSequence((seed, epoch)))
     order = np.random.RandomState(bits).permutation(n)
@@ -36,8 +35,8 @@ def indices(seed: int, step: int, batch_size: int, n: int) -> np.ndarray:
       n: number of examples, at least 1.
     """
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs, places = positions // n, positions % n
-    parts = [permutation(seed, int(e), n)[places[epochs == e]] for e in np.unique(epochs)]
+    epochs, offsets = positions // n, positions % n
+    parts = [permutation(seed, int(e), n)[offsets[epochs == e]] for e in np.unique(epochs)]
     return np.concatenate(parts)
 
 
@@ -54,7 +53,8 @@ def training_order(
 ) -> Iterator[np.ndarray]:
     """The indices of steps start..stop-1 that this process feeds: its slice of every global batch.
 
-    With several `members` each step has a batch for each of them, in the order of member's own seed, `seed` + member.
+    With several `members` (networks) each step has one batch for each member, in the order of its own seed,
+    `seed` + member.
     """
     local = batch_size // processes
     for step in range(start, stop):
@@ -65,9 +65,9 @@ def training_order(
 def evaluation_order(
     batch_size: int, n: int, *, pad: int, process: int = 0, processes: int = 1
 ) -> Iterator[np.ndarray]:
-    """0..n-1 in order, every example once, in batches of one size: the last is filled with `pad`.
+    """0..n-1 in order, every example once, in batches of one size: the last one is filled with `pad`.
 
-    Of every batch process p takes its slice, as in `training_order`.
+    Each process takes its slice of every batch, as in `training_order`.
     """
     share = batch_size // processes
     for start in range(0, n, batch_size):
@@ -77,9 +77,9 @@ def evaluation_order(
 
 
 def held_out(seed: int, n: int, share: float) -> np.ndarray:
-    """bool [n]: which of `n` examples are set aside to evaluate on, drawn by `seed`.
+    """bool [n]: which of `n` examples are held out for evaluation, sampled by `seed`.
 
-    `share` (in 0..1) of them, rounded; unless it is 0 at least one, but never all.
+    `share` (in 0..1) of them, rounded: at least one unless the share is 0, and never all.
     """
     count = min(max(round(share * n), 1), n - 1) if share else 0
     chosen = np.zeros(n, bool)

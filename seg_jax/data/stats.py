@@ -1,11 +1,10 @@
-"""What a split holds: pixels of each class, class weights that follow from them, mean and deviation of its colours."""
+"""Statistics of a split: pixels of each class, class weights, mean and deviation of the colours."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,16 +14,18 @@ import numpy as np
 from PIL import Image
 
 from seg_jax import process
-from seg_jax.config import Config, flatten, lookup
+from seg_jax.config import DataConfig, flatten, lookup
 from seg_jax.data.checking import in_parallel, listing, try_read
+from seg_jax.data.class_weights import SCHEMES, effective_number
 from seg_jax.data.examples import Bad, Examples
-from seg_jax.data.images import DataError, write_bytes
+from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE
+from seg_jax.files import write_bytes
 
-VERSION = 1  # of what is counted, and how
+VERSION = 1  # of the counting: part of the key of stored counts
 
-# Fields of config.data that do not change what an example is, or whose effect the label table and the files show.
-MECHANICS = (
+# Fields of config.data that do not change an example, or whose effect is visible in the label table or the files.
+WITHOUT_EFFECT = (
     *("dir", "labels", "merge", "ignore_classes", "list", "size", "tfds.data_dir"),
     *("cache", "threads", "prefetch", "skip_bad", "mean", "std", "train_split", "val_split"),
 )
@@ -35,13 +36,13 @@ class Stats:
     """Counts over one split of k classes.
 
     Attributes:
-      names: of the classes.
-      images: how many examples.
-      pixels: of each class.
-      files: for each class, in how many examples it occurs.
-      present: for each class, the labelled pixels of those examples.
-      ignored: pixels that count nowhere.
-      mean, std: of red, green and blue over all pixels, in 0..1.
+      names: class names.
+      images: number of examples.
+      pixels: number of pixels of each class.
+      files: for each class, the number of examples in which it occurs.
+      present: for each class, the number of labelled pixels in those examples.
+      ignored: number of ignored pixels.
+      mean, std: mean and standard deviation of red, green and blue over all pixels, in 0..1.
     """
 
     names: tuple[str, ...]
@@ -55,79 +56,18 @@ class Stats:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The classes that occur nowhere."""
+        """The classes that do not occur."""
         return tuple(name for name, n in zip(self.names, self.pixels, strict=True) if not n)
 
 
-def median_frequency(pixels: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Median of the classes' frequencies / frequency of a class (Eigen and Fergus 2015, section 6.3.2).
-
-    Args:
-      pixels: [k], of each class.
-      present: [k], labelled pixels of the examples in which the class occurs; over these the frequency is counted.
-
-    Returns:
-      [k]; 0 for a class that never occurs, which has no part in the median either.
-    """
-    occurs = pixels > 0
-    frequency = pixels[occurs] / present[occurs]
-    return _where(occurs, np.median(frequency) / frequency)
-
-
-def inverse_log(pixels: np.ndarray) -> np.ndarray:
-    """1 / ln(1.02 + share of the pixels), [k] from 1.42 to 50.5; 0 for a class that never occurs (Paszke et al. 2016,
-    ENet, section 5.2)."""
-    occurs = pixels > 0
-    return _where(occurs, 1 / np.log(1.02 + pixels[occurs] / pixels.sum()))
-
-
-def effective_number(pixels: np.ndarray, beta: float | None = None) -> np.ndarray:
-    """(1 - beta) / (1 - beta^n) for a class of n pixels, scaled to a mean of 1 (Cui et al. 2019, equations 2 and 4).
-
-    Args:
-      pixels: [k], of each class.
-      beta: (N - 1) / N where N pixels would show all there is to see; near 1 the weights are those of inverse
-        frequency, far from it they are equal. None: N is the number of all labelled pixels.
-
-    Returns:
-      [k]; 0 for a class that never occurs, which has no part in the mean either.
-    """
-    occurs = pixels > 0
-    log_beta = np.log(beta) if beta else np.log1p(-1 / pixels.sum())
-    weights = 1 / -np.expm1(pixels[occurs] * log_beta)  # beta itself would be rounded
-    return _where(occurs, weights / weights.mean())
-
-
-def inverse_square_root(pixels: np.ndarray) -> np.ndarray:
-    """1 / sqrt(number of pixels), scaled to a mean of 1: [k], 0 for a class that never occurs (Mahajan et al. 2018,
-    section 2.2)."""
-    occurs = pixels > 0
-    weights = 1 / np.sqrt(pixels[occurs])
-    return _where(occurs, weights / weights.mean())
-
-
-def _where(occurs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    spread = np.zeros(len(occurs))
-    spread[occurs] = weights
-    return spread
-
-
-# What `loss.class_weights` may name.
-SCHEMES: Mapping[str, Callable[[Stats], np.ndarray]] = {
-    "median_frequency": lambda stats: median_frequency(np.array(stats.pixels), np.array(stats.present)),
-    "inverse_log": lambda stats: inverse_log(np.array(stats.pixels)),
-    "effective_number": lambda stats: effective_number(np.array(stats.pixels)),
-    "inverse_square_root": lambda stats: inverse_square_root(np.array(stats.pixels)),
-}
-
-
 def class_weights(stats: Stats, scheme: str) -> tuple[float, ...]:
-    """One weight for each class, to six digits.
+    """One weight for each class, rounded to six digits; `scheme` is a key of `SCHEMES`.
 
     Raises:
-      ConfigError: no such scheme.
+      ConfigError: there is no such scheme.
     """
-    return _rounded(lookup(SCHEMES, scheme, "loss.class_weights")(stats))
+    weights = lookup(SCHEMES, scheme, "loss.class_weights")(np.array(stats.pixels), np.array(stats.present))
+    return _rounded(weights)
 
 
 def _rounded(weights: np.ndarray) -> tuple[float, ...]:
@@ -135,10 +75,10 @@ def _rounded(weights: np.ndarray) -> tuple[float, ...]:
 
 
 def measure(examples: Examples, *, threads: int) -> tuple[Stats, tuple[Bad, ...]]:
-    """The counts of one split, and the examples that could not be read, which are not in them.
+    """The counts of one split, and the examples that cannot be read, which are not counted.
 
     Raises:
-      DataError: none could be read.
+      DataError: no example can be read, or no pixel is labelled.
     """
     k = len(examples.table)
 
@@ -166,7 +106,7 @@ def measure(examples: Examples, *, threads: int) -> tuple[Stats, tuple[Bad, ...]
         raise DataError(f"the split {examples.split!r} has no usable example:\n{listing((*examples.bad, *bad))}")
     if not pixels[:k].any():
         raise DataError(f"the split {examples.split!r} has no labelled pixel: its masks say 'ignore' everywhere.")
-    # From integers: the order in which files were read changes no bit.
+    # Computed from integers, so the result does not depend on the order of reading.
     values, n = np.arange(256), colors[0].sum()
     mean = colors @ values / n
     std = np.sqrt(colors @ values**2 / n - mean**2)
@@ -183,24 +123,24 @@ def measure(examples: Examples, *, threads: int) -> tuple[Stats, tuple[Bad, ...]
     return stats, tuple(bad)
 
 
-def load(examples: Examples, data: Config) -> Stats:
-    """The counts of one split: those that were written down for the very same files, or new ones.
+def load(examples: Examples, data: DataConfig) -> Stats:
+    """The counts of one split: stored ones if the files are unchanged, otherwise new ones.
 
-    They are kept in `.seg_jax` in the directory of the data, or in the user's cache directory if that cannot be
-    written to. Data without files is counted every time.
+    They are stored in `.seg_jax` in the data directory, or in the user's cache directory if the former is read-only.
+    Data without files is counted every time.
 
     Args:
       examples: a split.
-      data: reads `dir`, `threads` and `skip_bad`; what its other fields say about the files is part of the key.
+      data: reads `dir`, `threads` and `skip_bad`; other fields that change an example are part of the key.
 
     Raises:
       DataError: examples cannot be used, and `skip_bad` does not leave them out.
     """
     key = _key(examples, data)
-    places = [process.cache_directory() / "stats"]
+    directories = [process.cache_directory() / "stats"]
     if data.dir and Path(data.dir).expanduser().is_dir():
-        places.insert(0, Path(data.dir).expanduser() / ".seg_jax")
-    paths = [place / f"stats-{key[:32]}.json" for place in places if key]
+        directories.insert(0, Path(data.dir).expanduser() / ".seg_jax")
+    paths = [directory / f"stats-{key[:32]}.json" for directory in directories if key]
     for path in paths:
         if (known := _recall(path, key)) is not None:
             return known
@@ -220,29 +160,29 @@ def load(examples: Examples, data: Config) -> Stats:
     return stats
 
 
-def _key(examples: Examples, data: Config) -> str:
-    """Changes with the files of a split, their order, and what is made of them; '' for data without files."""
+def _key(examples: Examples, data: DataConfig) -> str:
+    """A digest of the files of a split, their order, and the way they are read; '' for data without files."""
     if not examples.files:
         return ""
-    fields = {field: value for field, value in flatten(data).items() if field not in MECHANICS}
+    fields = {field: value for field, value in flatten(data).items() if field not in WITHOUT_EFFECT}
     digest = hashlib.sha256(repr((VERSION, examples.resized, examples.table.to_json(), fields)).encode())
     for name, paths in zip(examples.names, examples.files, strict=True):
         try:
             states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         except OSError:
-            return ""  # the reader will say it better
+            return ""  # the reader's error will say more
         digest.update(repr((name, states)).encode())
     return digest.hexdigest()
 
 
 def _recall(path: Path, key: str) -> Stats | None:
     try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        if noted.pop("key") != key:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored.pop("key") != key:
             return None
-        fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in noted.items()}
+        fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in stored.items()}
         return Stats(**fields)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or a damaged one
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no file, or a damaged one
         return None
 
 
@@ -273,7 +213,7 @@ def table(stats: Stats, *, split: str, beta: float | None = None) -> str:
             f"{name:<{width}} {stats.pixels[i]:>15,d} {stats.pixels[i] / total:>8.3%} {stats.files[i]:>7}  {columns}"
         )
     if stats.missing:
-        lines.append(f"occur nowhere, so their weight is 0: {', '.join(stats.missing)}")
+        lines.append(f"do not occur, so their weight is 0: {', '.join(stats.missing)}")
     lines.append(f"mean {_triple(stats.mean)}  deviation {_triple(stats.std)}  (red, green, blue in 0..1)")
     return "\n".join(lines)
 

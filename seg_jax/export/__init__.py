@@ -1,4 +1,4 @@
-"""Run directory -> artefact: the formats. `python -m seg_jax.export` writes them, `seg_jax.artefacts` loads them."""
+"""The formats of artefacts. `python -m seg_jax.export` writes them from a run; `predict.artefacts` loads them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from seg_jax.export.network import Network
 
 @dataclass(frozen=True)
 class Format:
-    """A way to store a network.
+    """A file format of networks.
 
     Attributes:
       write: (network, path) -> None.
-      needs: what has to be installed for it, with the extra of the format's name.
-      fixed: images have one size inside, which has to be named.
-      archive: it keeps the run as it is, with the type that the run computes in.
+      needs: packages that must be installed; the extra with the format's name installs them.
+      fixed: whether the network is written for one image size.
+      archive: whether the run is stored unchanged, including its dtype.
     """
 
     write: Callable[[Network, Path], None]

@@ -1,4 +1,4 @@
-"""python -m seg_jax.export RUN --format=FORMAT --out=FILE: writes an artefact once it agrees with its run."""
+"""python -m seg_jax.export RUN --format=FORMAT --out=FILE: writes an artefact that agrees with its run."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    os.environ["JAX_PLATFORMS"] = "cpu"  # where float32 is float32: a GPU computes products with 10 bits less
+    os.environ["JAX_PLATFORMS"] = "cpu"  # a GPU multiplies float32 with 10 bits less
 
-from seg_jax import artefacts, process
-from seg_jax.artefacts import ArtefactError
-from seg_jax.checkpoint import CheckpointError
+from seg_jax import process
 from seg_jax.config import ConfigError
-from seg_jax.data.images import DataError, write_bytes
+from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError
 from seg_jax.export import FORMATS, certificate, int8
 from seg_jax.export.network import OUTPUTS, Network
+from seg_jax.files import write_bytes
+from seg_jax.predict import artefacts
+from seg_jax.predict.artefacts import ArtefactError
+from seg_jax.run.checkpoint import CheckpointError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 if nothing was written."""
     parser = argparse.ArgumentParser(prog="python -m seg_jax.export", description="Exports a trained network.")
     parser.add_argument("run", type=Path, help="run directory of a training")
-    parser.add_argument("--format", required=True, choices=sorted(FORMATS), help="of the artefact")
-    parser.add_argument("--out", required=True, metavar="FILE", type=Path, help="where it goes")
+    parser.add_argument("--format", required=True, choices=sorted(FORMATS), help="format of the artefact")
+    parser.add_argument("--out", required=True, metavar="FILE", type=Path, help="file to write")
     parser.add_argument("--checkpoint", default="best", help="best (default), last, or a step")
     parser.add_argument(
-        "--size", type=_size, metavar="HxW", help="at which the network sees every image (default: its own)"
+        "--size", type=_size, metavar="HxW", help="resize every image to this size inside (default: no resizing)"
     )
-    parser.add_argument("--output", default=OUTPUTS[0], choices=OUTPUTS, help="what it gives for every pixel")
+    parser.add_argument("--output", default=OUTPUTS[0], choices=OUTPUTS, help="output for every pixel")
     parser.add_argument("--int8", action="store_true", help="onnx: 8-bit integers, calibrated on training images")
     options = parser.parse_args(arguments)
     process.quiet()
@@ -49,21 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    """What the command line asks for; returns the exit code.
+    """Writes the artefact that the command line describes; returns the exit code.
 
     Raises:
-      ArtefactError, CheckpointError, ConfigError, DataError, LabelError: it cannot be done.
+      ArtefactError, CheckpointError, ConfigError, DataError, LabelError: the options, the run or its data are unusable.
     """
     form = FORMATS[options.format]
     if options.int8 and options.format != "onnx":
-        raise ConfigError(f"--int8 with --format={options.format}: only onnx has it. Use --format=onnx.")
+        raise ConfigError(f"--int8 with --format={options.format}: only ONNX has 8-bit integers. Use --format=onnx.")
     if missing := [name for name in form.needs if importlib.util.find_spec(name) is None]:
         raise ConfigError(
             f"--format={options.format} needs {' and '.join(missing)}: pip install 'seg_jax[{options.format}]'."
         )
     out = options.out.expanduser()
     if out.is_dir():
-        raise ConfigError(f"--out={out} is a directory that is there already. Remove it, or choose another name.")
+        raise ConfigError(f"--out={out} is a directory that exists already. Remove it, or choose another name.")
     run = options.run.expanduser()
     network = Network.load(
         run,
@@ -73,7 +75,7 @@ def export(options: argparse.Namespace) -> int:
         fixed=form.fixed,
         full_precision=not form.archive,
     )
-    images = certificate.find_images(network, run, resized=form.fixed)
+    samples = certificate.find_samples(network, run, resized=form.fixed)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial")
     try:
@@ -85,17 +87,17 @@ def export(options: argparse.Namespace) -> int:
             exact, tolerance = artefact, certificate.INT8
             int8.quantize(temporary, temporary, int8.calibration_images(network))
             artefact = artefacts.load(temporary)
-            once = images.pairs[0][0]
-            times = [certificate.seconds(each, once) for each in (exact, artefact)]
+            image = samples.pairs[0][0]
+            times = [certificate.seconds(each, image) for each in (exact, artefact)]
             print(f"int8: {1000 * times[1]:.1f} ms instead of {1000 * times[0]:.1f} ms, x {times[0] / times[1]:.2f}")
-        found = certificate.compare(network, artefact, images, tolerance)
-        print(summary(found))
-        if not found["passed"]:
+        parity = certificate.compare(network, artefact, samples, tolerance)
+        print(summary(parity))
+        if not parity["passed"]:
             print(f"error: {out} is not written: it would disagree with {run}.", file=sys.stderr)
             return 1
-        found |= {"artefact": out.name, "sha256": artefacts.digest(temporary), "versions": certificate.versions()}
+        parity |= {"artefact": out.name, "sha256": artefacts.digest(temporary), "versions": certificate.versions()}
         os.replace(temporary, out)
-        write_bytes(out.with_name(f"{out.name}.parity.json"), (json.dumps(found, indent=1) + "\n").encode())
+        write_bytes(out.with_name(f"{out.name}.parity.json"), (json.dumps(parity, indent=1) + "\n").encode())
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
@@ -104,14 +106,16 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
-def summary(found: dict[str, Any]) -> str:
-    """A certificate in a few lines."""
-    miou, tolerance = found["miou"], found["tolerance"]
-    lines = [f"compared on {found['images']}"]
-    if found["largest_difference"] is not None:
-        lines.append(f"  largest difference   {found['largest_difference']:.2g}  (at most {tolerance['difference']:g})")
+def summary(parity: dict[str, Any]) -> str:
+    """A certificate (see `certificate.compare`) in a few lines."""
+    miou, tolerance = parity["miou"], parity["tolerance"]
+    lines = [f"compared on {parity['images']}"]
+    if parity["largest_difference"] is not None:
+        lines.append(
+            f"  largest difference   {parity['largest_difference']:.2g}  (at most {tolerance['difference']:g})"
+        )
     lines.append(
-        f"  same class           {100 * found['agreement']:.3f} %  (at least {100 * tolerance['agreement']:g} %)"
+        f"  same class           {100 * parity['agreement']:.3f} %  (at least {100 * tolerance['agreement']:g} %)"
     )
     if miou["run"] is not None:
         change = miou["artefact"] - miou["run"]
@@ -120,10 +124,10 @@ def summary(found: dict[str, Any]) -> str:
 
 
 def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not found:
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not height x width in pixels, such as 512x1024")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def _bytes(path: Path) -> int:

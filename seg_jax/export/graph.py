@@ -1,4 +1,4 @@
-"""An ONNX graph under construction: nodes, constants, sizes that are only known when it runs."""
+"""An ONNX graph under construction: nodes, constants, and sizes that are only known at run time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 from seg_jax.config import ConfigError
 
 OPSET = 18  # the first with antialiased Resize
+ONNX_TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9}  # values of onnx.TensorProto
 
-FIRST = (0, 3, 1, 2)  # [b h w c] -> [b c h w], the layout that convolutions and resizing have in ONNX
-LAST = (0, 2, 3, 1)
+TO_NCHW = (0, 3, 1, 2)  # [b h w c] -> [b c h w], ONNX's layout for convolutions and resizing
+TO_NHWC = (0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
@@ -21,25 +22,25 @@ class Tensor:
     """A value of the graph.
 
     Attributes:
-      name: of the value.
-      shape: as in JAX, may have symbols.
-      first: whether it is stored as [b c h w], though it is [b h w c] in JAX.
+      name: the value's name.
+      shape: its shape in JAX, which may have symbols.
+      nchw: whether it is stored as [b c h w] though its shape in JAX is [b h w c].
     """
 
     name: str
     shape: tuple[Any, ...]
-    first: bool = False
+    nchw: bool = False
 
 
 @dataclass
 class Conv:
-    """A convolution that still takes up the multiplications and additions that follow it.
+    """A convolution that can absorb the multiplications and additions that follow it.
 
     Attributes:
-      weight: one of its axes is that of the features.
+      weight: the kernel.
       bias: [features].
-      axis: which axis it is.
-      names: of weight and bias in the graph.
+      axis: the axis of `weight` with the output features.
+      names: names of weight and bias in the graph.
     """
 
     weight: np.ndarray
@@ -48,7 +49,7 @@ class Conv:
     names: tuple[str, str]
 
     def absorb(self, op: str, array: np.ndarray) -> None:
-        """Takes up what follows: 'Mul', 'Div', 'Add' or 'Sub' of [features] or one number."""
+        """Folds 'Mul', 'Div', 'Add' or 'Sub' by an array [features] or one number into weight and bias."""
         array = np.broadcast_to(array.reshape(-1), self.bias.shape)
         if op in ("Add", "Sub"):
             self.bias = self.bias + (array if op == "Add" else -array)
@@ -64,7 +65,7 @@ class Graph:
     def __init__(self, shape: Sequence[Any]):
         self.image = Tensor("image", tuple(shape))
         self.nodes: list[Any] = []
-        self.convs: dict[str, Conv] = {}  # by the name of the result
+        self.convs: dict[str, Conv] = {}  # name of the result -> convolution
         self._initializers: dict[str, np.ndarray] = {}
         self._constants: dict[Any, str] = {}
         self._known: dict[Any, str] = {}
@@ -72,12 +73,12 @@ class Graph:
         self._count = 0
 
     def name(self) -> str:
-        """A new one."""
+        """A new unique name."""
         self._count += 1
         return f"v{self._count}"
 
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """Adds an operator of ONNX; returns the name of its result, the earlier one if it is there already."""
+        """Adds an ONNX operator unless an equal one exists; returns the name of its result."""
         from onnx import helper
 
         key = (op, inputs, repr(sorted(attributes.items())))
@@ -96,7 +97,7 @@ class Graph:
         return self._constants[key]
 
     def convolution(self, op: str, x: str, weight: np.ndarray, *, axis: int = 0, **attributes: Any) -> str:
-        """'Conv' or 'ConvTranspose' of [b c h w]; the features of `weight` lie along `axis`."""
+        """Adds 'Conv' or 'ConvTranspose' of [b c h w]; `axis` of `weight` has the output features."""
         conv = Conv(weight, np.zeros(weight.shape[axis], np.float32), axis, (self.name(), self.name()))
         result = self.node(op, x, *conv.names, **attributes)
         self.convs[result] = conv
@@ -107,39 +108,39 @@ class Graph:
         if isinstance(size, int | np.integer):
             return self.constant([size], np.int64)
         sides = {side: Size(self, self._side(axis)) for side, axis in self._sides.items()}
-        # Div rounds towards zero, which is down for numbers that are not negative.
+        # Div rounds towards zero, which equals floor division: sizes are not negative.
         operators = {"floordiv": "Div", "mod": "Mod", "max": "Max", "min": "Min"}
         functions = {name: lambda a, b, op=op: _size(self, a).by(op, b) for name, op in operators.items()}
-        # The text of an expression is what jax.export.symbolic_shape reads, and Python's too but for powers.
+        # The text of an expression is the syntax of jax.export.symbolic_shape; but for powers it is Python's.
         return eval(str(size).replace("^", "**"), {"__builtins__": {}}, {**sides, **functions}).name
 
     def _side(self, axis: int) -> str:
         return self.node("Shape", "image", start=axis, end=axis + 1)
 
     def dims(self, sizes: Sequence[Any]) -> str:
-        """int64 [n]: sizes."""
+        """int64 [n]: several sizes, see `dim`."""
         if all(isinstance(size, int | np.integer) for size in sizes):
             return self.constant(list(sizes), np.int64)
         return self.node("Concat", *(self.dim(size) for size in sizes), axis=0)
 
-    def stored(self, value: Tensor | np.ndarray, *, first: bool) -> str:
-        """The name of a value in one of the two layouts; of other ranks than four there is only one."""
+    def stored(self, value: Tensor | np.ndarray, *, nchw: bool) -> str:
+        """The name of a value in one of the two layouts, transposed if need be; only rank 4 has two layouts."""
         if isinstance(value, np.ndarray):
-            return self.constant(value.transpose(FIRST) if first and value.ndim == 4 else value)
-        if len(value.shape) != 4 or value.first == first:
+            return self.constant(value.transpose(TO_NCHW) if nchw and value.ndim == 4 else value)
+        if len(value.shape) != 4 or value.nchw == nchw:
             return value.name
-        return self.node("Transpose", value.name, perm=FIRST if first else LAST)
+        return self.node("Transpose", value.name, perm=TO_NCHW if nchw else TO_NHWC)
 
     def model(self, result: Tensor, documents: dict[str, str]) -> Any:
-        """The finished model, with `documents` as its metadata.
+        """The finished onnx.ModelProto, with `documents` as its metadata.
 
         Raises:
-          ConfigError: ONNX's own check refuses it.
+          ConfigError: ONNX's checker rejects it.
         """
         from onnx import TensorProto, checker, helper, numpy_helper
 
         types = {4: TensorProto.FLOAT, 3: TensorProto.UINT8}
-        output = self.stored(result, first=False)
+        output = self.stored(result, nchw=False)
         arrays = dict(self._initializers)
         for conv in self.convs.values():
             arrays.update(zip(conv.names, (conv.weight, conv.bias), strict=True))
@@ -165,19 +166,19 @@ class Graph:
 
 
 def output_name(result: Tensor) -> str:
-    """What the output is called."""
+    """The name of the model's output."""
     return "label" if len(result.shape) == 3 else "probabilities"
 
 
 @dataclass(frozen=True)
 class Size:
-    """int64 [1] in the graph, with the arithmetic of sizes."""
+    """A size, int64 [1] in the graph, with arithmetic."""
 
     graph: Graph
     name: str
 
     def by(self, op: str, other: Any) -> Size:
-        """An operator of ONNX on two sizes."""
+        """Applies an ONNX operator to two sizes."""
         return Size(self.graph, self.graph.node(op, self.name, _size(self.graph, other).name))
 
     def __add__(self, other: Any) -> Size:

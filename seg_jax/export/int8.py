@@ -1,4 +1,4 @@
-"""ONNX with 8-bit integers: weights and activations quantized by ONNX Runtime, with ranges seen on training images."""
+"""ONNX with 8-bit integers: weights and activations quantized by ONNX Runtime, calibrated on training images."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import numpy as np
 from seg_jax import data
 from seg_jax.export.network import Network
 
-IMAGES = 32  # whose ranges are looked at
+MAX_IMAGES = 32  # calibration images
 
 
 def calibration_images(network: Network) -> Iterator[np.ndarray]:
-    """Photographs uint8 [h w 3] spread over the run's training split.
+    """Photographs uint8 [h w 3] spread evenly over the run's training split.
 
     Raises:
-      ConfigError, DataError, LabelError: it cannot be loaded.
+      ConfigError, DataError, LabelError: the split cannot be loaded.
     """
     config = network.functions.config
     examples = data.load(config, config.data.train_split)
-    for index in np.unique(np.linspace(0, len(examples) - 1, min(IMAGES, len(examples))).round().astype(int)):
+    for index in np.unique(np.linspace(0, len(examples) - 1, min(MAX_IMAGES, len(examples))).round().astype(int)):
         yield examples.read(int(index))[0]
 
 
 def quantize(model: Path, out: Path, images: Iterator[np.ndarray]) -> None:
-    """Static quantization of convolutions and matrix products, with scales for every output channel.
+    """Static quantization of convolutions and matrix products, with a scale for every output channel.
 
     Args:
-      model: an exported file.
-      out: where the quantized one goes.
-      images: to see the ranges of activations on.
+      model: an exported ONNX file.
+      out: the quantized file to write.
+      images: calibration images uint8 [h w 3], on which the ranges of activations are measured.
     """
     from onnxruntime import quantization
 
@@ -43,7 +43,7 @@ def quantize(model: Path, out: Path, images: Iterator[np.ndarray]) -> None:
 
     logger = logging.getLogger()
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it recommends a preprocessing that this model has behind it
+    logger.setLevel(logging.ERROR)  # it recommends a preprocessing that this model has been through
     try:
         quantization.quantize_static(
             model,

@@ -1,4 +1,4 @@
-"""A trained network as every format takes it: one function of an image, its weights, and what is said about it."""
+"""A trained network in the form that every format takes: one function of an image, weights, metadata."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import jax
 import jax.export
 import jax.numpy as jnp
 
-from seg_jax import __version__, losses, models, program, sharding
-from seg_jax.artefacts import VERSION
-from seg_jax.checkpoint import Checkpoints
-from seg_jax.config import load as load_config
+from seg_jax import __version__, losses, models, sharding
+from seg_jax.config import with_fields
 from seg_jax.data.labels import LabelTable
 from seg_jax.export.resample import resize_antialiased
+from seg_jax.predict.artefacts import VERSION
+from seg_jax.run import program
+from seg_jax.run.directory import RunDirectory
 
 OUTPUTS = ("probabilities", "label")
-PLATFORMS = ("cpu", "cuda", "tpu")  # of `Network.portable`
+PLATFORMS = ("cpu", "cuda", "tpu")  # platforms that `Network.portable` is compiled for
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class Network:
     """A trained network.
 
     Attributes:
-      functions: of the run; outside of artefacts it computes with these.
+      functions: the run's compiled functions.
       weights: {'params', 'model_state'}, host arrays.
-      table: what its classes mean.
-      metadata: JSON values that every artefact carries, see docs/export.md.
+      table: the label table of its classes.
+      metadata: JSON values stored in every artefact, see docs/export.md.
     """
 
-    functions: program.Program
+    functions: program.Functions
     weights: dict[str, Any]
     table: LabelTable
     metadata: dict[str, Any]
@@ -55,21 +56,21 @@ class Network:
         Args:
           run: the run directory.
           checkpoint: 'best', 'last' or a step.
-          size: (height, width) at which the network sees every image; None: the size of the image.
+          size: (height, width) that the network resizes every image to; None: no resizing.
           output: one of `OUTPUTS`.
-          fixed: without a `size` it is that of the images of the training.
-          full_precision: it computes in float32 whatever the run did; bfloat16 is not for processors.
+          fixed: whether `size` defaults to the size of the training images.
+          full_precision: whether to compute in float32 even if the run used bfloat16, which is slow on CPUs.
 
         Raises:
-          ConfigError, CheckpointError, LabelError: it is not a run directory, or damaged.
+          ConfigError, CheckpointError, LabelError: it is not a run directory, or it is damaged.
         """
         assert output in OUTPUTS, output
-        config = load_config(run / "config.json")
+        directory = RunDirectory(run)
+        config, table = directory.config(), directory.table()
         if full_precision:
-            config.model.dtype = "float32"
-        table = LabelTable.load(run / "class_names.json")
-        functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
-        checkpoints = Checkpoints(run / "checkpoints", create=False)
+            config = with_fields(config, {"model.dtype": "float32"})
+        functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
+        checkpoints = directory.checkpoints()
         step = checkpoints.choose(checkpoint)
         like = functions.abstract_state.weights(averaged=False)
         weights = checkpoints.weights(step, like, averaged=config.eval.averaged)
@@ -81,7 +82,7 @@ class Network:
     @classmethod
     def of(
         cls,
-        functions: program.Program,
+        functions: program.Functions,
         weights: dict[str, Any],
         table: LabelTable,
         *,
@@ -90,35 +91,25 @@ class Network:
         size: tuple[int, ...] | None = None,
         output: str = "probabilities",
     ) -> Network:
-        """A network that is in memory; see `load`, and `metadata` for `step` and `trained_size`."""
+        """A network in memory; arguments as for `load`; `step` and `trained_size` go into `metadata`."""
         config = functions.config
-        metadata = {
-            "format": VERSION,
-            "seg_jax": __version__,
-            "classes": list(table.names),
-            "colors": [list(color) for color in table.colors],
-            "mean": list(config.data.mean),
-            "std": list(config.data.std),
-            "trained_size": list(trained_size),
-            "head": config.loss.head,
-            "size": list(size) if size else None,
-            "output": output,
-            "parameters": models.count(weights["params"]),
-            "step": step,
-            "config": config.to_dict(),
-        }
+        metadata = {"format": VERSION, "seg_jax": __version__}
+        metadata |= {"classes": list(table.names), "colors": [list(color) for color in table.colors]}
+        metadata |= {"mean": list(config.data.mean), "std": list(config.data.std), "trained_size": list(trained_size)}
+        metadata |= {"head": config.loss.head, "size": list(size) if size else None, "output": output}
+        metadata |= {"parameters": models.count(weights["params"]), "step": step, "config": config.to_dict()}
         return cls(functions, weights, table, metadata)
 
     @property
     def documents(self) -> dict[str, str]:
-        """The texts that every artefact carries, by the names that `artefacts` finds them under."""
+        """{name: text} of the documents in every artefact, as `predict.artefacts` reads them."""
         return {"metadata.json": json.dumps(self.metadata, indent=1), "class_names.json": self.table.to_json()}
 
     def function(self, target: str) -> Callable[[Any, jax.Array], jax.Array]:
         """(weights, image uint8 [b h w 3]) -> probabilities, float32 [b h w k], or label, uint8 [b h w].
 
         Args:
-          target: for which it will be traced, one of models.TARGETS.
+          target: the target that it will be traced for, one of models.TARGETS.
         """
         config, head, output = self.functions.config, self.metadata["head"], self.metadata["output"]
         size = tuple(self.metadata["size"] or ())
@@ -132,7 +123,7 @@ class Network:
                     self.functions.model, **weights, image=models.normalize(seen, mean, std), train=False
                 )
                 scores = outputs["logits"]
-                if resized or output == "probabilities":  # the highest logit and probability are of the same class
+                if resized or output == "probabilities":  # for labels alone the logits do: the argmax is the same
                     scores = probabilities(scores, head=head)
                 if resized:
                     scores = resize_antialiased(scores, size=image.shape[1:3])
@@ -141,9 +132,9 @@ class Network:
         return run
 
     def portable(self, image: jax.Array) -> jax.Array:
-        """`function` with its weights, in the form that each of `PLATFORMS` likes; chosen when it is compiled."""
+        """`function` with its weights, in the fastest form for each of `PLATFORMS`, chosen at compilation."""
         forms = {"cpu": self.function("cpu"), "default": self.function("accelerator")}
-        # As an argument of both forms the weights are in the file once.
+        # The weights are an argument of both forms, so the file contains them once.
         return jax.lax.platform_dependent(self.weights, image, **forms)
 
     def exported(self) -> jax.export.Exported:
@@ -152,9 +143,9 @@ class Network:
 
     @property
     def image(self) -> jax.ShapeDtypeStruct:
-        """The argument of `function`, uint8 [b h w 3] with symbols for sizes."""
+        """The argument of `function`, uint8 [b h w 3] with symbolic sizes."""
         n = models.reduction(self.functions.model)
-        # What jax.export cannot derive: a height h and a width w, made a multiple, are not less.
+        # jax.export cannot derive that h and w, rounded up to a multiple of n, do not shrink.
         rules = [f"{n}*floordiv({side}+{n - 1},{n})>={side}" for side in "hw"]
         return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("b,h,w", constraints=rules), 3), jnp.uint8)
 

@@ -1,4 +1,4 @@
-"""ONNX: our own conversion of the traced network, for ONNX Runtime and whatever else reads the format."""
+"""ONNX: our own conversion of the traced network, for ONNX Runtime and other readers of the format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from seg_jax.export import primitives, steps
+from seg_jax.export import primitives, trace
 from seg_jax.export.graph import Graph
 from seg_jax.export.network import Network
 
@@ -17,15 +17,15 @@ def build(network: Network) -> Any:
     """The onnx.ModelProto: `image` uint8 [b h w 3], any b, h and w -> `probabilities` or `label`.
 
     Raises:
-      ConfigError: the network computes what has no form in ONNX.
+      ConfigError: the network uses an operation that cannot be converted.
     """
     spec = network.image
     traced = jax.jit(network.function("onnx")).trace(network.weights, spec).jaxpr
     leaves = [np.asarray(array) for array in jax.tree.leaves(network.weights)]
     graph = Graph(spec.shape)
-    image = steps.Place(traced.in_avals[-1])
-    program = steps.program(traced, [*leaves, image])
-    return graph.model(primitives.run(graph, program, {image: graph.image}), network.documents)
+    image = trace.Variable(traced.in_avals[-1])
+    steps = trace.trace(traced, [*leaves, image])
+    return graph.model(primitives.run(graph, steps, {image: graph.image}), network.documents)
 
 
 def write(network: Network, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pillow's resizing as a part of an artefact, so that it can take photographs of any size."""
+"""Pillow's resizing as a part of an artefact, so that the artefact accepts photographs of any size."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from seg_jax import models
 
 @models.operator
 def resize_antialiased(x: jax.Array, *, size: tuple[int, int]) -> jax.Array:
-    """[b h w c] -> [b *size c] as Pillow's BILINEAR: where it shrinks, triangles as wide as the new pixels.
+    """Resizes [b h w c] to [b *size c] as Pillow's BILINEAR does: where it shrinks, the filter widens (antialiasing).
 
-    Columns come first; of uint8 the numbers between are rounded too. Pillow may begin with the rows and has weights of
-    22 bits, so that values differ by one level here and there.
+    The width is resized first, then the height; uint8 is rounded after each. Pillow may begin with the height and has
+    weights of 22 bits, so values differ by one level here and there.
     """
     y = x.astype(jnp.float32)
     for axis, equation in ((2, "ow,bhwc->bhoc"), (1, "oh,bhwc->bowc")):
@@ -26,8 +26,8 @@ def resize_antialiased(x: jax.Array, *, size: tuple[int, int]) -> jax.Array:
 
 
 def _triangles(old: Any, new: Any) -> jax.Array:
-    """float32 [new old], rows sum to 1; either size may be a symbol."""
-    # Distances of pixel centres, in units of 1 / (2 old new) of the axis: integers, so that float32 loses nothing.
-    at, seen = (2 * jnp.arange(new) + 1) * old, (2 * jnp.arange(old) + 1) * new
-    weights = jnp.maximum(1 - abs(at[:, None] - seen) / (2 * jnp.maximum(old, new)), 0)
+    """Weights of a triangle filter, float32 [new old]; rows sum to 1; either size may be symbolic."""
+    # Pixel centres in units of 1 / (2 old new) of the axis: integers, which float32 represents exactly.
+    new_centres, old_centres = (2 * jnp.arange(new) + 1) * old, (2 * jnp.arange(old) + 1) * new
+    weights = jnp.maximum(1 - abs(new_centres[:, None] - old_centres) / (2 * jnp.maximum(old, new)), 0)
     return weights / weights.sum(axis=1, keepdims=True)

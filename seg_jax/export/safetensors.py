@@ -1,14 +1,14 @@
-"""The archive form: the weights under their names, with everything that is needed to build the network again.
+"""The archive format: the weights under their names, with all that is needed to rebuild the network.
 
-Compiled formats age with their runtimes; this one needs seg_jax alone.
+Compiled formats age with their runtimes; this one needs only seg_jax.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from seg_jax.checkpoint import flatten
 from seg_jax.export.network import Network
+from seg_jax.run.stored import flatten
 
 
 def write(network: Network, path: Path) -> None:

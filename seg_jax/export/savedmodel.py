@@ -22,10 +22,10 @@ def write(network: Network, path: Path) -> None:
     signature = tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")
     module = tf.Module()
     module.serve = tf.function(serve, input_signature=[signature], autograph=False)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as directory:
         module.documents = []
         for name, text in network.documents.items():
-            file = Path(place) / name
+            file = Path(directory) / name
             file.write_text(text, encoding="utf-8")
             module.documents.append(tf.saved_model.Asset(str(file)))
         tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})

@@ -1,4 +1,4 @@
-"""StableHLO by jax.export: one file for CPU, CUDA and TPU that runs with JAX alone."""
+"""StableHLO by jax.export: one file for CPU, CUDA and TPU that needs only JAX to run."""
 
 from __future__ import annotations
 

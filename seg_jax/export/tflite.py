@@ -16,12 +16,12 @@ from seg_jax.export.network import Network
 
 
 def write(network: Network, path: Path) -> None:
-    """Writes the model for images [1 h w 3] of the network's size, the documents appended as a zip archive.
+    """Writes the model for images [1 h w 3] of the network's size, with the documents appended as a zip archive.
 
-    That is how TFLite files carry associated files: the runtime does not look behind the model.
+    TFLite files carry associated files in this way: the runtime ignores bytes after the model.
 
     Raises:
-      ConfigError: TFLite's converter does not take the network.
+      ConfigError: TFLite's converter rejects the network.
     """
     import tensorflow as tf
 
@@ -37,9 +37,9 @@ def write(network: Network, path: Path) -> None:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
     try:
         path.write_bytes(converter.convert())
-    except Exception as error:  # of a class of its own, with the trace of the compiler
+    except Exception as error:  # the converter has its own exception class, with the compiler's trace
         raise ConfigError(
-            f"TFLite's converter refuses the network at {network.metadata['size']}: {str(error).splitlines()[0]}. Use "
+            f"TFLite's converter rejects the network at {network.metadata['size']}: {str(error).splitlines()[0]}. Use "
             "a larger --size, or --format=onnx."
         ) from error
     with zipfile.ZipFile(path, "a") as archive:

@@ -1,4 +1,4 @@
-"""An exported function of JAX as an operation of TensorFlow: what a SavedModel and a TFLite file are made of."""
+"""An exported JAX function as a TensorFlow operation, for SavedModel and TFLite."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def call(exported: jax.export.Exported, image: Any) -> Any:
       image: its argument, a `tf.Tensor`.
 
     Returns:
-      Its result, a `tf.Tensor`; sizes that are symbols of JAX are None.
+      Its result, a `tf.Tensor`; sizes that are symbolic in JAX are None.
 
     Raises:
-      ConfigError: the function needs what this TensorFlow does not have.
+      ConfigError: this TensorFlow is too old for the function.
     """
     import tensorflow as tf
     from tensorflow.compiler.mlir.stablehlo import stablehlo as theirs
@@ -52,18 +52,18 @@ def call(exported: jax.export.Exported, image: Any) -> Any:
 
 
 def rewritten(module: bytes, version: str) -> bytes:
-    """A module as an older StableHLO has it (https://openxla.org/stablehlo/compatibility).
+    """A module rewritten for an older StableHLO (https://openxla.org/stablehlo/compatibility).
 
-    JAX writes the StableHLO of some weeks ago, which a TensorFlow of some months ago does not know. Neither does that
-    understand operations with a name of their own (composites, such as the error function) on sizes that are symbols;
-    they become calls of the functions that say what they compute.
+    JAX writes a StableHLO that is weeks old, which a TensorFlow that is months old does not know. That TensorFlow does
+    not understand composites (named operations, such as the error function) with symbolic sizes either; they become
+    calls of the functions that define them.
 
     Args:
-      module: of `jax.export`.
-      version: of StableHLO, such as '1.13.7'.
+      module: a serialized module from `jax.export`.
+      version: the version of StableHLO to write, such as '1.13.7'.
 
     Raises:
-      ValueError: it needs a newer one.
+      ValueError: the module needs a newer version.
     """
     stablehlo.register_stablehlo_passes()
     with ir.Context() as context:

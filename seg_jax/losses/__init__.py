@@ -1,24 +1,27 @@
-"""Losses: values and weights of pixels or classes, reduced in one place, and their weighted sum."""
+"""Losses: values and weights of pixels or classes, reduced by one function, and their weighted sum."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seg_jax.config import Config
+from seg_jax.config import ConfigError, LossConfig
 from seg_jax.losses import boundary, lovasz, pixel, region
 from seg_jax.losses.heads import HEADS, probabilities
 
-__all__ = ["HEADS", "LOSSES", "Loss", "Objective", "build", "mean", "probabilities", "reduce"]
+__all__ = ["HEADS", "LOSSES", "Loss", "Objective", "OwnLoss", "build", "mean", "probabilities", "reduce"]
 
 Array = jax.Array | np.ndarray
-# (logits [b h w k], label, logits of a teacher or None) -> (values, weights) of one shape.
+# (logits [b h w k], label, a teacher's logits or None) -> (values, weights) of one shape.
 Loss = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array]]
+# A program's own: (logits [b h w k], label [b h w]) -> its mean, float32 [], or (values, weights) of one shape.
+OwnLoss = Callable[[jax.Array, jax.Array], Any]
 
 
 def reduce(values: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -27,7 +30,7 @@ def reduce(values: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]
 
 
 def mean(total: Array, weight: Array) -> jax.Array:
-    """total / weight, and 0 with a zero gradient where everything was ignored."""
+    """total / weight; 0 with a zero gradient where everything was ignored."""
     return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1.0), 0.0)
 
 
@@ -36,20 +39,24 @@ class Objective:
     """The weighted sum of the means of t losses.
 
     Attributes:
-      weights: {name: factor of its mean}, in the order of every array [t].
-      losses: {name: function}, the same names.
+      weights: {name: factor of the loss's mean}, in the order of the axis [t].
+      losses: {name: function}, with the same names.
     """
 
     weights: Mapping[str, float]
     losses: Mapping[str, Loss]
 
-    def __call__(self, logits: jax.Array, label: jax.Array, taught: Any = None) -> tuple[jax.Array, jax.Array]:
-        """What `reduce` gives for each loss: totals and weights, float32 [t]; sums of them over batches add up.
+    def __call__(self, logits: jax.Array, label: jax.Array, teacher: Any = None) -> tuple[jax.Array, jax.Array]:
+        """Totals and weights of each loss, see `reduce`: float32 [t] each; they may be summed over batches.
 
-        Losses of pixels then have their mean over all pixels, losses of regions their mean over the classes that occur
-        in each batch.
+        Pixel losses are then averaged over all pixels, region losses over the classes that occur in each batch.
+
+        Args:
+          logits: float [b h w k].
+          label: see `heads.target`.
+          teacher: a teacher's logits, of the shape of `logits`; None without a teacher.
         """
-        totals, weights = zip(*(reduce(*loss(logits, label, taught)) for loss in self.losses.values()), strict=True)
+        totals, weights = zip(*(reduce(*loss(logits, label, teacher)) for loss in self.losses.values()), strict=True)
         return jnp.stack(totals), jnp.stack(weights)
 
     def value(self, totals: Array, weights: Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -58,24 +65,58 @@ class Objective:
         return jnp.asarray(sum(weight * means[name] for name, weight in self.weights.items())), means
 
 
-def build(loss: Config) -> Objective:
-    """The objective that `config.loss` describes: the losses whose weight is positive."""
+def build(loss: LossConfig, *, own: Mapping[str, OwnLoss] = MappingProxyType({})) -> Objective:
+    """The objective that `config.loss` describes: the losses whose weight is positive, and those in `loss.own`.
+
+    Args:
+      loss: the configuration.
+      own: the functions of the names in `loss.own`.
+
+    Raises:
+      ConfigError: one of them is missing.
+    """
     weights = {name: loss.weights[name] for name in LOSSES if loss.weights[name] > 0}
-    return Objective(weights=weights, losses={name: LOSSES[name](loss) for name in weights})
+    losses = {name: LOSSES[name](loss) for name in weights}
+    for name, weight in loss.own:
+        if name not in own:
+            raise ConfigError(
+                f"config.loss.own = {loss.own!r}: the loss {name!r} is a function of the Python program that started "
+                f"this run. Call seg_jax.train with losses={{{name!r}: ({weight:g}, FUNCTION)}}; an evaluation does "
+                "without them: --config.loss.own='()'."
+            )
+        weights[name], losses[name] = weight, _own(own[name], name)
+    return Objective(weights=weights, losses=losses)
 
 
-def _loss(function: Callable[..., tuple[jax.Array, jax.Array]], loss: Config, **options: Any) -> Loss:
-    """A loss of logits and label alone."""
+def _own(function: OwnLoss, name: str) -> Loss:
+    """The values and weights of a program's loss; a mean counts once for each batch."""
+
+    def loss(logits: jax.Array, label: jax.Array, teacher: Any) -> tuple[jax.Array, jax.Array]:
+        result = function(logits, label)
+        values, weights = result if isinstance(result, tuple) else (result, jnp.ones(()))
+        if jnp.shape(values) != jnp.shape(weights):
+            raise ConfigError(
+                f"the loss {name!r} gives an array of shape {jnp.shape(values)}. Return its mean over the pixels that "
+                "count, float32 [], or (values, weights) of one shape with weight 0 where label is 255."
+            )
+        return jnp.asarray(values, jnp.float32), jnp.asarray(weights, jnp.float32)
+
+    return loss
+
+
+def _loss(function: Callable[..., tuple[jax.Array, jax.Array]], loss: LossConfig, **options: Any) -> Loss:
+    """A loss that ignores the teacher."""
     common = {"head": loss.head, "class_weights": tuple(loss.class_weights)}
-    return lambda logits, label, taught: function(logits, label, **common, **options)
+    return lambda logits, label, teacher: function(logits, label, **common, **options)
 
 
-def _distillation(loss: Config) -> Loss:
-    options = {"head": loss.head, "temperature": loss.temperature}
-    return lambda logits, label, taught: pixel.distillation(logits, taught, label, **options)
+def _distillation(loss: LossConfig) -> Loss:
+    return lambda logits, label, teacher: pixel.distillation(
+        logits, teacher, label, head=loss.head, temperature=loss.temperature
+    )
 
 
-LOSSES: Mapping[str, Callable[[Config], Loss]] = {
+LOSSES: Mapping[str, Callable[[LossConfig], Loss]] = {
     "cross_entropy": lambda loss: _loss(pixel.cross_entropy, loss, label_smoothing=loss.label_smoothing),
     "focal": lambda loss: _loss(pixel.focal, loss, alpha=loss.focal.alpha, gamma=loss.focal.gamma),
     "ohem": lambda loss: _loss(pixel.ohem, loss, share=loss.ohem.share, threshold=loss.ohem.threshold),

@@ -1,4 +1,4 @@
-"""Boundary loss: how far from the true boundary the prediction errs."""
+"""Boundary loss: errors weighted by their distance from the true boundary."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def boundary(
 ) -> tuple[jax.Array, jax.Array]:
     """phi (p - truth), with phi the signed distance of a pixel to the boundary of the class, in pixels.
 
-    Kervadec et al. 2019, equation 5, with the term of the truth alone that they leave out: the gradient is the same,
-    and a perfect prediction costs 0. Values grow with the size of images; 0.01 beside another loss is a usual weight.
+    Kervadec et al. 2019, equation 5, with the term in the truth alone that they drop: the gradient is the same, and a
+    perfect prediction costs 0. Values grow with the image size; 0.01 beside another loss is a usual weight.
 
     Args:
       logits: float [b h w k].
@@ -22,8 +22,8 @@ def boundary(
       class_weights: k weights of the classes, or () for equal ones.
 
     Returns:
-      values and weights, float32 [b h w c]. Weights are 0 where a pixel is ignored, and for a class that fills an image
-      or does not occur in it, which has no boundary there.
+      Values and weights, float32 [b h w c]. Weights are 0 where a pixel is ignored, and in an image that a class fills
+      or is absent from, since it has no boundary there.
     """
     p, truth, valid, weights = heads.regions(logits, label, head=head, class_weights=class_weights)
     phi, known = signed_distance(truth > 0.5, valid[..., None])
@@ -39,10 +39,10 @@ def signed_distance(region: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax
 
     Args:
       region: bool [b h w c].
-      valid: bool [b h w 1]; other pixels lie on no side.
+      valid: bool [b h w 1]; other pixels are neither inside nor outside.
 
     Returns:
-      float32 [b h w c], and bool [b 1 1 c]: whether there is a boundary, without which the distance is 0.
+      The distance in pixels, float32 [b h w c], 0 without a boundary; and bool [b 1 1 c]: whether there is one.
     """
     inside, outside = region & valid, ~region & valid
     known = inside.any((1, 2), keepdims=True) & outside.any((1, 2), keepdims=True)
@@ -53,8 +53,8 @@ def signed_distance(region: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax
 def _squared_distance(seeds: jax.Array) -> jax.Array:
     """Exact squared Euclidean distance to the nearest seed, int32 [b h w c]; (h + w)^2 or more without any.
 
-    Along each column by two scans, then along rows as the least over all columns: a few arrays of the result's size,
-    and h w (w + 2) operations for an image and class.
+    Two scans along each column, then a minimum over all columns for each row: a few arrays of the result's size, and
+    h w (w + 2) operations per image and class.
     """
     h, w = seeds.shape[1:3]
     far, row, column = h + w, jnp.arange(h)[:, None, None], jnp.arange(w)
@@ -67,6 +67,6 @@ def _squared_distance(seeds: jax.Array) -> jax.Array:
         return jnp.minimum(nearest, squared[..., None] + (column - where) ** 2), None
 
     start = jnp.broadcast_to(by_column[0][..., None] + column**2, (*by_column.shape[1:], w))
-    # One array of all sums would take w times the memory; eight columns at a time take an eighth of the passes.
+    # One array of all sums would take w times the memory; unrolling eight columns needs an eighth of the passes.
     nearest, _ = jax.lax.scan(nearer, start, (by_column[1:], column[1:]), unroll=8)
     return nearest.transpose(0, 2, 3, 1)

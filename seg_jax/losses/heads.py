@@ -1,12 +1,12 @@
-"""What logits and labels mean: probabilities by the kind of head, truth and validity of every pixel."""
+"""The meaning of logits and labels: probabilities by the kind of head, truth and validity of every pixel."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
-# softmax: each pixel is of one class. sigmoid: each class by itself, so that a pixel may be of several or none.
-# binary: two classes and one logit z, which arrives here as the logits (0, z); their softmax is the sigmoid of z.
+# softmax: each pixel has one class. sigmoid: classes are independent, so a pixel may have several or none.
+# binary: two classes and one logit z, passed in as the logits (0, z); their softmax is the sigmoid of z.
 HEADS = ("softmax", "sigmoid", "binary")
 
 
@@ -16,11 +16,11 @@ def probabilities(logits: jax.Array, *, head: str) -> jax.Array:
 
 
 def target(label: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """What the label says.
+    """The label as one-hot truth and a mask of valid pixels.
 
     Args:
-      label: class ids, integer [b h w], ignored outside 0..k-1; or memberships [b h w k] in 0..1, for classes that
-        overlap, where a pixel with any value outside 0..1, such as 255, is ignored.
+      label: class ids, integer [b h w], ignored outside 0..k-1; or, for classes that overlap, memberships [b h w k] in
+        0..1, where a pixel with any value outside 0..1, such as 255, is ignored.
       k: number of classes.
 
     Returns:
@@ -35,7 +35,7 @@ def target(label: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
 def read(logits: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(logits in float32 with 0 where ignored, truth, valid) of a batch; see `target`."""
     truth, valid = target(label, logits.shape[-1])
-    # Before any function of them: an ignored pixel with infinite logits would have a gradient of 0 * inf = NaN.
+    # Masked before any other function: an ignored pixel with infinite logits would have a gradient of 0 * inf = NaN.
     return jnp.where(valid[..., None], logits.astype(jnp.float32), 0.0), truth, valid
 
 
@@ -47,13 +47,13 @@ def weights_of(class_weights: tuple[float, ...], k: int) -> jax.Array:
 def regions(
     logits: jax.Array, label: jax.Array, *, head: str, class_weights: tuple[float, ...]
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """What the losses compare that look at each class as a region.
+    """Predicted and true regions of the c classes, for losses that compare regions.
 
-    With the head 'binary' that is the region of class 1 alone, as everywhere in binary segmentation.
+    With the head 'binary' there is one region, that of class 1, as is usual in binary segmentation.
 
     Returns:
-      (p, truth, valid, weights): probabilities and truth, float32 [b h w c], 0 where ignored; bool [b h w]; of the
-      classes, float32 [c].
+      (p, truth, valid, weights): probabilities and truth, float32 [b h w c], 0 where ignored; valid pixels, bool
+      [b h w]; class weights, float32 [c].
     """
     logits, truth, valid = read(logits, label)
     p = jnp.where(valid[..., None], probabilities(logits, head=head), 0.0)

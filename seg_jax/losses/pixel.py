@@ -1,7 +1,8 @@
-"""Losses of single pixels.
+"""Pixel losses.
 
-Each gives (values, weights), float32 [b h w]; with the head 'sigmoid' [b h w k], for pixel and class. Ignored ones have
-value and weight 0. Logits are float [b h w k], computed on in float32; for labels and heads see `heads`.
+Each returns (values, weights), float32 [b h w]; with the head 'sigmoid' [b h w k], one for each pixel and class.
+Ignored pixels have value and weight 0. Logits are float [b h w k] and computed with in float32; for labels and heads
+see `heads`.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ def cross_entropy(
     """Cross-entropy of truth and prediction.
 
     Args:
-      logits, label, head: see above.
+      logits, label, head: see the module.
       class_weights: k weights, or () for equal ones; a pixel has the weight of its class.
-      label_smoothing: share e of the target that is spread evenly over all outcomes (Szegedy et al. 2016): the target
-        is (1 - e) * truth + e / k; of two outcomes, that a class is there or not, (1 - e) * truth + e / 2.
+      label_smoothing: share e in 0..1 of the target that is spread evenly over all outcomes (Szegedy et al. 2016): the
+        target is (1 - e) * truth + e / k; with the head 'sigmoid', whose outcomes are two, (1 - e) * truth + e / 2.
     """
     x, truth, valid = heads.read(logits, label)
     k = x.shape[-1]
@@ -49,13 +50,13 @@ def focal(
     alpha: float = 0.25,
     gamma: float = 2.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Focal loss, -alpha (1 - p)^gamma log p with p the probability of the truth (Lin et al. 2017, equation 5).
+    """Focal loss, -alpha (1 - p)^gamma log p with p the probability of the true class (Lin et al. 2017, equation 5).
 
     Args:
       logits, label, head, class_weights: as for `cross_entropy`.
-      alpha: of two outcomes, the weight of the positive one (the class is there; class 1), the negative one has
-        1 - alpha. With the head 'softmax' there is no positive one: a factor of the whole loss.
-      gamma: how much less a pixel counts that is right already; 0 leaves alpha times cross-entropy.
+      alpha: in 0..1. With the heads 'sigmoid' and 'binary' the weight of the positive outcome (the class is present;
+        class 1), and 1 - alpha that of the negative one. With the head 'softmax' a factor of the whole loss.
+      gamma: strength by which pixels that are already right are weighted down; 0 leaves alpha times cross-entropy.
     """
     x, truth, valid = heads.read(logits, label)
     if head == "sigmoid":
@@ -78,19 +79,18 @@ def ohem(
     share: float = 0.1,
     threshold: float = 0.7,
 ) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy of the hard pixels alone: online hard example mining (Shrivastava et al. 2016).
+    """Cross-entropy of the hard pixels only: online hard example mining (Shrivastava et al. 2016).
 
-    A pixel is hard if its truth has a probability below `threshold`, or if its cross-entropy is among the largest
-    `share` of the batch; with a threshold of 0 these are the top-k pixels (Wu et al. 2016), with a share of 0 it is the
-    threshold alone.
+    A pixel is hard if its true class has a probability below `threshold`, or if its cross-entropy is among the largest
+    `share` of the batch. A threshold of 0 leaves the top-k pixels (Wu et al. 2016), a share of 0 the threshold alone.
 
     Args:
       logits, label, head, class_weights: as for `cross_entropy`.
-      share: of the counted pixels of the whole batch, in 0..1, rounded up.
-      threshold: in 0..1.
+      share: in 0..1, of the counted pixels of the whole batch; their number is rounded up.
+      threshold: probability in 0..1.
     """
     values, weights = cross_entropy(logits, label, head=head, class_weights=class_weights)
-    # As integers the bits of numbers >= 0 are in the order of the numbers; -1 is below all of them.
+    # The bits of floats >= 0, read as integers, have the floats' order; -1 is below all of them.
     bits = jax.lax.bitcast_convert_type(jnp.abs(jax.lax.stop_gradient(values)), jnp.int32)
     bits = jnp.where(weights > 0, bits, -1)
     count = jnp.ceil(share * (bits >= 0).sum()).astype(jnp.int32)
@@ -101,18 +101,18 @@ def ohem(
 
 
 def distillation(
-    logits: jax.Array, taught: jax.Array, label: jax.Array, *, head: str = "softmax", temperature: float = 2.0
+    logits: jax.Array, teacher: jax.Array, label: jax.Array, *, head: str = "softmax", temperature: float = 2.0
 ) -> tuple[jax.Array, jax.Array]:
     """T^2 KL(teacher | student) of the probabilities at the temperature T (Hinton et al. 2015).
 
     Args:
-      logits, head: of the student.
-      taught: the teacher's logits, of the same shape; no gradient flows into them.
-      label: tells which pixels count, as for the other losses.
+      logits, head: the student's logits and head.
+      teacher: the teacher's logits, of the same shape; no gradient flows into them.
+      label: says which pixels are ignored, as for the other losses.
       temperature: T > 0, by which both logits are divided.
     """
     x, truth, valid = heads.read(logits, label)
-    y = jax.lax.stop_gradient(heads.read(taught, label)[0])
+    y = jax.lax.stop_gradient(heads.read(teacher, label)[0])
     x, y = x / temperature, y / temperature
     if head == "sigmoid":
         log_p, log_q = (jnp.stack([jax.nn.log_sigmoid(-z), jax.nn.log_sigmoid(z)], -1) for z in (x, y))
@@ -125,7 +125,7 @@ def distillation(
 def _counted(
     values: jax.Array, valid: jax.Array, truth: jax.Array, head: str, class_weights: tuple[float, ...]
 ) -> tuple[jax.Array, jax.Array]:
-    """Values with 0 where ignored, and their weights: of the pixel's class, or of each class by itself."""
+    """Values with 0 where ignored, and their weights: by the pixel's class, or with 'sigmoid' by each class."""
     by_class = heads.weights_of(class_weights, truth.shape[-1])
     if head == "sigmoid":
         valid, weights = valid[..., None], jnp.broadcast_to(by_class, truth.shape)
@@ -135,13 +135,13 @@ def _counted(
 
 
 def _largest(bits: jax.Array, count: jax.Array) -> jax.Array:
-    """The `count`-th largest of integers, found bit by bit; 2^31 - 1 for a count of 0.
+    """The `count`-th largest integer, determined bit by bit; 2^31 - 1 for a count of 0.
 
-    Sorting a batch would gather it on every device; each of these 31 rounds adds up one number.
+    Sorting a batch would gather it on every device; each of these 31 rounds sums one number over the devices.
     """
 
-    def refine(i: jax.Array, found: jax.Array) -> jax.Array:
-        larger = found | (1 << (30 - i))
-        return jnp.where((bits >= larger).sum() >= count, larger, found)
+    def refine(i: jax.Array, value: jax.Array) -> jax.Array:
+        larger = value | (1 << (30 - i))
+        return jnp.where((bits >= larger).sum() >= count, larger, value)
 
     return jax.lax.fori_loop(0, 31, refine, jnp.int32(0))

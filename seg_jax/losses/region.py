@@ -1,8 +1,8 @@
-"""Losses of the overlap of regions: Tversky, with Dice and Jaccard as special cases.
+"""Region losses: Tversky, with Dice and Jaccard as special cases.
 
-Each gives (values, weights), float32 [c] for the c regions (`heads.regions`), counted over the whole batch. A class
-that does not occur in the batch has no overlap to speak of and weight 0: the mean is over those that occur, so its
-scale does not depend on how many do. (segmentation_models.pytorch divides by all classes: the same if all occur.)
+Each returns (values, weights), float32 [c] for the c regions (`heads.regions`), counted over the whole batch. A class
+that does not occur in the batch has weight 0: the mean is over the classes that occur, so its scale does not depend on
+their number. (segmentation_models.pytorch divides by all classes, which is the same if all occur.)
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def tversky(
       logits: float [b h w k].
       label, head: see `heads`.
       class_weights: k weights of the classes in the mean, or () for equal ones.
-      alpha, beta: of false positives and false negatives.
-      gamma: below 1, classes count more that are nearly right.
+      alpha, beta: weights of false positives and of false negatives.
+      gamma: a gamma below 1 weights classes up that are nearly right.
     """
     p, truth, _, weights = heads.regions(logits, label, head=head, class_weights=class_weights)
-    tp, found, area = (x.sum((0, 1, 2)) for x in (p * truth, p, truth))
-    values = 1 - tp / jnp.maximum(tp + alpha * (found - tp) + beta * (area - tp), 1e-7)
+    tp, predicted, area = (x.sum((0, 1, 2)) for x in (p * truth, p, truth))
+    values = 1 - tp / jnp.maximum(tp + alpha * (predicted - tp) + beta * (area - tp), 1e-7)
     if gamma != 1:
         values = jnp.maximum(values, 1e-7) ** gamma  # for gamma < 1 the slope at 0 is infinite
     return jnp.where(area > 0, values, 0.0), jnp.where(area > 0, weights, 0.0)

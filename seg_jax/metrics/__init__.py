@@ -1,7 +1,7 @@
-"""The confusion matrix, counted on the device, and everything that follows from it.
+"""The confusion matrix, counted on the device, and the scores derived from it.
 
-Rows are truth, columns prediction, ignored pixels count nowhere. A matrix holds exact integers: one step's is
-int32, sums over a split are int64 on the host (float32 stops counting at 2**24, int32 at 2**31 pixels).
+Rows are truth, columns prediction; ignored pixels are not counted. Entries are exact integers: int32 for one step,
+int64 for sums over a split on the host (float32 stops counting at 2**24, int32 at 2**31 pixels).
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from seg_jax.metrics.counts import above, confusion_matrices, of_confusion
 
 __all__ = ["Images", "Report", "above", "confusion_matrices", "of_confusion", "plain"]
 
-CONFUSED = 0.05  # share of a class's pixels from which on a confusion is worth a sentence
-LISTED = 10  # of the worst images and of the confusions
+MIN_CONFUSION = 0.05  # share of a class's pixels from which a confusion is listed
+MAX_LISTED = 10  # worst images, and confusions, in a report
 
 
 @dataclass(frozen=True)
 class Images:
-    """Counts of single images: names, and int64 [n 3 k] of (TP, FP, FN)."""
+    """Counts of single images: n names, and int64 [n 3 k] of (TP, FP, FN)."""
 
     names: tuple[str, ...]
     counts: np.ndarray
 
     @property
     def miou(self) -> np.ndarray:
-        """float64 [n]: mean over the classes that occur in each image or its prediction; NaN if all is ignored."""
+        """float64 [n]: mean over the classes that occur in the image or its prediction; NaN if all is ignored."""
         return counts.means(counts.iou(self.counts))
 
     def worst(self) -> list[int]:
-        """The images with the lowest `miou`, the worst first, at most `LISTED`."""
+        """Indices of the images with the lowest `miou`, the worst first, at most `MAX_LISTED`."""
         order = np.argsort(self.miou, kind="stable")
-        return [int(i) for i in order[:LISTED] if not np.isnan(self.miou[i])]
+        return [int(i) for i in order[:MAX_LISTED] if not np.isnan(self.miou[i])]
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Report:
     Attributes:
       names: the k class names.
       tp, fp, fn: int64 [k] pixel counts.
-      loss: the objective of the training, see the protocol.
-      protocol: how it was measured (split, resolution, images, step...), kept beside the figures.
+      loss: value of the training objective, see the protocol.
+      protocol: how it was measured (split, resolution, images, step...), stored beside the figures.
       confusion: int64 [k k], rows truth, columns prediction; None if only the counts are known.
-      above: (threshold, counts int64 [3 k] of `counts.above` over the split), if they were asked for.
-      images: counts of every image, if they are known.
+      above: (threshold, counts int64 [3 k] of `counts.above` over the split), if requested.
+      images: counts of every image, if known.
       sections: further figures by subject, such as 'compat' or 'boundary'; see docs/evaluation.md.
     """
 
@@ -75,7 +75,7 @@ class Report:
 
     @classmethod
     def from_confusion(cls, confusion: np.ndarray, names: Sequence[str], **fields: Any) -> Report:
-        """The report of a confusion matrix, integer [k k], with other attributes as `fields`."""
+        """The report of a confusion matrix, integer [k k]; `fields` are further attributes."""
         confusion = np.asarray(confusion, np.int64)
         tp, fp, fn = of_confusion(confusion)
         return cls(names=tuple(names), tp=tp, fp=fp, fn=fn, confusion=confusion, **fields)
@@ -107,7 +107,7 @@ class Report:
 
     @property
     def scores(self) -> dict[str, float]:
-        """The scalar figures: loss, miou, mean_dice, fwiou, pixel_accuracy, mean_accuracy; miou_above if asked for."""
+        """The scalar scores: loss, miou, mean_dice, fwiou, pixel_accuracy, mean_accuracy; miou_above if requested."""
         truth = self.tp + self.fn
         above = {} if self.above is None else {"miou_above": counts.mean(counts.iou(self.above[1]))}
         return {
@@ -121,26 +121,17 @@ class Report:
         }
 
     def confused(self) -> list[str]:
-        """The confusions that take the largest share of a class's pixels, in words, the largest first."""
+        """Sentences on the confusions that take the largest share of a class's pixels, the largest first."""
         if self.confusion is None:
             return []
-        truth = self.confusion.sum(1, keepdims=True)
-        shares = np.divide(self.confusion, truth, out=np.zeros(self.confusion.shape), where=truth > 0)
-        np.fill_diagonal(shares, 0)
-        order = np.argsort(-shares, axis=None, kind="stable")[:LISTED]
-        pairs = [(int(i) // len(self.names), int(i) % len(self.names)) for i in order]
-        return [
-            f"{self.names[t]} is taken for {self.names[p]} in {100 * shares[t, p]:.0f} % of its pixels"
-            for t, p in pairs
-            if shares[t, p] >= CONFUSED
-        ]
+        return _confusions(self.confusion, self.names)
 
     def table(self) -> str:
-        """The per-class table as text: #TP #FP #FN IoU, the means below."""
+        """The per-class table as text: #TP #FP #FN IoU, with the means below."""
         width = max(len("frequency-weighted IoU"), *(len(n) for n in self.names))
         lines = [f"{'class':<{width}} {'#TP':>12} {'#FP':>12} {'#FN':>12} {'IoU':>6}"]
         for name, tp, fp, fn, iou in zip(self.names, self.tp, self.fp, self.fn, self.iou, strict=True):
-            lines.append(f"{name:<{width}} {tp:>12d} {fp:>12d} {fn:>12d} {_three(iou)}")
+            lines.append(f"{name:<{width}} {tp:>12d} {fp:>12d} {fn:>12d} {_three_digits(iou)}")
         scores = self.scores
         for label, key in (
             ("mean IoU", "miou"),
@@ -149,10 +140,10 @@ class Report:
             ("pixel accuracy", "pixel_accuracy"),
             ("mean accuracy", "mean_accuracy"),
         ):
-            lines.append(f"{label:<{width}} {'':>12} {'':>12} {'':>12} {_three(scores[key])}")
+            lines.append(f"{label:<{width}} {'':>12} {'':>12} {'':>12} {_three_digits(scores[key])}")
         if self.above is not None:
             label = f"mean IoU, p > {self.above[0]:g}"
-            lines.append(f"{label:<{width}} {'':>12} {'':>12} {'':>12} {_three(scores['miou_above'])}")
+            lines.append(f"{label:<{width}} {'':>12} {'':>12} {'':>12} {_three_digits(scores['miou_above'])}")
         if seeds := self.sections.get("seeds"):
             lines.append(f"{len(seeds['seeds'])} seeds, each by itself: {spread(seeds['miou'])} mean IoU")
         return "\n".join(lines)
@@ -180,12 +171,12 @@ class Report:
 
 
 def spread(values: dict[str, Any]) -> str:
-    """'0.612 +- 0.008' of {'mean', 'deviation'}."""
+    """{'mean', 'deviation'} -> '0.612 +- 0.008'."""
     return f"{values['mean']:.3f} +- {values['deviation']:.3f}"
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold: arrays become lists, numbers of NumPy those of Python, NaN and infinity null."""
+    """A value that JSON can represent: arrays become lists, NumPy numbers Python numbers, NaN and infinity null."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
@@ -195,5 +186,18 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-def _three(value: float) -> str:
+def _confusions(confusion: np.ndarray, names: Sequence[str]) -> list[str]:
+    truth = confusion.sum(1, keepdims=True)
+    shares = np.divide(confusion, truth, out=np.zeros(confusion.shape), where=truth > 0)
+    np.fill_diagonal(shares, 0)
+    order = np.argsort(-shares, axis=None, kind="stable")[:MAX_LISTED]
+    pairs = [(int(i) // len(names), int(i) % len(names)) for i in order]
+    return [
+        f"{names[t]} is taken for {names[p]} in {100 * shares[t, p]:.0f} % of its pixels"
+        for t, p in pairs
+        if shares[t, p] >= MIN_CONFUSION
+    ]
+
+
+def _three_digits(value: float) -> str:
     return "     -" if math.isnan(value) else f"{value:6.3f}"

@@ -1,6 +1,6 @@
-"""Scores near boundaries, where one pixel's shift counts: boundary IoU and the bands of a trimap.
+"""Scores near boundaries, where a shift by one pixel matters: boundary IoU and trimap bands.
 
-Distances are chessboard distances, the number of 3x3 dilations that it takes to get from pixel to pixel.
+Distances are chessboard distances: the number of 3x3 dilations from one pixel to the other.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import numpy as np
 
 from seg_jax.data.labels import IGNORE
 
-RATIO = 0.02  # of the image's diagonal; Cheng et al. 2021, section 5
-WIDTHS = (1, 2, 4, 8, 16)  # pixels on either side of a boundary, the bands of the trimaps
+RATIO = 0.02  # width of a boundary region as a share of the image's diagonal; Cheng et al. 2021, section 5
+WIDTHS = (1, 2, 4, 8, 16)  # widths of the trimap bands, in pixels on either side of a boundary
 
 
 def near(label: np.ndarray, distance: int, *, outside: bool) -> np.ndarray:
-    """Whether a pixel of another class lies within `distance` of each pixel, bool [h w]; False where ignored.
+    """Whether a pixel of another class is within `distance` of each pixel, bool [h w]; False where ignored.
 
     Args:
       label: class ids, uint8 [h w], 255 = ignore.
       distance: chessboard distance in pixels, at least 1.
-      outside: whether ignored pixels, and what lies beyond the image, are another class too.
+      outside: whether ignored pixels and the area beyond the image count as another class.
     """
     valid = label != IGNORE
-    # IGNORE is above every class id, so that it makes no lowest one; 0 makes no highest one where a class is.
+    # Padding that never wins: IGNORE is above every class id for the minimum, 0 is not above any for the maximum.
     beyond = IGNORE if outside else 0
     low, high = label, np.where(valid, label, np.uint8(beyond))
     for axis in (0, 1):
@@ -40,9 +40,9 @@ def _spread(
     """The extreme value within `distance` along one axis, in log2(distance) passes."""
     widths = [(distance, distance) if i == axis else (0, 0) for i in range(values.ndim)]
     values = np.moveaxis(np.pad(values, widths, constant_values=beyond), axis, 0)
-    covered, wanted = 1, 2 * distance + 1
-    while covered < wanted:
-        step = min(covered, wanted - covered)
+    covered, window = 1, 2 * distance + 1
+    while covered < window:
+        step = min(covered, window - covered)
         values = combine(values[:-step], values[step:])
         covered += step
     return np.moveaxis(values, 0, axis)
@@ -51,35 +51,36 @@ def _spread(
 def boundary_counts(prediction: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
     """TP, FP, FN of boundary regions, int64 [3 k] (Cheng et al. 2021, equation 3).
 
-    The boundary region of a class is what of it lies within `RATIO` of the image's diagonal from where it ends, be
-    that at another class, at an ignored pixel, or at the image's edge. The boundary IoU is the overlap of that of the
-    truth and that of the prediction. Ignored pixels belong to neither.
+    The boundary region of a class contains its pixels within `RATIO` of the image's diagonal of its end: of another
+    class, an ignored pixel, or the image's edge. The boundary IoU is the IoU of the boundary regions of truth and
+    prediction. Ignored pixels belong to neither.
 
     Args:
       prediction: class ids, uint8 [h w].
       label: class ids, uint8 [h w], 255 = ignore.
-      classes: k.
+      classes: number of classes k.
     """
     distance = max(1, round(RATIO * math.hypot(*label.shape)))
-    seen = np.where(label == IGNORE, np.uint8(IGNORE), prediction)
-    truly, seemingly = (near(ids, distance, outside=True) for ids in (label, seen))
-    pairs = ((label, truly & seemingly & (label == seen)), (label, truly), (seen, seemingly))
-    tp, true, found = (_count(ids, there, classes) for ids, there in pairs)
-    return np.stack([tp, found - tp, true - tp])
+    predicted = np.where(label == IGNORE, np.uint8(IGNORE), prediction)
+    near_truth, near_predicted = (near(ids, distance, outside=True) for ids in (label, predicted))
+    both = near_truth & near_predicted & (label == predicted)
+    pairs = ((label, both), (label, near_truth), (predicted, near_predicted))
+    tp, true, positive = (_count(ids, region, classes) for ids, region in pairs)
+    return np.stack([tp, positive - tp, true - tp])
 
 
-def _count(ids: np.ndarray, there: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels of each class, int64 [k]; row by row, since NumPy counts in copies of 8 bytes a pixel."""
-    return np.sum([np.bincount(row[here], minlength=classes) for row, here in zip(ids, there, strict=True)], axis=0)
+def _count(ids: np.ndarray, region: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels of each class in a region, int64 [k]; row by row, since NumPy copies to 8 bytes a pixel to count."""
+    return np.sum([np.bincount(row[mask], minlength=classes) for row, mask in zip(ids, region, strict=True)], axis=0)
 
 
 def nearest(label: np.ndarray) -> np.ndarray:
-    """For each pixel, the first of `WIDTHS` within which another class of the truth lies: its place, uint8 [h w].
+    """The index in `WIDTHS` of the smallest distance at which each pixel has another class, uint8 [h w].
 
-    len(WIDTHS) where none does. The band of a width is made of the pixels at its place and before (Kohli et al. 2009,
-    section 5). Neither ignored pixels nor the image's edge make a band.
+    len(WIDTHS) where no width reaches one. The band of a width contains the pixels with its index or a smaller one
+    (Kohli et al. 2009, section 5). Neither ignored pixels nor the image's edge make a band.
     """
-    places = np.full(label.shape, len(WIDTHS), np.uint8)
-    for place in reversed(range(len(WIDTHS))):
-        places[near(label, WIDTHS[place], outside=False)] = place
-    return places
+    indices = np.full(label.shape, len(WIDTHS), np.uint8)
+    for index in reversed(range(len(WIDTHS))):
+        indices[near(label, WIDTHS[index], outside=False)] = index
+    return indices

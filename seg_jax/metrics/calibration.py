@@ -1,4 +1,4 @@
-"""Whether probabilities can be believed: expected calibration error, Brier score, negative log-likelihood."""
+"""Calibration of probabilities: expected calibration error, Brier score, negative log-likelihood."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 
 from seg_jax.metrics import counts
 
-BINS = 15  # of the confidence; Guo et al. 2017, section 4
+BINS = 15  # bins of confidence; Guo et al. 2017, section 4
 
 
 def histogram(confidence: np.ndarray, prediction: np.ndarray, right: np.ndarray, classes: int) -> np.ndarray:
-    """float64 [3 k BINS]: pixels, right ones, and the sum of their confidence, by predicted class and confidence.
+    """float64 [3 k BINS]: pixels, correct pixels, and summed confidence, by predicted class and bin of confidence.
 
     Args:
       confidence: probability of the predicted class, float [n], in 0..1. Bin m is ((m - 1) / BINS, m / BINS].
       prediction: class ids, integer [n].
-      right: bool [n].
-      classes: k.
+      right: whether the prediction is correct, bool [n].
+      classes: number of classes k.
     """
     bins = np.clip(np.ceil(confidence.astype(np.float64) * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    places = prediction.astype(np.int64) * BINS + bins
+    cells = prediction.astype(np.int64) * BINS + bins
     columns = (None, right, confidence)
     return np.stack(
-        [np.bincount(places, weights=w, minlength=classes * BINS).reshape(classes, BINS) for w in columns]
+        [np.bincount(cells, weights=w, minlength=classes * BINS).reshape(classes, BINS) for w in columns]
     ).astype(np.float64)
 
 
 def scores(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """float64 [3]: pixels, the sum of their Brier scores, and of their negative log-likelihoods.
+    """float64 [3]: number of pixels, their summed Brier score, their summed negative log-likelihood.
 
     Args:
       probabilities: float [n k].
@@ -38,8 +38,8 @@ def scores(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
     """
     true = np.take_along_axis(probabilities, label[:, None].astype(np.int64), axis=1)[:, 0].astype(np.float64)
     squares = np.einsum("nk,nk->n", probabilities, probabilities, dtype=np.float64)
-    # sum over classes of (p - y)^2 = sum of p^2 - 2 p of the true class + 1
-    tiny = float(np.finfo(np.float32).tiny)  # a probability of 0 in float32 would cost infinitely much
+    # Sum over classes of (p - y)^2 = sum of p^2 - 2 p_true + 1.
+    tiny = float(np.finfo(np.float32).tiny)  # the log of a probability that float32 rounds to 0 would be infinite
     return np.array([len(label), (squares - 2 * true + 1).sum(), -np.log(np.maximum(true, tiny)).sum()])
 
 
@@ -56,10 +56,10 @@ def figures(tables: np.ndarray, sums: np.ndarray, names: tuple[str, ...], widths
     """The figures of a split.
 
     Args:
-      tables: float64 [1 + w 3 k BINS], sums of `histogram`: of all pixels, then of each band.
+      tables: float64 [1 + w 3 k BINS], sums of `histogram`: over all pixels, then over each band.
       sums: float64 [3], sums of `scores`.
-      names: of the classes.
-      widths: of the w bands, pixels.
+      names: class names.
+      widths: widths of the w bands, in pixels.
     """
     whole = tables[0].sum(1)
     n, right, confidence = whole

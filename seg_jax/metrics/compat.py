@@ -1,7 +1,7 @@
-"""What other codebases would print for the same predictions, each with its definition.
+"""The figures that other codebases would print for the same predictions, each with its definition.
 
-They differ in what they average over and in what an absent class scores; see docs/evaluation.md. Ignored pixels are
-left out first, everywhere.
+They differ in what is averaged over and in the score of an absent class; see docs/evaluation.md. Ignored pixels are
+always left out first.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ def figures(confusion: np.ndarray, images: np.ndarray, above: np.ndarray | None 
     Args:
       confusion: int64 [k k] of the split.
       images: int64 [n 3 k], counts of every image.
-      above: the same of probabilities above 0.5, see `counts.above`; None where they are not known.
+      above: int64 [n 3 k], counts with probabilities thresholded at 0.5, see `counts.above`; None where unknown.
     """
     total = np.stack(counts.of_confusion(confusion))
-    found = {
+    printed = {
         "image-segmentation-keras": _keras_segmentation(total),
         "segmentation_models.pytorch": _smp(images),
         "mmsegmentation": _mmsegmentation(total),
     }
-    return found if above is None else {"TASM": _tasm(above)} | found
+    return printed if above is None else {"TASM": _tasm(above)} | printed
 
 
 def _tasm(above: np.ndarray) -> dict[str, Any]:

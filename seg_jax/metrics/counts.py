@@ -1,4 +1,4 @@
-"""True positives, false positives and false negatives: how they are counted, and the ratios that follow from them.
+"""True positives, false positives and false negatives: counting them, and the ratios derived from them.
 
 Counts are arrays [... 3 k] of (TP, FP, FN) for each of k classes, exact integers.
 """
@@ -18,45 +18,45 @@ def confusion_matrices(prediction: jax.Array, label: jax.Array, classes: int) ->
     Args:
       prediction: class ids, integer [b h w], 0..k-1.
       label: class ids, integer [b h w]; values outside 0..k-1 are ignored.
-      classes: k.
+      classes: number of classes k.
     """
 
     def one(p: jax.Array, t: jax.Array) -> jax.Array:
         p, t = p.reshape(-1).astype(jnp.int32), t.reshape(-1).astype(jnp.int32)
-        # Ignored pixels land in one bin past the end.
+        # Ignored pixels go into one bin past the end.
         bins = jnp.where((t >= 0) & (t < classes), t * classes + p, classes * classes)
         return jnp.bincount(bins, length=classes * classes + 1)[:-1].reshape(classes, classes).astype(jnp.int32)
 
-    # One image at a time, so that a batch that is split over devices is counted where it lies.
+    # One image at a time, so that each device counts its own part of a batch.
     return jax.vmap(one)(prediction, label)
 
 
 def confusion_of(prediction: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
-    """int64 [k k], the same count on the host, for one image of any shape."""
+    """int64 [k k]: the confusion matrix of one image of any shape, counted on the host."""
     valid = label < classes
     bins = label[valid].astype(np.int64) * classes + prediction[valid]
     return np.bincount(bins, minlength=classes * classes).reshape(classes, classes)
 
 
 def of_confusion(confusion: jax.Array | np.ndarray) -> tuple:
-    """(TP, FP, FN), each [... k], of matrices [... k k] of NumPy or JAX."""
+    """Confusion matrices [... k k] (NumPy or JAX) -> (TP, FP, FN), each [... k]."""
     tp = confusion.diagonal(axis1=-2, axis2=-1)
     return tp, confusion.sum(-2) - tp, confusion.sum(-1) - tp
 
 
 def above(probabilities: jax.Array, label: jax.Array, threshold: float) -> jax.Array:
-    """int32 [3 k]: counts of each class on its own.
+    """int32 [3 k]: (TP, FP, FN) of each class, thresholded independently of the others.
 
     Args:
-      probabilities: float [b h w k]; class c is found where its probability exceeds the threshold, so a pixel may
+      probabilities: float [b h w k]; class c is predicted where its probability exceeds the threshold, so a pixel may
         belong to no class or to several.
       label: class ids, integer [b h w]; values outside 0..k-1 are ignored.
       threshold: in 0..1.
     """
     k = probabilities.shape[-1]
     counted = ((label >= 0) & (label < k))[..., None]
-    found, true = (probabilities > threshold) & counted, label[..., None] == jnp.arange(k)
-    pairs = (found & true, found & ~true, ~found & true)
+    predicted, true = (probabilities > threshold) & counted, label[..., None] == jnp.arange(k)
+    pairs = (predicted & true, predicted & ~true, ~predicted & true)
     return jnp.stack([pair.sum((0, 1, 2), dtype=jnp.int32) for pair in pairs])
 
 
@@ -88,7 +88,7 @@ def recall(counts: np.ndarray) -> np.ndarray:
 
 
 def means(values: np.ndarray) -> np.ndarray:
-    """Mean along the last axis over what is not NaN; NaN where nothing is left."""
+    """Mean along the last axis over the values that are not NaN; NaN where there is none."""
     present = ~np.isnan(values)
     return ratio(np.where(present, values, 0.0).sum(-1), present.sum(-1))
 

@@ -1,4 +1,4 @@
-"""What is counted on the host from the probabilities of one image after the other: everything but the confusion."""
+"""The counts of a detailed evaluation, taken on the host from the probabilities of one image after the other."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Counter:
     """Sums over the images of a split.
 
     Args:
-      names: of the k classes.
-      n: how many images the split has.
-      threshold: probability above which each class is scored by itself, besides 0.5; 0: none.
+      names: the k class names.
+      n: number of images in the split.
+      threshold: probability above which each class is scored independently, besides 0.5; 0: none.
 
     Attributes:
-      totals: {name: int64 or float64 array}; over several processes they add up.
+      totals: {name: int64 or float64 array}; the totals of several processes are added.
     """
 
     def __init__(self, names: tuple[str, ...], n: int, *, threshold: float = 0.0):
@@ -43,19 +43,19 @@ class Counter:
     def add(
         self, index: int, bands: Iterable[np.ndarray], label: np.ndarray, instances: np.ndarray | None = None
     ) -> np.ndarray:
-        """Counts one image and gives its prediction, class ids uint8 [h w].
+        """Counts one image and returns its prediction, class ids uint8 [h w].
 
-        Of the probabilities no more is kept than of one band: what an image costs in memory are its class ids.
+        Only one band of probabilities is in memory at a time, besides the class ids of the image.
 
         Args:
-          index: of the image in its split.
-          bands: probabilities, float32 [rows w k] each, which make up the image from its top.
+          index: the image's index in its split.
+          bands: probabilities, float32 [rows w k] each; together they make up the image from top to bottom.
           label: class ids, uint8 [h w], 255 = ignore.
           instances: values of Cityscapes' `instanceIds` [h w], if there are any.
         """
         k, w, totals = len(self.names), len(boundary.WIDTHS), self.totals
         prediction, nearest = np.zeros_like(label), boundary.nearest(label)
-        # By how near the next class is; the band of a width has all that is nearer, too.
+        # By the index of the distance to the next class; the band of a width also contains all nearer pixels.
         confusion = np.zeros((w + 1, k, k), np.int64)
         confidences = np.zeros((w + 1, 3, k, calibration.BINS))
         top = 0
@@ -64,15 +64,15 @@ class Counter:
             top += len(band)
             prediction[rows] = band.argmax(-1)
             valid = label[rows] != IGNORE
-            p, truth, seen, near = (array[valid] for array in (band, label[rows], prediction[rows], nearest[rows]))
+            p, truth, predicted, near = (array[valid] for array in (band, label[rows], prediction[rows], nearest[rows]))
             confidence, true = (
-                np.take_along_axis(p, ids[:, None].astype(np.int64), axis=1)[:, 0] for ids in (seen, truth)
+                np.take_along_axis(p, ids[:, None].astype(np.int64), axis=1)[:, 0] for ids in (predicted, truth)
             )
-            right = seen == truth
-            for place in range(w + 1):
-                here = near == place
-                confusion[place] += counts.confusion_of(seen[here], truth[here], k)
-                confidences[place] += calibration.histogram(confidence[here], seen[here], right[here], k)
+            right = predicted == truth
+            for i in range(w + 1):
+                here = near == i
+                confusion[i] += counts.confusion_of(predicted[here], truth[here], k)
+                confidences[i] += calibration.histogram(confidence[here], predicted[here], right[here], k)
             totals["scores"] += calibration.scores(p, truth)
             totals["above"][index] += _above(p, truth, true, 0.5)
             if self.threshold:
@@ -92,14 +92,14 @@ class Counter:
     def figures(self) -> dict[str, Any]:
         """The figures of the split, by subject."""
         totals = self.totals
-        found = {
+        figures = {
             "boundary": {"ratio": boundary.RATIO} | self._iou(totals["boundary"]),
             "trimap": {
                 str(width): self._iou(band) for width, band in zip(boundary.WIDTHS, totals["bands"], strict=True)
             },
             "calibration": calibration.figures(totals["calibration"], totals["scores"], self.names, boundary.WIDTHS),
         }
-        return found | ({"thresholds": thresholds.figures(totals["thresholds"])} if len(self.names) == 2 else {})
+        return figures | ({"thresholds": thresholds.figures(totals["thresholds"])} if len(self.names) == 2 else {})
 
     def _iou(self, table: np.ndarray) -> dict[str, Any]:
         iou = counts.iou(table)
@@ -107,7 +107,7 @@ class Counter:
 
 
 def _above(p: np.ndarray, truth: np.ndarray, true: np.ndarray, threshold: float) -> np.ndarray:
-    """TP, FP, FN of each class by itself, int64 [3 k], see `counts.above`; of probabilities [n k], `true` ones [n]."""
+    """(TP, FP, FN) of each class, int64 [3 k], see `counts.above`; `true` [n] are the true classes' entries of `p`."""
     k = p.shape[1]
-    tp, there = np.bincount(truth[true > threshold], minlength=k), np.bincount(truth, minlength=k)
-    return np.stack([tp, (p > threshold).sum(0) - tp, there - tp])
+    tp, area = np.bincount(truth[true > threshold], minlength=k), np.bincount(truth, minlength=k)
+    return np.stack([tp, (p > threshold).sum(0) - tp, area - tp])

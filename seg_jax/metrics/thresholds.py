@@ -1,4 +1,4 @@
-"""Two classes: what each threshold of the probability of class 1 would score."""
+"""Two classes: the scores at each threshold of the probability of class 1."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ THRESHOLDS = np.round(np.arange(0.05, 1.0, 0.05), 2).astype(np.float32)
 
 
 def histogram(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """int64 [2 t+1]: pixels of truth 0 and 1 by how many of the t `THRESHOLDS` their probability exceeds.
+    """int64 [2 t+1]: pixels of truth 0 and 1, by the number of the t `THRESHOLDS` that their probability exceeds.
 
     Args:
-      probability: of class 1, float32 [n].
+      probability: probability of class 1, float32 [n].
       label: 0 or 1, integer [n].
     """
     exceeded = np.searchsorted(THRESHOLDS, probability, side="left")
@@ -26,14 +26,14 @@ def histogram(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
 def figures(table: np.ndarray) -> dict[str, Any]:
     """Scores of class 1 at every threshold, and the threshold with the highest IoU.
 
-    The best threshold is chosen on the very pixels that it is scored on: take it from one split and use it on another.
+    The best threshold is chosen on the pixels it is scored on: take it from one split and use it on another.
 
     Args:
       table: sums of `histogram`.
     """
-    # Found at threshold i: what exceeds more than i thresholds.
-    found = table.sum(1, keepdims=True) - np.cumsum(table, axis=1)[:, :-1]
-    tp, fp = found[1], found[0]
+    # Positive at threshold i: pixels that exceed more than i thresholds.
+    positive = table.sum(1, keepdims=True) - np.cumsum(table, axis=1)[:, :-1]
+    tp, fp = positive[1], positive[0]
     fn = table[1].sum() - tp
     by_threshold = np.stack([tp, fp, fn])
     scores = {f.__name__: f(by_threshold) for f in (counts.iou, counts.dice, counts.precision, counts.recall)}

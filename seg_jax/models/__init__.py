@@ -1,8 +1,7 @@
-"""The door to the networks: build, init, forward, weights. Outside of here parameters are plain nested dicts."""
+"""The door to the networks: build, init, forward, weights. Outside this package parameters are plain nested dicts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +12,22 @@ import numpy as np
 
 from seg_jax.config import Config, lookup
 from seg_jax.losses import heads
-from seg_jax.models import convert, folders, loading
-from seg_jax.models.catalogue import ENCODERS, MODELS
-from seg_jax.models.files import WeightFile, WeightsError
-from seg_jax.models.layers import NORMS, Style
+from seg_jax.models import folders, loading
+from seg_jax.models.decoders import MODELS
+from seg_jax.models.encoders import ENCODERS
+from seg_jax.models.layers import Style
 from seg_jax.models.loading import is_file_name, load, read
-from seg_jax.models.naming import Naming
 from seg_jax.models.operators import operator, traced_for
 from seg_jax.models.segmenter import Outputs, Segmenter
-from seg_jax.models.unet import UPSAMPLINGS
+from seg_jax.models.weights import convert
+from seg_jax.models.weights.files import WeightFile, WeightsError
+from seg_jax.models.weights.naming import IMAGENET, Naming
 
 __all__ = [
+    "DTYPES",
     "ENCODERS",
+    "IMAGENET",
     "MODELS",
-    "TABLES",
     "Ensemble",
     "WeightsError",
     "build",
@@ -43,31 +44,21 @@ __all__ = [
     "traced_for",
 ]
 
-TINY = 1e-30  # the least probability that has a logarithm here
+MIN_PROBABILITY = 1e-30  # smaller ones are clipped before the logarithm
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-# What the fields of a configuration choose from.
-TABLES: Mapping[str, Mapping[str, Any]] = {
-    "model.name": MODELS,
-    "model.encoder.name": ENCODERS,
-    "model.encoder.style": dict.fromkeys(("auto", "torch", "keras", "smp", "transformers")),
-    "model.encoder.norm": dict.fromkeys(("", *NORMS)),
-    "model.norm": NORMS,
-    "model.upsampling": dict.fromkeys(UPSAMPLINGS),
-    "model.dtype": DTYPES,
-}
 
 
 def build(config: Config, *, classes: int) -> nn.Module:
     """The network that `config.model` describes, with logits of `classes` classes.
 
-    What the configuration leaves open is as without weights: the architecture's output stride, PyTorch's arithmetic.
+    Fields without a value get the defaults of a network without weights: the architecture's output stride and PyTorch's
+    arithmetic.
 
     Raises:
-      ConfigError: an unknown name.
+      ConfigError: a name is unknown.
     """
-    model = config.model.copy_and_resolve_references()
+    model = config.model.copy()
     dtype = lookup(DTYPES, model.dtype, "model.dtype")
     entry = lookup(ENCODERS, model.encoder.name, "model.encoder.name")
     architecture = lookup(MODELS, model.name, "model.name")
@@ -102,12 +93,12 @@ def init(model: nn.Module, key: jax.Array, shape: tuple[int, ...]) -> tuple[Any,
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Networks of one kind that work together: the probabilities are the mean of theirs.
+    """Several networks of one architecture, whose probabilities are averaged.
 
     Attributes:
-      network: of each; the arrays of all of them have a leading axis, of the members.
-      members: how many there are.
-      head: of `losses.heads`.
+      network: the module of each member; parameters and state have a leading axis over the members.
+      members: number of members.
+      head: kind of head, one of `losses.HEADS`.
     """
 
     network: nn.Module
@@ -115,26 +106,26 @@ class Ensemble:
     head: str
 
     def logits(self, params: Any, model_state: Any, image: jax.Array) -> jax.Array:
-        """float32 [b h w k], those of the mean probabilities."""
-        # One after the other: networks that XLA's CPU backend batches become grouped convolutions, which are slow.
-        found = []
+        """The logits of the mean probabilities, float32 [b h w k]."""
+        # One after the other: XLA's CPU backend turns batched networks into grouped convolutions, which are slow.
+        probabilities = []
         for i in range(self.members):
-            mine: Any = jax.tree.map(lambda array, i=i: array[i], {"params": params, "model_state": model_state})
-            outputs, _ = forward(self.network, **mine, image=image, train=False)
-            found.append(heads.probabilities(outputs["logits"], head=self.head))
-        mean = sum(found[1:], found[0]) / self.members
-        logits = jnp.log(jnp.maximum(mean, TINY))
-        return logits - jnp.log(jnp.maximum(1 - mean, TINY)) if self.head == "sigmoid" else logits
+            member: Any = jax.tree.map(lambda array, i=i: array[i], {"params": params, "model_state": model_state})
+            outputs, _ = forward(self.network, **member, image=image, train=False)
+            probabilities.append(heads.probabilities(outputs["logits"], head=self.head))
+        mean = sum(probabilities[1:], probabilities[0]) / self.members
+        logits = jnp.log(jnp.maximum(mean, MIN_PROBABILITY))
+        return logits - jnp.log(jnp.maximum(1 - mean, MIN_PROBABILITY)) if self.head == "sigmoid" else logits
 
 
 def together(config: Config, network: nn.Module) -> nn.Module | Ensemble:
-    """What is evaluated and predicts: the network of `build`, or the `train.seeds` of the run together."""
+    """The network for evaluation and prediction: that of `build`, or an ensemble of the run's `train.seeds`."""
     members = config.train.seeds
     return network if members == 1 else Ensemble(network, members, config.loss.head)
 
 
 def normalize(image: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
-    """[b h w 3] in 0..255 -> float32, (image / 255 - mean) / std."""
+    """(image / 255 - mean) / std, float32, for images [b h w 3] in 0..255."""
     return (image.astype(jnp.float32) / 255 - jnp.asarray(mean)) / jnp.asarray(std)
 
 
@@ -154,16 +145,16 @@ def forward(
       model: from `build`.
       params, model_state: from `init` or a checkpoint.
       image: normalised, float [b h w c].
-      train: batch statistics and dropout of training, or the running statistics and none.
-      frozen: with `train`, the encoder alone works as in evaluation.
-      key: for dropout; needed when `train`.
+      train: whether to use batch statistics and dropout instead of running statistics.
+      frozen: with `train`, whether the encoder runs as in evaluation.
+      key: key for dropout; needed with `train`.
 
     Returns:
-      ({'logits': float32 [b h w k]}, model_state). Only when `train` the state is changed, and the logits of
-      auxiliary heads, where the network has them, lie beside 'logits'.
+      ({'logits': float32 [b h w k]}, model_state). Only with `train` the state changes, and the dict also has the
+      logits of auxiliary heads, if the network has them.
     """
     if isinstance(model, Ensemble):
-        assert not train, "its members are trained by themselves"
+        assert not train, "members are trained separately"
         return {"logits": model.logits(params, model_state, image)}, model_state
     variables = {"params": params, **model_state}
     apply: Any = model.apply
@@ -174,12 +165,12 @@ def forward(
 
 
 def reduction(model: nn.Module | Ensemble) -> int:
-    """The number of pixels of which multiples go through the network; images are continued to the next multiple."""
+    """The number that the network's input height and width are padded to a multiple of."""
     return (model.network if isinstance(model, Ensemble) else model).encoder.reduction
 
 
 def count(params: Any) -> int:
-    """How many numbers a tree of parameters holds."""
+    """The number of parameters in a tree."""
     return sum(int(np.prod(p.shape)) for p in jax.tree.leaves(params))
 
 
@@ -187,15 +178,15 @@ def naming(config: Config, file: WeightFile, *, whole: bool) -> tuple[str, Namin
     """(library, naming, classes) of a weight file: which arithmetic and normalisation its weights need.
 
     Args:
-      config: its style must be a valid one, but need not be that of the weights.
-      file: from `read`.
-      whole: it holds encoder and decoder, not an encoder alone.
+      config: the configuration; its style must be valid, but need not be that of the weights.
+      file: the file, from `read`.
+      whole: whether it contains encoder and decoder, or only an encoder.
 
     Returns:
       `classes` is the number of channels of its logits, 0 without a head.
 
     Raises:
-      WeightsError: it is not a file of this network.
+      WeightsError: it does not belong to this network.
     """
     namings, network, what = loading.parts(config, build(config, classes=2), whole=whole)
     library, found, file = convert.choose(file, namings, network, what=what)

@@ -13,7 +13,7 @@ from seg_jax.models import WeightsError, identify
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    from configs import default
+    from seg_jax.config import default
 
     parser = argparse.ArgumentParser(
         prog="python -m seg_jax.models", description="Says what a weight file or folder is, and which flags load it."

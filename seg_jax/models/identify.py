@@ -16,11 +16,12 @@ import jax
 import numpy as np
 
 from seg_jax import models
-from seg_jax.config import Config, defaults, load
-from seg_jax.models import ENCODERS, MODELS, WeightsError, convert, files, folders, loading
-from seg_jax.models.files import WeightFile
+from seg_jax.config import Config, defaults, load, with_fields
+from seg_jax.models import ENCODERS, MODELS, WeightsError, folders, loading
 from seg_jax.models.folders import smp, transformers
-from seg_jax.models.naming import Naming, split
+from seg_jax.models.weights import convert, files
+from seg_jax.models.weights.files import WeightFile
+from seg_jax.models.weights.naming import Naming, split
 
 LIKELY = 0.3  # least share of layers that a file and an encoder have in common, of all that either has
 TRIED = 6  # networks are built, the nearest first
@@ -100,7 +101,7 @@ def listing(config: Config) -> Iterator[str]:
         yield f"  {name:<18}{', '.join(architecture.names)}".rstrip()
     yield "encoders (--config.model.encoder.name; millions of parameters; libraries whose weights can be loaded)"
     for name, entry in ENCODERS.items():
-        network = _with(config, {"model.encoder.name": name})
+        network = with_fields(config, {"model.encoder.name": name})
         params, _ = _shapes(models.build(network, classes=2).encoder)
         yield f"  {name:<18}{models.count(params) / 1e6:>7.2f}  {', '.join(entry.namings)}".rstrip()
 
@@ -145,12 +146,6 @@ def _loading(path: Path, match: Match, file: WeightFile, folder: folders.Folder 
     return lines
 
 
-def _with(config: Config, fields: Mapping[str, Any]) -> Config:
-    config = config.copy_and_resolve_references()
-    config.update_from_flattened_dict(dict(fields))
-    return config
-
-
 def _shapes(model: Any) -> tuple[Any, Any]:
     return jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
 
@@ -158,9 +153,9 @@ def _shapes(model: Any) -> tuple[Any, Any]:
 def _account(match: Match, file: WeightFile, config: Config) -> Match:
     """`match` with what is found when the file is loaded into that network."""
     try:
-        network = _with(config, match.fields)
+        network = with_fields(config, match.fields)
         library, naming, classes = models.naming(network, file, whole=match.whole)
-        network.model.encoder.style = match.fields.get("model.encoder.style", naming.style)
+        network = with_fields(network, {"model.encoder.style": naming.style} | dict(match.fields))
         model = models.build(network, classes=classes or 2)
         chosen = convert.choose(file, *loading.parts(network, model, whole=match.whole)[:2], what="")[2]
         loading.load(network, model, *_shapes(model), file, whole=match.whole)
@@ -204,7 +199,9 @@ def _likeness(file: WeightFile, config: Config) -> Iterator[tuple[float, str, st
         for naming in entry.namings.values():
             if naming.layout != file.layout:
                 continue
-            network = models.build(_with(config, {"model.encoder.name": name, "model.encoder.depth": 5}), classes=2)
+            network = models.build(
+                with_fields(config, {"model.encoder.name": name, "model.encoder.depth": 5}), classes=2
+            )
             layers = set(naming.layers(network.encoder).values())
             if file.ordered:
                 groups = len({tensor.rpartition("/")[0] for tensor in file.tensors})

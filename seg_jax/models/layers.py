@@ -1,7 +1,7 @@
 """Blocks shared by encoders and decoders; NHWC, float32 parameters, computation in `dtype`.
 
-XLA's CPU backend is slow for some operations that have a faster equal form: 1x1 and 2x2 transposed convolution
-as matrix products, depthwise convolution as shifted multiply-adds, max pooling and bilinear upsampling from slices.
+XLA's CPU backend is slow for some operations that have a faster equivalent: 1x1 and 2x2 transposed convolution as
+matrix products, depthwise convolution as shifted multiply-adds, max pooling and bilinear upsampling from slices.
 `python -m benchmarks.layers` measures each. Parameters have the names and shapes of flax.linen.Conv in either form.
 """
 
@@ -14,7 +14,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from seg_jax.models.convolution import convolve_cpu
 from seg_jax.models.operators import converting, on_cpu, on_one_cpu, operator, window
@@ -26,17 +25,17 @@ kaiming = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He et al
 
 @dataclass(frozen=True)
 class Style:
-    """The arithmetic that all blocks of a network share; weights are only right in the one they were trained with.
+    """The arithmetic shared by all blocks of a network; weights are only correct with the one they were trained with.
 
     Attributes:
       norm: a key of `NORMS`.
-      epsilon: added to the variance by batch and layer norms.
-      momentum: of the running statistics, new = momentum * old + (1 - momentum) * batch.
-      padding: of convolutions with an odd kernel, see `Conv`.
-      dilate_first: with a dilated stage, whether its first spatial convolution is dilated too, as in
-        segmentation_models.pytorch. Elsewhere it is not: it still sees the grid of the stage before.
-      remat: what a block computes inside is not kept for the backward pass but computed again, see `remat`.
-      dtype: of the computation.
+      epsilon: added to the variance in batch and layer norms.
+      momentum: momentum of the running statistics, new = momentum * old + (1 - momentum) * batch.
+      padding: padding of convolutions with an odd kernel, see `Conv`.
+      dilate_first: whether the first spatial convolution of a dilated stage is dilated too, as in
+        segmentation_models.pytorch. In other libraries it is not: it still sees the grid of the previous stage.
+      remat: whether the inside of blocks is recomputed in the backward pass instead of stored, see `remat`.
+      dtype: dtype of the computation.
     """
 
     norm: str = "batch"
@@ -49,16 +48,16 @@ class Style:
 
 
 def remat(block: Callable[..., Any], style: Style) -> Callable[..., Any]:
-    """A module class with the method (x, train), or, with `style.remat`, the same whose inside is computed twice.
+    """A module class with the method (x, train); with `style.remat`, the same class with rematerialisation.
 
-    Only the input of each block is then kept for the backward pass (Chen et al. 2016): less memory for a third more
+    Only the input of each block is then stored for the backward pass (Chen et al. 2016): less memory for a third more
     work. Parameters keep their names.
     """
     return nn.remat(block, static_argnums=(2,)) if style.remat else block
 
 
 def pads(padding: str | tuple[int, int], size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """(before, after): how many zeros `Conv` puts around an axis of `size` pixels."""
+    """(before, after): number of zeros that `Conv` adds along an axis of `size` pixels."""
     reach = dilation * (kernel - 1)
     if padding == "symmetric":
         return reach // 2, reach // 2
@@ -75,12 +74,13 @@ class Conv(nn.Module):
     Attributes:
       features: output channels.
       kernel: height and width of the kernel.
-      stride, dilation, groups: as usual; groups equal to the channels is a depthwise convolution.
-      bias: adds a learned bias; leave it out in front of a norm.
-      padding: 'symmetric' (PyTorch's habit: half the kernel on either side), 'same' (TensorFlow's: as little as gives
-        ceil(size / stride), the odd pixel at the end; it differs from 'symmetric' for strides), or (before, after).
-      kernel_init: initial values of the kernel.
-      dtype: of the computation.
+      stride, dilation, groups: as usual; with as many groups as channels it is a depthwise convolution.
+      bias: whether to add a learned bias; not useful before a norm.
+      padding: 'symmetric' (as in PyTorch: half the kernel on either side), 'same' (as in TensorFlow: the least that
+        gives ceil(size / stride), with the odd pixel at the end; it differs from 'symmetric' for strides), or
+        (before, after).
+      kernel_init: initializer of the kernel.
+      dtype: dtype of the computation.
     """
 
     features: int
@@ -95,10 +95,10 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[b h w c] -> [b ceil(h / stride) ceil(w / stride) features] with a named padding."""
+        """[b h w c] -> [b ceil(h / stride) ceil(w / stride) features] with 'symmetric' or 'same' padding."""
         channels = x.shape[-1]
         shape = (self.kernel, self.kernel, channels // self.groups, self.features)
-        # Flax traces the initializer at every application, for the shape, which is half of what tracing costs.
+        # Flax traces the initializer at every application for its shape, which is half of the time of tracing.
         kernel_init = self.kernel_init if self.is_initializing() else nn.initializers.zeros
         kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
         x = x.astype(self.dtype)
@@ -106,7 +106,7 @@ class Conv(nn.Module):
         if self.kernel == 1 and self.groups == 1 and not converting():
             every = slice(None, None, self.stride)
             y = window(x, every, every)
-            if on_one_cpu():  # the gradient of a product of matrices is six times as fast as that of one of more axes
+            if on_one_cpu():  # the gradient of a matrix product is six times as fast as that of a product of rank 4
                 y = (y.reshape(-1, channels) @ kernel[0, 0]).reshape(*y.shape[:3], self.features)
             else:
                 y = y @ kernel[0, 0]
@@ -131,7 +131,7 @@ class Conv(nn.Module):
     def _depthwise(self, x: jax.Array, kernel: jax.Array, around: list[tuple[int, int]]) -> jax.Array:
         x = jnp.pad(x, ((0, 0), *around, (0, 0)))
         reach = self.dilation * (self.kernel - 1)
-        # One past the last tap's first pixel, of the padded map.
+        # In the padded map, the end of the pixels that the first tap reads.
         h, w = (n - reach for n in x.shape[1:3])
         y = jnp.zeros((), x.dtype)
         for i in range(self.kernel):
@@ -143,10 +143,10 @@ class Conv(nn.Module):
 
 
 class Head(Conv):
-    """The convolution that gives the logits of as many classes as it has features.
+    """The convolution that computes the logits, with one feature for each class.
 
-    Its initial values are small: those of the other convolutions, made for a ReLU to follow and for as many outputs as
-    inputs, give logits of 4 to 7, and a first loss of several times ln k.
+    Its initial values are small. Those of the other convolutions, which expect a ReLU and equal numbers of inputs and
+    outputs, would give logits of 4 to 7 and a first loss of several times ln k.
     """
 
     kernel: int = 1
@@ -165,31 +165,31 @@ class UpConv(nn.Module):
         """[b h w c] -> [b 2h 2w features]."""
         kernel = self.param("kernel", kaiming, (2, 2, x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        # The kernel is turned as flax.linen.ConvTranspose does.
+        # The kernel is flipped as in flax.linen.ConvTranspose.
         flipped = kernel[::-1, ::-1].astype(self.dtype)
         return up_conv_2x2(x.astype(self.dtype), flipped) + bias.astype(self.dtype)
 
 
 @operator
 def up_conv_2x2(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Every pixel of [b h w c] becomes the 2x2 pixels that `kernel` [2 2 c d] makes of it: [b 2h 2w d]."""
+    """Transposed convolution of [b h w c] with `kernel` [2 2 c d] and stride 2: [b 2h 2w d]."""
     b, h, w, _ = x.shape
-    # Windows do not overlap, so it is one matrix product.
+    # Windows do not overlap, so this is one matrix product.
     return jnp.einsum("bhwc,ijcd->bhiwjd", x, kernel).reshape(b, 2 * h, 2 * w, kernel.shape[-1])
 
 
 class Norm(nn.Module):
     """Normalisation by `style.norm`: 'batch', 'frozen', 'group' (Wu and He 2018, 32 groups or fewer) or 'none'.
 
-    Batch statistics are of the whole batch on all devices, in float32. 'frozen' is batch norm that uses its running
-    statistics in training too and never changes them; scale and bias are learned.
+    Batch statistics are computed over the whole batch on all devices, in float32. 'frozen' is batch norm that uses its
+    running statistics also in training and never changes them; scale and bias are learned.
     """
 
     style: Style = Style()
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Same shape; in training mode batch statistics are used and the running ones updated."""
+        """Normalises, keeping the shape; in training with batch statistics, which update the running ones."""
         return NORMS[self.style.norm](x, train, self.style)
 
 
@@ -224,10 +224,10 @@ class ConvNormAct(nn.Module):
     """Convolution, norm, activation.
 
     Attributes:
-      features, kernel, stride, dilation, groups: of the convolution.
+      features, kernel, stride, dilation, groups: see `Conv`.
       activation: a key of `ACTIVATIONS`.
-      bias: of the convolution; None: only where no norm follows.
-      padding: other than the style's.
+      bias: whether the convolution has a bias; None: only if no norm follows.
+      padding: padding of the convolution; None: the style's.
     """
 
     features: int
@@ -255,108 +255,3 @@ class ConvNormAct(nn.Module):
             name="conv",
         )(x)
         return ACTIVATIONS[self.activation](Norm(self.style, name="norm")(x, train))
-
-
-def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """Maximum over 2x2 windows, stride 2.
-
-    Raises:
-      ValueError: height or width is odd, so that pixels would be left over.
-    """
-    if x.shape[1] % 2 or x.shape[2] % 2:
-        raise ValueError(f"a map of {x.shape[1]}x{x.shape[2]} has no whole 2x2 windows; pad it to even sides.")
-    if not on_cpu():
-        return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
-    whole, even, odd = slice(None), slice(None, None, 2), slice(1, None, 2)
-    x = jnp.maximum(window(x, even, whole), window(x, odd, whole))
-    return jnp.maximum(window(x, whole, even), window(x, whole, odd))
-
-
-def max_pool_3x3(x: jax.Array) -> jax.Array:
-    """Maximum over 3x3 windows, stride 2, padding 1: ResNet's; [b h w c] -> [b ceil(h / 2) ceil(w / 2) c]."""
-    if not on_cpu():
-        return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-    for axis in (1, 2):  # a maximum over a square is one over rows of one over columns
-        size = x.shape[axis]
-        low = jnp.finfo(x.dtype).min
-        pads = [(1, 1) if a == axis else (0, 0) for a in range(4)]
-        padded = jnp.pad(x, pads, constant_values=low)
-        taps = [jax.lax.slice_in_dim(padded, i, i + size, 2, axis) for i in range(3)]
-        x = jnp.maximum(jnp.maximum(taps[0], taps[1]), taps[2])
-    return x
-
-
-def upsample_nearest(x: jax.Array, factor: int) -> jax.Array:
-    """[b h w c] -> [b fh fw c], every pixel repeated."""
-    return repeat(x, factor=factor)
-
-
-@operator
-def repeat(x: jax.Array, *, factor: int) -> jax.Array:
-    """The body of `upsample_nearest`."""
-    b, h, w, c = x.shape
-    wide = jnp.broadcast_to(x[:, :, None, :, None], (b, h, factor, w, factor, c))
-    return wide.reshape(b, h * factor, w * factor, c)
-
-
-def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
-    """[b h w c] -> [b fh fw c], bilinear with pixel centres at halves (as jax.image.resize, align_corners=False).
-
-    Output pixel f * i + j lies between source pixels i - 1, i, i + 1 with weights that depend on j alone, so each
-    axis is f weighted sums of shifted copies.
-    """
-    if factor == 1:
-        return x
-    for axis in (1, 2):
-        size = x.shape[axis]
-        edges = [(1, 1) if a == axis else (0, 0) for a in range(4)]
-        padded = jnp.pad(x, edges, mode="edge")
-        before, here, after = (jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3))
-        phases = []
-        for j in range(factor):
-            t = (j + 0.5) / factor - 0.5
-            phases.append(here + (before - here) * -t if t < 0 else here + (after - here) * t)
-        shape = list(x.shape)
-        shape[axis] *= factor
-        x = jnp.stack(phases, axis=axis + 1).reshape(shape)
-    return x
-
-
-def resize_bilinear(x: jax.Array, size: tuple[int, int], *, align_corners: bool = False) -> jax.Array:
-    """[b h w c] -> [b *size c], bilinear, any factor, no anti-aliasing (as torch.nn.functional.interpolate).
-
-    Args:
-      x: feature maps.
-      size: (height, width).
-      align_corners: pixel centres of the corners coincide, as in segmentation_models.pytorch; else the corners do.
-    """
-    if tuple(x.shape[1:3]) == tuple(size):
-        return x
-    return interpolate(x, size=tuple(size), align_corners=align_corners)
-
-
-@operator
-def interpolate(x: jax.Array, *, size: tuple[int, int], align_corners: bool) -> jax.Array:
-    """The body of `resize_bilinear`."""
-    factors = {new // old if new % old == 0 else 0 for old, new in zip(x.shape[1:3], size, strict=True)}
-    # Each phase of the slices is compiled by itself; from some size on that takes longer than it saves.
-    if not align_corners and len(factors) == 1 and factors <= set(range(1, 9)):
-        return upsample_bilinear(x, factors.pop())
-    for axis, new in zip((1, 2), size, strict=True):
-        matrix = jnp.asarray(_weights(x.shape[axis], new, align_corners=align_corners), x.dtype)
-        x = jnp.einsum("oh,bhwc->bowc" if axis == 1 else "ow,bhwc->bhoc", matrix, x)
-    return x
-
-
-def _weights(old: int, new: int, *, align_corners: bool) -> Any:
-    """float32 [new old]: the weight of every old pixel in each new one; of symbols the program computes it."""
-    xp: Any = np if isinstance(old, int) and isinstance(new, int) else jnp
-    # Positions are fractions: integers over one denominator, so that float32 loses nothing.
-    over = xp.maximum(new - 1, 1) if align_corners else 2 * new
-    at = (
-        xp.arange(new) * (old - 1)
-        if align_corners
-        else xp.clip((2 * xp.arange(new) + 1) * old - new, 0, over * (old - 1))
-    )
-    distance = abs(at[:, None] - over * xp.arange(old))
-    return xp.maximum(1 - distance / over, 0).astype(xp.float32)

@@ -12,10 +12,12 @@ from typing import Any
 import jax
 
 from seg_jax.config import Config, lookup
-from seg_jax.models import convert, files
-from seg_jax.models.catalogue import ENCODERS, MODELS, Encoder
-from seg_jax.models.naming import Naming
+from seg_jax.models.decoders import MODELS
+from seg_jax.models.encoders import ENCODERS
+from seg_jax.models.entries import Encoder
 from seg_jax.models.segmenter import Segmenter
+from seg_jax.models.weights import convert, files
+from seg_jax.models.weights.naming import Naming
 
 # Heads that a library's file may hold beside the one that gives the logits: of a classifier, or for training alone.
 OTHER_HEADS = r"(classification_head|auxiliary_head)\..*"
@@ -34,7 +36,7 @@ def _whole_namings(config: Config) -> dict[str, Naming]:
         inner = encoder.get(library) or (encoder.get("torchvision") if library == "smp" else None)
         if inner is None:
             continue
-        prefix = "encoder." if library == "smp" else architecture.transformers
+        prefix = "encoder." if library == "smp" else architecture.transformers_prefix
 
         def layers(network: Any, prefix: str = prefix, inner: Naming = inner, names: Any = names) -> dict[str, str]:
             return {

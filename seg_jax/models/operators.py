@@ -1,4 +1,4 @@
-"""What a network is traced for: the backend of this process, or an artefact that other programs run."""
+"""The target of a trace: the backend of this process, or an artefact for other programs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 
-# 'cpu' and 'accelerator': as XLA likes it there. 'tflite': without the products that its converter cannot do. 'onnx':
-# in the operators that ONNX has, see `operator`.
+# 'cpu' and 'accelerator': the formulations that are fast there. 'tflite': without products that its converter rejects.
+# 'onnx': with ONNX's own operators, see `operator`.
 TARGETS = ("cpu", "accelerator", "tflite", "onnx")
 _target: ContextVar[str] = ContextVar("target", default="")
 
 
 @contextmanager
 def traced_for(target: str) -> Iterator[None]:
-    """What is traced within is part of an artefact for one of `TARGETS`, and sizes may be symbols of jax.export."""
+    """A context in which traces are for an artefact for one of `TARGETS`, and sizes may be symbols of jax.export."""
     assert target in TARGETS, target
     token = _target.set(target)
     try:
@@ -35,7 +35,7 @@ def on_cpu() -> bool:
 
 
 def on_one_cpu() -> bool:
-    """Whether it will run here, on the only device that there is, so that no array can be split over several."""
+    """Whether the program will run in this process on its only device, so that no array is split over devices."""
     return not exporting() and on_cpu() and jax.device_count() == 1
 
 
@@ -45,15 +45,15 @@ def exporting() -> bool:
 
 
 def converting() -> bool:
-    """Whether the program being traced will be converted, so that a convolution should look like one."""
+    """Whether the program being traced will be converted, so that convolutions should stay convolutions."""
     return _target.get() in ("tflite", "onnx")
 
 
 def operator(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Marks what ONNX has as one operator.
+    """Marks a function that is one operator in ONNX.
 
-    A trace for 'onnx' shows it as one primitive of the function's name, whose parameters are the keyword arguments;
-    everywhere else the function is what it is.
+    In a trace for 'onnx' the function is one primitive with its name, whose parameters are the keyword arguments.
+    Otherwise it is unchanged.
 
     Args:
       function: (arrays..., *, options...) -> array.
@@ -75,7 +75,7 @@ def operator(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 def window(x: jax.Array, rows: slice, columns: slice) -> jax.Array:
     """x[:, rows, columns] for [b h w c] and limits that are not negative.
 
-    Indexing would be a gather, which is slow, where a size is a symbol.
+    With symbolic sizes indexing would be a gather, which is slow.
     """
     for axis, part in ((1, rows), (2, columns)):
         size = x.shape[axis]
@@ -86,9 +86,9 @@ def window(x: jax.Array, rows: slice, columns: slice) -> jax.Array:
 
 
 def pad_edge(x: jax.Array, rows: tuple[int, int], columns: tuple[int, int]) -> jax.Array:
-    """[b h w c] with so many pixels more (above, below) and (left, right), each like the nearest one.
+    """Pads [b h w c] by (above, below) and (left, right) pixels, repeating the border.
 
-    jnp.pad would do it for every axis, of which artefacts would keep traces.
+    jnp.pad(mode="edge") would add operations for every axis to artefacts.
     """
     for axis, amounts in ((1, rows), (2, columns)):
         ends = []

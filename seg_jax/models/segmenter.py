@@ -1,4 +1,4 @@
-"""An encoder, a decoder, and the one place that makes every input size fit."""
+"""The network: an encoder, a decoder, and the padding that makes every input size fit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from seg_jax.config import ConfigError
-from seg_jax.models.layers import resize_bilinear
 from seg_jax.models.operators import pad_edge, window
+from seg_jax.models.resampling import resize_bilinear
 
 Outputs = dict[str, jax.Array]
 
@@ -19,10 +19,10 @@ class Segmenter(nn.Module):
     """A network for semantic segmentation.
 
     Attributes:
-      encoder: [b h w c] -> feature maps, finest first; has `reduction`.
+      encoder: [b h w c] -> feature maps, finest first; has the property `reduction`.
       decoder: feature maps -> {'logits': ..., and in training the logits of auxiliary heads}, at any stride.
-      align_corners: of the upsampling of logits to the size of the image, see `layers.resize_bilinear`.
-      binary: the decoder gives one channel z, which becomes the logits (0, z) of two classes.
+      align_corners: how logits are upsampled to the size of the image, see `resampling.resize_bilinear`.
+      binary: whether the decoder has one channel z, which becomes the logits (0, z) of two classes.
     """
 
     encoder: Any
@@ -34,12 +34,12 @@ class Segmenter(nn.Module):
     def __call__(self, image: jax.Array, train: bool, frozen: bool = False) -> Outputs:
         """float [b h w c], any h and w -> float32 [b h w k] under 'logits' and the names of auxiliary heads.
 
-        With `frozen` the encoder works as in evaluation while the decoder is trained.
+        With `frozen` the encoder runs as in evaluation while the decoder is trained.
         """
         h, w = image.shape[1:3]
         multiple = self.encoder.reduction
-        # In this form the rules of jax.export can halve a size that is a symbol as often as the network does. The
-        # border is repeated below and to the right: zeros would be seen as an edge.
+        # In this form jax.export can prove that a symbolic size can be halved as often as the network does. The border
+        # is repeated below and to the right, since zeros would look like an edge.
         height, width = ((n + multiple - 1) // multiple * multiple for n in (h, w))
         x = pad_edge(image, (0, height - h), (0, width - w))
         outputs = self.decoder(self.encoder(x, train and not frozen), train)

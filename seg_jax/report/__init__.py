@@ -1,4 +1,4 @@
-"""The files by which a run directory explains itself: report.json and pictures."""
+"""The report of a run directory: report.json and pictures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_jax import viz, writers
-from seg_jax.data.images import write_bytes, write_image
+from seg_jax import viz
+from seg_jax.data.images import write_image
 from seg_jax.data.labels import LabelTable
+from seg_jax.files import write_bytes
 from seg_jax.metrics import Images, Report
+from seg_jax.run import log
+from seg_jax.run.directory import ReportFiles, RunDirectory
 
-CURVES = ("loss", "lr", "grad_norm", "miou", "pixel_accuracy")  # of any split, such as train/loss
-WIDTH = 1200  # pixels that small panels are enlarged towards, in whole steps
+CURVES = ("loss", "lr", "grad_norm", "miou", "pixel_accuracy")  # plotted for every split, such as train/loss
+PANEL_WIDTH = 1200  # pixels up to which small panels are enlarged by whole factors
 
 
 def write(
@@ -29,45 +32,46 @@ def write(
     """Writes `report.json`, `images.npz`, `confusion.png` and, where there are panels, `predictions.png`.
 
     Args:
-      directory: where to.
-      report: of one evaluation.
-      panels: {index of an example: its `viz.panel`}; each is kept in `panels/INDEX.png` too, for comparisons.
+      directory: the directory to write to.
+      report: the report of one evaluation.
+      panels: {index of an example: its `viz.panel`}; each is also written to `panels/INDEX.png`, for comparisons.
       table: names and colours of the classes.
-      worst: the same of the worst images, for `worst.png`.
+      worst: panels of the worst images, for `worst.png`.
     """
-    write_bytes(directory / "report.json", report.to_json().encode())
+    files = ReportFiles(directory)
+    write_bytes(files.report, report.to_json().encode())
     if report.images is not None:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, names=np.array(json.dumps(report.images.names)), counts=report.images.counts)
-        write_bytes(directory / "images.npz", buffer.getvalue())
+        write_bytes(files.images, buffer.getvalue())
     if report.confusion is not None:
-        write_bytes(directory / "confusion.png", viz.confusion(report.confusion, report.names))
+        write_bytes(files.confusion, viz.confusion(report.confusion, report.names))
     for index, panel in panels.items():
-        write_image(directory / "panels" / f"{index}.png", panel)
-    for name, pictures in (("predictions.png", panels), ("worst.png", worst)):
+        write_image(files.panel(index), panel)
+    for path, pictures in ((files.predictions, panels), (files.worst, worst)):
         if pictures:
-            write_image(directory / name, viz.sheet(enlarged(list(pictures.values())), table))
+            write_image(path, viz.sheet(enlarged(list(pictures.values())), table))
 
 
 def enlarged(panels: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Small panels, repeated in whole steps until they are about `WIDTH` wide."""
-    times = max(1, WIDTH // panels[0].shape[1])
+    """Small panels, enlarged by a whole factor to about `PANEL_WIDTH`."""
+    times = max(1, PANEL_WIDTH // panels[0].shape[1])
     return [panel.repeat(times, axis=0).repeat(times, axis=1) for panel in panels]
 
 
 def read_images(directory: Path) -> Images | None:
-    """The counts of single images that `write` left, or None where it left none."""
-    path = directory / "images.npz"
+    """The counts of single images that `write` stored; None without them."""
+    path = ReportFiles(directory).images
     if not path.is_file():
         return None
-    with np.load(io.BytesIO(path.read_bytes())) as stored:  # of a damaged path it would leave the file open
+    with np.load(io.BytesIO(path.read_bytes())) as stored:  # given a path, it leaves damaged files open
         return Images(tuple(json.loads(str(stored["names"]))), stored["counts"])
 
 
 def read_curves(workdir: Path) -> dict[str, list[tuple[int, float]]]:
-    """{name: (step, value) points} of the run's metrics.jsonl, those worth a plot."""
+    """{name: (step, value) points} of the `CURVES` in the run's metrics.jsonl."""
     series: dict[str, list[tuple[int, float]]] = {}
-    for line in writers.read(workdir):
+    for line in log.read(workdir):
         for name, value in line.items():
             _, _, kind = name.partition("/")
             if kind in CURVES and value is not None:
@@ -78,4 +82,4 @@ def read_curves(workdir: Path) -> dict[str, list[tuple[int, float]]]:
 def write_curves(workdir: Path) -> None:
     """Writes `curves.png` from the run's metrics.jsonl."""
     if series := read_curves(workdir):
-        write_bytes(workdir / "curves.png", viz.curves(series))
+        write_bytes(RunDirectory(workdir).curves_file, viz.curves(series))

@@ -13,10 +13,10 @@ from PIL import Image
 
 from seg_jax import process
 from seg_jax.config import ConfigError
-from seg_jax.data.images import write_bytes
 from seg_jax.data.labels import LabelError
+from seg_jax.files import write_bytes
 from seg_jax.metrics import plain
-from seg_jax.report import page
+from seg_jax.report import html
 from seg_jax.report.comparison import Comparison, Run
 
 
@@ -24,13 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m seg_jax.report", description="Compares runs with the first one.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directory, or RUN/eval/SPLIT-STEP")
-    help_out = "where to write report.md, report.json, report.html, curves.png and panels.png"
+    help_out = "directory for report.md, report.json, report.html, curves.png and panels.png"
     parser.add_argument("--out", metavar="DIR", type=Path, help=help_out)
     options = parser.parse_args(arguments)
     process.quiet()
     try:
         comparison = Comparison([Run.load(name) for name in dict.fromkeys(options.runs)])
-        print(page.text(comparison.tables(), comparison.notes), end="")
+        print(html.text(comparison.tables(), comparison.notes), end="")
         if options.out is not None:
             write(comparison, options.out.expanduser())
     except (ConfigError, LabelError) as error:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write(comparison: Comparison, directory: Path) -> None:
-    """Writes the comparison as Markdown, JSON and HTML, with its pictures."""
+    """Writes the comparison as Markdown, JSON and HTML, with its pictures, and prints the path of the HTML file."""
     pictures = {}
     if (curves := comparison.curves()) is not None:
         pictures["Curves"] = ("curves.png", curves)
@@ -53,8 +53,8 @@ def write(comparison: Comparison, directory: Path) -> None:
     tables, notes = comparison.tables(), comparison.notes
     names = {title: name for title, (name, _) in pictures.items()}
     files = {
-        "report.md": page.markdown(tables, notes, names),
-        "report.html": page.page(tables, notes, {title: png for title, (_, png) in pictures.items()}),
+        "report.md": html.markdown(tables, notes, names),
+        "report.html": html.page(tables, notes, {title: png for title, (_, png) in pictures.items()}),
         "report.json": json.dumps(plain(comparison.content()), indent=1) + "\n",
     }
     for name, content in files.items():

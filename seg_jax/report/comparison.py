@@ -1,4 +1,4 @@
-"""Runs beside each other: scores, costs, what keeps them from being compared, and whether they differ."""
+"""Comparison of runs: scores, costs, obstacles to comparing them, and whether they differ significantly."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ import numpy as np
 from seg_jax import viz
 from seg_jax.config import ConfigError
 from seg_jax.data.images import read_image
-from seg_jax.data.labels import LabelTable
 from seg_jax.metrics import Images, bootstrap
 from seg_jax.report import enlarged, read_curves, read_images
-from seg_jax.report.page import Table
+from seg_jax.report.html import Table
+from seg_jax.run.directory import ReportFiles, RunDirectory
 
-# What may differ in the protocols of comparable runs; with anything else scores are not of the same thing.
-FREE = ("step", "left_out", "loss", "loss_weights")
+# Fields of the protocol that may differ between comparable runs; any other difference makes scores incomparable.
+MAY_DIFFER = ("step", "left_out", "loss", "loss_weights")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run directory, or the directory of one of its evaluations, says.
+    """A run, read from its run directory or from the directory of one of its evaluations.
 
     Attributes:
-      name: as it was asked for.
-      place: where its report lies.
+      name: the name by which it was requested.
+      directory: the directory of its report.
       root: the run directory.
       report: the content of report.json.
-      facts: the content of run.json; {} for a run that was not finished.
-      images: counts of single images, if they were stored.
+      facts: the content of run.json; {} for an unfinished run.
+      images: counts of single images, if stored.
     """
 
     name: str
-    place: Path
+    directory: Path
     root: Path
     report: dict[str, Any]
     facts: dict[str, Any]
@@ -49,30 +49,32 @@ class Run:
         """Reads a run.
 
         Args:
-          name: RUN, for the report of its training, or RUN/eval/SPLIT-STEP, for that of an evaluation.
+          name: RUN for the report written in training, or RUN/eval/SPLIT-STEP for the report of an evaluation.
 
         Raises:
           ConfigError: there is no report, or it cannot be read.
         """
-        place = Path(name).expanduser().resolve()
-        root = next((p for p in (place, *place.parents[:2]) if (p / "config.json").is_file()), place)
-        if not (place / "report.json").is_file():
+        directory = Path(name).expanduser().resolve()
+        files = ReportFiles(directory)
+        root = next((p for p in (directory, *directory.parents[:2]) if RunDirectory(p).exists), directory)
+        if not files.report.is_file():
             raise ConfigError(
-                f"{name} has no report.json. Pass a run directory that was evaluated in training, or one of its "
-                "RUN/eval/SPLIT-STEP, which --mode=eval writes."
+                f"{name} has no {files.report.name}. Pass a run directory that was evaluated in training, or one of "
+                "its RUN/eval/SPLIT-STEP, which --mode=eval writes."
             )
         try:
-            report = json.loads((place / "report.json").read_text(encoding="utf-8"))
+            report = json.loads(files.report.read_text(encoding="utf-8"))
             if absent := [part for part in ("protocol", "scores", "classes") if part not in report]:
                 raise KeyError(absent[0])
-            facts_file = root / "run.json"
+            facts_file = RunDirectory(root).facts_file
             facts = json.loads(facts_file.read_text(encoding="utf-8")) if facts_file.is_file() else {}
-            images = read_images(place)
+            images = read_images(directory)
         except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
             raise ConfigError(
-                f"{name}: report.json, run.json or images.npz is damaged ({error}); evaluate the run anew."
+                f"{name}: {files.report.name}, {RunDirectory(root).facts_file.name} or {files.images.name} is damaged "
+                f"({error}); evaluate the run again."
             ) from error
-        return cls(name, place, root, report, facts, images)
+        return cls(name, directory, root, report, facts, images)
 
     @cached_property
     def iou(self) -> dict[str, float | None]:
@@ -82,15 +84,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several runs, of which the first is what the others are compared with."""
+    """Several runs; the others are compared with the first one."""
 
     runs: Sequence[Run]
 
     @cached_property
     def flags(self) -> dict[str, list[str]]:
-        """{run: what it measured in another way than the first one}; comparable runs are left out."""
-        found = {run.name: self._differences(run) for run in self.runs[1:]}
-        return {name: reasons for name, reasons in found.items() if reasons}
+        """{run: differences of its protocol from the first one's}; comparable runs are left out."""
+        differences = {run.name: self._differences(run) for run in self.runs[1:]}
+        return {name: reasons for name, reasons in differences.items() if reasons}
 
     def _differences(self, run: Run) -> list[str]:
         first, reasons = self.runs[0], []
@@ -98,7 +100,7 @@ class Comparison:
             reasons.append(f"classes are {', '.join(run.iou)}, there {', '.join(first.iou)}")
         ours, theirs = run.report["protocol"], first.report["protocol"]
         for key in {**theirs, **ours}:
-            if key not in FREE and ours.get(key) != theirs.get(key):
+            if key not in MAY_DIFFER and ours.get(key) != theirs.get(key):
                 reasons.append(f"{key} is {ours.get(key)!r}, there {theirs.get(key)!r}")
         if not reasons and run.images and first.images and run.images.names != first.images.names:
             reasons.append("the images are others, or in another order")
@@ -106,19 +108,19 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """The flags and their consequence as sentences."""
+        """The flags and their consequences as sentences."""
         first = self.runs[0]
         notes = [
             f"{name} cannot be compared with {first.name}: {'; '.join(reasons)}" for name, reasons in self.flags.items()
         ]
         for run in self.runs[1:]:
             if run.report["protocol"].get("loss_weights") != first.report["protocol"].get("loss_weights"):
-                notes.append(f"{run.name} has another objective than {first.name}: their losses are not comparable")
+                notes.append(f"{run.name} has another objective than {first.name}: their losses cannot be compared")
         return notes
 
     @cached_property
     def paired(self) -> dict[str, dict[str, Any]]:
-        """{run: `bootstrap.paired` with the first one}, for comparable runs with counts of single images."""
+        """{run: `bootstrap.paired` with the first run}, for comparable runs with counts of single images."""
         first = self.runs[0].images
         return {
             run.name: bootstrap.paired(first.counts, run.images.counts)
@@ -156,7 +158,7 @@ class Comparison:
         ]
 
     def content(self) -> dict[str, Any]:
-        """Everything for JSON."""
+        """The whole comparison as values for JSON."""
         return {
             "runs": [
                 {"name": run.name, "scores": run.report["scores"], "interval": run.report.get("interval")}
@@ -169,20 +171,20 @@ class Comparison:
 
     def curves(self) -> bytes | None:
         """PNG of the curves of all runs, one plot for each quantity; None without any."""
-        found = [read_curves(run.root) for run in self.runs]
-        return viz.curves(*found, labels=[run.name for run in self.runs]) if any(found) else None
+        series = [read_curves(run.root) for run in self.runs]
+        return viz.curves(*series, labels=[run.name for run in self.runs]) if any(series) else None
 
     def panels(self) -> np.ndarray | None:
-        """The same photographs side by side: image, truth, then what each comparable run saw; None without any."""
+        """Photographs side by side: image, truth, then each comparable run's prediction, uint8 [h w 3]; or None."""
         runs = [run for run in self.runs if run.name not in self.flags]
-        stored = [{path.stem: path for path in (run.place / "panels").glob("*.png")} for run in runs]
+        stored = [ReportFiles(run.directory).panels() for run in runs]
         rows = []
-        for index in sorted(set.intersection(*(set(paths) for paths in stored)), key=int):
+        for index in sorted(set.intersection(*(set(paths) for paths in stored))):
             image, truth, *_ = viz.parts(read_image(stored[0][index]))
             rows.append(viz.row([image, truth, *(viz.parts(read_image(paths[index]))[2] for paths in stored)]))
         if not rows:
             return None
-        table = LabelTable.load(self.runs[0].root / "class_names.json")
+        table = RunDirectory(self.runs[0].root).table()
         return viz.sheet(enlarged(rows), table, titles=["image", "truth", *(run.name for run in runs)])
 
 

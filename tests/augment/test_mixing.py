@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from configs import default
-from seg_jax import program, sharding
+from seg_jax import sharding
 from seg_jax.augment import Augmentation, make_augment, mixing
 from seg_jax.config import ConfigError
 from seg_jax.data.labels import IGNORE
+from seg_jax.run import program
 
 FILL = (10, 200, 90)
 
@@ -53,7 +54,7 @@ LABEL = np.array([[2, 2, 5, IGNORE], [9, 9, 5, IGNORE]], np.uint8)
 def taken(label, n=300):
     """The sets of classes taken from `label` under n draws; what is taken is the whole class."""
     keys = jax.random.split(jax.random.key(0), n)
-    masks = np.asarray(jax.jit(jax.vmap(lambda key: mixing.some_classes(key, jnp.array(label))))(keys))
+    masks = np.asarray(jax.jit(jax.vmap(lambda key: mixing.half_of_classes(key, jnp.array(label))))(keys))
     found = [frozenset(np.unique(label[mask]).tolist()) for mask in masks]
     for mask, classes in zip(masks, found, strict=True):
         np.testing.assert_array_equal(mask, np.isin(label, list(classes)))
@@ -86,7 +87,7 @@ def test_parts_are_pasted_as_often_as_said(monkeypatch, cutmix, classmix):
     # Pasted parts that tell one from the other: a box is the first row, the classes are the second.
     row = jnp.arange(2)[:, None] + jnp.zeros((2, 3), int)
     monkeypatch.setattr(mixing, "box", lambda key, size: row == 0)
-    monkeypatch.setattr(mixing, "some_classes", lambda key, label: row == 1)
+    monkeypatch.setattr(mixing, "half_of_classes", lambda key, label: row == 1)
     spec = Augmentation(cutmix=cutmix, classmix=classmix)
     image, label = jnp.zeros((2, 3, 3)), jnp.zeros((2, 3), jnp.uint8)
     keys = jax.random.split(jax.random.key(0), 2000)

@@ -146,7 +146,7 @@ def test_maps_compose_in_the_order_drawn():
 
 def test_every_operation_is_drawn_equally_often_to_both_sides():
     keys = jax.random.split(jax.random.key(0), 1400)
-    which, level = jax.vmap(lambda key: randaugment.draw(key, 2, 7))(keys)
+    which, level = jax.vmap(lambda key: randaugment.sample(key, 2, 7))(keys)
     assert which.shape == level.shape == (1400, 2)
     counts = np.bincount(np.ravel(which), minlength=14)
     assert len(counts) == 14 == len(NAMES)
@@ -159,7 +159,7 @@ def test_every_operation_is_drawn_equally_often_to_both_sides():
 def test_colours_change_in_the_order_drawn():
     image = picture()
     for names in (("solarize", "rotate", "equalize"), ("equalize", "identity", "solarize")):
-        got = randaugment.recolour(jnp.array(image, jnp.float32) + 0.3, number(*names), jnp.full(3, 0.5))
+        got = randaugment.recolor(jnp.array(image, jnp.float32) + 0.3, number(*names), jnp.full(3, 0.5))
         steps = {"solarize": lambda i: ImageOps.solarize(i, 128), "equalize": ImageOps.equalize}
         expected = Image.fromarray(image)
         for name in names:
@@ -169,13 +169,13 @@ def test_colours_change_in_the_order_drawn():
 
 
 def only(monkeypatch, *names):
-    """Lets only these operations be drawn."""
+    """Lets only these operations be sampled."""
 
-    def draw(key, count, magnitude):
+    def sample(key, count, magnitude):
         which = jax.random.choice(key, number(*names), (count,))
         return which, magnitude / 10 * jax.random.rademacher(key, (count,), jnp.float32)
 
-    monkeypatch.setattr(randaugment, "draw", draw)
+    monkeypatch.setattr(randaugment, "sample", sample)
 
 
 def test_image_and_label_move_together(monkeypatch):

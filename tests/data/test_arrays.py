@@ -104,13 +104,13 @@ def test_no_such_split(tmp_path):
     with pytest.raises(DataError) as error:
         load(write(tmp_path, "npz"), "val")
     assert str(error.value).startswith(
-        f"{tmp_path} holds neither val.npz nor val_images.npy with val_labels.npy; there: train.npz."
+        f"{tmp_path} contains neither val.npz nor val_images.npy with val_labels.npy; there: train.npz."
     )
 
 
 def test_two_forms_of_one_split(tmp_path):
     write(tmp_path, "npz")
-    with pytest.raises(DataError, match=r"holds train.npz and train_images.npy, two forms .*; remove one"):
+    with pytest.raises(DataError, match=r"contains train.npz and train_images.npy, two forms .*; remove one"):
         load(write(tmp_path, "npy"))
 
 
@@ -139,7 +139,7 @@ def test_other_arrays_are_refused(tmp_path, form, images, labels, message):
 def test_other_names_are_refused(tmp_path):
     write(tmp_path, "npz")
     np.savez(tmp_path / "train.npz", images=IMAGES, masks=LABELS)
-    with pytest.raises(DataError, match=r"train.npz holds images, masks, but not labels. Write it with np.savez\("):
+    with pytest.raises(DataError, match=r"train.npz contains images, masks, but not labels. Write it with np.savez\("):
         load(tmp_path)
 
 
@@ -169,7 +169,7 @@ def test_damaged_files_are_named(tmp_path, form, damage):
 
 
 def test_the_configuration_names_a_directory():
-    from seg_jax import program
+    from seg_jax.run import program
 
     config = default.get_config()
     config.data.source = "arrays"
@@ -193,8 +193,9 @@ try:
 except SystemExit as end:
     if end.code:
         raise
-from seg_jax import config, evaluate
-evaluate.evaluate_checkpoint(config.load(workdir / "config.json"), workdir, "best")
+from seg_jax import config
+from seg_jax.evaluate import stored
+stored.evaluate_checkpoint(config.load(workdir / "config.json"), workdir, "best")
 """
 
 

@@ -9,9 +9,9 @@ from PIL import Image
 from configs import default
 from seg_jax import data
 from seg_jax.config import ConfigError
-from seg_jax.data.cityscapes_labels import LABELS, TABLES, write_prediction
 from seg_jax.data.images import DataError, read_mask
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
+from seg_jax.data.labels.cityscapes import LABELS, TABLES, write_prediction
 from seg_jax.data.sources import cityscapes
 
 # ----- the table
@@ -127,7 +127,7 @@ def put(path, array):
 
 
 def encoded(ids, kind):
-    """What a file of this kind holds for labelIds."""
+    """What a file of this kind contains for labelIds."""
     if kind == "labelIds":
         return ids
     if kind == "labelTrainIds":
@@ -224,7 +224,7 @@ def test_instances_where_every_frame_has_them(tmp_path):
 def test_coarse(tmp_path):
     root = dataset(tmp_path, gt="gtCoarse")
     assert_frames(load(root, coarse=True), TRAIN, TABLES["trainids"])
-    with pytest.raises(DataError, match=r"gtFine/train is not a directory; .* holds: gtCoarse, leftImg8bit"):
+    with pytest.raises(DataError, match=r"gtFine/train is not a directory; .* contains: gtCoarse, leftImg8bit"):
         load(root)
 
 
@@ -243,14 +243,14 @@ def test_cities(tmp_path):
         DataError, match=r"there is no city 'bohum' in .* aachen, bochum, lindau\. Did you mean 'bochum'"
     ):
         load(root, cities=("bohum",))
-    with pytest.raises(DataError, match=r"none of them is in the split 'val', which holds: lindau\."):
+    with pytest.raises(DataError, match=r"none of them is in the split 'val', which contains: lindau\."):
         load(root, "val", cities=("bochum",))
 
 
 def test_a_missing_directory_says_what_is_there(tmp_path):
     with pytest.raises(DataError, match=r"nowhere/leftImg8bit/train is not a directory; .* --config.data.dir"):
         load(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"leftImg8bit/vall is not a directory; .*leftImg8bit holds: train, val\."):
+    with pytest.raises(DataError, match=r"leftImg8bit/vall is not a directory; .*leftImg8bit contains: train, val\."):
         load(dataset(tmp_path), "vall")
 
 

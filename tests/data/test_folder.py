@@ -14,8 +14,8 @@ from configs import default
 from seg_jax.config import ConfigError
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
+from seg_jax.data.labels.builtin import CAMVID
 from seg_jax.data.sources import folder
-from seg_jax.data.tables import CAMVID
 
 NAMES = ["sky", "road", "car"]
 
@@ -211,9 +211,11 @@ def test_unpaired_files_of_patterns_are_reported(tmp_path):
 
 def test_a_pattern_without_files(tmp_path):
     dataset(tmp_path)
-    with pytest.raises(DataError, match=r"trainannot holds no image files \(.png\) that match '\*_L.png'\."):
+    with pytest.raises(DataError, match=r"trainannot contains no image files \(.png\) that match '\*_L.png'\."):
         load(tmp_path, masks="trainannot/*_L.png")
-    with pytest.raises(DataError, match=r"truth is not a directory \(config.data.masks\).* holds: train, trainannot"):
+    with pytest.raises(
+        DataError, match=r"truth is not a directory \(config.data.masks\).* contains: train, trainannot"
+    ):
         load(tmp_path, masks="truth/*_L.png")
 
 
@@ -373,7 +375,7 @@ def test_the_directory_must_exist(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "field", "there"),
     [
-        ({"images": "photos"}, "data.images", "holds: train, trainannot."),
+        ({"images": "photos"}, "data.images", "contains: train, trainannot."),
         ({"masks": "truth/{split}"}, "data.masks", ""),  # not even 'truth' is there
     ],
 )
@@ -390,7 +392,7 @@ def test_a_missing_directory_says_what_is_there(tmp_path, fields, field, there):
 
 def test_a_misspelled_split(tmp_path):
     dataset(tmp_path)
-    with pytest.raises(DataError, match=r"vall is not a directory .* holds: train, trainannot\."):
+    with pytest.raises(DataError, match=r"vall is not a directory .* contains: train, trainannot\."):
         load(tmp_path, "vall")
 
 
@@ -400,7 +402,7 @@ def test_an_empty_directory(tmp_path, directory):
     shutil.rmtree(tmp_path / directory)
     (tmp_path / directory).mkdir()
     (tmp_path / directory / "readme.txt").touch()
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / directory} holds no image files (.jpg, ")):
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / directory} contains no image files (.jpg, ")):
         load(tmp_path)
 
 
@@ -552,10 +554,16 @@ def test_masks_of_another_size(tmp_path):
 
 
 @pytest.mark.parametrize(("size", "mask"), [((375, 500), (256, 341)), ((720, 960), (360, 480)), ((5, 7), (10, 14))])
-def test_proportions_up_to_rounding(size, mask):
-    assert folder._same_shape(size, mask)
-    assert not folder._same_shape(size, mask[::-1])
-    assert not folder._same_shape(size, (mask[0], mask[1] + max(4, mask[1] // 50)))
+def test_proportions_up_to_rounding(tmp_path, size, mask):
+    dataset(tmp_path)
+    put(tmp_path / "train" / "n0.png", np.zeros((*size, 3), np.uint8))
+    examples = load(tmp_path, resize_masks=True)
+    put(tmp_path / "trainannot" / "n0.png", np.zeros(mask, np.uint8))
+    assert examples.read(0)[1].shape == size
+    for other in (mask[::-1], (mask[0], mask[1] + max(4, mask[1] // 50))):
+        put(tmp_path / "trainannot" / "n0.png", np.zeros(other, np.uint8))
+        with pytest.raises(DataError, match="they must agree"):
+            examples.read(0)
 
 
 # ----- label tables

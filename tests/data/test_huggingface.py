@@ -203,7 +203,9 @@ def test_columns_are_found_by_name(save, image, mask):
 def test_columns_that_must_be_named(save):
     rows = table(range(3), "a", "b").add_column("c", ["x", "y", "z"])
     root = save(train=rows)
-    message = r"config.data.huggingface.mask = '': the columns a, b, c hold images in a, b, so it is unclear which one"
+    message = (
+        r"config.data.huggingface.mask = '': the columns a, b, c contain images in a, b, so it is unclear which one"
+    )
     with pytest.raises(ConfigError, match=message):
         load(root)
     fields = {"huggingface__val_share": 0.0}
@@ -217,7 +219,9 @@ def test_several_images_and_masks(save):
     rows = table(range(3)).add_column("number", [1, 2, 3])
     more = table(range(3), "image_right", "instance_mask")
     root = save(train=datasets.concatenate_datasets([rows, more], axis=1))
-    with pytest.raises(ConfigError, match=r"hold images in image, mask, image_right, instance_mask, so it is unclear"):
+    with pytest.raises(
+        ConfigError, match=r"contain images in image, mask, image_right, instance_mask, so it is unclear"
+    ):
         load(root)
     fields = {"huggingface__val_share": 0.0, "huggingface__image": "image"}
     assert pictures(load(root, huggingface__mask="mask", **fields)) == [0, 1, 2]

@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from seg_jax.data import images
-from seg_jax.data.images import EXTENSIONS, DataError, read_image, read_mask, resize, write_bytes, write_image
+from seg_jax.data.images import EXTENSIONS, DataError, read_image, read_mask, resize, write_image
+from seg_jax.files import write_bytes
 
 RED, GREEN, BLUE = (200, 10, 20), (30, 180, 40), (50, 60, 220)
 # Two rows, three columns; no two rotations or mirrorings of it are equal.
@@ -194,7 +195,7 @@ def test_truncated_files_are_refused_wherever_they_end(tmp_path, kind, options):
         for length in lengths:
             path.write_bytes(whole[:length])
             try:
-                # Some formats end in bytes that hold no pixels.
+                # Some formats end in bytes that contain no pixels.
                 np.testing.assert_array_equal(read_image(path), image)
             except DataError as error:
                 assert str(path) in str(error)
@@ -265,7 +266,7 @@ def test_32_bit_masks(tmp_path):
     mask = read_mask(save(tmp_path / "a.tif", values))
     assert mask.dtype == np.uint16
     np.testing.assert_array_equal(mask, values)
-    with pytest.raises(DataError, match=r"a.tif has mask values from -1 to 70000; they lie in 0..65535"):
+    with pytest.raises(DataError, match=r"a.tif has mask values from -1 to 70000; they must be in 0..65535"):
         read_mask(save(tmp_path / "a.tif", np.array([[-1, 70000]], np.int32)))
 
 
@@ -318,7 +319,7 @@ def by_pillow(probabilities, size):
 def test_probabilities_in_bands_are_those_of_the_whole(small, size):
     probabilities = np.random.default_rng(0).random((*small, 3)).astype(np.float32)
     bands = list(images.resized_bands(probabilities, size))
-    assert all(0 < len(band) <= images.ROWS for band in bands)
+    assert all(0 < len(band) <= images.MAX_BAND for band in bands)
     found = np.concatenate(bands)
     np.testing.assert_array_equal(found, images.resize_probabilities(probabilities, size))
     assert found.dtype == np.float32 and found.shape == (*size, 3)

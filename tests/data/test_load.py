@@ -13,7 +13,7 @@ from seg_jax import data
 from seg_jax.data import SOURCES
 from seg_jax.data.checking import content_key
 from seg_jax.data.labels import IGNORE, LabelError
-from seg_jax.data.scenes import NAMES
+from seg_jax.data.scenes.palettes import NAMES
 
 
 def config(**fields):

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from configs import default
-from seg_jax.data import cityscapes_labels, load
+from seg_jax.data import load
 from seg_jax.data.images import DataError, read_mask
-from seg_jax.data.labels import IGNORE, LabelError
-from seg_jax.data.masks import Palette
+from seg_jax.data.labels import IGNORE, LabelError, cityscapes
+from seg_jax.data.labels.masks import Palette
 from seg_jax.data.sources import pairs
 
-THIRTY = cityscapes_labels.TABLES["thirty"]
+THIRTY = cityscapes.TABLES["thirty"]
 SKY, ROAD, CAR = (THIRTY.names.index(name) for name in ("sky", "road", "car"))
 
 
@@ -125,7 +125,7 @@ def test_class_names(tmp_path):
 def test_tables_of_cityscapes(tmp_path, labels):
     # Even beside another file.
     (tmp_path / "class_names.json").write_text('["a", "b"]')
-    table = cityscapes_labels.TABLES[labels]
+    table = cityscapes.TABLES[labels]
     label = source(dataset(tmp_path, extension=".png"), labels=labels).read(0)[1]
     np.testing.assert_array_equal(label, Palette(table).exact(THIRTY.colorize(scene(0)[1])))
 
@@ -134,7 +134,7 @@ def test_a_table_without_the_colours_is_noticed(tmp_path):
     dataset(tmp_path)
     (tmp_path / "class_names.json").write_text('{"a": [255, 255, 255], "b": [255, 0, 255]}')
     path = tmp_path / "train" / "1.jpg"
-    with pytest.raises(LabelError, match=re.escape(f"{path}: the pixels of this mask lie")):
+    with pytest.raises(LabelError, match=re.escape(f"{path}: the mean distance of this mask")):
         source(tmp_path).read(0)
 
 
@@ -142,7 +142,7 @@ def test_swapped_halves_are_noticed(tmp_path):
     dataset(tmp_path)
     both = np.random.default_rng(0).integers(0, 256, (48, 128, 3), np.uint8)
     path = put(tmp_path / "train" / "5.jpg", both)
-    with pytest.raises(LabelError, match=re.escape(f"{path}: the pixels of this mask lie")):
+    with pytest.raises(LabelError, match=re.escape(f"{path}: the mean distance of this mask")):
         source(tmp_path).read(7)
 
 
@@ -171,10 +171,10 @@ def test_a_train_size_that_is_too_large(tmp_path):
 
 
 def test_missing_directories(tmp_path):
-    with pytest.raises(DataError, match=r"vall is not a directory; .* holds: train, val. Pass the directory"):
+    with pytest.raises(DataError, match=r"vall is not a directory; .* contains: train, val. Pass the directory"):
         source(dataset(tmp_path), "vall")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty holds no image files \(.jpg, "):
+    with pytest.raises(DataError, match=r"empty contains no image files \(.jpg, "):
         source(tmp_path, "empty")
 
 
@@ -189,7 +189,7 @@ def test_the_distance_from_the_palette_is_told(tmp_path, caplog):
     (tmp_path / "train" / "3.jpg").write_bytes(b"nothing")  # told of when it is read
     with caplog.at_level(logging.INFO):
         source(tmp_path)
-    assert re.search(r"train: 11 masks: \d+\.\d% of the pixels have a colour of the table, 9\d\.\d% lie", caplog.text)
+    assert re.search(r"train: 11 masks: \d+\.\d% of the pixels have a colour of the table, 9\d\.\d% are", caplog.text)
 
 
 # ----- the real ones
@@ -198,7 +198,7 @@ def test_the_distance_from_the_palette_is_told(tmp_path, caplog):
 def truth(real_data, name, table):
     """What the mask said before JPEG, as far as colours can tell."""
     ids = read_mask(real_data / "cityscapes_pairs" / "truth" / name.replace(".jpg", "_labelIds_256.png"))
-    colors = np.array([x.color for x in cityscapes_labels.LABELS], np.uint8)
+    colors = np.array([x.color for x in cityscapes.LABELS], np.uint8)
     return Palette(table).exact(colors[ids])
 
 
@@ -227,7 +227,7 @@ def test_real_pairs(real_data, cleanup):
 
 
 def test_cleanup_recovers_every_class_better(real_data):
-    ids = cityscapes_labels.TABLES["ids"]
+    ids = cityscapes.TABLES["ids"]
     scores = []
     for cleanup in (False, True):
         each = []

@@ -24,7 +24,7 @@ def photo(i):
 
 @pytest.fixture
 def root(tmp_path):
-    """20 listed under trainval, 5 under test; what else the archives hold lies beside them."""
+    """20 listed under trainval, 5 under test; the other files of the archives are beside them."""
     (tmp_path / "images").mkdir()
     (tmp_path / "annotations" / "trimaps").mkdir(parents=True)
     for i in range(N + 5):

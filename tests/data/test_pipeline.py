@@ -249,7 +249,7 @@ def test_a_record_that_one_process_lacks_is_of_no_use(tmp_path):
     alone, reads = counted(data.load(config, "train"))
     with pytest.raises(DataError, match=r"e3\.png"):
         prepare(alone, places[0])
-    assert reads == []  # it holds what all have found
+    assert reads == []  # it contains what all have found
 
 
 # ----- the host cache

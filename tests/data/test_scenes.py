@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from seg_jax.data.scenes import COLORS, MIN_SIZE, NAMES, scene
+from seg_jax.data.scenes.palettes import COLORS, NAMES
+from seg_jax.data.scenes.street import MIN_SIZE, scene
 
 SIZE = (96, 128)
 K = len(NAMES)

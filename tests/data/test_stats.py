@@ -13,6 +13,7 @@ from PIL import Image
 from configs import default
 from seg_jax import data
 from seg_jax.config import ConfigError
+from seg_jax.data import class_weights as formulas
 from seg_jax.data import stats
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
@@ -82,35 +83,35 @@ def test_nothing_to_count():
 
 def test_median_frequency_by_hand():
     # Frequencies 4/5, 7/11 and none: the median of the two is (4/5 + 7/11) / 2 = 79/110.
-    got = stats.median_frequency(np.array([4, 7, 0]), np.array([5, 11, 0]))
+    got = formulas.median_frequency(np.array([4, 7, 0]), np.array([5, 11, 0]))
     np.testing.assert_allclose(got, [79 / 88, 79 / 70, 0])
 
 
 def test_inverse_log_by_hand():
-    got = stats.inverse_log(np.array([98, 2, 0]))
+    got = formulas.inverse_log(np.array([98, 2, 0]))
     np.testing.assert_allclose(got, [1 / np.log(2.0), 1 / np.log(1.04), 0])
 
 
 def test_effective_number_by_hand():
     # (1 - b^n) / (1 - b) = 1 + b + ... + b^(n-1): 1 and 1.75 for n = 1 and 3 at b = 0.5.
     weights = np.array([1, 1 / 1.75])
-    got = stats.effective_number(np.array([1, 3, 0]), beta=0.5)
+    got = formulas.effective_number(np.array([1, 3, 0]), beta=0.5)
     np.testing.assert_allclose(got, [*(weights / weights.mean()), 0])
 
 
 def test_effective_number_lies_between_equal_and_inverse_frequency():
     pixels = np.array([10**9, 10**6, 10**3])
-    np.testing.assert_allclose(stats.effective_number(pixels, beta=0.5), [1, 1, 1])
+    np.testing.assert_allclose(formulas.effective_number(pixels, beta=0.5), [1, 1, 1])
     inverse = 1 / pixels
-    np.testing.assert_allclose(stats.effective_number(pixels, beta=1 - 1e-15), inverse / inverse.mean(), rtol=1e-3)
+    np.testing.assert_allclose(formulas.effective_number(pixels, beta=1 - 1e-15), inverse / inverse.mean(), rtol=1e-3)
     # N is the number of all pixels where beta is not given.
     n = pixels.sum()
     own = 1 / (1 - np.exp(pixels * np.log1p(-1 / n)))
-    np.testing.assert_allclose(stats.effective_number(pixels), own / own.mean(), rtol=1e-6)
+    np.testing.assert_allclose(formulas.effective_number(pixels), own / own.mean(), rtol=1e-6)
 
 
 def test_inverse_square_root_by_hand():
-    np.testing.assert_allclose(stats.inverse_square_root(np.array([4, 16, 0])), [4 / 3, 2 / 3, 0])
+    np.testing.assert_allclose(formulas.inverse_square_root(np.array([4, 16, 0])), [4 / 3, 2 / 3, 0])
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=2, max_size=20).filter(any), st.data())
@@ -253,7 +254,7 @@ def test_text_and_json():
     assert lines[1].split()[:4] == ["class", "pixels", "share", "images"]
     assert lines[2].split() == ["sky", "4", "36.364%", "1", "0.8977", "3.08", "1.211", "1.139"]
     assert lines[4].split() == ["car", "0", "0.000%", "0", "0", "0", "0", "0"]
-    assert lines[5] == "occur nowhere, so their weight is 0: car"
+    assert lines[5] == "do not occur, so their weight is 0: car"
     content = json.loads(stats.to_json(counted, beta=0.5))
     assert content["pixels"] == [4, 7, 0]
     assert content["class_weights"]["median_frequency"] == [0.897727, 1.12857, 0]

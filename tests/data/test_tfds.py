@@ -309,7 +309,7 @@ def test_damaged_files_are_named(damaged, damage):
     path.write_bytes(changed[damage]) if damage in changed else path.unlink()
     with pytest.raises(DataError, match=re.escape(str(path))) as error:
         load(root, "train")
-    assert "prepare the data set anew" in str(error.value)
+    assert "prepare the data set again" in str(error.value)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from seg_jax import config as configs
-from seg_jax import data, pretrained, program, sharding
-from seg_jax.checkpoint import Checkpoints
+from seg_jax import data, sharding
 from seg_jax.data.images import write_image
 from seg_jax.export.network import Network
-from seg_jax.state import TrainState
+from seg_jax.run import pretrained, program
+from seg_jax.run.saving import CheckpointWriter
+from seg_jax.steps.state import TrainState
 
 
 def random_weights(like):
@@ -36,12 +37,12 @@ def make_run(tiny_config, tmp_path_factory):
         run = tmp_path_factory.mktemp("run")
         config = pretrained.resolve(tiny_config(overrides))
         table = data.load(config, "val").table
-        functions = program.Program(config, classes=len(table), mesh=sharding.make_mesh(1))
+        functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
         weights = random_weights(functions.abstract_state.weights(averaged=False))
         (run / "config.json").write_text(configs.to_json(config))
         (run / "class_names.json").write_text(table.to_json())
         write_image(run / "sample.png", data.load(config, "val").read(0)[0])
-        checkpoints = Checkpoints(run / "checkpoints")
+        checkpoints = CheckpointWriter(run / "checkpoints")
         state = TrainState.begin(weights["params"], weights["model_state"], {}, averaged=config.optim.ema > 0)
         checkpoints.save(state, {"image_size": [32, 32]}, score=0.5)
         checkpoints.close()

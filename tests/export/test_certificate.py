@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seg_jax import artefacts, export
+from seg_jax import export
 from seg_jax.export import __main__ as command
 from seg_jax.export import certificate
-from seg_jax.export.certificate import EXACT, Images
+from seg_jax.export.certificate import EXACT, Samples
+from seg_jax.predict import artefacts
 
 K = 8  # classes of the synthetic scenes
 
@@ -22,7 +23,7 @@ def artefact(network, change, **metadata):
 
 @pytest.fixture(scope="module")
 def images(network, run):
-    return certificate.find_images(network, run)
+    return certificate.find_samples(network, run)
 
 
 def test_the_images_are_of_the_validation_split(images):
@@ -37,7 +38,7 @@ def test_the_run_agrees_with_itself(network, images):
 
 
 def test_differences_are_counted(network, images):
-    one = Images(images.pairs[:1], "one")
+    one = Samples(images.pairs[:1], "one")
 
     def swapped(p):
         p = p.copy()
@@ -70,12 +71,12 @@ def test_without_its_data_the_run_s_sample_counts(network, make_run, monkeypatch
         raise certificate.LabelError("gone")
 
     monkeypatch.setattr(certificate.data, "load", missing)
-    found = certificate.find_images(network, run)
+    found = certificate.find_samples(network, run)
     assert found.source == "sample.png of the run; the split 'val': gone" and found.pairs[0][1] is None
     assert certificate.compare(network, artefact(network, lambda p: p), found, EXACT)["miou"]["run"] is None
     (run / "sample.png").unlink()
     with pytest.raises(certificate.ConfigError, match=r"no image to compare the artefact with.*gone"):
-        certificate.find_images(network, run)
+        certificate.find_samples(network, run)
 
 
 def test_a_damaged_artefact_is_not_written(run, tmp_path, monkeypatch, capsys):
@@ -109,8 +110,8 @@ def test_what_cannot_be_done_is_said(run, tmp_path, capsys, monkeypatch):
         return capsys.readouterr().err
 
     out = f"--out={tmp_path / 'a'}"
-    assert "only onnx has it" in error(str(run), "--format=stablehlo", out, "--int8")
-    assert "is a directory that is there already" in error(str(run), "--format=onnx", f"--out={tmp_path}")
+    assert "only ONNX has 8-bit integers" in error(str(run), "--format=stablehlo", out, "--int8")
+    assert "is a directory that exists already" in error(str(run), "--format=onnx", f"--out={tmp_path}")
     assert "is not a run directory" in error(str(tmp_path), "--format=onnx", out)
     assert "checkpoint '7' is not one of: best, last, 0" in error(str(run), "--format=onnx", out, "--checkpoint=7")
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)

@@ -4,16 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from seg_jax import artefacts
 from seg_jax.config import ConfigError
 from seg_jax.export import FORMATS
 from seg_jax.export import __main__ as command
 from seg_jax.export.network import Network
+from seg_jax.predict import artefacts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINING = ("flax", "optax", "orbax", "clu", "matplotlib", "torch")
@@ -30,7 +32,7 @@ import sys
 path, images, results, *absent = sys.argv[1:]
 sys.modules.update(dict.fromkeys(absent))
 import numpy as np
-from seg_jax import artefacts
+from seg_jax.predict import artefacts
 artefact = artefacts.load(path)
 np.savez(results, *(artefact(image) for image in np.load(images).values()))
 print(artefact.output, artefact.size, len(artefact.table))
@@ -99,7 +101,7 @@ def test_what_tflite_refuses_is_said(make_run, tmp_path):
     # 32 pixels are 8 at stride 4, whose attention has a single key.
     fields = {"model.encoder.name": "mit_b0", "model.encoder.depth": 2, "model.decoder_channels": (4,)}
     network = Network.load(make_run(fields), fixed=True)
-    with pytest.raises(ConfigError, match=r"TFLite's converter refuses the network at \[32, 32\]"):
+    with pytest.raises(ConfigError, match=r"TFLite's converter rejects the network at \[32, 32\]"):
         FORMATS["tflite"].write(network, tmp_path / "file")
     assert not (tmp_path / "file").exists()
 
@@ -117,6 +119,16 @@ def test_the_archive_keeps_the_run_as_it_is(make_run, tmp_path):
     exact = Network.load(run)
     assert exact.metadata["config"]["model"]["dtype"] == "float32"
     assert not np.array_equal(artefact(image), artefacts.rebuilt(exact.functions, exact.weights, exact.metadata)(image))
+
+
+def test_an_archive_may_hold_half_the_bytes(network, tmp_path):
+    halves = jax.tree.map(lambda array: np.asarray(array).astype(np.float16), network.weights)
+    FORMATS["safetensors"].write(network, tmp_path / "whole")
+    FORMATS["safetensors"].write(replace(network, weights=halves), tmp_path / "half")
+    assert (tmp_path / "half").stat().st_size < 0.7 * (tmp_path / "whole").stat().st_size
+    image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    whole, half = (artefacts.load(tmp_path / name)(image) for name in ("whole", "half"))
+    assert half.dtype == np.float32 and 0 < abs(half - whole).max() < 0.02
 
 
 def test_eight_bits_keep_the_score(make_run, start, tmp_path):

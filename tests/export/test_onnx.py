@@ -12,7 +12,7 @@ import pytest
 
 from seg_jax.config import ConfigError
 from seg_jax.export import onnx as exporter
-from seg_jax.export import primitives, steps
+from seg_jax.export import primitives, trace
 from seg_jax.export.graph import Conv, Graph
 from seg_jax.export.network import Network
 
@@ -22,9 +22,9 @@ def converted(function, *, shape="b,h,w"):
     spec = jax.ShapeDtypeStruct((*jax.export.symbolic_shape(shape), 3), jnp.uint8)
     traced = jax.jit(function).trace(spec).jaxpr
     graph = Graph(spec.shape)
-    image = steps.Place(traced.in_avals[0])
-    program = steps.program(traced, [image])
-    model = graph.model(primitives.run(graph, program, {image: graph.image}), {"note": "x"})
+    image = trace.Variable(traced.in_avals[0])
+    steps = trace.trace(traced, [image])
+    model = graph.model(primitives.run(graph, steps, {image: graph.image}), {"note": "x"})
     return model, onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
@@ -72,7 +72,7 @@ def test_sizes_are_computed_from_the_image():
 
 
 def test_an_unknown_primitive_is_named():
-    with pytest.raises(ConfigError, match=r"'cumsum', which has no form in ONNX here"):
+    with pytest.raises(ConfigError, match=r"'cumsum', which has no ONNX converter"):
         converted(lambda image: jnp.cumsum(image.astype(jnp.float32), axis=1))
 
 

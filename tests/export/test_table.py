@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from seg_jax import artefacts
 from seg_jax.export import onnx, savedmodel, stablehlo, tflite
 from seg_jax.export.network import Network
 from seg_jax.models import MODELS
+from seg_jax.predict import artefacts
 
 # Neither side is a multiple of what the network needs, and there are two images: nothing of a size may be fixed.
 SHAPE = (2, 22, 37, 3)
@@ -22,10 +22,18 @@ OPTIONS = {
     "unet": {"model.upsampling": "nearest", "model.align_corners": True, "loss.head": "sigmoid"},
     "deeplabv3plus": {"model.separable": True, "model.align_corners": True},
 }
+# Two upsamplings, attention, dilation, unpooling, a transposed convolution; gates and depthwise convolutions.
+QUICK = {"unet", "danet", "deeplabv3", "segnet", "fcn32s", "segformer", "efficientnet_b0"}
+
+
+def case(name, fields, id):
+    return pytest.param(fields, id=id, marks=[] if name in QUICK else [pytest.mark.slow])
+
+
 CASES = [
-    *(pytest.param({"model.name": name, "model.channels": 8, **OPTIONS.get(name, {})}, id=name) for name in MODELS),
+    *(case(name, {"model.name": name, "model.channels": 8, **OPTIONS.get(name, {})}, name) for name in MODELS),
     *(
-        pytest.param({"model.encoder.name": name, "model.decoder_channels": (4, 4), **fields}, id=f"unet-{name}")
+        case(name, {"model.encoder.name": name, "model.decoder_channels": (4, 4), **fields}, f"unet-{name}")
         for name, fields in ENCODERS.items()
     ),
 ]

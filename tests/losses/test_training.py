@@ -7,27 +7,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import program, sharding
+from seg_jax import sharding
 from seg_jax.config import ConfigError, load
-from seg_jax.evaluate import evaluate_checkpoint
-from seg_jax.predictor import Predictor
-from seg_jax.train import train_and_evaluate
-from tests.test_train import CLASSES, config_for, folder, lines, manifest  # noqa: F401 - fixtures
+from seg_jax.evaluate.stored import evaluate_checkpoint
+from seg_jax.predict.predictor import Predictor
+from seg_jax.run import program
+from seg_jax.train.loop import train_and_evaluate
+from tests.runs import CLASSES, lines, manifest
 
 
-def predicted(run, state, folder):  # noqa: F811
+def predicted(run, state, folder):
     """(probabilities [n k], classes [n]) of every pixel of the validation split, after the last step of a run."""
-    functions = program.Program(load(run / "config.json"), classes=3, mesh=sharding.make_mesh(1))
+    functions = program.Functions(load(run / "config.json"), classes=3, mesh=sharding.make_mesh(1))
     images, masks = (
         np.stack([np.asarray(Image.open(path)) for path in sorted((folder / name).iterdir())])
         for name in ("val", "valannot")
     )
     weights = sharding.to_devices(state.weights(averaged=False), functions.mesh)
-    p = functions.predict(weights["params"], weights["model_state"], images)
+    p = functions.predict()(weights["params"], weights["model_state"], images)
     return np.float64(p).reshape(-1, 3), masks.reshape(-1)
 
 
-def test_several_losses(config_for, folder, tmp_path):  # noqa: F811
+def test_several_losses(config_for, folder, tmp_path):
     weights = {"cross_entropy": 0.5, "dice": 2.0}
     run = tmp_path / "run"
     state = train_and_evaluate(
@@ -55,14 +56,14 @@ def test_several_losses(config_for, folder, tmp_path):  # noqa: F811
 
 
 @pytest.fixture
-def teacher(config_for, tmp_path):  # noqa: F811
+def teacher(config_for, tmp_path):
     """(run, state) of another network with its own normalisation."""
     config = config_for(model__encoder__width=6, data__mean=(0.4, 0.5, 0.6), data__std=(0.2, 0.3, 0.4))
     config.update_from_flattened_dict({"model.norm": "group", "eval.every_steps": 0, "optim.lr": 1e-2})
     return tmp_path / "teacher", train_and_evaluate(config, tmp_path / "teacher")
 
 
-def test_distillation(config_for, folder, teacher, tmp_path):  # noqa: F811
+def test_distillation(config_for, folder, teacher, tmp_path):
     taught_by, teacher_state = teacher
     weights = {"loss__weights__cross_entropy": 0.0, "loss__weights__distillation": 1.0}
     weights |= {"loss__teacher": str(taught_by), "loss__temperature": 1.0}

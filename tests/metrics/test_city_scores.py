@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from seg_jax.data.cityscapes_labels import LABELS, TABLES, write_prediction
 from seg_jax.data.images import write_image
+from seg_jax.data.labels.cityscapes import LABELS, TABLES, write_prediction
 from seg_jax.metrics import cityscapes, counts
 
 NAMES = TABLES["trainids"].names

@@ -5,10 +5,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from seg_jax import windows
 from seg_jax.data.images import resized_bands
-from seg_jax.metrics import Images, Report, boundary, calibration, counts, words
+from seg_jax.metrics import Images, Report, boundary, calibration, counts, summary
 from seg_jax.metrics.detailed import Counter
+from seg_jax.predict import windows
 
 IGNORE = 255
 
@@ -143,11 +143,11 @@ def test_in_words(counter):
         images=Images(("a", "b", "c"), counter.totals["images"]),
         sections=counter.figures(),
     )
-    lines = words.describe(result)
+    lines = summary.describe(result)
     assert lines[0].startswith("mean IoU 0.") and lines[0].endswith("(95 % interval, bootstrap over images)")
     assert "mean IoU near true boundaries: 1 px 0.500, 2 px 0.550, 4 px 0.550, 8 px 0.550, 16 px 0.550" in lines
     assert "best threshold 0.6: IoU 0.667, Dice 0.800" in lines
     assert "water is taken for ground in 33 % of its pixels" in lines
     assert lines[-1] == "worst images: a 0.500, c 0.583"
-    plain = words.describe(Report.from_confusion(np.eye(2, dtype=int), ("a", "b")))
+    plain = summary.describe(Report.from_confusion(np.eye(2, dtype=int), ("a", "b")))
     assert plain == []

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from safetensors.numpy import save_file
 
-from seg_jax import models, pretrained
+from seg_jax import models
+from seg_jax.run import pretrained
 from tests.models import references
 
 

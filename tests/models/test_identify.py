@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from configs import default
-from seg_jax import models, pretrained
-from seg_jax.config import flatten, to_json
+from seg_jax import models
+from seg_jax.config import default, flatten, to_json, with_fields
 from seg_jax.models import __main__, identify
+from seg_jax.run import pretrained
 from tests.models import parity, references
 
 
@@ -46,8 +46,7 @@ def config_with(flags):
     values = {
         f: text if isinstance(usual[f], str) else type(usual[f])(json.loads(_json(text))) for f, text in flags.items()
     }
-    config.update_from_flattened_dict(values)
-    return config
+    return with_fields(config, values)
 
 
 def _json(text):

@@ -1,19 +1,22 @@
 """Every block against flax, jax.image or numpy, in value and gradient, in both of its forms."""
 
+from functools import cache
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seg_jax.models import layers
+from seg_jax.models import layers, resampling
 from seg_jax.models.layers import Style
 
 
 @pytest.fixture(params=["one cpu", "cpus", "accelerator"])
 def both_forms(request, monkeypatch):
     """Runs a test in the forms for CPUs, of one device and of several, and in the general one."""
-    monkeypatch.setattr(layers, "on_cpu", lambda: request.param != "accelerator")
+    for module in (layers, resampling):
+        monkeypatch.setattr(module, "on_cpu", lambda: request.param != "accelerator")
     monkeypatch.setattr(layers, "on_one_cpu", lambda: request.param == "one cpu")
 
 
@@ -45,13 +48,25 @@ def assert_same(ours, theirs):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * max(1.0, float(np.abs(b).max())))
 
 
-def assert_same_module(ours, theirs, x):
+def assert_same_module(ours, theirs, *shape):
     """Same parameter names and shapes, same output, same gradients with respect to parameters and input."""
+    x = normal(*shape)
     shapes = jax.eval_shape(theirs.init, jax.random.key(0), x)
     assert jax.eval_shape(ours.init, jax.random.key(0), x) == shapes
+    variables = draw(shapes)
+    assert_same(value_and_gradients(ours.apply, variables, x), reference(theirs, shape))
+
+
+def draw(shapes):
     rng = np.random.default_rng(2)
-    variables = jax.tree.map(lambda s: rng.standard_normal(s.shape, np.float32), shapes)
-    assert_same(value_and_gradients(ours.apply, variables, x), value_and_gradients(theirs.apply, variables, x))
+    return jax.tree.map(lambda s: rng.standard_normal(s.shape, np.float32), shapes)
+
+
+@cache
+def reference(theirs, shape):
+    """What a module of Flax gives for `normal(*shape)`: the same in every form of ours."""
+    x = normal(*shape)
+    return value_and_gradients(theirs.apply, draw(jax.eval_shape(theirs.init, jax.random.key(0), x)), x)
 
 
 @pytest.mark.usefixtures("both_forms")
@@ -86,9 +101,8 @@ def test_conv_is_flax_conv(kernel, stride, dilation, groups, features, size):
         feature_group_count=groups,
     )
     ours = layers.Conv(features, kernel, stride, dilation, groups, bias=True)
-    x = normal(2, *size, 4)
-    assert_same_module(ours, theirs, x)
-    y = jax.eval_shape(ours.init_with_output, jax.random.key(0), x)[0]
+    assert_same_module(ours, theirs, 2, *size, 4)
+    y = jax.eval_shape(ours.init_with_output, jax.random.key(0), normal(2, *size, 4))[0]
     assert y.shape == (2, -(-size[0] // stride), -(-size[1] // stride), features)
 
 
@@ -109,11 +123,11 @@ def test_conv_is_flax_conv(kernel, stride, dilation, groups, features, size):
     ],
 )
 def test_conv_pads_as_flax_does(kernel, stride, dilation, padding, theirs, groups, size):
-    reference = nn.Conv(
+    flax = nn.Conv(
         4, (kernel, kernel), strides=stride, padding=theirs, kernel_dilation=dilation, feature_group_count=groups
     )
     ours = layers.Conv(4, kernel, stride, dilation, groups, bias=True, padding=padding)
-    assert_same_module(ours, reference, normal(2, *size, 4))
+    assert_same_module(ours, flax, 2, *size, 4)
 
 
 def test_padding_by_hand():
@@ -151,7 +165,7 @@ def test_conv_initial_kernel_is_kaiming_fan_out():
 
 @pytest.mark.parametrize("size", [(4, 6), (3, 5)], ids=["even", "odd"])
 def test_upconv_is_flax_transposed_conv(size):
-    assert_same_module(layers.UpConv(5), nn.ConvTranspose(5, (2, 2), strides=(2, 2)), normal(2, *size, 3))
+    assert_same_module(layers.UpConv(5), nn.ConvTranspose(5, (2, 2), strides=(2, 2)), 2, *size, 3)
 
 
 @pytest.mark.usefixtures("both_forms")
@@ -159,13 +173,13 @@ def test_upconv_is_flax_transposed_conv(size):
     ("ours", "theirs", "sizes"),
     [
         pytest.param(
-            layers.max_pool_2x2,
+            resampling.max_pool_2x2,
             lambda x: nn.max_pool(x, (2, 2), (2, 2)),
             [(6, 8), (2, 2), (10, 2)],
             id="2x2",
         ),
         pytest.param(
-            layers.max_pool_3x3,
+            resampling.max_pool_3x3,
             lambda x: nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))),
             [(6, 8), (7, 5), (6, 5), (2, 1), (1, 1)],
             id="3x3",
@@ -184,7 +198,7 @@ def test_max_pool_is_flax_max_pool(ours, theirs, sizes):
 @pytest.mark.parametrize("size", [(4, 6), (3, 5), (1, 1)], ids=["even", "odd", "one"])
 def test_upsample_nearest_is_repeat(factor, size):
     x = normal(2, *size, 3)
-    np.testing.assert_array_equal(layers.upsample_nearest(x, factor), x.repeat(factor, 1).repeat(factor, 2))
+    np.testing.assert_array_equal(resampling.upsample_nearest(x, factor), x.repeat(factor, 1).repeat(factor, 2))
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 4, 8, 16])
@@ -196,14 +210,14 @@ def test_upsample_bilinear_is_resize(factor, size):
         return jax.image.resize(x, (b, h * factor, w * factor, c), "bilinear")
 
     x = normal(b, h, w, c)
-    ours = value_and_gradients(lambda x: layers.upsample_bilinear(x, factor), x)
+    ours = value_and_gradients(lambda x: resampling.upsample_bilinear(x, factor), x)
     assert_same(ours, value_and_gradients(theirs, x))
 
 
 def test_upsample_bilinear_by_hand():
     # Factor 2: output centres lie a quarter to either side of the source's; the border is repeated.
     x = np.array([0.0, 4.0, 8.0], np.float32).reshape(1, 1, 3, 1)
-    np.testing.assert_array_equal(layers.upsample_bilinear(x, 2)[0, :, :, 0], [[0, 1, 3, 5, 7, 8]] * 2)
+    np.testing.assert_array_equal(resampling.upsample_bilinear(x, 2)[0, :, :, 0], [[0, 1, 3, 5, 7, 8]] * 2)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +229,7 @@ def test_resize_bilinear_is_resize_without_antialiasing(size, new):
     def theirs(x):
         return jax.image.resize(x, (2, *new, 3), "bilinear", antialias=False)
 
-    ours = value_and_gradients(lambda x: layers.resize_bilinear(x, new), x)
+    ours = value_and_gradients(lambda x: resampling.resize_bilinear(x, new), x)
     assert_same(ours, value_and_gradients(theirs, x))
 
 
@@ -225,14 +239,14 @@ def test_resize_bilinear_with_aligned_corners_is_interpolation_between_them(size
     rows, columns = (np.linspace(0, old - 1, n) if n > 1 else np.zeros(1) for old, n in zip(size, new, strict=True))
     wide = np.stack([np.interp(columns, np.arange(size[1]), row) for row in x[0, ..., 0]])
     expected = np.stack([np.interp(rows, np.arange(size[0]), column) for column in wide.T], axis=1)
-    ours = layers.resize_bilinear(x, new, align_corners=True)
+    ours = resampling.resize_bilinear(x, new, align_corners=True)
     np.testing.assert_allclose(ours[0, ..., 0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_resize_bilinear_to_the_same_size_is_nothing():
     x = normal(1, 3, 4, 2)
     for align_corners in (False, True):
-        assert layers.resize_bilinear(x, (3, 4), align_corners=align_corners) is x
+        assert resampling.resize_bilinear(x, (3, 4), align_corners=align_corners) is x
 
 
 def test_batch_norm_by_hand():
@@ -378,11 +392,11 @@ class Call(nn.Module):
         pytest.param(lambda: layers.Norm(Style(norm="batch", dtype=jnp.bfloat16)), id="batch norm"),
         pytest.param(lambda: layers.Norm(Style(norm="group", dtype=jnp.bfloat16)), id="group norm"),
         pytest.param(lambda: layers.Norm(Style(norm="none", dtype=jnp.bfloat16)), id="no norm"),
-        pytest.param(lambda: layers.max_pool_2x2, id="max pool 2x2"),
-        pytest.param(lambda: layers.max_pool_3x3, id="max pool 3x3"),
-        pytest.param(lambda: lambda x: layers.upsample_nearest(x, 2), id="nearest"),
-        pytest.param(lambda: lambda x: layers.upsample_bilinear(x, 3), id="bilinear"),
-        pytest.param(lambda: lambda x: layers.resize_bilinear(x, (5, 11)), id="resize"),
+        pytest.param(lambda: resampling.max_pool_2x2, id="max pool 2x2"),
+        pytest.param(lambda: resampling.max_pool_3x3, id="max pool 3x3"),
+        pytest.param(lambda: lambda x: resampling.upsample_nearest(x, 2), id="nearest"),
+        pytest.param(lambda: lambda x: resampling.upsample_bilinear(x, 3), id="bilinear"),
+        pytest.param(lambda: lambda x: resampling.resize_bilinear(x, (5, 11)), id="resize"),
         pytest.param(lambda: layers.Norm(Style(norm="frozen", dtype=jnp.bfloat16)), id="frozen norm"),
     ],
 )
@@ -403,7 +417,7 @@ def test_batch_statistics_of_bfloat16_are_float32():
 
 
 @pytest.mark.usefixtures("both_forms")
-@pytest.mark.parametrize("layer", [layers.max_pool_3x3, lambda x: layers.upsample_bilinear(x, 4)])
+@pytest.mark.parametrize("layer", [resampling.max_pool_3x3, lambda x: resampling.upsample_bilinear(x, 4)])
 def test_bfloat16_values_are_near(layer):
     x = normal(2, 6, 8, 3)
     np.testing.assert_allclose(

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seg_jax.models import layers, operators, pspnet
+from seg_jax.models import operators, resampling
+from seg_jax.models.decoders import pspnet
 
 
 def traced(function, *arguments):
@@ -16,20 +17,20 @@ def traced(function, *arguments):
 
 def test_an_operator_is_one_primitive_for_the_formats_that_have_it():
     x = jnp.zeros((1, 2, 2, 1))
-    assert "repeat" not in traced(lambda x: layers.upsample_nearest(x, 2), x)
+    assert "repeat" not in traced(lambda x: resampling.upsample_nearest(x, 2), x)
     with operators.traced_for("onnx"):
-        assert "f32[1,4,4,1] = repeat[factor=2]" in traced(lambda x: layers.upsample_nearest(x, 2), x)
-    assert "repeat" not in traced(lambda x: layers.upsample_nearest(x, 2), x)
+        assert "f32[1,4,4,1] = repeat[factor=2]" in traced(lambda x: resampling.upsample_nearest(x, 2), x)
+    assert "repeat" not in traced(lambda x: resampling.upsample_nearest(x, 2), x)
 
 
 def test_the_target_decides_what_is_traced():
     x = jnp.zeros((1, 4, 4, 1))
     with operators.traced_for("cpu"):
         assert operators.exporting() and operators.on_cpu()
-        assert "reduce_window_max" not in traced(layers.max_pool_2x2, x)
+        assert "reduce_window_max" not in traced(resampling.max_pool_2x2, x)
     with operators.traced_for("accelerator"):
         assert operators.exporting() and not operators.on_cpu()
-        assert "reduce_window_max" in traced(layers.max_pool_2x2, x)
+        assert "reduce_window_max" in traced(resampling.max_pool_2x2, x)
     assert not operators.exporting()
 
 
@@ -51,19 +52,21 @@ def test_edges_are_repeated():
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_weights_of_symbols_are_those_of_numbers(align_corners):
     (h,) = jax.export.symbolic_shape("h")
-    weights = jax.jit(lambda x: layers._weights(x.shape[0], 7, align_corners=align_corners))
-    exported = jax.export.export(weights)(jax.ShapeDtypeStruct((h,), jnp.float32))
+    resize = jax.jit(lambda x: resampling.resize_bilinear(x, (7, 1), align_corners=align_corners))
+    exported = jax.export.export(resize)(jax.ShapeDtypeStruct((1, h, 1, h), jnp.float32))
     for old in (1, 3, 20):
-        wanted = layers._weights(old, 7, align_corners=align_corners)
-        np.testing.assert_allclose(exported.call(np.zeros(old, np.float32)), wanted, atol=1e-6)
-        np.testing.assert_allclose(wanted.sum(axis=1), 1, atol=1e-6)
+        rows = np.eye(old, dtype=np.float32)[None, :, None]  # so that channel c is the weight of row c
+        weights = resize(rows)
+        np.testing.assert_allclose(exported.call(rows), weights, atol=1e-6)
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
 
 
 def test_bins_of_symbols_are_those_of_numbers():
     (h,) = jax.export.symbolic_shape("h")
-    shares = jax.jit(lambda x: pspnet._shares(x.shape[0], 3))
-    exported = jax.export.export(shares)(jax.ShapeDtypeStruct((h,), jnp.float32))
-    # Bins of four pixels: the first reaches from 0 to 4/3, so over two pixels.
-    assert pspnet._shares(4, 3).tolist() == [[0.5, 0.5, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0.5, 0.5]]
+    pool = jax.jit(lambda x: pspnet.adaptive_average_pool(x, 3)[0, :, 0])
+    exported = jax.export.export(pool)(jax.ShapeDtypeStruct((1, h, 1, h), jnp.float32))
     for old in (2, 4, 9):
-        np.testing.assert_allclose(exported.call(np.zeros(old, np.float32)), pspnet._shares(old, 3), rtol=1e-6)
+        rows = np.eye(old, dtype=np.float32)[None, :, None]  # so that channel c is the share of row c
+        np.testing.assert_allclose(exported.call(rows), pool(rows), rtol=1e-6)
+        if old == 4:  # bins of four pixels: the first reaches from 0 to 4/3, so over two pixels
+            assert pool(rows).tolist() == [[0.5, 0.5, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0.5, 0.5]]

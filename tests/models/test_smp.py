@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from configs import default
-from seg_jax import models, pretrained
+from seg_jax import models
 from seg_jax.config import flatten
+from seg_jax.run import pretrained
 from tests.models import parity, references
 
 # What a configuration says besides the architecture, the encoder and the file. The style 'smp' comes with the file.

@@ -13,7 +13,7 @@ from seg_jax import report, viz
 from seg_jax.config import ConfigError
 from seg_jax.data.labels import LabelTable
 from seg_jax.metrics import Images, Report
-from seg_jax.report import page
+from seg_jax.report import html
 from seg_jax.report.__main__ import main
 from seg_jax.report.comparison import Comparison, Run
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_compared_is_flagged(runs, other, reason, tmp_path):
 def test_other_objectives_are_noted(runs, tmp_path):
     name = Fake(HARD, {"loss_weights": {"b": 1}}).write(tmp_path / "other")
     assert compared(runs[0], name).notes == [
-        f"{name} has another objective than {runs[0]}: their losses are not comparable"
+        f"{name} has another objective than {runs[0]}: their losses cannot be compared"
     ]
 
 
@@ -188,8 +188,8 @@ def test_the_command_line(runs, tmp_path, capsys):
 
 
 def test_tables_by_hand():
-    table = page.Table("T", ["run", "x"], [["a|b", "1"], ["<c>", "10"]])
-    assert page.text([table], ["mind"]) == "! mind\n\nT\nrun   x\na|b   1\n<c>  10\n"
-    assert "| a\\|b | 1 |" in page.markdown([table], [], {})
-    html = page.page([table], ["<mind>"], {"P": b"png"})
-    assert "&lt;c&gt;" in html and "&lt;mind&gt;" in html and "<c>" not in html and "cG5n" in html
+    table = html.Table("T", ["run", "x"], [["a|b", "1"], ["<c>", "10"]])
+    assert html.text([table], ["mind"]) == "! mind\n\nT\nrun   x\na|b   1\n<c>  10\n"
+    assert "| a\\|b | 1 |" in html.markdown([table], [], {})
+    page = html.page([table], ["<mind>"], {"P": b"png"})
+    assert "&lt;c&gt;" in page and "&lt;mind&gt;" in page and "<c>" not in page and "cG5n" in page

@@ -1,7 +1,7 @@
 """NumPy files: all images of a split in one array, all masks in another; read without TensorFlow.
 
-`SPLIT.npz` with the arrays `images` and `labels`, or `SPLIT_images.npy` and `SPLIT_labels.npy`, which are mapped
-into memory: of a set larger than that, only what is asked for is read.
+`SPLIT.npz` with the arrays `images` and `labels`, or `SPLIT_images.npy` and `SPLIT_labels.npy`, which are mapped into
+memory: they may be larger than it, since only the requested examples are read.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_jax.config import Config
+from seg_jax.config import DataConfig
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError
-from seg_jax.data.tables import label_table
+from seg_jax.data.labels.builtin import label_table
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The images and masks of one split, in their order in the arrays.
 
     Args:
       data: reads `dir`, the directory of the files, and `labels`, see `label_table`.
       split: the first part of the files' names.
-      seed: unused; nothing is drawn here.
+      seed: unused.
 
     Raises:
-      DataError: a file is missing or damaged, or holds other arrays than uint8 [n h w 3] and uint8 or uint16 [n h w].
-      LabelError: no label table, or a wrong one.
+      DataError: a file is missing or damaged, or its arrays are not uint8 [n h w 3] and uint8 or uint16 [n h w].
+      LabelError: there is no label table, or it is invalid.
     """
     del seed
     root = Path(data.dir).expanduser()
@@ -66,14 +66,14 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
 
 def _files(root: Path, split: str) -> tuple[Path, ...]:
     one, two = (root / f"{split}.npz",), (root / f"{split}_images.npy", root / f"{split}_labels.npy")
-    found = [files for files in (one, two) if all(file.is_file() for file in files)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DataError(f"{root} holds {one[0].name} and {two[0].name}, two forms of the split; remove one of them.")
+    present = [files for files in (one, two) if all(file.is_file() for file in files)]
+    if len(present) == 1:
+        return present[0]
+    if present:
+        raise DataError(f"{root} contains {one[0].name} and {two[0].name}, two forms of the split; remove one of them.")
     there = ", ".join(sorted(path.name for path in root.glob("*.np[yz]"))) or "no .npz or .npy files"
     raise DataError(
-        f"{root} holds neither {one[0].name} nor {two[0].name} with {two[1].name}; there: {there}. Write them with "
+        f"{root} contains neither {one[0].name} nor {two[0].name} with {two[1].name}; there: {there}. Write them with "
         "np.savez or np.save, or set config.data.train_split and config.data.val_split to what is there."
     )
 
@@ -82,7 +82,7 @@ def _from_npz(path: Path) -> Pair:
     with _reporting(path), path.open("rb") as file, np.load(file, allow_pickle=False) as content:
         if missing := {"images", "labels"} - set(content):
             raise DataError(
-                f"{path} holds {', '.join(sorted(content)) or 'no arrays'}, but not {', '.join(sorted(missing))}. "
+                f"{path} contains {', '.join(sorted(content)) or 'no arrays'}, but not {', '.join(sorted(missing))}. "
                 "Write it with np.savez(file, images=images, labels=labels)."
             )
         return content["images"], content["labels"]
@@ -95,10 +95,10 @@ def _from_npy(path: Path) -> np.ndarray:
 
 @contextmanager
 def _reporting(path: Path) -> Iterator[None]:
-    """Names the file in what NumPy and zipfile raise: ValueError, EOFError, BadZipFile, OSError..."""
+    """Turns the errors of NumPy and zipfile (ValueError, EOFError, BadZipFile, OSError...) into a DataError."""
     try:
         yield
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{path} cannot be read ({error}); write it anew.") from error
+        raise DataError(f"{path} cannot be read ({error}); write it again.") from error

@@ -1,8 +1,8 @@
 """Cityscapes (Cordts et al. 2016) from its unpacked official archives.
 
 `DIR/leftImg8bit/SPLIT/CITY/FRAME_leftImg8bit.png` with `DIR/gtFine/SPLIT/CITY/FRAME_gtFine_labelIds.png`, or
-`gtCoarse`; where there are no `labelIds`, `labelTrainIds` or `color` files serve.
-`instanceIds` files, where every frame has one, serve evaluation.
+`gtCoarse`. Without `labelIds` files, `labelTrainIds` or `color` files are read instead. `instanceIds` files are used in
+evaluation if every frame has one.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_jax.config import Config, did_you_mean, lookup
-from seg_jax.data.cityscapes_labels import TABLES
+from seg_jax.config import DataConfig, did_you_mean, lookup
 from seg_jax.data.examples import Bad, Examples, check_sizes
 from seg_jax.data.images import DataError, read_image, read_mask
 from seg_jax.data.labels import LabelTable
-from seg_jax.data.masks import MaskReader
+from seg_jax.data.labels.cityscapes import TABLES
+from seg_jax.data.labels.masks import MaskReader
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The frames of one split, in the order of their cities and names.
 
     Args:
-      data: reads `dir`, which holds `leftImg8bit` and `gtFine` or `gtCoarse`; `cityscapes.labels`, what a class is;
-        `cityscapes.cities`, those to take, all if empty; `cityscapes.coarse`, whether to read `gtCoarse`.
-      split: train, val, test (whose annotations are blank), or train_extra, which has coarse ones only.
-      seed: unused; nothing is drawn here.
+      data: reads `dir`, which contains `leftImg8bit` and `gtFine` or `gtCoarse`; `cityscapes.labels`, the choice of
+        classes; `cityscapes.cities`, the cities to read, all if empty; `cityscapes.coarse`, whether to read `gtCoarse`.
+      split: train, val, test (whose annotations are blank), or train_extra, which has only coarse annotations.
+      seed: unused.
 
     Raises:
-      ConfigError: no such classes.
+      ConfigError: there is no such choice of classes.
       DataError: a directory or city is missing.
     """
     del seed
@@ -39,7 +39,7 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
     photos = _frames(root, "leftImg8bit", split, "_leftImg8bit.png")
     masks: dict[Path, tuple[Path, MaskReader]] = {}
     readers = _readers(data.cityscapes.labels, table)
-    for kind, reader in readers.items():  # the best first
+    for kind, reader in readers.items():  # in order of preference
         for frame, path in _frames(root, truth, split, f"_{truth}_{kind}.png").items():
             masks.setdefault(frame, (path, reader))
     if data.cityscapes.cities:
@@ -79,7 +79,7 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
 
 
 def _readers(labels: str, table: LabelTable) -> dict[str, MaskReader]:
-    """For each kind of file that tells these classes apart, how to read it."""
+    """Kind of file -> its reader, for the kinds that distinguish these classes, in order of preference."""
     readers = {"labelIds": MaskReader(table, "index"), "color": MaskReader(table, "color")}
     if labels == "trainids":
         by_train_id = LabelTable(names=table.names, colors=table.colors)
@@ -88,34 +88,34 @@ def _readers(labels: str, table: LabelTable) -> dict[str, MaskReader]:
 
 
 def _frames(root: Path, kind: str, split: str, suffix: str) -> dict[Path, Path]:
-    """'aachen/aachen_000000_000019' -> its file, for every file below `root/kind/split` with this suffix."""
+    """Frame, such as 'aachen/aachen_000000_000019' -> file, for every file below `root/kind/split` with this suffix."""
     directory = root / kind / split
     if not directory.is_dir():
         above = next(p for p in (directory, *directory.parents) if p.is_dir())
         there = sorted(path.name for path in above.iterdir() if path.is_dir())
         raise DataError(
-            f"{directory} is not a directory; {above} holds: {', '.join(there) or 'no directories'}. Unpack "
+            f"{directory} is not a directory; {above} contains: {', '.join(there) or 'no directories'}. Unpack "
             "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of Cityscapes into one directory and pass it as "
             "--config.data.dir; 'train_extra' needs leftImg8bit_trainextra.zip, gtCoarse.zip and "
             "--config.data.cityscapes.coarse=True."
         )
-    found = sorted(directory.glob(f"*/*{suffix}"))
-    return {path.relative_to(directory).parent / path.name.removesuffix(suffix): path for path in found}
+    files = sorted(directory.glob(f"*/*{suffix}"))
+    return {path.relative_to(directory).parent / path.name.removesuffix(suffix): path for path in files}
 
 
-def _cities(root: Path, split: str, here: list[str], wanted: tuple[str, ...]) -> set[str]:
-    """The cities of `wanted` that this split has; a name that no split has is an error."""
+def _cities(root: Path, split: str, in_split: list[str], requested: tuple[str, ...]) -> set[str]:
+    """The requested cities that are in this split; a name that no split has is an error."""
     everywhere = {path.name for path in (root / "leftImg8bit").glob("*/*") if path.is_dir()}
-    for city in wanted:
+    for city in requested:
         if city not in everywhere:
             raise DataError(
-                f"config.data.cityscapes.cities = {wanted!r}: there is no city {city!r} in {root / 'leftImg8bit'}, "
-                f"which holds: {', '.join(sorted(everywhere))}.{did_you_mean(city, everywhere)}"
+                f"config.data.cityscapes.cities = {requested!r}: there is no city {city!r} in {root / 'leftImg8bit'}, "
+                f"which contains: {', '.join(sorted(everywhere))}.{did_you_mean(city, everywhere)}"
             )
-    cities = set(wanted) & set(here)
+    cities = set(requested) & set(in_split)
     if not cities:
         raise DataError(
-            f"config.data.cityscapes.cities = {wanted!r}: none of them is in the split {split!r}, which holds: "
-            f"{', '.join(here)}. Add one of these, or use () for all cities."
+            f"config.data.cityscapes.cities = {requested!r}: none of them is in the split {split!r}, which contains: "
+            f"{', '.join(in_split)}. Add one of these, or use () for all cities."
         )
     return cities

@@ -9,33 +9,33 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.config import Config, ConfigError, lookup, require
+from seg_jax.config import ConfigError, DataConfig, lookup, require
 from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.images import DataError, Encoded, read_image
-from seg_jax.data.masks import MaskReader
+from seg_jax.data.labels.builtin import label_table
+from seg_jax.data.labels.masks import MaskReader
 from seg_jax.data.sampler import held_out
-from seg_jax.data.tables import label_table
 
-VALIDATION = ("val", "validation", "valid", "dev")  # what data sets call one and the same split
+VALIDATION = ("val", "validation", "valid", "dev")  # names of the validation split
 MASK = re.compile(r"(^|[^a-z])(mask|label|annotation|seg|target|gt)", re.IGNORECASE)  # names of mask columns
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The rows of one split, in their order.
 
     Args:
       data: reads `huggingface.name`, a repository such as 'owner/name', '': `dir`, a folder that was saved or that
-        holds the files of a repository; `huggingface.subset`, one of the configurations of a repository;
+        contains the files of a repository; `huggingface.subset`, a configuration of the repository;
         `huggingface.image` and `huggingface.mask`, the columns, '': found by their names; `huggingface.val_share`;
         `labels`, see `label_table`; `mask_format`, see `masks.FORMATS`.
-      split: as the data set calls it; 'val' also finds 'validation', 'valid' and 'dev', and in a data set without
-        any of these it is the share `huggingface.val_share` of the training split, which is then without it.
-      seed: draws that share.
+      split: the name of the split; 'val' also finds 'validation', 'valid' and 'dev'. In a data set without any of
+        these, 'val' is the share `huggingface.val_share` of the training split, which then lacks this share.
+      seed: samples that share.
 
     Raises:
-      ConfigError: nothing to read is named, no such split or column, or the library is not installed.
-      DataError: the data set is not there, or cannot be read.
-      LabelError: no label table, or a wrong one.
+      ConfigError: no data set is named, there is no such split or column, or the library is not installed.
+      DataError: the data set does not exist or cannot be read.
+      LabelError: there is no label table, or it is invalid.
     """
     root = Path(data.dir).expanduser() if data.dir else None
     table = label_table(root, data.labels)
@@ -54,7 +54,7 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
     return Examples(split=split, names=names, read=read, table=table)
 
 
-def _content(data: Config, root: Path | None) -> Mapping[str, Any]:
+def _content(data: DataConfig, root: Path | None) -> Mapping[str, Any]:
     """The data set's splits, by name."""
     try:
         import datasets
@@ -65,7 +65,7 @@ def _content(data: Config, root: Path | None) -> Mapping[str, Any]:
     name = data.huggingface.name
     require(
         bool(name or root),
-        {"data": data},
+        data,
         "data.huggingface.name",
         "the source 'huggingface' reads a repository, or a folder",
         "Use 'owner/name', or pass --config.data.dir=DIR",
@@ -82,22 +82,22 @@ def _content(data: Config, root: Path | None) -> Mapping[str, Any]:
         field, value = ("huggingface.name", name) if name else ("dir", data.dir)
         raise DataError(
             f"config.data.{field} = {value!r}: datasets cannot load it ({reason}). Name a repository, or a folder "
-            "that save_to_disk wrote or that holds the files of a repository."
+            "that save_to_disk wrote or that contains the files of a repository."
         ) from error
     return {str(content.split or "train"): content} if isinstance(content, datasets.Dataset) else content
 
 
-def _part(content: Mapping[str, Any], split: str, data: Config, seed: int) -> tuple[str, Any, np.ndarray]:
-    """The part of a data set that holds a split, by name and in itself, and the rows of it that do."""
+def _part(content: Mapping[str, Any], split: str, data: DataConfig, seed: int) -> tuple[str, Any, np.ndarray]:
+    """(name of a stored split, the stored split, the indices of its rows that belong to the requested split)."""
 
-    def found(name: str) -> str | None:
+    def stored_name(name: str) -> str | None:
         return next((s for s in (name, *VALIDATION) if s in content), None) if name in VALIDATION else name
 
-    if split in (data.train_split, data.val_split) and found(data.val_split) is None:
+    if split in (data.train_split, data.val_split) and stored_name(data.val_split) is None:
         whole = lookup(content, data.train_split, "data.train_split")
         require(
             split == data.train_split or data.huggingface.val_share > 0,
-            {"data": data},
+            data,
             "data.huggingface.val_share",
             f"the data set has no validation split but only {', '.join(content)}, and this share of "
             f"{data.train_split!r} takes its place",
@@ -106,12 +106,12 @@ def _part(content: Mapping[str, Any], split: str, data: Config, seed: int) -> tu
         held = held_out(seed, len(whole), data.huggingface.val_share)
         return data.train_split, whole, np.flatnonzero(held == (split == data.val_split))
     field = "data.val_split" if split == data.val_split else "data.train_split"
-    name = found(split) or split
+    name = stored_name(split) or split
     part = lookup(content, name, field)
     return name, part, np.arange(len(part))
 
 
-def _columns(part: Any, data: Config) -> tuple[str, str]:
+def _columns(part: Any, data: DataConfig) -> tuple[str, str]:
     """The names of the image and of the mask column."""
     import datasets
 
@@ -122,7 +122,7 @@ def _columns(part: Any, data: Config) -> tuple[str, str]:
             lookup(images, named, f"data.huggingface.{field}")
         elif len(fitting) != 1:
             raise ConfigError(
-                f"config.data.huggingface.{field} = '': the columns {', '.join(part.features)} hold images in "
+                f"config.data.huggingface.{field} = '': the columns {', '.join(part.features)} contain images in "
                 f"{', '.join(images) or 'none'}, so it is unclear which one is the {field}. Name it."
             )
         return named or fitting[0]
@@ -133,7 +133,7 @@ def _columns(part: Any, data: Config) -> tuple[str, str]:
 
 
 def _encoded(part: Any, *columns: str) -> Any:
-    """The data set with these columns alone, whose image files are left for `data.images` to decode."""
+    """The data set with only these columns, as encoded image files, which `data.images` decodes."""
     import datasets
 
     part = part.select_columns(list(columns))

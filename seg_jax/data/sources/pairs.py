@@ -1,7 +1,7 @@
-"""Files that hold a photograph and its mask side by side: `DIR/SPLIT/NAME.jpg`, as in "cityscapes-image-pairs".
+"""Files that contain a photograph and its mask side by side: `DIR/SPLIT/NAME.jpg`, as in "cityscapes-image-pairs".
 
-The left half is the photograph, the right half a mask of colours that JPEG has damaged: along borders it has blended
-and shifted them. Every pixel means the class of the nearest colour.
+The left half is the photograph, the right half a mask of colours. JPEG has damaged the mask: along borders its colours
+are blended and shifted. Every pixel means the class of the nearest colour.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seg_jax.config import Config
-from seg_jax.data.cityscapes_labels import TABLES
-from seg_jax.data.colors import lookup, nearest_table
+from seg_jax.config import DataConfig
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import EXTENSIONS, DataError, read_image
 from seg_jax.data.labels import LabelError, LabelTable
-from seg_jax.data.masks import Distances, Palette
+from seg_jax.data.labels.builtin import FILES, label_table
+from seg_jax.data.labels.cityscapes import TABLES
+from seg_jax.data.labels.colors import lookup, nearest_table
+from seg_jax.data.labels.masks import Distances, Palette
 from seg_jax.data.sampler import permutation
-from seg_jax.data.tables import FILES, label_table
 
-SAMPLE = 16  # masks that the report of distances looks at
+MAX_SAMPLED = 16  # masks whose distances from the palette are logged
 
-# JPEG keeps brightness at full resolution and colour at half of it, so brightness tells more of a blended pixel.
-# On frames whose true masks are known, these two numbers recover the most.
-BRIGHTNESS = 8  # weight of its squared difference
-CERTAIN = 20  # within this distance a pixel keeps its class; others take the one that most of 3x3 have
+# JPEG stores brightness at full resolution and colour at half of it, so brightness says more about a blended pixel.
+# On frames whose true masks are known, these two numbers recover the most pixels.
+BRIGHTNESS_WEIGHT = 8  # weight of the squared difference in brightness
+CERTAIN_DISTANCE = 20  # within it a pixel keeps its class; others take the majority of their 3x3 neighbourhood
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
-    """The files of one split, in the order of their names; it logs how far their masks are from the palette.
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
+    """The files of one split, in the order of their names; logs the distances of their masks from the palette.
 
     Args:
       data: reads `dir`, with a directory for each split; `labels`, a table of Cityscapes ('thirty', 'trainids',
-        'ids', 'categories') or what `label_table` takes, '': the file in `dir`, or else 'thirty';
-        `pairs.train_size`, how many files of the training split to take; `pairs.cleanup`, see `Repair`.
-      split: the directory.
-      seed: draws the files of `train_size`; a larger one takes more, not others.
+        'ids', 'categories') or a value for `label_table`, '': the file in `dir`, or else 'thirty';
+        `pairs.train_size`, the number of training files to use; `pairs.cleanup`, see `Repair`.
+      split: the name of the directory.
+      seed: samples the files of `train_size`; a larger size adds files to those of a smaller one.
 
     Raises:
-      DataError: no such directory, or no files in it.
-      LabelError: a wrong table, or colours with two meanings.
+      DataError: there is no such directory, or it has no files.
+      LabelError: the table is invalid, or a colour has two meanings.
     """
     root = Path(data.dir).expanduser()
     files = _files(root / split)
@@ -65,7 +65,7 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
             raise LabelError(f"{files[index]}: {error}") from error
         return image, decode(mask)
 
-    logging.info("%s: %s", split, distances(palette, files[:: -(-len(files) // SAMPLE)]))
+    logging.info("%s: %s", split, distances(palette, files[:: -(-len(files) // MAX_SAMPLED)]))
     return Examples(
         split=split,
         names=tuple(path.name for path in files),
@@ -77,7 +77,7 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
 
 
 def distances(palette: Palette, files: list[Path]) -> Distances:
-    """How far the masks of some files are from the palette; files that cannot be read are passed over."""
+    """The distances of the masks of some files from the palette; files that cannot be read are skipped."""
 
     def masks():
         for path in files:
@@ -90,36 +90,36 @@ def distances(palette: Palette, files: list[Path]) -> Distances:
 
 
 class Repair:
-    """Nearest colour with brightness weighted up, and a vote where that is in doubt.
+    """Nearest colour with brightness weighted up, and a majority vote where that is uncertain.
 
-    Of four Cityscapes frames whose masks went through JPEG, it recovers 97.4 % of the pixels and a mean IoU of 73.9 %,
-    where plain nearest colour has 96.2 % and 68.0 %. A vote everywhere recovers as many pixels and loses poles.
+    On four Cityscapes frames whose masks went through JPEG, it recovers 97.4 % of the pixels and a mean IoU of 73.9 %,
+    where plain nearest colour has 96.2 % and 68.0 %. Voting everywhere recovers as many pixels but loses poles.
     """
 
     def __init__(self, palette: Palette):
         self.ids = palette.ids
         self.colors = _ycc(palette.colors[None].astype(np.uint8))[0].astype(np.int32)
-        self.weights = np.array([BRIGHTNESS, 1, 1])
-        self.table = nearest_table(self.colors, (BRIGHTNESS, 1, 1))
+        self.weights = np.array([BRIGHTNESS_WEIGHT, 1, 1])
+        self.table = nearest_table(self.colors, (BRIGHTNESS_WEIGHT, 1, 1))
 
     def __call__(self, mask: np.ndarray) -> np.ndarray:
         """Colours, uint8 [h w 3] -> class ids, uint8 [h w]."""
         pixels = _ycc(mask)
         position = lookup(self.table, pixels)
         label = self.ids.take(position)
-        doubtful = np.square(pixels - self.colors[position]) @ self.weights > CERTAIN**2
-        y, x = np.nonzero(doubtful)
+        uncertain = np.square(pixels - self.colors[position]) @ self.weights > CERTAIN_DISTANCE**2
+        y, x = np.nonzero(uncertain)
         around = np.pad(label, 1, mode="edge")
-        # [n 9], the pixel itself first, so that it keeps its class in a tie
+        # [n 9], the pixel itself first, so that it keeps its class in a tie.
         offsets = [(1, 1), *((i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1))]
         votes = np.stack([around[y + i, x + j] for i, j in offsets], axis=-1)
-        most = (votes[:, :, None] == votes[:, None]).sum(axis=-1).argmax(axis=-1)
-        label[y, x] = votes[np.arange(len(votes)), most]
+        winner = (votes[:, :, None] == votes[:, None]).sum(axis=-1).argmax(axis=-1)
+        label[y, x] = votes[np.arange(len(votes)), winner]
         return label
 
 
 def _ycc(mask: np.ndarray) -> np.ndarray:
-    """RGB -> brightness and two differences of colour as JPEG has them, uint8 [h w 3]."""
+    """RGB -> JPEG's YCbCr (brightness and two colour differences), uint8 [h w 3]."""
     return np.asarray(Image.fromarray(np.ascontiguousarray(mask)).convert("YCbCr"))
 
 
@@ -135,12 +135,12 @@ def _files(directory: Path) -> list[Path]:
     if not directory.is_dir():
         there = sorted(p.name for p in directory.parent.glob("*") if p.is_dir())
         raise DataError(
-            f"{directory} is not a directory; {directory.parent} holds: {', '.join(there) or 'no directories'}. Pass "
-            "the directory that holds train and val as --config.data.dir."
+            f"{directory} is not a directory; {directory.parent} contains: {', '.join(there) or 'no directories'}. "
+            "Pass the directory that contains train and val as --config.data.dir."
         )
     files = sorted(p for p in directory.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
     if not files:
-        raise DataError(f"{directory} holds no image files ({', '.join(EXTENSIONS)}).")
+        raise DataError(f"{directory} contains no image files ({', '.join(EXTENSIONS)}).")
     return files
 
 

@@ -1,34 +1,34 @@
 """Oxford-IIIT Pets from the unpacked official archives `images` and `annotations`.
 
-The lists, not the directories, say what counts: those hold other files too, and photographs without a trimap.
+The lists define the splits: the directories also contain other files, and photographs without a trimap.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from seg_jax.config import Config, lookup
-from seg_jax.data import trimaps
+from seg_jax.config import DataConfig, lookup
 from seg_jax.data.examples import Bad, Examples, Pair, check_sizes
 from seg_jax.data.images import DataError, read_image
-from seg_jax.data.masks import MaskReader
+from seg_jax.data.labels import pets
+from seg_jax.data.labels.masks import MaskReader
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The photographs of one split, in the order of the official lists.
 
     Args:
-      data: reads `dir`, which holds `images` and `annotations`; `size`; `pets.border`, what the border is: a class
-        of its own, pet, background, or ignored; `pets.val_share`, the share of trainval that is 'val'.
-      split: trainval and test are the official ones; train and val are two parts of trainval.
-      seed: draws the validation part.
+      data: reads `dir`, which contains `images` and `annotations`; `size`; `pets.border`, the meaning of the border: a
+        class of its own, pet, background, or ignored; `pets.val_share`, the share of trainval that is 'val'.
+      split: trainval and test are the official splits; train and val are two parts of trainval.
+      seed: samples the validation part.
 
     Raises:
-      ConfigError: no such split or choice, `data.size` is missing, or 'val' is empty.
+      ConfigError: there is no such split or choice, `data.size` is missing, or 'val' is empty.
       DataError: a directory or list is missing or empty.
     """
-    official = lookup(trimaps.LISTS, split, "data.val_split" if split == data.val_split else "data.train_split")
-    table = trimaps.table(data)
+    official = lookup(pets.LISTS, split, "data.val_split" if split == data.val_split else "data.train_split")
+    table = pets.table(data)
     root = Path(data.dir).expanduser()
     images, masks = root / "images", root / "annotations" / "trimaps"
     for directory in (images, masks):
@@ -39,7 +39,7 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
             )
     listed = _names(root / "annotations" / f"{official}.txt")
     pairs, bad = [], []
-    for row in trimaps.rows(data, split, len(listed), seed=seed):
+    for row in pets.rows(data, split, len(listed), seed=seed):
         name = listed[row]
         pair = (images / f"{name}.jpg", masks / f"{name}.png")
         missing = [str(path) for path in pair if not path.is_file()]

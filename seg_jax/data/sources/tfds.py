@@ -1,7 +1,7 @@
 """TensorFlow Datasets: any builder with an image and a segmentation mask.
 
-Examples are fetched by their place in the prepared files, not as a stream, and `data.images` decodes them like
-those of every other source. Once a set is prepared, that needs no TensorFlow.
+Examples are read by their position in the prepared files, not as a stream, and `data.images` decodes them like those of
+every other source. Once a data set is prepared, reading it needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -14,52 +14,50 @@ from typing import Any
 import numpy as np
 
 from seg_jax import process
-from seg_jax.config import Config, ConfigError, lookup, require
-from seg_jax.data import trimaps
+from seg_jax.config import ConfigError, DataConfig, lookup, require
 from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.images import DataError, Encoded, read_image
-from seg_jax.data.labels import LabelTable
-from seg_jax.data.masks import MaskReader
-from seg_jax.data.tables import label_table
+from seg_jax.data.labels import LabelTable, pets
+from seg_jax.data.labels.builtin import label_table
+from seg_jax.data.labels.masks import MaskReader
 
-Places = list[tuple[Path, int]]  # a file and the number of the example in it
+Locations = list[tuple[Path, int]]  # a file and the number of the example in it
 
 
-def load(data: Config, split: str, *, seed: int) -> Examples:
-    """The examples of one split, in the order of the prepared files; a set that is not there is downloaded first.
+def load(data: DataConfig, split: str, *, seed: int) -> Examples:
+    """The examples of one split, in the order of the prepared files; a missing data set is downloaded first.
 
     Args:
-      data: reads `tfds.name` of the builder, with configuration and version as in 'cityscapes/semantic_segmentation';
-        `tfds.data_dir` for prepared sets, '': ~/tensorflow_datasets; `tfds.image` and `tfds.mask`, the names of the
-        features, '': the only ones of their kind; `labels`, see `label_table`, '': the names that a LabeledImage
-        brings; `mask_format`, see `masks.FORMATS`. For oxford_iiit_pet also `size`, `pets.border` and
+      data: reads `tfds.name`, the builder with configuration and version, as in 'cityscapes/semantic_segmentation';
+        `tfds.data_dir`, the directory of prepared data sets, '': ~/tensorflow_datasets; `tfds.image` and `tfds.mask`,
+        the names of the features, '': the only ones of their kind; `labels`, see `label_table`, '': the names of a
+        LabeledImage; `mask_format`, see `masks.FORMATS`. For oxford_iiit_pet also `size`, `pets.border` and
         `pets.val_share`, see `sources.pets`.
       split: in the syntax of TensorFlow Datasets, such as 'train[:80%]'; for oxford_iiit_pet also train, val,
         trainval and test, as in `sources.pets`.
-      seed: draws the validation part of oxford_iiit_pet.
+      seed: samples the validation part of oxford_iiit_pet.
 
     Raises:
-      ConfigError: no name, or no such feature or split, or the library is not installed.
-      DataError: the set cannot be prepared, or its files are damaged or of an unknown format.
-      LabelError: no label table, or a wrong one.
+      ConfigError: there is no name, or no such feature or split, or the library is not installed.
+      DataError: the data set cannot be prepared, or its files are damaged or of an unknown format.
+      LabelError: there is no label table, or it is invalid.
     """
-    config = {"data": data}
     rule = "the source 'tfds' reads a builder of TensorFlow Datasets"
-    require(bool(data.tfds.name), config, "data.tfds.name", rule, "Use oxford_iiit_pet, say")
+    require(bool(data.tfds.name), data, "data.tfds.name", rule, "Use oxford_iiit_pet, say")
     builder = _prepared(data.tfds.name, data.tfds.data_dir)
     image, mask = _features(builder.info.features, data)
     of_pets = builder.name == "oxford_iiit_pet"
     if of_pets and not data.labels:
-        table = trimaps.table(data)
+        table = pets.table(data)
     elif not data.labels and getattr(builder.info.features[mask], "names", None):
         table = LabelTable(names=tuple(builder.info.features[mask].names))
     else:
         table = label_table(None, data.labels)
-    stored = trimaps.LISTS.get(split, split) if of_pets else split
-    # Its builder calls the official list trainval 'train'.
-    places, fetch = _places(builder, "train" if stored == "trainval" else stored, data)
-    rows = trimaps.rows(data, split, len(places), seed=seed) if of_pets else np.arange(len(places))
-    names = tuple(f"{places[row][0].name}, example {places[row][1]}" for row in rows)
+    stored = pets.LISTS.get(split, split) if of_pets else split
+    # The builder calls the official list trainval 'train'.
+    locations, fetch = _locations(builder, "train" if stored == "trainval" else stored, data)
+    rows = pets.rows(data, split, len(locations), seed=seed) if of_pets else np.arange(len(locations))
+    names = tuple(f"{locations[row][0].name}, example {locations[row][1]}" for row in rows)
     parse = _parser(builder.info.features, image, mask)
     reader = MaskReader(table, data.mask_format)
 
@@ -67,18 +65,19 @@ def load(data: Config, split: str, *, seed: int) -> Examples:
         name = names[index]
         try:
             example = parse(fetch(int(rows[index])))
-        except Exception as error:  # a damaged file: OSError, or what the protocol buffers raise
-            raise DataError(f"{name} cannot be read ({error}); prepare {builder.info.full_name} anew.") from error
+        except Exception as error:  # a damaged file: OSError, or errors of the protocol buffers
+            raise DataError(f"{name} cannot be read ({error}); prepare {builder.info.full_name} again.") from error
         photo, values = (Encoded(example[key], f"{name}, feature {key!r}") for key in (image, mask))
         pixels, label = read_image(photo), reader.read(values)
         check_sizes(pixels, label, image_name=photo, mask_name=values)
         return pixels, label
 
-    return Examples(split=split, names=names, read=read, table=table, files=tuple((places[row][0],) for row in rows))
+    files = tuple((locations[row][0],) for row in rows)
+    return Examples(split=split, names=names, read=read, table=table, files=files)
 
 
 def _prepared(name: str, data_dir: str) -> Any:
-    """The builder, its files in place."""
+    """The builder, after downloading and preparing its files if need be."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -90,7 +89,7 @@ def _prepared(name: str, data_dir: str) -> Any:
         if not builder.is_prepared():
             process.hide_accelerators_from_tensorflow()
             builder.download_and_prepare()
-    except Exception as error:  # whatever the builder's own code raises
+    except Exception as error:  # builders run code of their own
         reason, *_ = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
             f"config.data.tfds.name = {name!r}: TensorFlow Datasets cannot provide it in "
@@ -100,12 +99,12 @@ def _prepared(name: str, data_dir: str) -> Any:
     return builder
 
 
-def _features(features: Mapping[str, Any], data: Config) -> tuple[str, str]:
-    """The names of the image and of the mask."""
+def _features(features: Mapping[str, Any], data: DataConfig) -> tuple[str, str]:
+    """The names of the image and of the mask feature."""
     import tensorflow_datasets as tfds
 
     images = {key: f.shape[-1] for key, f in sorted(features.items()) if isinstance(f, tfds.features.Image)}
-    found = []
+    names = []
     for field, named, channels in (("image", data.tfds.image, 3), ("mask", data.tfds.mask, 1)):
         fitting = [key for key in images if images[key] == channels]
         if named:
@@ -116,37 +115,37 @@ def _features(features: Mapping[str, Any], data: Config) -> tuple[str, str]:
                 f"({', '.join(fitting) or 'none'}), so it is unclear which one to use. Name one of: "
                 f"{', '.join(images)}."
             )
-        found.append(named or fitting[0])
-    return found[0], found[1]
+        names.append(named or fitting[0])
+    return names[0], names[1]
 
 
-def _places(builder: Any, split: str, data: Config) -> tuple[Places, Callable[[int], bytes]]:
-    """Where the examples of a split are, and a function that gives one of them, serialized, by its number there."""
+def _locations(builder: Any, split: str, data: DataConfig) -> tuple[Locations, Callable[[int], bytes]]:
+    """The locations of the examples of a split, and a function index -> serialized example."""
     try:
         instructions = builder.info.splits[split].file_instructions
     except ValueError as error:
         field = "train_split" if split == data.train_split else "val_split"
         raise ConfigError(f"config.data.{field} = {split!r}: {' '.join(str(error).split())}") from error
-    places = [(Path(i.filename), k) for i in instructions for k in range(i.skip, i.skip + i.take)]
+    locations = [(Path(i.filename), k) for i in instructions for k in range(i.skip, i.skip + i.take)]
     form = builder.info.file_format.value
     if form == "tfrecord":
         spans = {i.filename: _spans(Path(i.filename), i.examples_in_shard) for i in instructions}
 
         def fetch(row: int) -> bytes:
-            path, number = places[row]
+            path, number = locations[row]
             start, length = spans[str(path)][number]
             with path.open("rb") as file:
                 file.seek(start)
                 return file.read(length)
 
-        return places, fetch
+        return locations, fetch
     if form == "array_record":
         import tensorflow_datasets as tfds
 
         records = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
-        return places, records.__getitem__
+        return locations, records.__getitem__
     raise DataError(
-        f"{builder.info.full_name} is prepared as {form}, which is not read by example. Prepare it anew with "
+        f"{builder.info.full_name} is prepared as {form}, which is not read by example. Prepare it again with "
         "file_format='tfrecord' or 'array_record'."
     )
 
@@ -154,8 +153,8 @@ def _places(builder: Any, split: str, data: Config) -> tuple[Places, Callable[[i
 def _spans(path: Path, count: int) -> list[tuple[int, int]]:
     """(start, length) of every example in a TFRecord file.
 
-    Each is stored as its length (uint64), a checksum of that (4 bytes), its bytes, and a checksum of those (4 bytes);
-    only the lengths are read here.
+    Each is stored as its length (uint64), a checksum of the length (4 bytes), its bytes, and a checksum of the bytes
+    (4 bytes); only the lengths are read here.
     """
     spans = []
     try:
@@ -167,9 +166,9 @@ def _spans(path: Path, count: int) -> list[tuple[int, int]]:
                 spans.append((position + 12, length))
                 position += 12 + length + 4
     except (OSError, struct.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); prepare the data set anew.") from error
+        raise DataError(f"{path} cannot be read ({error}); prepare the data set again.") from error
     if position != size or len(spans) != count:
-        raise DataError(f"{path} does not hold the {count} examples that it should; prepare the data set anew.")
+        raise DataError(f"{path} does not contain the {count} examples that it should; prepare the data set again.")
     return spans
 
 
@@ -177,6 +176,6 @@ def _parser(features: Mapping[str, Any], image: str, mask: str) -> Callable[[byt
     """A function from a serialized example to the files of its image and mask, still encoded."""
     import tensorflow_datasets as tfds
 
-    wanted = tfds.features.FeaturesDict({key: features[key] for key in (image, mask)})
-    encoded = {key: tfds.decode.SkipDecoding() for key in wanted}
-    return lambda serialized: wanted.deserialize_example_np(serialized, decoders=encoded)
+    selected = tfds.features.FeaturesDict({key: features[key] for key in (image, mask)})
+    decoders = {key: tfds.decode.SkipDecoding() for key in selected}
+    return lambda serialized: selected.deserialize_example_np(serialized, decoders=decoders)

@@ -5,15 +5,18 @@ All norms are layer norms: `Style.norm` is not used. The arithmetic of all libra
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from seg_jax.config import ModelConfig
+from seg_jax.models.entries import Encoder, depth_from_2
 from seg_jax.models.layers import Conv, Style, remat
-from seg_jax.models.naming import KERAS_CLASSIFIER, Naming
+from seg_jax.models.weights.naming import KERAS_CLASSIFIER, Naming
 
 # name -> blocks of the four stages
 LAYOUTS: dict[str, tuple[int, int, int, int]] = {"convnext_tiny": (3, 3, 9, 3), "convnext_small": (3, 3, 27, 3)}
@@ -25,8 +28,8 @@ INIT = nn.initializers.truncated_normal(0.02)  # appendix A.1
 class Block(nn.Module):
     """7x7 depthwise convolution, layer norm, 1x1 to four times the channels, GELU, 1x1 back, layer scale; shortcut.
 
-    In training all but the shortcut is left out with probability `drop_path` for each image by itself (stochastic
-    depth, Huang et al. 2016).
+    In training everything but the shortcut is dropped with probability `drop_path`, independently for each image
+    (stochastic depth, Huang et al. 2016).
     """
 
     dilation: int
@@ -51,9 +54,9 @@ class ConvNeXt(nn.Module):
 
     Attributes:
       layout: a key of `LAYOUTS`.
-      output_stride: 32, or 16 or 8: stages past it are dilated instead of strided, so that features keep this stride.
-      depth: how many times the resolution is halved, from 2; the stages after the last are left out.
-      drop_path: of the last block; it grows linearly from 0 at the first.
+      output_stride: 32, 16 or 8: stages beyond it are dilated instead of strided, so that features keep this stride.
+      depth: number of times the resolution is halved, from 2; later stages are left out.
+      drop_path: rate of the last block; rates grow linearly from 0 at the first.
     """
 
     layout: str = "convnext_tiny"
@@ -82,7 +85,7 @@ class ConvNeXt(nn.Module):
                 features.append(x)
                 strided = stride < self.output_stride
                 x = nn.LayerNorm(self.style.epsilon, dtype=dtype, name=f"stage{stage}_norm")(x)
-                # Unstrided, every pixel sees itself and the neighbours that the strided convolution would give it.
+                # Without stride, every pixel sees the same neighbours as in the strided convolution.
                 x = Conv(
                     CHANNELS[stage - 1],
                     2,
@@ -99,12 +102,12 @@ class ConvNeXt(nn.Module):
         return [*features, x]
 
     def blocks(self) -> list[tuple[int, int]]:
-        """(stage, block), both from 1, of all blocks that `depth` leaves."""
+        """(stage, block), both from 1, of all blocks up to `depth`."""
         counts = LAYOUTS[self.layout][: self.depth - 1]
         return [(stage, i) for stage, count in enumerate(counts, start=1) for i in range(1, count + 1)]
 
 
-PARTS = ("depthwise", "norm", "expand", "project", "scale")  # of a block
+PARTS = ("depthwise", "norm", "expand", "project", "scale")  # parts of a block
 Names = Callable[[ConvNeXt], dict[str, str]]
 
 
@@ -114,7 +117,7 @@ def _named(
     block: Callable[[int, int], str],
     parts: tuple[str, str, str, str, str],
 ) -> Names:
-    """`Naming.layers` from the names of the stem, of norm and convolution in front of a stage, and of blocks' parts."""
+    """`Naming.layers` from the names of the stem, of norm and convolution before a stage, and of parts of blocks."""
 
     def layers(net: ConvNeXt) -> dict[str, str]:
         names = dict(zip(("stem_conv", "stem_norm"), stem, strict=True))
@@ -128,8 +131,8 @@ def _named(
     return layers
 
 
-def _begun(names: Names) -> Names:
-    """The same names after that of the network, with which Keras's begin."""
+def _prefixed(names: Names) -> Names:
+    """The same names with Keras's prefix, the name of the network."""
     return lambda net: {ours: f"{net.layout}_{theirs}" for ours, theirs in names(net).items()}
 
 
@@ -160,7 +163,7 @@ _keras = _named(
     lambda stage, i: f"stage_{stage - 1}_block_{i - 1}_",
     ("depthwise_conv", "layernorm", "pointwise_conv_1", "pointwise_conv_2", "layer_scale/gamma"),
 )
-# The stem and what lies in front of the other stages are models inside of the model.
+# In Keras the stem and the downsampling before the other stages are models inside the model.
 KERAS_KINDS = {
     "depthwise_conv": "conv2d",
     "pointwise_conv_1": "dense",
@@ -179,12 +182,31 @@ NAMINGS = {
     "transformers": Naming(
         _transformers, image="stem_conv", unused=(r"(classifier|layernorm|hidden_states_norms)\..*",)
     ),
-    # Keras's network normalises with ImageNet's mean and deviation itself.
+    # Keras's network includes the normalisation with ImageNet's mean and deviation.
     "keras": Naming(
-        _begun(_keras),
+        _prefixed(_keras),
         layout="keras",
         image="stem_conv",
         unused=(r"layer_normalization(_\d+)?/.*", r".*_head_layernorm/.*", *KERAS_CLASSIFIER),
         kinds=KERAS_KINDS,
     ),
 }
+
+
+def _build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
+    del library  # all of them have the same arithmetic
+    return ConvNeXt(
+        layout=layout,
+        output_stride=model.encoder.output_stride,
+        depth=depth_from_2(model),
+        drop_path=model.encoder.drop_path,
+        style=style,
+    )
+
+
+def _entry(layout: str) -> Encoder:
+    name = "ConvNeXt" + layout.removeprefix("convnext_").title()
+    return Encoder(partial(_build, layout=layout), EPSILON, NAMINGS, name)
+
+
+ENCODERS: Mapping[str, Encoder] = {layout: _entry(layout) for layout in LAYOUTS}

@@ -1,8 +1,8 @@
 """EfficientNet-B0 to B7 (Tan and Le 2019) as feature pyramids.
 
-Files of timm's tf_efficientnet_* hold the same names as those of its efficientnet_*, but need TensorFlow's arithmetic:
-for B0 to B4 set model.encoder.style = 'keras' by hand. From B5 on it is what their names stand for here, because timm
-has hardly any other weights of these; its own efficientnet_b5 (symmetric padding and epsilon 1e-5) is no style here.
+Files of timm's tf_efficientnet_* have the same tensor names as those of its efficientnet_*, but need TensorFlow's
+arithmetic: for B0 to B4 set model.encoder.style = 'keras'. From B5 on these names imply that style, because timm has
+hardly any other weights of these; timm's own efficientnet_b5 (symmetric padding and epsilon 1e-5) is not supported.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
+from seg_jax.config import ModelConfig
+from seg_jax.models.encoders.mbconv import MBConv
 from seg_jax.models.encoders.mobilenetv2 import divisible
-from seg_jax.models.layers import Conv, ConvNormAct, Style, pads, remat
-from seg_jax.models.naming import KERAS_CLASSIFIER, Naming
+from seg_jax.models.entries import Encoder
+from seg_jax.models.layers import ConvNormAct, Style, pads, remat
+from seg_jax.models.weights.naming import KERAS_CLASSIFIER, Naming
 
-# (expansion, channels, blocks, kernel, stride) of stages 2 to 8 of table 1, which are our stages 1 to 7
+# (expansion, channels, blocks, kernel, stride) of stages 2 to 8 of table 1, here stages 1 to 7
 ROWS = (
     (1, 16, 1, 3, 1),
     (6, 24, 2, 3, 2),
@@ -30,7 +33,7 @@ ROWS = (
     (6, 192, 4, 5, 2),
     (6, 320, 1, 3, 1),
 )
-# name -> compound scaling: (width, depth, side of the images it was trained on)
+# Name -> compound scaling: (width, depth, side of the training images)
 LAYOUTS: dict[str, tuple[float, float, int]] = {
     "efficientnet_b0": (1.0, 1.0, 224),
     "efficientnet_b1": (1.0, 1.1, 240),
@@ -41,77 +44,28 @@ LAYOUTS: dict[str, tuple[float, float, int]] = {
     "efficientnet_b6": (1.8, 2.6, 528),
     "efficientnet_b7": (2.0, 3.1, 600),
 }
-# Torchvision's weights of these come from TensorFlow.
+# Torchvision's weights of these were converted from TensorFlow.
 FROM_TENSORFLOW = ("efficientnet_b5", "efficientnet_b6", "efficientnet_b7")
 
 
 def epsilon(layout: str) -> Mapping[str, float]:
-    """Name of a style -> epsilon of the norms; 'torch' is torchvision's."""
+    """Style of arithmetic -> epsilon of the norms; 'torch' is torchvision's."""
     return {"torch": 1e-3 if layout in FROM_TENSORFLOW else 1e-5, "keras": 1e-3, "smp": 1e-3}
 
 
-class MBConv(nn.Module):
-    """1x1 expansion, depthwise convolution, squeeze and excitation (Hu et al. 2018), linear 1x1 projection.
-
-    Where the shape stays there is a shortcut, and in training the rest is left out with probability `drop_path` for
-    each image by itself (stochastic depth, Huang et al. 2016).
-
-    Attributes:
-      channels: of the output.
-      expansion: of the channels, in between.
-      kernel, stride, dilation, padding: of the depthwise convolution; padding None: the style's.
-    """
-
-    channels: int
-    expansion: int
-    kernel: int
-    stride: int
-    dilation: int
-    padding: tuple[int, int] | None
-    drop_path: float
-    style: Style
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[b h w c] -> [b ceil(h / stride) ceil(w / stride) channels]."""
-        hidden = x.shape[-1] * self.expansion
-        y = x
-        if self.expansion > 1:
-            y = ConvNormAct(hidden, 1, activation="silu", style=self.style, name="expand")(y, train)
-        y = ConvNormAct(
-            hidden,
-            self.kernel,
-            self.stride,
-            self.dilation,
-            groups=hidden,
-            activation="silu",
-            padding=self.padding,
-            style=self.style,
-            name="depthwise",
-        )(y, train)
-        gate = jnp.mean(y, axis=(1, 2), keepdims=True)
-        gate = Conv(x.shape[-1] // 4, 1, bias=True, dtype=self.style.dtype, name="squeeze")(gate)
-        gate = Conv(hidden, 1, bias=True, dtype=self.style.dtype, name="excite")(nn.silu(gate))
-        y = y * nn.sigmoid(gate)
-        y = ConvNormAct(self.channels, 1, activation="none", style=self.style, name="project")(y, train)
-        if x.shape != y.shape:
-            return y
-        return x + nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), name="drop_path")(y, deterministic=not train)
-
-
 class EfficientNet(nn.Module):
-    """Features of an EfficientNet at strides 2, 4, 8, 16, 32: what the last block in front of each halving gives.
+    """Features of an EfficientNet at strides 2, 4, 8, 16, 32: the outputs of the last block before each halving.
 
-    The classifier's 1x1 convolution after the last block is not part of it.
+    The classifier's 1x1 convolution after the last block is left out.
 
     Attributes:
       layout: a key of `LAYOUTS`.
-      output_stride: 32, or 16 or 8: stages past it are dilated instead of strided, so that features keep this stride.
-      depth: how many times the resolution is halved; the blocks after the last map are left out.
-      drop_path: that of block i of n, from 0, is i / n of it.
-      smp: as in segmentation_models.pytorch. Strided convolutions are padded as 'same' would pad the images that the
-        layout was trained on, whatever the size. The finest map is the stem's. The map of stride 16 of B0 is what the
-        first block of stage 5 gives; the others of that stage are dilated together with those of stride 32.
+      output_stride: 32, 16 or 8: stages beyond it are dilated instead of strided, so that features keep this stride.
+      depth: number of times the resolution is halved; blocks after the last map are left out.
+      drop_path: block i of n, counted from 0, has the rate drop_path * i / n.
+      smp: as in segmentation_models.pytorch. Strided convolutions are padded as 'same' pads the layout's training
+        images, whatever the size of the input. The finest map is the stem's. The map of stride 16 of B0 is the output
+        of the first block of stage 5; the other blocks of that stage are dilated together with those of stride 32.
     """
 
     layout: str = "efficientnet_b0"
@@ -131,7 +85,7 @@ class EfficientNet(nn.Module):
         return [math.ceil(LAYOUTS[self.layout][1] * blocks) for _, _, blocks, _, _ in ROWS]
 
     def _taps(self) -> list[int]:
-        """After how many blocks each map is taken, of all five."""
+        """For each of the five maps, the number of blocks after which it is taken."""
         ends = [0, *accumulate(self._counts())]
         taps = [ends[0 if self.smp else 1], ends[2], ends[3], ends[5], ends[7]]
         if self.smp and self.layout == "efficientnet_b0":
@@ -139,16 +93,16 @@ class EfficientNet(nn.Module):
         return taps
 
     def blocks(self) -> list[tuple[int, int]]:
-        """(stage, block), both from 1, of all blocks that `depth` leaves."""
+        """(stage, block), both from 1, of all blocks up to `depth`."""
         names = [(stage, i + 1) for stage, count in enumerate(self._counts(), 1) for i in range(count)]
         return names[: self._taps()[self.depth - 1]]
 
     def _padding(self, kernel: int, reach: int, step: int, dilation: int) -> tuple[int, int] | None:
-        """Of a convolution that halves the resolution to 1 / `reach`, or would; None: the style's."""
+        """Padding of the convolution that halves the resolution to 1 / `reach` (unless dilated); None: the style's."""
         if self.smp and step == 2:
             return pads("same", -(-LAYOUTS[self.layout][2] * 2 // reach), kernel, 2, 1)
         if self.style.padding == "same" and step == 1:
-            # Every window begins at the pixel where that of the strided convolution does, on maps of even size.
+            # On maps of even size, every window begins at the same pixel as in the strided convolution.
             before = (kernel - 2) // 2 * dilation
             return before, (kernel - 1) * dilation - before
         return None
@@ -168,7 +122,7 @@ class EfficientNet(nn.Module):
                 features.append(x)
             expansion, channels, _, kernel, stride = ROWS[stage - 1]
             strided = stride == 2 and i == 1
-            reach = 2 ** (len(features) + 1)  # the stride here if nothing were dilated
+            reach = 2 ** (len(features) + 1)  # the stride of the output in an undilated network
             step = 2 if strided and reach <= self.output_stride else 1
             seen = reach // 2 if strided and not self.style.dilate_first else reach
             dilation = max(1, seen // self.output_stride)
@@ -195,7 +149,7 @@ PARTS = (
 def _named(
     stem: tuple[str, str], block: Callable[[int, int, int], list[str]]
 ) -> Callable[[EfficientNet], dict[str, str]]:
-    """The names of `Naming.layers` from those of the stem and of block (stage, block, number of all before it)."""
+    """`Naming.layers` from the names of the stem and a function (stage, block, number of blocks before) -> names."""
 
     def layers(net: EfficientNet) -> dict[str, str]:
         names = {"stem/conv": stem[0], "stem/norm": stem[1]}
@@ -217,7 +171,7 @@ def _keras(stage: int, i: int, number: int) -> list[str]:
 
 def _torchvision(stage: int, i: int, number: int) -> list[str]:
     del number
-    at = int(stage > 1)  # place of the depthwise convolution in the sequence
+    at = int(stage > 1)  # index of the depthwise convolution in the sequence
     ends = ["0.0", "0.1"] * at
     ends += [f"{at}.0", f"{at}.1", f"{at + 1}.fc1", f"{at + 1}.fc2", f"{at + 2}.0", f"{at + 2}.1"]
     return [f"features.{stage}.{i - 1}.block.{end}" for end in ends]
@@ -245,9 +199,9 @@ NAMINGS = {
     ),
     "timm": Naming(_named(("conv_stem", "bn1"), _timm), unused=(r"(classifier|conv_head|bn2)\..*",)),
     "smp": Naming(_named(("_conv_stem", "_bn0"), _smp), style="smp", unused=(r"(_conv_head|_bn1|_fc)\..*",)),
-    # The file's layer `normalization` holds ImageNet's deviation where a variance belongs, so that it divides by its
-    # root; Keras divides by that root once more (https://github.com/tensorflow/tensorflow/issues/49930). Together that
-    # is the usual normalisation.
+    # The file's layer `normalization` has ImageNet's deviation in place of the variance, so it divides by its root;
+    # Keras divides by that root again (https://github.com/tensorflow/tensorflow/issues/49930). Together this is the
+    # usual normalisation.
     "keras": Naming(
         _named(("stem_conv", "stem_bn"), _keras),
         layout="keras",
@@ -267,3 +221,23 @@ def namings(layout: str) -> Mapping[str, Naming]:
     if layout not in FROM_TENSORFLOW:
         return NAMINGS
     return {**NAMINGS, "timm": replace(NAMINGS["timm"], style="keras")}
+
+
+def _build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
+    return EfficientNet(
+        layout=layout,
+        output_stride=model.encoder.output_stride,
+        depth=model.encoder.depth or 5,
+        drop_path=model.encoder.drop_path,
+        smp=library == "smp",
+        style=style,
+    )
+
+
+def _entry(layout: str) -> Encoder:
+    name = layout.replace("efficientnet_b", "EfficientNetB")
+    build = partial(_build, layout=layout)
+    return Encoder(build, epsilon(layout), namings(layout), name)
+
+
+ENCODERS: Mapping[str, Encoder] = {layout: _entry(layout) for layout in LAYOUTS}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 
+from seg_jax.config import ModelConfig
+from seg_jax.models.entries import Encoder
 from seg_jax.models.layers import ConvNormAct, Style, remat
-from seg_jax.models.naming import KERAS_CLASSIFIER, UNIT, Naming
+from seg_jax.models.weights.naming import KERAS_CLASSIFIER, UNIT, Naming
 
 # (channels, blocks) at strides 2, 4, 8, 16, 32; table 1
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))
@@ -17,9 +21,9 @@ class SeparableBlock(nn.Module):
     """3x3 depthwise and 1x1 convolution, each with norm and activation.
 
     Attributes:
-      halves: the block halves the resolution, or would, were the network not dilated.
-      stride: 2 where it does.
-      dilation: of the depthwise convolution.
+      halves: whether the block halves the resolution in the undilated network.
+      stride: 2 if it halves the resolution here, too.
+      dilation: dilation of the depthwise convolution.
     """
 
     channels: int
@@ -30,9 +34,9 @@ class SeparableBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[b h w c] -> [b h' w' channels], h' and w' those of a 3x3 convolution; in Keras floor(h / stride)."""
-        # Keras pads one pixel at the end whatever the size, so each window begins at its pixel instead of before it.
-        # With a stride it is then one pixel short of a row or column; without, two would be missing.
+        """[b h w c] -> [b h' w' channels], with h' and w' of a 3x3 convolution; in Keras floor(h / stride)."""
+        # Keras pads only at the end, so each window begins at its pixel instead of one before it. With a stride one
+        # pixel of padding is missing then, without a stride two.
         at_end = self.halves and self.style.padding == "same"
         x = ConvNormAct(
             x.shape[-1],
@@ -53,8 +57,8 @@ class MobileNet(nn.Module):
 
     Attributes:
       alpha: width multiplier.
-      output_stride: 32, or 16 or 8: stages past it are dilated instead of strided, so that features keep this stride.
-      depth: how many times the resolution is halved; the stages after the last are left out.
+      output_stride: 32, 16 or 8: stages beyond it are dilated instead of strided, so that features keep this stride.
+      depth: number of times the resolution is halved; later stages are left out.
     """
 
     alpha: float = 1.0
@@ -89,7 +93,7 @@ class MobileNet(nn.Module):
         return features
 
     def blocks(self) -> list[tuple[int, int]]:
-        """(stage, block), both from 1, of all blocks that `depth` leaves."""
+        """(stage, block), both from 1, of all blocks up to `depth`."""
         return [(stage + 1, i + 1) for stage, (_, count) in enumerate(STAGES[: self.depth]) for i in range(count)]
 
 
@@ -122,3 +126,16 @@ NAMINGS = {
     ),
     "timm": Naming(_timm, normalisation=UNIT, unused=(r"classifier\..*",)),
 }
+
+
+def _build(model: ModelConfig, style: Style, library: str) -> nn.Module:
+    del library  # the style determines the arithmetic
+    return MobileNet(
+        alpha=model.encoder.alpha,
+        output_stride=model.encoder.output_stride,
+        depth=model.encoder.depth or 5,
+        style=style,
+    )
+
+
+ENCODERS: Mapping[str, Encoder] = {"mobilenet": Encoder(_build, EPSILON, NAMINGS, "MobileNet")}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 
+from seg_jax.config import ModelConfig
+from seg_jax.models.entries import Encoder
 from seg_jax.models.layers import ConvNormAct, Style, remat
-from seg_jax.models.naming import KERAS_CLASSIFIER, UNIT, Naming
+from seg_jax.models.weights.naming import KERAS_CLASSIFIER, UNIT, Naming
 
 # (expansion, channels, blocks, stride) of every row of table 2
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -20,12 +24,12 @@ def divisible(channels: float, by: int = 8) -> int:
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, 3x3 depthwise, linear 1x1 projection; with a shortcut where resolution and channels stay.
+    """1x1 expansion, 3x3 depthwise, linear 1x1 projection; with a shortcut if resolution and channels do not change.
 
     Attributes:
-      halves: the block halves the resolution, or would, were the network not dilated.
-      stride: 2 where it does.
-      dilation: of the depthwise convolution.
+      halves: whether the block halves the resolution in the undilated network.
+      stride: 2 if it halves the resolution here, too.
+      dilation: dilation of the depthwise convolution.
     """
 
     channels: int
@@ -42,7 +46,7 @@ class InvertedResidual(nn.Module):
         y = x
         if self.expansion > 1:
             y = ConvNormAct(hidden, 1, activation="relu6", style=self.style, name="expand")(y, train)
-        # With a stride, 'same' windows begin at their pixel (of a map with even sides), so here they do so without.
+        # With a stride, 'same' windows begin at their pixel (on maps with even sides), so without one they do, too.
         at_pixel = self.halves and self.stride == 1 and self.style.padding == "same"
         y = ConvNormAct(
             hidden,
@@ -60,12 +64,12 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Features of MobileNetV2 at strides 2, 4, 8, 16, 32; the last are the 1280 of the final 1x1 convolution.
+    """Features of MobileNetV2 at strides 2, 4, 8, 16, 32; the last are the 1280 channels of the final 1x1 convolution.
 
     Attributes:
       alpha: width multiplier.
-      output_stride: 32, or 16 or 8: rows past it are dilated instead of strided, so that features keep this stride.
-      depth: how many times the resolution is halved; the rows after the last are left out.
+      output_stride: 32, 16 or 8: rows beyond it are dilated instead of strided, so that features keep this stride.
+      depth: number of times the resolution is halved; later rows are left out.
     """
 
     alpha: float = 1.0
@@ -105,7 +109,7 @@ class MobileNetV2(nn.Module):
         return features
 
     def block_names(self) -> list[str]:
-        """The inverted residuals that `depth` leaves, in order."""
+        """The names of the inverted residuals up to `depth`, in order."""
         names, halved = [], 1
         for row, (_, _, blocks, step) in enumerate(ROWS):
             halved += step == 2
@@ -162,3 +166,16 @@ NAMINGS = {
     "torchvision": Naming(_torchvision, unused=(r"classifier\..*",)),
     "timm": Naming(_timm, unused=(r"classifier\..*",)),
 }
+
+
+def _build(model: ModelConfig, style: Style, library: str) -> nn.Module:
+    del library  # the style determines the arithmetic
+    return MobileNetV2(
+        alpha=model.encoder.alpha,
+        output_stride=model.encoder.output_stride,
+        depth=model.encoder.depth or 5,
+        style=style,
+    )
+
+
+ENCODERS: Mapping[str, Encoder] = {"mobilenetv2": Encoder(_build, EPSILON, NAMINGS, "MobileNetV2")}

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 
-from seg_jax.models.layers import ConvNormAct, Style, max_pool_2x2, remat
+from seg_jax.config import ModelConfig
+from seg_jax.models.entries import Encoder
+from seg_jax.models.layers import ConvNormAct, Style, remat
+from seg_jax.models.resampling import max_pool_2x2
 
 
 class PlainEncoder(nn.Module):
-    """Two 3x3 convolutions a level, 2x2 max pooling between levels, twice the channels at each.
+    """Two 3x3 convolutions per level, 2x2 max pooling between levels, and twice the channels at each level.
 
     Attributes:
       width: channels at full resolution.
-      depth: how many times the resolution is halved.
+      depth: number of times the resolution is halved.
       dropout: rate after the two deepest levels, as in the paper's "end of the contracting path".
     """
 
@@ -41,3 +46,11 @@ class PlainEncoder(nn.Module):
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             features.append(x)
         return features
+
+
+def _build(model: ModelConfig, style: Style, library: str) -> nn.Module:
+    del library
+    return PlainEncoder(width=model.encoder.width, depth=model.encoder.depth or 4, dropout=model.dropout, style=style)
+
+
+ENCODERS: Mapping[str, Encoder] = {"plain": Encoder(_build)}

@@ -1,18 +1,22 @@
 """ResNet-18, 34, 50, 101 and 152 (He et al. 2016) as feature pyramids.
 
-A bottleneck's stride lies in its 3x3 convolution, as in torchvision ("v1.5"), or in its first 1x1 convolution, as in
-the paper and in Keras.
+A bottleneck's stride is in its 3x3 convolution, as in torchvision ("v1.5"), or in its first 1x1 convolution, as in the
+paper and in Keras.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import flax.linen as nn
 import jax
 
-from seg_jax.models.layers import ConvNormAct, Style, max_pool_3x3, remat
-from seg_jax.models.naming import CAFFE, KERAS_CLASSIFIER, Naming
+from seg_jax.config import ModelConfig
+from seg_jax.models.entries import Encoder
+from seg_jax.models.layers import ConvNormAct, Style, remat
+from seg_jax.models.resampling import max_pool_3x3
+from seg_jax.models.weights.naming import CAFFE, KERAS_CLASSIFIER, Naming
 
 # name -> (blocks of the four stages, whether they are bottlenecks); table 1 of the paper
 LAYOUTS: dict[str, tuple[tuple[int, int, int, int], bool]] = {
@@ -29,9 +33,9 @@ class Block(nn.Module):
     """A residual block: two 3x3 convolutions, or with `bottleneck` 1x1, 3x3, 1x1 with four times the channels.
 
     Attributes:
-      stride: of the first 3x3 convolution, or of the first 1x1 with `stride_first`.
-      dilations: of the first 3x3 convolution, and of the second.
-      bias: of all convolutions.
+      stride: stride of the first 3x3 convolution, or of the first 1x1 with `stride_first`.
+      dilations: dilation of the first and of the second 3x3 convolution.
+      bias: whether all convolutions have a bias; None: only without norm.
     """
 
     channels: int
@@ -65,11 +69,11 @@ class ResNet(nn.Module):
 
     Attributes:
       layout: a key of `LAYOUTS`.
-      output_stride: 32, or 16 or 8: stages past it are dilated by 2 or 4 instead of strided
-        (Chen et al. 2017), so that their features keep this stride.
-      depth: how many times the resolution is halved; the stages after the last are left out.
-      stride_first: a bottleneck's stride lies in its first convolution.
-      bias: of all convolutions; None: only without norm.
+      output_stride: 32, 16 or 8: stages beyond it are dilated by 2 or 4 instead of strided (Chen et al. 2017), so that
+        their features keep this stride.
+      depth: number of times the resolution is halved; later stages are left out.
+      stride_first: whether a bottleneck's stride is in its first convolution.
+      bias: whether all convolutions have a bias; None: only without norm.
     """
 
     layout: str = "resnet50"
@@ -100,7 +104,7 @@ class ResNet(nn.Module):
                         step, stride = 2, stride * 2
                     else:
                         dilation *= 2
-                        # A stride in the 1x1 convolution comes before the 3x3 one, which then sees the coarser grid.
+                        # A stride in the 1x1 convolution precedes the 3x3 one, which then sees the coarser grid.
                         own = dilation if self.style.dilate_first or self.stride_first else own
                 x = remat(Block, self.style)(
                     64 * 2**stage,
@@ -116,7 +120,7 @@ class ResNet(nn.Module):
         return features
 
     def blocks(self) -> list[tuple[int, int]]:
-        """(stage, block), both from 1, of all blocks that `depth` leaves."""
+        """(stage, block), both from 1, of all blocks up to `depth`."""
         counts = LAYOUTS[self.layout][0][: self.depth - 1]
         return [(stage, i) for stage, count in enumerate(counts, start=1) for i in range(1, count + 1)]
 
@@ -148,3 +152,27 @@ NAMINGS = {
     "torchvision": Naming(_torchvision, unused=(r"fc\..*",)),  # and timm, with the same names
     "keras": Naming(_keras, layout="keras", style="keras", normalisation=CAFFE, bgr=True, unused=KERAS_CLASSIFIER),
 }
+
+
+def _build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
+    keras = library == "keras"
+    return ResNet(
+        layout=layout,
+        output_stride=model.encoder.output_stride,
+        depth=model.encoder.depth or 5,
+        stride_first=keras,
+        bias=True if keras else None,
+        style=style,
+    )
+
+
+def _entry(layout: str) -> Encoder:
+    if LAYOUTS[layout][1]:
+        name = layout.replace("resnet", "ResNet")
+        return Encoder(partial(_build, layout=layout), EPSILON, NAMINGS, name)
+    # Keras has no networks with the smaller blocks.
+    epsilon = {library: value for library, value in EPSILON.items() if library != "keras"}
+    return Encoder(partial(_build, layout=layout), epsilon, {"torchvision": NAMINGS["torchvision"]})
+
+
+ENCODERS: Mapping[str, Encoder] = {layout: _entry(layout) for layout in LAYOUTS}

@@ -7,14 +7,15 @@ refused: weights of a network that is only nearly the same would load and give o
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seg_jax.config import Config, defaults, flatten
-from seg_jax.models.files import IN_FOLDERS, WeightsError, read_json
+from seg_jax.config import Config, defaults, flatten, with_fields
 from seg_jax.models.folders import smp, timm, transformers
 from seg_jax.models.folders.document import Folder
+from seg_jax.models.weights.files import IN_FOLDERS, WeightsError, read_json
 
 __all__ = ["NETWORK", "Folder", "decides", "is_folder", "read", "take"]
 
@@ -87,8 +88,8 @@ def decides(folder: Folder, *, whole: bool) -> list[str]:
     return [field for field in folder.fields if whole or field in alone]
 
 
-def take(config: Config, folder: Folder, *, whole: bool) -> None:
-    """Sets the fields of `NETWORK` that have their default to what the folder says.
+def filled(config: Config, folder: Folder, *, whole: bool) -> Config:
+    """`config` with what the folder says in the fields of `NETWORK` that have their default.
 
     Raises:
       WeightsError: the folder holds an encoder alone but a whole network is asked for, or a field has a value other
@@ -106,8 +107,8 @@ def take(config: Config, folder: Folder, *, whole: bool) -> None:
         rows = "\n".join(f"  config.{field}: now {now[field]!r}, there {value!r}" for field, value in wrong.items())
         raise WeightsError(
             f"{folder.path} holds {folder.network} of {folder.library}, which is another network:\n{rows}\n"
-            "Leave these fields at their defaults, so that the folder decides, or use its values."
+            f"Use the folder's values: {' '.join(shlex.quote(f'--config.{field}={v}') for field, v in wrong.items())}"
         )
-    config.update_from_flattened_dict(taken)
     changed = [f"{field}={value}" for field, value in taken.items() if now[field] != value]
     logging.info("%s of %s in %s decides: %s", folder.network, folder.library, folder.path, ", ".join(changed))
+    return with_fields(config, taken)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_jax.config import did_you_mean
-from seg_jax.models.files import WeightsError
+from seg_jax.models.weights.files import WeightsError
 
 Fields = dict[str, Any]
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.models.catalogue import ENCODERS
-from seg_jax.models.files import WeightsError
+from seg_jax.models.encoders import ENCODERS
 from seg_jax.models.folders.document import Fields, Folder, choose, same
-from seg_jax.models.naming import UNIT
+from seg_jax.models.weights.files import WeightsError
+from seg_jax.models.weights.naming import UNIT
 
 BATCH_NORM: tuple[Any, ...] = ("batchnorm", True, {"type": "batchnorm"})
 # Settings that change neither the tensors nor the logits, but for the activation, which comes after them.
@@ -166,7 +166,7 @@ def read(path: Path, document: Mapping[str, Any]) -> Folder:
         "segmentation_models.pytorch",
         document["_model_class"],
         whole=True,
-        fields=fields_of(document, path),
+        fields={"model.encoder.output_stride": 32, **fields_of(document, path)},
         classes=int(document.get("classes", 1)),
         normalisation=normalisation,
     )

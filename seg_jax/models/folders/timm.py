@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seg_jax.models.catalogue import ENCODERS
+from seg_jax.models.encoders import ENCODERS
 from seg_jax.models.folders.document import Fields, Folder, choose
 
 

@@ -1,0 +1,188 @@
+"""configs/camvid_fast.py, trained from random weights in the minutes that are left.
+
+The learning rate follows a cosine to the end, so the number of steps has to be known at the start: it follows from the
+rate of the compiled steps, measured first, or recorded in results/ by an earlier run of the same configuration on such
+a device. Should it be too slow all the same, the training stops in time and the best checkpoint so far counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.accelerator import page, prepare, record
+from benchmarks.accelerator.record import NOT_RUN, Recorder
+from configs import camvid_fast
+from seg_jax import sharding
+from seg_jax.config import Config, to_json
+from seg_jax.export import FORMATS, certificate
+from seg_jax.export.network import Network
+from seg_jax.predict import artefacts
+from seg_jax.run import pretrained, program
+from seg_jax.train.loop import train_and_evaluate
+
+NAME = "camvid_fast"
+FILES = ("report.json", "curves.png", "predictions.png")
+WEIGHT_BYTES = 16 * 2**20
+EVALUATIONS = 10
+ROUND = 10 * EVALUATIONS  # steps come in multiples: whole programs between evaluations
+
+# Over the configuration for a trial on a CPU.
+TINY = {
+    "model.encoder.width": 4,
+    "model.encoder.depth": 2,
+    "model.dtype": "float32",
+    "augment.crop": (32, 32),
+    "train.batch_size": 4,
+    "eval.batch_size": 4,
+    "optim.warmup_steps": 10,
+}
+SYNTHETIC: dict[str, Any] = {"data.source": "synthetic", "data.labels": "", "data.size": (48, 64)}
+SYNTHETIC |= {"data.synthetic.train_scenes": 16, "data.synthetic.val_scenes": 8}
+TINY_STEPS = 100
+
+
+def configuration(*, tiny: bool, data: Path | None) -> Config:
+    """The configuration before its length is known; without `data` on drawn scenes."""
+    config = camvid_fast.get_config()
+    config.update_from_flattened_dict(
+        {**(TINY if tiny else {}), **({"data.dir": str(data)} if data else SYNTHETIC), "train.steps": 0}
+    )
+    return config
+
+
+def recorded_rate(config: Config) -> float | None:
+    """Steps a second that results/ knows of this configuration on this kind of device."""
+    path = page.RESULTS / page.file_name(jax.devices()[0].device_kind)
+    case = record.read(path).get("steps", {}).get("quality", {}).get("cases", {}).get(NAME, {})
+    return case.get("steps_per_second") if case.get("fields") == fields(config) else None
+
+
+def fields(config: Config) -> dict[str, Any]:
+    """What the rate depends on, as JSON has it."""
+    content = json.loads(to_json(config))
+    return {name: content[name] for name in ("augment", "model", "optim")} | {"batch": config.train.batch_size}
+
+
+def measured_rate(config: Config, size: tuple[int, int], classes: int) -> tuple[float, float]:
+    """(steps a second, seconds of compilation) of the program that the training runs, on noise."""
+    mesh = sharding.make_mesh(1)
+    functions = program.Functions(pretrained.resolve(config), classes=classes, mesh=mesh, steps=10_000)
+    dispatch = config.train.steps_per_dispatch
+    begin = time.perf_counter()
+    step = functions.train_step(size, steps=dispatch)
+    compile_s = time.perf_counter() - begin
+    rng = np.random.default_rng(0)
+    shape = (config.train.batch_size, *size)
+    arrays = {"image": rng.integers(0, 256, (*shape, 3), np.uint8), "label": rng.integers(0, classes, shape, np.uint8)}
+    batches = [sharding.place(arrays, mesh)] * dispatch
+    state = functions.init()
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        state, metrics = step(state, batches, ())
+        jax.block_until_ready((state, metrics))
+        times.append(time.perf_counter() - begin)
+    return dispatch / float(np.median(times[1:])), compile_s
+
+
+def length(rate: float, seconds: float) -> int:
+    """The number of steps that a training of so many seconds has at this rate."""
+    return max(ROUND, int(rate * seconds) // ROUND * ROUND)
+
+
+@contextmanager
+def stopping_at(deadline: float) -> Iterator[None]:
+    """Asks the training to stop, as a signal from outside would, once the time is over."""
+    timer = threading.Timer(max(0.1, deadline - time.time()), os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def export(workdir: Path, target: Path) -> dict[str, Any]:
+    """Writes the best weights as float16 and says how near they are to those of the run.
+
+    Raises:
+      RuntimeError: the file is too large to travel.
+    """
+    network = Network.load(workdir, full_precision=False)
+    halves = jax.tree.map(lambda array: np.asarray(array).astype(np.float16), network.weights)
+    FORMATS["safetensors"].write(replace(network, weights=halves), target)
+    if (size := target.stat().st_size) > WEIGHT_BYTES:
+        target.unlink()
+        raise RuntimeError(f"the weights have {size} bytes as float16, of {WEIGHT_BYTES} that may travel")
+    images = certificate.find_samples(network, workdir)
+    compared = certificate.compare(network, artefacts.load(target), images, certificate.RESIZED)
+    return {"bytes": size, "parameters": network.metadata["parameters"], "against_run": compared}
+
+
+def train(result: dict[str, Any], recorder: Recorder, options: Mapping[str, Any], place: Path) -> None:
+    """The case."""
+    tiny, out, begin = options["tiny"], Path(options["out"]), time.perf_counter()
+    data = prepare.unpack(Path(options["data"]), place / "data") if options["data"] else None
+    config = configuration(tiny=tiny, data=data)
+    result |= {"fields": fields(config), "unpack_s": time.perf_counter() - begin}
+    if data is None:
+        size, classes = tuple(config.data.size), 5
+    else:
+        size, classes = np.load(data / "train_images.npy", mmap_mode="r").shape[1:3], 11
+    rate, compile_s = recorded_rate(config), 0.0
+    result["rate_from"] = "results/" if rate else "measured"
+    if rate is None:
+        rate, compile_s = measured_rate(config, size, classes)
+    # The training compiles its own program, whose schedule has other numbers, evaluates, and draws.
+    overhead = (compile_s or 40.0) + (2.0 if tiny else 25.0)
+    config.train.steps = min(length(rate, recorder.left - overhead), TINY_STEPS if tiny else 10**9)
+    config.eval.every_steps = config.train.steps // EVALUATIONS
+    result |= {"assumed_steps_per_second": rate, "compile_s": compile_s, "steps": config.train.steps}
+    recorder.note()
+    workdir = place / "run"
+    begin = time.perf_counter()
+    with stopping_at(recorder.deadline - (3.0 if tiny else 15.0)):
+        state = train_and_evaluate(config, workdir)
+    result |= {"train_s": time.perf_counter() - begin, "finished_steps": int(state.step)}
+    result["cut_short"] = int(state.step) < config.train.steps
+    for name in FILES:
+        if (workdir / name).is_file():
+            shutil.copy(workdir / name, out / name)
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    speeds = [line["train/steps_per_second"] for line in lines if "train/steps_per_second" in line]
+    result["steps_per_second"] = float(np.median(speeds)) if speeds else None
+    if (workdir / "report.json").is_file():
+        report = json.loads((workdir / "report.json").read_text(encoding="utf-8"))
+        result |= {"scores": report["scores"], "best_step": report["protocol"]["step"]}
+    if (workdir / "run.json").is_file():
+        result["run"] = json.loads((workdir / "run.json").read_text(encoding="utf-8"))
+    recorder.note()
+    result["weights"] = export(workdir, out / f"{NAME}.safetensors")
+
+
+def run(recorder: Recorder, options: Mapping[str, Any]) -> None:
+    """The step: a single case."""
+
+    def work(result: dict[str, Any]) -> None:
+        if not options["data"] and not options["tiny"]:
+            result |= {"status": NOT_RUN, "error": "--data names no file of CamVid; --prepare makes it"}
+            return
+        with tempfile.TemporaryDirectory() as place:
+            train(result, recorder, options, Path(place))
+
+    for name in recorder.plan([NAME]):
+        recorder.case(name, work, needs=5.0)

@@ -1,0 +1,38 @@
+"""U-Net of 7.8 million parameters from scratch on CamVid's 367 training and 101 validation images, for one GPU.
+
+python -m seg_jax.main --config=configs/camvid_fast.py --config.data.dir=DIR --workdir=runs/camvid_fast
+
+DIR holds train_images.npy, train_labels.npy, val_images.npy and val_labels.npy, uint8; SegNet's folders need
+--config.data.source=folder. Data stays on the device, ten steps are one program, nothing needs TensorFlow. Steps
+between evaluations and log lines are multiples of ten: no second program is compiled for the steps in between.
+
+A first version: not measured yet. `python -m benchmarks.accelerator` runs it for the minutes that it has.
+"""
+
+from seg_jax.config import Config, default
+
+
+def get_config() -> Config:
+    """Strong augmentation, smoothed labels, an average of the weights, and a cosine to the end."""
+    c = default.get_config()
+    c.data.source = "arrays"
+    c.data.labels = "camvid"
+    c.data.cache = "device"
+    c.augment.crop = (360, 360)
+    c.augment.scale = (0.75, 2.0)
+    c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.2
+    c.model.encoder.width = 32
+    c.model.dropout = 0.2
+    c.model.dtype = "bfloat16"
+    c.loss.label_smoothing = 0.11
+    c.optim.lr = 2e-3
+    c.optim.warmup_steps = 100
+    c.optim.weight_decay = 1e-2
+    c.optim.ema = 0.999
+    c.train.batch_size = 16
+    c.train.steps = 6000
+    c.train.steps_per_dispatch = 10
+    c.eval.every_steps = 600
+    c.log.every_steps = 50
+    c.log.tensorboard = False
+    return c

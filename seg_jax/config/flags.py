@@ -1,0 +1,112 @@
+"""The command line: --config=RECIPE_OR_FILE and --config.GROUP.FIELD=VALUE, with errors of one line."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import re
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from seg_jax.config import recipes
+from seg_jax.config.check import draft
+from seg_jax.config.default import Config
+from seg_jax.config.errors import ConfigError
+from seg_jax.config.fields import Group, declarations, wrong_type
+
+OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)")
+
+
+def define(values: flags.FlagValues, argv: Sequence[str] | None = None, *, recorded: Config | None = None) -> Any:
+    """Defines --config and its overrides.
+
+    Args:
+      values: the flags that it joins.
+      argv: the command line that names overrides; that of the process, if not given.
+      recorded: a configuration to start from instead of a file.
+    """
+    line = None if argv is None else list(argv)
+    if recorded is not None:
+        return config_flags.DEFINE_config_dataclass("config", draft(recorded), flag_values=values, sys_argv=line)
+    text = "A recipe such as camvid_unet, or a file; --config.GROUP.FIELD=VALUE changes a field."
+    # Not locked, as fields are overridden afterwards; a misspelled one is refused all the same.
+    return config_flags.DEFINE_config_file(
+        "config", help_string=text, flag_values=values, sys_argv=line, lock_config=False
+    )
+
+
+def parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
+    """What `values(argv)` leaves; afterwards `values.config` is what --config names, or None.
+
+    Raises:
+      ConfigError: a flag, the file, a field or a value is wrong; in one line.
+    """
+    _check_overrides(argv)
+    line = _with_paths(argv)
+    path = next((text.partition("=")[2].partition(":")[0] for text in line if text.startswith("--config=")), "")
+    try:
+        rest = values(line)
+        config = values["config"].value
+        hasattr(config, "items")  # of a file that cannot be read only its use tells why
+    except Exception as error:  # by absl, by ml_collections, or by the file itself
+        raise ConfigError(_reason(error, path)) from error
+    if path and not hasattr(config, "items"):
+        raise ConfigError(f"{path}: get_config() returns {config!r}, which is no configuration. End it with `return c`")
+    return rest
+
+
+def _with_paths(argv: Sequence[str]) -> list[str]:
+    """The command line with paths in place of names of recipes."""
+    line: list[str] = []
+    for text in argv:
+        match = re.match(r"--?config=(.*)", text)
+        if match:
+            line.append(f"--config={recipes.find(match[1])}")
+        elif line and line[-1] in ("--config", "-config"):
+            line[-1] = f"--config={recipes.find(text)}"
+        else:
+            line.append(text)
+    return line
+
+
+def _check_overrides(argv: Sequence[str]) -> None:
+    for text in argv:
+        if match := OVERRIDE.match(text):
+            value = functools.reduce(operator.getitem, match[2].split("."), Config())
+            if isinstance(value, Group):
+                first = next(iter(value.items()))[0]
+                raise ConfigError(
+                    f"config.{match[2]} is a group of fields. Set one of them: --config.{match[2]}.{first}=VALUE"
+                )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _reason(error: Exception, path: str) -> str:
+    """One line on what went wrong, with the line of the configuration file where there is one."""
+    first = list(_chain(error))[-1]
+    if isinstance(first, AttributeError) and first.name == "get_config":
+        return f"{path} is no configuration: it has no function get_config()"
+    wrong = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)
+    if wrong:
+        for field, kind, default, _ in declarations(Config):
+            if field == wrong[1]:
+                return str(wrong_type(field, wrong[2], kind, default)).rstrip(".")
+    place = [
+        f"{path}:{frame.lineno}: "
+        for frame in traceback.extract_tb(first.__traceback__)
+        if path and Path(frame.filename).resolve() == Path(path).resolve()
+    ]
+    if not place:
+        return " ".join(str(error).split()).rstrip(".")
+    kind = "" if isinstance(first, ConfigError) else f"{type(first).__name__}: "
+    return f"{place[-1]}{kind}{' '.join(str(first).split())}".rstrip(".")

@@ -1,0 +1,1 @@
+"""The groups of fields, by subject; `config.default` puts them together."""

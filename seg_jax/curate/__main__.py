@@ -1,0 +1,176 @@
+"""The command line: python -m seg_jax.data inspect|lint|stats|prepare; each has --help."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from absl import flags
+
+from seg_jax import data, process
+from seg_jax.config import Config, ConfigError, check_names, checked
+from seg_jax.config import flags as config_flags
+from seg_jax.curate import formats, inspect, lint, prepare, propose
+from seg_jax.data import stats
+from seg_jax.data.examples import Examples
+from seg_jax.data.images import DataError
+from seg_jax.data.labels import LabelError
+from seg_jax.data.prepared import MANIFEST
+from seg_jax.files import write_bytes
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports wrong usage as one line and exit code 1, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the message as a ConfigError."""
+        raise ConfigError(f"{message}. See {self.prog} --help.")
+
+
+def parser() -> Parser:
+    """The parser of the commands' own flags, besides --config=FILE and --config.GROUP.FIELD=VALUE."""
+    top = Parser(prog="python -m seg_jax.data", description="Inspects, checks, counts and rewrites data sets.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="inspect|lint|stats|prepare")
+
+    def command(name: str, what: str, config: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what, description=what, usage=f"python -m seg_jax.data {name} {config}")
+        added.set_defaults(run=COMMANDS[name])
+        return added
+
+    config = "--config=FILE [--config.GROUP.FIELD=VALUE ...]"
+    sub = command("inspect", "describes a data set", f"DIR | {config} [--out=FILE.py]")
+    sub.add_argument("dir", nargs="?", type=Path, help="any directory: writes a configuration that trains on it")
+    sub.add_argument("--out", type=Path, help="configuration to write (my_config.py); pictures go beside it")
+    sub = command("lint", "decodes every file and reports what is wrong", f"{config} [--splits=A,B] [--json=FILE]")
+    sub.add_argument("--splits", help="splits to check (default: those of the configuration)")
+    sub.add_argument("--json", type=Path, help="file to write the findings to as well")
+    sub = command(
+        "stats", "counts pixels and prints class weights", f"{config} [--split=NAME] [--beta=B] [--json=FILE]"
+    )
+    sub.add_argument("--split", help="split to count (default: data.train_split)")
+    sub.add_argument("--beta", type=float, help="beta of effective_number, in (0, 1) (default: from the pixel count)")
+    sub.add_argument("--json", type=Path, help="file to write the figures to as well")
+    sub = command("prepare", "writes a data set at data.size", f"{config} --to=FORMAT --out=DIR [--photos=png]")
+    sub.add_argument("--to", required=True, choices=formats.FORMATS, help=", ".join(formats.FORMATS))
+    sub.add_argument("--out", required=True, type=Path, help="directory to write; run the same command to resume")
+    sub.add_argument(
+        "--photos", default="jpeg", choices=formats.PHOTOS, help="encoding of photographs (jpeg: quality 95)"
+    )
+    sub.add_argument("--splits", help="splits to write (default: those of the configuration)")
+    return top
+
+
+def configuration(arguments: Sequence[str]) -> Config:
+    """The configuration of --config=FILE and --config.GROUP.FIELD=VALUE, as for `seg_jax.main`.
+
+    Raises:
+      ConfigError: there is no such file or field, or the value is invalid.
+    """
+    values, line = flags.FlagValues(), ["seg_jax.data", *arguments]
+    holder = config_flags.define(values, line)
+    try:
+        rest = config_flags.parse(values, line)[1:]
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).rstrip('.')}. See python -m seg_jax.data --help.") from error
+    if rest:
+        raise ConfigError(f"unknown argument {rest[0]!r}. Overrides are spelled --config.GROUP.FIELD=VALUE.")
+    if holder.value is None:
+        raise ConfigError("--config is missing. Try --config=configs/synthetic_unet.py.")
+    config = checked(holder.value)
+    check_names(config, group="data.")
+    data.check(config.data)
+    return config
+
+
+def splits_of(config: Config, names: str | None = None) -> list[Examples]:
+    """The named splits ('a,b'), or the training and validation split of the configuration."""
+    splits = names.split(",") if names else (config.data.train_split, config.data.val_split)
+    return [data.load(config, split.strip()) for split in dict.fromkeys(splits)]
+
+
+def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
+    """`inspect`: proposes a configuration for a directory, then shows the data that the configuration reads."""
+    out = options.out
+    if options.dir:
+        if rest:
+            raise ConfigError(f"unknown argument {rest[0]!r}: inspect takes a directory or a configuration, not both.")
+        out = out or Path("my_config.py")
+        proposal = propose.propose(options.dir.expanduser())
+        propose.write(proposal, out)
+        print(proposal.summary)
+        rest = [f"--config={out}"]
+    config = configuration(rest)
+    splits = splits_of(config)
+    name = next((arg.split("=", 1)[1] for arg in rest if arg.startswith("--config=")), "data").split(":")[0]
+    stem = (out or Path(Path(name).stem)).with_suffix("")
+    counts = inspect.measure(splits, threads=config.data.threads)
+    print(inspect.text(counts, splits))
+    pictures = inspect.pictures(counts, splits)
+    for kind, content in pictures.items():
+        write_bytes(stem.with_name(f"{stem.name}_{kind}.png"), content)
+    print("pictures: " + ", ".join(f"{stem}_{kind}.png" for kind in pictures))
+    if options.dir:
+        file = shlex.quote(str(out))
+        print(f"next\n  python -m seg_jax.data lint --config={file}")
+        print(f"  python -m seg_jax.main --config={file} --workdir=runs/{shlex.quote(out.stem)}")
+    return 0
+
+
+def run_lint(options: argparse.Namespace, rest: list[str]) -> int:
+    """`lint`: reports what is wrong; returns 1 if there are findings."""
+    config = configuration(rest)
+    splits = splits_of(config, options.splits)
+    findings = lint.lint(splits, threads=config.data.threads)
+    print(lint.text(findings, splits))
+    if options.json:
+        write_bytes(options.json, lint.to_json(findings, splits).encode())
+    return int(lint.failed(findings))
+
+
+def run_stats(options: argparse.Namespace, rest: list[str]) -> int:
+    """`stats`: prints the counts of a split and the class weights of every scheme."""
+    config = configuration(rest)
+    if options.beta is not None and not 0 < options.beta < 1:
+        raise ConfigError(f"--beta={options.beta}: beta must be in (0, 1). Use 0.999999.")
+    (examples,) = splits_of(config, options.split or config.data.train_split)
+    counted = stats.load(examples, config.data)
+    print(stats.table(counted, split=examples.split, beta=options.beta))
+    if options.json:
+        write_bytes(options.json, stats.to_json(counted, beta=options.beta).encode())
+    return 0
+
+
+def run_prepare(options: argparse.Namespace, rest: list[str]) -> int:
+    """`prepare`: writes the splits in another format and prints how to read them."""
+    config = configuration(rest)
+    splits = splits_of(config, options.splits)
+    manifest = prepare.prepare(splits, config, to=options.to, out=options.out, photos=options.photos)
+    size = sum(file["bytes"] for file in manifest["files"].values())
+    counts = ", ".join(f"{n} of {split}" for split, n in manifest["examples"].items())
+    print(f"{options.out}: {counts}; {len(manifest['files'])} files, {size / 2**20:,.1f} MiB, {MANIFEST}")
+    print(f"read it with {formats.FORMATS[options.to].flags.format(out=options.out)}")
+    return 0
+
+
+COMMANDS = {"inspect": run_inspect, "lint": run_lint, "stats": run_stats, "prepare": run_prepare}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 1 for errors and findings."""
+    process.quiet()
+    try:
+        options, rest = parser().parse_known_args(arguments)
+        return options.run(options, rest)
+    except (ConfigError, DataError, LabelError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:  # a file cannot be written
+        print(f"error: {error}.", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""The formats that data sets are written in: each function writes files atomically and skips those that exist."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from seg_jax.config import ConfigError
+from seg_jax.data.checking import in_parallel
+from seg_jax.data.examples import Examples
+from seg_jax.files import write_bytes
+
+SHARD = 256  # examples in a TFRecord file
+TFDS_NAME = "prepared"  # the name under which TensorFlow Datasets finds the TFRecords
+PHOTOS = ("jpeg", "png")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A data set to write.
+
+    Attributes:
+      out: the directory to write to.
+      splits: the splits, checked.
+      photos: the encoding of photographs, one of `PHOTOS`.
+      threads: number of examples read and encoded at once.
+    """
+
+    out: Path
+    splits: tuple[Examples, ...]
+    photos: str
+    threads: int
+
+    def photo(self, image: np.ndarray) -> bytes:
+        """An encoded photograph; JPEG has quality 95 and colours at full resolution."""
+        return _encoded(image, "JPEG", quality=95, subsampling=0) if self.photos == "jpeg" else _encoded(image, "PNG")
+
+    def files(self, examples: Examples, i: int) -> tuple[bytes, bytes]:
+        """Example `i` as two files, a photograph and a PNG of class ids."""
+        image, label = examples.read(i)
+        return self.photo(image), _encoded(label, "PNG")
+
+
+def _encoded(array: np.ndarray, form: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def _folder(job: Job) -> None:
+    """`SPLIT/NAME.jpg` with `SPLITannot/NAME.png`."""
+    extension = "jpg" if job.photos == "jpeg" else "png"
+    for examples in job.splits:
+        names = _names(examples)
+
+        def write(i: int, examples: Examples = examples, names: Sequence[str] = names) -> None:
+            photo = job.out / examples.split / f"{names[i]}.{extension}"
+            mask = job.out / f"{examples.split}annot" / f"{names[i]}.png"
+            if not (photo.is_file() and mask.is_file()):
+                for path, content in zip((photo, mask), job.files(examples, i), strict=True):
+                    write_bytes(path, content)
+
+        for directory in (job.out / examples.split, job.out / f"{examples.split}annot"):
+            for partial in directory.glob(".*"):
+                partial.unlink()
+        with closing(_over(examples, len(examples), write, job)) as done:
+            for _ in done:
+                pass
+
+
+def _names(examples: Examples) -> list[str]:
+    """A file name for each example: its photograph's name, preceded by a number if these names are not unique."""
+    firsts = [paths[0].stem for paths in examples.files] or [f"{i:06}" for i in range(len(examples))]
+    plain = [re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") for name in firsts]
+    if len({name.lower() for name in plain}) == len(plain):
+        return plain
+    return [f"{i:06}_{name}" for i, name in enumerate(plain)]
+
+
+def _arrays(job: Job) -> None:
+    """`SPLIT_images.npy` and `SPLIT_labels.npy`."""
+    for examples in job.splits:
+        paths = [job.out / f"{examples.split}_{kind}.npy" for kind in ("images", "labels")]
+        if all(path.is_file() for path in paths):
+            continue
+        parts = [path.with_name(f".{path.name}") for path in paths]
+        shape = (len(examples), *examples.size)
+        arrays = [
+            np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(*shape, *channels))
+            for part, channels in zip(parts, ((3,), ()), strict=True)
+        ]
+        with closing(_over(examples, len(examples), examples.read, job)) as pairs:
+            for i, pair in enumerate(pairs):
+                for array, pixels in zip(arrays, pair, strict=True):
+                    array[i] = pixels
+        for array in arrays:
+            array.flush()
+        del arrays, array
+        for part, path in zip(parts, paths, strict=True):
+            os.replace(part, path)
+
+
+def _tfrecord(job: Job) -> None:
+    """`prepared/1.0.0/prepared-SPLIT.tfrecord-...`, with the metadata that TensorFlow Datasets needs to read it."""
+    tfds = _library("tensorflow_datasets", "tfds")
+    import tensorflow as tf
+
+    directory = job.out / TFDS_NAME / "1.0.0"
+    directory.mkdir(parents=True, exist_ok=True)
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3), encoding_format=job.photos),
+            "segmentation_mask": tfds.features.LabeledImage(
+                labels=list(job.splits[0].table.names), shape=(None, None, 1)
+            ),
+        }
+    )
+    template = tfds.core.ShardedFileTemplate(data_dir=directory, dataset_name=TFDS_NAME, filetype_suffix="tfrecord")
+    infos = []
+    for examples in job.splits:
+        shards = [range(i, min(i + SHARD, len(examples))) for i in range(0, len(examples), SHARD)]
+        paths = [
+            directory / f"{TFDS_NAME}-{examples.split}.tfrecord-{i:05}-of-{len(shards):05}" for i in range(len(shards))
+        ]
+        for path, rows in zip(paths, shards, strict=True):
+            if path.is_file():
+                continue
+            part = path.with_name(f".{path.name}")
+
+            def record(i: int, examples: Examples = examples, rows: range = rows) -> bytes:
+                photo, mask = job.files(examples, rows[i])
+                return features.serialize_example({"image": photo, "segmentation_mask": mask})
+
+            with tf.io.TFRecordWriter(str(part)) as file, closing(_over(examples, len(rows), record, job)) as records:
+                for content in records:
+                    file.write(content)
+            os.replace(part, path)
+        infos.append(
+            tfds.core.SplitInfo(
+                name=examples.split,
+                shard_lengths=[len(rows) for rows in shards],
+                num_bytes=sum(path.stat().st_size for path in paths),
+                filename_template=template.replace(split=examples.split),
+            )
+        )
+    for partial in directory.glob(".*"):
+        partial.unlink()
+    tfds.folder_dataset.write_metadata(
+        data_dir=directory, features=features, split_infos=infos, filename_template=template, check_data=False
+    )
+
+
+def _huggingface(job: Job) -> None:
+    """The folder of `datasets.DatasetDict.save_to_disk`, with the columns `image` and `mask`."""
+    datasets = _library("datasets", "huggingface")
+    features = datasets.Features({"image": datasets.Image(), "mask": datasets.Image()})
+    for examples in job.splits:
+        directory, part = job.out / examples.split, job.out / f".{examples.split}"
+        if _is_saved(directory):
+            continue
+        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
+
+        def rows(examples: Examples = examples) -> Iterator[dict[str, dict[str, Any]]]:
+            with closing(_over(examples, len(examples), lambda i: job.files(examples, i), job)) as files:
+                for photo, mask in files:
+                    yield {"image": {"bytes": photo, "path": None}, "mask": {"bytes": mask, "path": None}}
+
+        content = datasets.Dataset.from_generator(
+            rows, features=features, cache_dir=str(part / "cache"), fingerprint=examples.digest[:16]
+        )
+        content.save_to_disk(str(part / "saved"))
+        del content
+        os.replace(part / "saved", directory)
+    names = [examples.split for examples in job.splits]
+    write_bytes(job.out / "dataset_dict.json", json.dumps({"splits": names}).encode())
+
+
+def _is_saved(directory: Path) -> bool:
+    """Whether a saved split has all of its files."""
+    try:
+        parts = json.loads((directory / "state.json").read_text(encoding="utf-8"))["_data_files"]
+        names = ("dataset_info.json", *(part["filename"] for part in parts))
+        return all((directory / name).is_file() for name in names)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _over(examples: Examples, n: int, function: Callable[[int], Any], job: Job) -> Generator[Any]:
+    return in_parallel(function, n, threads=job.threads, title=f"writing {examples.split}")
+
+
+def _library(name: str, extra: str) -> Any:
+    try:
+        if name == "datasets":
+            import datasets
+
+            return datasets
+        import tensorflow_datasets
+
+        return tensorflow_datasets
+    except ImportError as error:
+        raise ConfigError(f"--to={extra} needs {name} ({error}). pip install 'seg_jax[{extra}]'.") from error
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: the function that writes it, and the flags that read it back, with '{out}' for the directory."""
+
+    write: Callable[[Job], None]
+    flags: str
+
+
+FORMATS: Mapping[str, Format] = {
+    "folder": Format(_folder, "--config.data.source=folder --config.data.dir={out}"),
+    "arrays": Format(_arrays, "--config.data.source=arrays --config.data.dir={out}"),
+    "tfrecord": Format(
+        _tfrecord,
+        f"--config.data.source=tfds --config.data.dir={{out}} --config.data.tfds.name={TFDS_NAME} "
+        "--config.data.tfds.data_dir={out}",
+    ),
+    "huggingface": Format(_huggingface, "--config.data.source=huggingface --config.data.dir={out}"),
+}

@@ -1,0 +1,129 @@
+"""Photograph or mask? Told from pixels, and where these are ambiguous from file names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_jax.data.images import DataError, read_stored
+
+MAX_DISTINCT = 64  # values or colours in a mask; a photograph has more
+LOSSY = (".jpg", ".jpeg")
+MAX_PIXELS = 1 << 18  # pixels of damaged masks that are compared with colours
+MAX_DECODED = 120  # files decoded to tell photographs from masks
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a file looks like a mask: few values or colours, or JPEG's blur around few colours.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    try:
+        pixels = read_stored(path).pixels
+    except DataError as error:
+        if "is not an image" in str(error) or "cannot be read" in str(error):
+            raise
+        return False  # CMYK and the like
+    if distinct(pixels) <= MAX_DISTINCT:
+        return True
+    return path.suffix.lower() in LOSSY and peaks([pixels]) is not None
+
+
+def distinct(pixels: np.ndarray) -> int:
+    """The number of different values [h w] or colours [h w 3]."""
+    return len(np.unique(color_codes(pixels)))
+
+
+def color_codes(pixels: np.ndarray) -> np.ndarray:
+    """Values [h w] unchanged, colours [h w 3] as red * 65536 + green * 256 + blue, [h w]."""
+    return pixels if pixels.ndim == 2 else pixels.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
+
+
+def peaks(masks: Iterable[np.ndarray]) -> list[tuple[int, int, int]] | None:
+    """The few colours around which the pixels of damaged masks scatter, most frequent first; None if there are none.
+
+    Args:
+      masks: values uint8 [h w], read as grey, or colours uint8 [h w 3].
+    """
+    parts = [np.repeat(m[..., None], 3, -1) if m.ndim == 2 else m for m in masks if m.dtype == np.uint8]
+    empty = np.zeros((0, 3), np.uint8)
+    pixels = np.concatenate([part.reshape(-1, 3) for part in parts] or [empty])
+    pixels = pixels[:: max(1, len(pixels) // MAX_PIXELS)].astype(np.int32)
+    flat = [color_codes(part)[_is_flat(part)] for part in parts] or [np.zeros(0, np.int32)]
+    codes, counts = np.unique(np.concatenate(flat), return_counts=True)
+    frequent = counts >= 0.005 * counts.sum()
+    colors: list[tuple[int, int, int]] = []
+    for code in codes[frequent][np.argsort(-counts[frequent], kind="stable")].tolist():
+        color = code >> 16, code >> 8 & 255, code & 255
+        if all(max(abs(a - b) for a, b in zip(color, other, strict=True)) > 40 for other in colors):
+            colors.append(color)
+    if not 2 <= len(colors) <= MAX_DISTINCT:
+        return None
+    nearest = np.min([np.square(pixels - color).sum(-1) for color in colors], axis=0)
+    return colors if np.sqrt(nearest).mean() < 8 else None
+
+
+def _is_flat(pixels: np.ndarray) -> np.ndarray:
+    """Whether a pixel's colour is close to its neighbours', which is false along borders; bool [h w]."""
+    flat = np.ones(pixels.shape[:2], bool)
+    for axis in (0, 1):
+        near = np.abs(np.diff(pixels.astype(np.int16), axis=axis)).max(axis=-1) <= 16
+        first, last = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
+        first[axis], last[axis] = (1, 0), (0, 1)
+        flat &= np.pad(near, first, constant_values=True) & np.pad(near, last, constant_values=True)
+    return flat
+
+
+def tell_apart(root: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """(photographs, masks) among image files, decided from a sample of each directory and extension."""
+    groups: dict[tuple[Path, str], list[Path]] = {}
+    for path in files:
+        groups.setdefault((path.parent, path.suffix.lower()), []).append(path)
+    photos: list[Path] = []
+    masks: list[Path] = []
+    for group in groups.values():
+        count = max(3, min(12, MAX_DECODED // len(groups)))
+        spread = [group[i] for i in np.linspace(0, len(group) - 1, min(4, len(group))).astype(int)]
+        sample = dict.fromkeys([*group[:count], *spread])
+        decided = {path: verdict for path in sample if (verdict := _is_mask(path)) is not None}
+        share = sum(decided.values()) / max(len(decided), 1)
+        if share >= 0.8 or share <= 0.2:
+            (masks if share >= 0.8 else photos).extend(group)
+            continue
+        mark = _mark([p.stem for p in decided if decided[p]], [p.stem for p in decided if not decided[p]])
+        for path in group:
+            (masks if mark is not None and mark.search(path.stem) else photos).append(path)
+    return sorted(photos), sorted(masks)
+
+
+def _is_mask(path: Path) -> bool | None:
+    try:
+        return is_mask(path)
+    except DataError:
+        return None
+
+
+def _mark(masks: Sequence[str], photos: Sequence[str]) -> re.Pattern | None:
+    """A suffix or prefix that the names of masks have and those of photographs do not; None if there is none."""
+    end, begin = common_prefix([name[::-1] for name in masks])[::-1], common_prefix(masks)
+    ends = [end[i:] for i in range(len(end))]
+    begins = [begin[: i + 1] for i in range(len(begin))]
+    # Prefer one that is separated from the rest of the name: '_mask' rather than '1_mask'.
+    for text in sorted(ends, key=lambda text: (not re.match(r"[^A-Za-z0-9][A-Za-z]", text), -len(text))):
+        if not any(name.endswith(text) for name in photos):
+            return re.compile(re.escape(text) + "$")
+    for text in sorted(begins, key=lambda text: (not re.match(r".*[A-Za-z][^A-Za-z0-9]$", text), -len(text))):
+        if not any(name.startswith(text) for name in photos):
+            return re.compile("^" + re.escape(text))
+    return None
+
+
+def common_prefix(sequences: Sequence[Any]) -> Any:
+    """The longest common prefix of strings or tuples."""
+    differing = (i for i, items in enumerate(zip(*sequences, strict=False)) if len(set(items)) > 1)
+    return sequences[0][: next(differing, min(map(len, sequences)))]

@@ -1,0 +1,88 @@
+"""A proposed configuration, and the fields that follow from splits and image sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+from PIL import Image
+
+from seg_jax.data.images import DataError
+from seg_jax.data.labels import LabelTable
+
+MAX_UNCROPPED = 512 * 512  # pixels; larger images are trained on in crops
+BATCH_PIXELS = 16 * 256 * 256
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A proposed configuration for a directory.
+
+    Attributes:
+      root: the directory.
+      summary: a description of the data set, with the assumptions made.
+      fields: the fields of the configuration that differ from the defaults.
+      table: a label table to write beside the configuration; None if there is one already.
+    """
+
+    root: Path
+    summary: str
+    fields: Mapping[str, Any]
+    table: LabelTable | None = None
+
+
+def split_fields(splits: Sequence[str]) -> dict[str, str]:
+    """`data.train_split` and `data.val_split` for the splits of a data set; an only split serves as both."""
+    train = first_split(splits, "train") or splits[0]
+    val = first_split(splits, "val") or first_split(splits, "test") or next((s for s in splits if s != train), train)
+    return {"data.train_split": train, "data.val_split": val}
+
+
+def first_split(splits: Iterable[str], start: str) -> str:
+    """The shortest name of a split that begins with `start`; '' if there is none."""
+    return min((split for split in splits if split.lower().startswith(start)), key=len, default="")
+
+
+def try_size(path: Path) -> tuple[int, int] | None:
+    """`image_size`, or None for a file that cannot be read."""
+    try:
+        return image_size(path)
+    except DataError:
+        return None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a photograph as viewers show it, from its header alone.
+
+    Raises:
+      DataError: the file cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            rotated = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation: on its side
+            return image.size if rotated else image.size[::-1]
+    except Exception as error:
+        raise DataError(f"{path} cannot be read ({error}).") from error
+
+
+def common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The median size, at most 512 on the longer side, in multiples of 32."""
+    height, width = (median_low(side) for side in zip(*sizes, strict=True))
+    scale = min(1.0, 512 / max(height, width))
+    return max(32, round(height * scale / 32) * 32), max(32, round(width * scale / 32) * 32)
+
+
+def training_fields(size: tuple[int, int], n: int) -> dict[str, Any]:
+    """Crop, batch sizes and length that suit `n` photographs of (height, width); a thousand steps or more."""
+    fields: dict[str, Any] = {}
+    crop = size
+    if size[0] * size[1] > MAX_UNCROPPED:
+        crop = min(size[0] // 32 * 32, 512), min(size[1] // 32 * 32, 512)
+        fields["augment.crop"] = crop
+    for field, (height, width) in (("train.batch_size", crop), ("eval.batch_size", size)):
+        fields[field] = 1 << max(0, min(16, BATCH_PIXELS // (height * width)).bit_length() - 1)
+    epochs = max(20, -(-1000 * fields["train.batch_size"] // max(n, 1)))
+    return fields | {"train.epochs": float(epochs), "eval.every_epochs": float(max(1, epochs // 10))}

@@ -1,0 +1,11 @@
+"""LabelTable: the single owner of the meaning of a pixel value in a mask.
+
+Inside the program class ids are 0..k-1 and `IGNORE` (255) marks pixels that are not counted. A table knows the ordered
+class names, their colours, the stored values of each class, and the stored values that are ignored. The meaning of an
+unknown value is never guessed: `encode` reports it.
+"""
+
+from seg_jax.data.labels.ids import IGNORE, IGNORE_GROUP, UNKNOWN, Color, LabelError, palette
+from seg_jax.data.labels.table import LabelTable
+
+__all__ = ["IGNORE", "IGNORE_GROUP", "UNKNOWN", "Color", "LabelError", "LabelTable", "palette"]

@@ -1,0 +1,23 @@
+"""Class ids, colours, and the error of labels that cannot be understood."""
+
+from __future__ import annotations
+
+import colorsys
+
+IGNORE = 255
+UNKNOWN = 254  # not a class id in tables of at most 254 classes
+IGNORE_GROUP = "ignore"  # in groups of classes: the name of the group that is ignored
+Color = tuple[int, int, int]  # red, green, blue in 0..255
+
+
+class LabelError(ValueError):
+    """A label table or a mask that cannot be understood."""
+
+
+def palette(k: int) -> tuple[Color, ...]:
+    """`k` well separated colours, for tables without colours of their own; the same every time."""
+    # Steps of the golden ratio in hue never repeat and stay far from their predecessors.
+    steps = ((0.61803399 * i % 1.0, 0.55 + 0.4 * (i % 2), 0.95 - 0.25 * (i % 3)) for i in range(k))
+    return tuple(
+        (round(255 * r), round(255 * g), round(255 * b)) for r, g, b in (colorsys.hsv_to_rgb(*s) for s in steps)
+    )

@@ -1,0 +1,84 @@
+"""Patterns of file names with stars, for the source `folder`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from seg_jax.data.images import EXTENSIONS, DataError
+
+Key = tuple[str, ...]  # the texts that the stars of a pattern match
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A pattern of file names.
+
+    Attributes:
+      base: the directory above the first star.
+      rest: the pattern below it; its last component names files, with or without an extension.
+      field: the field of the configuration, for messages.
+    """
+
+    base: Path
+    rest: str
+    field: str
+
+    @classmethod
+    def parse(cls, root: Path, text: str, field: str) -> Pattern:
+        """A pattern from its text; a directory stands for all of its files."""
+        parts = Path(text).parts
+        first = next((i for i, part in enumerate(parts) if "*" in part), len(parts))
+        below = parts[first:]
+        if not below or below[-1] == "**":
+            below = (*below, "*")
+        return cls(root.joinpath(*parts[:first]), "/".join(below), field)
+
+    @property
+    def stars(self) -> int:
+        """The number of stars, counting ** as one."""
+        return len(re.findall(r"\*+", self.rest))
+
+    def fill(self, key: Key) -> Path:
+        """The path with `key` in place of the stars; .png if the pattern has no extension."""
+        parts = iter(key)
+        name = re.sub(r"\*+/?", lambda star: (next(parts) + star[0].lstrip("*")).lstrip("/"), self.rest)
+        return self.base / (name if PurePosixPath(name).suffix.lower() in EXTENSIONS else f"{name}.png")
+
+    def find(self) -> dict[Key, Path]:
+        """The matching image files by the texts under the stars, sorted by path.
+
+        Raises:
+          DataError: there is no such directory, it has no such files, or two of them have the same key.
+        """
+        if not self.base.is_dir():
+            above = self.base.parent
+            siblings = sorted(p.name for p in above.glob("*") if p.is_dir())
+            there = f" {above} contains: {', '.join(siblings) or 'no directories'}." if above.is_dir() else ""
+            raise DataError(
+                f"{self.base} is not a directory (config.{self.field}).{there} "
+                "Set config.data.images and config.data.masks to your layout; '{split}' stands for the split."
+            )
+        extension = PurePosixPath(self.rest).suffix.lower()
+        extensions = (extension,) if extension in EXTENSIONS else EXTENSIONS
+        stem = self.rest[: -len(extension)] if extension in EXTENSIONS else self.rest
+        parts = {"**/": "(?:(.*)/)?", "*": "([^/]*)"}
+        expression = re.compile("".join(parts.get(part) or re.escape(part) for part in re.split(r"(\*\*/|\*)", stem)))
+        files: dict[Key, Path] = {}
+        for path in sorted(self.base.rglob("*") if "/" in self.rest else self.base.iterdir()):
+            below = path.relative_to(self.base)
+            match = expression.fullmatch(below.with_suffix("").as_posix())
+            if not match or path.suffix.lower() not in extensions or any(part.startswith(".") for part in below.parts):
+                continue
+            key = tuple(group or "" for group in match.groups())
+            if key in files:
+                raise DataError(
+                    f"{files[key].relative_to(self.base)} and {below} in {self.base} have the same stem, so it is "
+                    "unclear which one to use. Remove or rename one of them."
+                )
+            files[key] = path
+        if not files:
+            which = "" if self.rest == "*" else f" that match {self.rest!r}"
+            raise DataError(f"{self.base} contains no image files ({', '.join(extensions)}){which}.")
+        return files

@@ -1,0 +1,1 @@
+"""Evaluation of a split and of stored checkpoints."""

@@ -1,0 +1,233 @@
+"""One pass over a split, every example exactly once -> Report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from seg_jax import sharding, viz
+from seg_jax.config import EvalConfig
+from seg_jax.data import feed, pipeline, sampler
+from seg_jax.data.examples import Examples, Pair
+from seg_jax.data.images import resize_label, resized_bands
+from seg_jax.data.labels.cityscapes import write_prediction
+from seg_jax.metrics import Images, Report, bootstrap, cityscapes, compat
+from seg_jax.metrics.detailed import Counter
+from seg_jax.predict import windows
+from seg_jax.run import cost, program
+
+
+class Evaluator:
+    """Evaluates weights on one split; compiles when it is first called.
+
+    Args:
+      functions: the run's functions.
+      examples: the split, checked.
+    """
+
+    def __init__(self, functions: program.Functions, examples: Examples):
+        self.examples = examples
+        self._functions = functions
+        self._config = functions.config
+
+    @cached_property
+    def _step(self) -> Any:
+        return self._functions.eval_step(self.examples.size)
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations for one image, as XLA counts them; NaN where it does not."""
+        return cost.count_flops(self._step) * self._functions.mesh.size / self._config.eval.batch_size
+
+    def __call__(self, params: Any, model_state: Any, *, step: int, detailed: bool = False) -> Report:
+        """The report of `params` and `model_state` after training step `step`.
+
+        With `detailed` every image's probabilities are looked at on the host too, at `eval.resolution`; predictions for
+        the evaluation server are written on the way. If they come from windows, then no network sees a whole image.
+        """
+        config, examples = self._config, self.examples
+        objective = self._functions.objective
+        n, threshold = len(examples), config.eval.threshold
+        counter = Counter(examples.table.names, n, threshold=threshold) if detailed else None
+        counted: dict[str, np.ndarray] = {}
+        sections: dict[str, Any] = {}
+        windowed = detailed and any(config.eval.window)
+        if counter is not None and windowed:
+            for index in range(n):
+                image, label = self._example(index)
+                self._look(counter, index, label, self._slid(params, model_state, image))
+        else:
+            counted = self._count(params, model_state, counter)
+        if counter is not None:
+            counter.totals = sharding.sum_over_processes(counter.totals)
+            sections = counter.figures()
+        found = counter.totals if counter is not None else {}
+        source = found if detailed and (config.eval.resolution == "original" or refined(config.eval)) else counted
+        confusion, images = source["confusion"], source["images"][:n]
+        above = found["above_threshold"] if windowed else counted["above"]
+        sections["compat"] = compat.figures(confusion, images, found.get("above"))
+        if cityscapes.applies(examples.table.names):
+            whole = found.get("with_instances", 0) == n
+            known = found["instances"] if whole else None
+            sections["compat"]["cityscapesScripts"] = cityscapes.figures(confusion, examples.table.names, known)
+        height, width = examples.size
+        protocol = {
+            "step": step,
+            "source": config.data.source,
+            "split": examples.split,
+            "images": n,
+            "resolution": config.eval.resolution if detailed else "network",
+            **(refined(config.eval) if detailed else {}),
+            "left_out": left_out(examples),
+            "height": height,
+            "width": width,
+            "resized": bool(all(config.data.size)),
+            "ignored": "pixels with label 255; no class is left out",
+            "loss": "none: it is of whole images, the network saw windows"
+            if windowed
+            else "weight times mean over the pixels of the split, summed; regions and hard pixels are of a batch",
+            "loss_weights": dict(objective.weights),
+            "miou": "mean over the classes that occur in truth or prediction, counted over the whole split",
+        }
+        if self._functions.members > 1:
+            sections["seeds"] = self._by_seed(params, model_state, step, detailed=windowed)
+        return Report.from_confusion(
+            confusion,
+            examples.table.names,
+            loss=math.nan if windowed else float(objective.value(counted["totals"], counted["weights"])[0]),
+            protocol=protocol,
+            above=(threshold, above) if threshold else None,
+            images=Images(examples.names, images),
+            sections=sections,
+        )
+
+    def _count(self, params: Any, model_state: Any, counter: Counter | None) -> dict[str, np.ndarray]:
+        """Sums of what `eval_step` gives for whole images, all on the way through the counter, if there is one."""
+        config, examples = self._config, self.examples
+        k, n, size = len(examples.table), len(examples), config.eval.batch_size
+        totals, weights = np.zeros((2, len(self._functions.objective.weights)))
+        images = np.zeros((-(-n // size) * size, 3, k), np.int64)
+        sums = {
+            "confusion": np.zeros((k, k), np.int64),
+            "above": np.zeros((3, k), np.int64),
+            "totals": totals,
+            "weights": weights,
+        }
+        order = sampler.evaluation_order(
+            size,
+            n,
+            pad=pipeline.PAD,
+            process=jax.process_index(),
+            processes=jax.process_count(),
+        )
+        for i, placed in enumerate(feed.batches(examples, order, config.data, self._functions.mesh)):
+            counted = jax.device_get(self._step(params, model_state, placed, self._functions.teacher))
+            images[i * size : (i + 1) * size] = counted.pop("images")  # padding comes last
+            for name, value in counted.items():
+                sums[name] += value
+            if counter is not None:
+                first = i * size + jax.process_index() * (size // jax.process_count())
+                labels = sharding.local_rows(placed["label"])
+                seen = sharding.local_rows(self._refined(rows=True)(params, model_state, placed["image"]))
+                for index, label, p in zip(range(first, n), labels, seen, strict=False):
+                    if config.eval.resolution == "original":
+                        _, label = examples.original(index)
+                    self._look(counter, index, label, resized_bands(p, (label.shape[0], label.shape[1])))
+        return sums | {"images": images}
+
+    def _example(self, index: int) -> Pair:
+        """A photograph and its label at the size that counts."""
+        original = self._config.eval.resolution == "original"
+        return self.examples.original(index) if original else self.examples.read(index)
+
+    def _refined(self, *, rows: bool = False) -> Any:
+        """The prediction that `eval.flip` and `eval.scales` ask for, see `Functions.predict`."""
+        config = self._config
+        return self._functions.predict(flip=config.eval.flip, scales=config.eval.scales, rows=rows)
+
+    def _slid(self, params: Any, model_state: Any, image: np.ndarray) -> Iterator[np.ndarray]:
+        """The probabilities of an image in windows, in bands of rows."""
+        config = self._config
+        bands = windows.slide(
+            lambda tiles: np.asarray(self._refined()(params, model_state, tiles)),
+            image,
+            window=config.eval.window,
+            overlap=config.eval.overlap,
+            batch=1 if jax.default_backend() == "cpu" else config.eval.batch_size,
+        )
+        return (probabilities for _, probabilities in bands)
+
+    @cached_property
+    def _alone(self) -> Evaluator:
+        return Evaluator(self._functions.alone(), self.examples)
+
+    def _by_seed(self, params: Any, model_state: Any, step: int, *, detailed: bool) -> dict[str, Any]:
+        """How much the scores of the members differ, each by itself."""
+        members = range(self._functions.members)
+        reports = [
+            self._alone(*jax.tree.map(lambda array, i=i: array[i], (params, model_state)), step=step, detailed=detailed)
+            for i in members
+        ]
+        found: dict[str, Any] = {"seeds": [self._config.seed + i for i in members]}
+        for name in ("miou", "pixel_accuracy"):
+            values = [report.scores[name] for report in reports]
+            found[name] = {"values": values, "mean": np.mean(values), "deviation": np.std(values, ddof=1)}
+        found["miou"]["interval"] = bootstrap.interval_of_mean([r.images.counts for r in reports if r.images])
+        return found
+
+    def _look(self, counter: Counter, index: int, label: np.ndarray, bands: Iterable[np.ndarray]) -> None:
+        """Counts one image in detail, and writes its prediction where that is wanted."""
+        config, examples = self._config, self.examples
+        instances = None
+        if examples.instances is not None and cityscapes.applies(examples.table.names):
+            instances = examples.instances(index)
+            if instances.shape != label.shape:  # sizes of instances mean something at their own resolution only
+                instances = None
+        prediction = counter.add(index, bands, label, instances)
+        if config.eval.submission:
+            place = Path(config.eval.submission).expanduser()
+            write_prediction(place, examples.names[index], prediction, examples.table)
+
+    def panels(
+        self, params: Any, model_state: Any, chosen: Sequence[int] | None = None, *, detailed: bool = False
+    ) -> dict[int, np.ndarray]:
+        """{index: image | truth | prediction | error} of some examples; by default a few, spread over the split.
+
+        With `detailed` predictions come from windows, where `eval.window` asks for them.
+        """
+        n, count = len(self.examples), self._config.eval.panels
+        if chosen is None:
+            chosen = np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int)).tolist()
+        pictures = {}
+        for index in chosen:
+            image, label = self.examples.read(index)
+            if detailed and any(self._config.eval.window):
+                bands = self._slid(params, model_state, self._example(index)[0])
+                prediction = np.concatenate([band.argmax(-1).astype(np.uint8) for band in bands])
+                prediction = resize_label(prediction, (label.shape[0], label.shape[1]))
+            else:
+                probabilities = self._functions.predict()(params, model_state, image[None])
+                prediction = np.asarray(probabilities[0].argmax(-1)).astype(np.uint8)
+            pictures[index] = viz.panel(image, label, prediction, self.examples.table)
+        return pictures
+
+
+def refined(options: EvalConfig) -> dict[str, Any]:
+    """What the fields of `eval` change in how the network is applied, for the protocol."""
+    found: dict[str, Any] = {"flip": True} if options.flip else {}
+    if tuple(options.scales) != (1.0,):
+        found["scales"] = list(options.scales)
+    if any(options.window):
+        found |= {"window": list(options.window), "overlap": options.overlap}
+    return found
+
+
+def left_out(examples: Examples) -> dict[str, list[dict[str, str]]]:
+    """{split: the examples that could not be used, each with its name and the reason}, for the report."""
+    return {examples.split: [{"name": bad.name, "why": bad.why} for bad in examples.bad]}

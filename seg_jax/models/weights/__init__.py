@@ -1,0 +1,1 @@
+"""Weights of other libraries: their files, their names, and what they become."""

@@ -1,0 +1,260 @@
+"""Reads the weight files of other libraries into named arrays; nothing in them is executed."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class WeightsError(ValueError):
+    """A weight file that cannot be used; the message says which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """The arrays of one file.
+
+    Attributes:
+      path: of the file, or of the folder that holds it.
+      layout: 'torch' (a.b.weight) or 'keras' (layer/kernel).
+      tensors: name -> array.
+      ordered: the names are those of Keras 3's `.weights.h5`: kind of layer, counted in the order of layers
+        ('conv2d_1/0' is the first array of the second convolution), instead of layers' own.
+      prefix: what stood in front of all names ('module.') and was taken off.
+    """
+
+    path: Path
+    layout: str
+    tensors: Mapping[str, np.ndarray]
+    ordered: bool = False
+    prefix: str = ""
+
+
+# Where a folder of `save_pretrained` keeps its weights; the first that is there is read.
+IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+COUNTER = "num_batches_tracked"  # of PyTorch's batch norm: no part of the network
+MEMBER = "model.weights.h5"  # of `.keras` archives
+
+# Where a training's checkpoint keeps the network: averaged weights, which are those to use, before the last ones.
+STATES = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "module", "network", "net", "weights", "params")
+
+
+def read(path: Path) -> WeightFile:
+    """Reads a weight file or a folder of `save_pretrained`; suffixes in `READERS`.
+
+    Raises:
+      WeightsError: no such file, damage, another format, a value that is not finite, a PyTorch archive without torch.
+    """
+    source = path
+    path = next((path / name for name in IN_FOLDERS if (path / name).is_file()), path)
+    if not path.is_file():
+        none = f": it holds none of {', '.join(IN_FOLDERS)}" if path.is_dir() else ""
+        raise WeightsError(
+            f"there are no weights at {path}{none}. Pass the path of a weight file or of a run directory."
+        )
+    if path.name.endswith(".index.json"):
+        file = _shards(path)
+    elif path.suffix.lower() not in READERS:
+        raise WeightsError(
+            f"{path} is none of {', '.join(READERS)}. Other pickles and archives are not read: they can run programs."
+        )
+    else:
+        file = READERS[path.suffix.lower()](path)
+    if not file.tensors:
+        raise WeightsError(f"{path} holds no arrays. Pass the path of the file that holds the weights.")
+    _require_finite(path, file.tensors)
+    return replace(file, path=source)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+      WeightsError: there is no such file, or it holds no whole JSON object.
+    """
+    if not path.is_file():
+        raise WeightsError(
+            f"{path.parent} holds no {path.name}. Fetch it, too: it says what the weights beside it are."
+        )
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is not whole JSON ({error}); fetch it again.") from error
+    if not isinstance(document, dict):
+        raise WeightsError(f"{path} holds a {type(document).__name__}, not a JSON object; fetch it again.")
+    return document
+
+
+def _require_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    bad = {name: count for name, array in tensors.items() if (count := array.size - int(np.isfinite(array).sum()))}
+    if bad:
+        name, count = next(iter(bad.items()))
+        raise WeightsError(
+            f"{path}: {count} of the {tensors[name].size} values of {name} are NaN or infinite ({len(bad)} of "
+            f"{len(tensors)} tensors have such values). Every output would be NaN, too: use an earlier checkpoint of "
+            "that training, or fetch the file again."
+        )
+
+
+def _shards(index: Path) -> WeightFile:
+    """The tensors of all files that an index names."""
+    found = read_json(index).get("weight_map")
+    places: dict[str, Any] = found if isinstance(found, dict) else {}
+    if not places or not all(isinstance(name, str) and Path(name).name == name for name in places.values()):
+        raise WeightsError(f"{index} has no weight_map of tensor names and files beside it; fetch it again.")
+    tensors: dict[str, np.ndarray] = {}
+    for name in sorted(set(places.values())):
+        path = index.parent / name
+        if not path.is_file() or path.suffix.lower() not in READERS:
+            raise WeightsError(f"{index} names {name}, which is missing. Fetch it from the source of the others.")
+        tensors |= READERS[path.suffix.lower()](path).tensors
+    if missing := sorted(name for name in places if name not in tensors and not name.endswith(COUNTER)):
+        raise WeightsError(
+            f"{index} promises {missing[0]} in {places[missing[0]]}, which has no such tensor (one of {len(missing)}); "
+            "the files are not of one network. Fetch the folder again."
+        )
+    return WeightFile(index, "torch", tensors)
+
+
+def _safetensors(path: Path) -> WeightFile:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, TypeError, OSError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch it again.") from error
+    return WeightFile(path, "torch", _without_counters(tensors))
+
+
+def _torch(path: Path) -> WeightFile:
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"{path} is a PyTorch archive, which only torch can read. Install torch, or convert the file once, where "
+            "torch is: safetensors.torch.save_file(torch.load(PATH, weights_only=True), 'weights.safetensors')."
+        ) from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsError(
+            f"{path} is not a plain state dict ({type(error).__name__}: {str(error).splitlines()[0]}); it is read with "
+            "weights_only=True, because a pickle can run programs."
+        ) from error
+    while isinstance(state, dict) and (keys := [key for key in STATES if isinstance(state.get(key), dict)]):
+        logging.info("%s: the weights under %r are read%s", path, keys[0], f", not {keys[1:]}" if keys[1:] else "")
+        state = state[keys[0]]
+    if not isinstance(state, dict) or not all(hasattr(value, "numpy") for value in state.values()):
+        raise WeightsError(f"{path} holds no state dict. Save model.state_dict().")
+    tensors = {name: tensor.detach().float().numpy() for name, tensor in state.items()}
+    return WeightFile(path, "torch", _without_counters(tensors))
+
+
+def _without_counters(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array for name, array in tensors.items() if not name.endswith(COUNTER)}
+
+
+def _keras(path: Path) -> WeightFile:
+    """`.keras`: a zip archive with what `save_weights` writes as a member; the other members are not opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo(MEMBER)
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise WeightsError(f"{path} is compressed, which Keras does not do. Unpack it, and pass {MEMBER}.")
+            content = io.BytesIO(archive.read(member))
+    except (zipfile.BadZipFile, KeyError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise WeightsError(f"{path} is not a whole archive of Keras 3 ({error}); fetch it again.") from error
+    return _h5(path, content)
+
+
+def _h5(path: Path, content: io.BytesIO | None = None) -> WeightFile:
+    import h5py
+
+    found: dict[str, np.ndarray] = {}
+    elsewhere = WeightsError(f"{path} takes arrays from another file, which is not opened. Save all in one file.")
+
+    def visit(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise elsewhere
+            found[name] = item[()]
+
+    try:
+        with h5py.File(content or path) as file:
+            ordered = "layers" in file or "_layer_checkpoint_dependencies" in file
+            if isinstance(file.get("model_weights", getlink=True), h5py.ExternalLink):
+                raise elsewhere
+            file.get("model_weights", file).visititems(visit)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"{path} is not a whole HDF5 file ({error}); fetch it again.") from error
+    tensors: dict[str, np.ndarray] = {}
+    for name, array in found.items():
+        if ordered:
+            # layers/conv2d_1/vars/0; in an encoder inside of a model layers/functional/layers/conv2d_1/vars/0.
+            key = re.sub(r"(^|/)(layers|_layer_checkpoint_dependencies)/", r"\1", name).replace("/vars/", "/")
+            key = re.sub(r"^(functional(_\d+)?/)+", "", key)
+        else:
+            key = _layer_and_weight(name)
+        others = {"optimizer", "optimizer_weights", "seed_generator"} & set(name.split("/"))
+        if others or name.startswith("vars/") or array.dtype.kind != "f":
+            continue
+        if key in tensors:
+            raise WeightsError(f"{path} holds two tensors that are called {key}; it is not one network.")
+        tensors[key] = array
+    return WeightFile(path, "keras", tensors, ordered)
+
+
+def _layer_and_weight(name: str) -> str:
+    """model/layer/layer/kernel:0 -> layer/kernel. A layer scale's only weight has no name; it is called gamma here."""
+    key = "/".join(name.split("/")[-2:]).removesuffix(":0")
+    return re.sub(r"/[Vv]ariable(_\d+)?$", "/gamma", key)
+
+
+READERS: Mapping[str, Callable[[Path], WeightFile]] = {
+    **dict.fromkeys((".h5", ".hdf5"), _h5),
+    ".keras": _keras,
+    ".safetensors": _safetensors,
+    **dict.fromkeys((".pth", ".pt", ".ckpt", ".bin"), _torch),
+}
+
+
+def from_keras(function: str, *, encoder: str, alpha: float) -> WeightFile:
+    """ImageNet weights by name, through keras.applications' own downloader and cache (~/.keras/models).
+
+    Args:
+      function: of keras.applications, such as 'MobileNetV2'; '': it has no such network.
+      encoder: our name, for messages.
+      alpha: width multiplier of the MobileNets.
+
+    Raises:
+      WeightsError: Keras has none for this network, or could not fetch them.
+    """
+    if not function:
+        raise WeightsError(
+            f"keras.applications has no {encoder}, so model.encoder.weights = 'imagenet' cannot be fetched. "
+            "Pass the path of a weight file of torchvision or timm (.safetensors)."
+        )
+    import keras
+
+    # MobileNets warn without the size that they were trained at; the weights do not depend on it.
+    options = {"input_shape": (224, 224, 3), **({"alpha": alpha} if "MobileNet" in function else {})}
+    try:
+        network = getattr(keras.applications, function)(weights="imagenet", include_top=False, **options)
+    except Exception as error:
+        raise WeightsError(
+            f"keras.applications.{function} could not fetch its weights ({type(error).__name__}: {error}). Without a "
+            "network, fetch the file elsewhere and pass its path."
+        ) from error
+    tensors = {_layer_and_weight(weight.path): np.asarray(weight) for weight in network.weights}
+    return WeightFile(Path(f"keras.applications.{function}"), "keras", tensors)

@@ -1,0 +1,1 @@
+"""Prediction from a run directory or an exported file; importing this package loads no JAX."""

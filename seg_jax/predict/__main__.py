@@ -1,0 +1,187 @@
+"""Prediction: python -m seg_jax.predict MODEL INPUT... --out=DIR.
+
+MODEL is a run directory or an exported file. TensorFlow is imported only for a SavedModel, and JAX not for ONNX.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from seg_jax import process
+
+if __name__ == "__main__":
+    process.tune_malloc(process.HUGE_PAGES)  # before slow imports: it restarts the program
+
+from tqdm import tqdm
+
+from seg_jax.data.images import DataError
+from seg_jax.predict.inputs import find, output_names
+from seg_jax.predict.output import KINDS, Results
+from seg_jax.predict.predictor import Predictor
+from seg_jax.predict.video import SUFFIXES
+from seg_jax.predict.work import Work
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 1 if any input could not be used."""
+    options = _parser().parse_args(arguments)
+    process.quiet()
+    process.use_compilation_cache()
+    begin = time.perf_counter()
+    try:
+        inputs = find(options.inputs)
+        predictor = Predictor.load(
+            options.model,
+            checkpoint=options.checkpoint,
+            flip=options.flip,
+            scales=options.scales,
+            window=options.window,
+            overlap=options.overlap,
+        )
+        identity = f"{predictor.identity} {options.window} {options.overlap} {options.frames}"
+        results = Results(options.out, options.write, identity)
+    except ValueError as error:  # all errors of this project
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    named = list(zip(output_names(inputs), inputs, strict=True))
+    if not options.overwrite:
+        named, every = [pair for pair in named if not results.has(*pair)], len(named)
+        results.skipped = every - len(named)
+    if results.skipped:
+        print(f"{results.skipped} are finished already (--overwrite repeats them)", file=sys.stderr)
+    is_video = [isinstance(i, int) or (isinstance(i, Path) and i.suffix.lower() in SUFFIXES) for _, i in named]
+    started = time.perf_counter()
+    work = Work(predictor, results, batch=options.batch, quiet=options.json)
+    with tqdm(total=len(named), unit="image", file=sys.stderr, disable=None) as bar:
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+            work.pictures([pair for pair, video in zip(named, is_video, strict=True) if not video], bar)
+            for (name, item), video in zip(named, is_video, strict=True):
+                if video:
+                    try:
+                        work.video(name, item, most=options.frames, bar=bar)  # type: ignore[arg-type]
+                    except DataError as error:
+                        work.fail(item, error)
+        except (DataError, OSError) as error:  # an error of the request or the disk, not of one input
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print(f"interrupted after {work.images} images; run the same command to resume", file=sys.stderr)
+            return 130
+        finally:
+            work.close()
+    seconds = time.perf_counter() - started
+    summary = {
+        "model": str(options.model),
+        "images": work.images,
+        "skipped": results.skipped,
+        "failed": results.failed,
+        "seconds_to_load": round(started - begin, 3),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(work.images / max(seconds, 1e-9), 3),
+        "results": results.lines,
+    }
+    if options.json:
+        print(json.dumps(summary, indent=1))
+    else:
+        speed = summary["images_per_second"]
+        print(f"{work.images} images in {seconds:.2f} s ({speed} images/s), results in {options.out}")
+    if results.failed:
+        logging.error("%d of %d inputs could not be used", len(results.failed), len(inputs))
+    return 1 if results.failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m seg_jax.predict",
+        description="Segments photographs and videos. Finished inputs are skipped.",
+    )
+    parser.add_argument("model", metavar="MODEL", type=Path, help="run directory, or a file of seg_jax.export")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="image, folder, quoted glob, video, camera number, or - for stdin"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="directory for the results")
+    parser.add_argument(
+        "--write",
+        type=_kinds,
+        default=("mask", "color", "overlay"),
+        metavar="KIND,...",
+        help=f"files to write, from {', '.join(KINDS)} (default: mask,color,overlay)",
+    )
+    parser.add_argument("--checkpoint", default="best", help="for a run: best (default), last, or a step")
+    parser.add_argument("--flip", action="store_true", help="for a run: average over the image and its mirror image")
+    parser.add_argument(
+        "--scales",
+        type=_scales,
+        default=(1.0,),
+        metavar="S,...",
+        help="for a run: average over sizes, such as 0.75,1,1.25",
+    )
+    parser.add_argument(
+        "--window",
+        type=_size,
+        metavar="HxW",
+        help="keep the image's own scale and slide a window of this size over it",
+    )
+    parser.add_argument(
+        "--overlap", type=_share, default=0.25, metavar="SHARE", help="overlap of neighbouring windows (default: 0.25)"
+    )
+    parser.add_argument(
+        "--batch", type=_positive, default=1, metavar="N", help="images at once (default: 1; more is for accelerators)"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=0, metavar="N", help="largest number of frames of a video; 0: all"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="repeat finished inputs")
+    parser.add_argument("--json", action="store_true", help="print a JSON summary instead of lines")
+    return parser
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys(text.split(",")))
+    if wrong := [kind for kind in kinds if kind not in KINDS]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is not one of {', '.join(KINDS)}")
+    return kinds
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0.1 <= scale <= 4 for scale in scales):
+        raise argparse.ArgumentTypeError(f"{text!r}: numbers from 0.1 to 4, such as 0.75,1,1.25")
+    return scales
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) >= 32 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: HEIGHTxWIDTH in pixels, at least 32x32, such as 512x512")
+    return int(parts[0]), int(parts[1])
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a share from 0 to below 1, such as 0.25")
+    return share
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

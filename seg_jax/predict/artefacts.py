@@ -1,0 +1,262 @@
+"""Exported networks: `load` returns the same kind of callable for every file that `python -m seg_jax.export` writes.
+
+Only the runtime of the format is imported: flax only for the archive format, TensorFlow only for a SavedModel, and for
+ONNX and TFLite not even JAX.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from seg_jax.config import Size
+from seg_jax.data.images import resize_label, resize_probabilities
+from seg_jax.data.labels import LabelTable
+
+VERSION = 1  # version of the fields of metadata.json
+
+Apply = Callable[[np.ndarray], np.ndarray]
+
+
+class ArtefactError(ValueError):
+    """A file that is not an artefact, or an image that it cannot process; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """An exported network.
+
+    Attributes:
+      table: the label table of its classes.
+      metadata: JSON values recorded at the export, see docs/export.md.
+      apply: the network itself, without a check of its argument.
+    """
+
+    table: LabelTable
+    metadata: dict[str, Any]
+    apply: Apply
+
+    @property
+    def output(self) -> str:
+        """'probabilities' or 'label'."""
+        return self.metadata["output"]
+
+    @property
+    def size(self) -> Size | None:
+        """(height, width) that the network resizes every image to; None: no resizing."""
+        return tuple(self.metadata["size"]) if self.metadata["size"] else None
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Segments photographs of one size.
+
+        Args:
+          image: uint8 [b h w 3].
+
+        Returns:
+          Probabilities, float32 [b h w k], or class ids, uint8 [b h w], at the size of the images; see `output`.
+
+        Raises:
+          ArtefactError: the image has another shape or type.
+        """
+        if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise ArtefactError(
+                f"images of shape {image.shape} and type {image.dtype}: they must be uint8 [batch, height, width, 3]. "
+                "For a single one pass image[None]."
+            )
+        return self.apply(image)
+
+
+def load(path: str | Path) -> Artefact:
+    """Loads any exported file; the format is recognised by the content.
+
+    Args:
+      path: a file, or the directory of a SavedModel.
+
+    Raises:
+      ArtefactError: the file is missing or not an artefact, or its runtime is not installed.
+    """
+    path = Path(path).expanduser()
+    kind = _kind(path)
+    try:
+        documents, read = READERS[kind](path)
+        metadata = json.loads(documents["metadata.json"])
+        if metadata["format"] > VERSION:
+            raise ArtefactError(f"{path} was written by seg_jax {metadata['seg_jax']}, which is newer. Update seg_jax.")
+        table = LabelTable.from_json(documents["class_names.json"])
+        return Artefact(table, metadata, read(metadata, table))
+    except ModuleNotFoundError as error:
+        if error.name in ("onnxruntime", "ai_edge_litert"):
+            raise ArtefactError(f"{path} needs {error.name}: pip install 'seg_jax[{kind}]'.") from error
+        raise
+    except ArtefactError:
+        raise
+    except Exception as error:  # every runtime raises its own exceptions for damaged files
+        raise ArtefactError(
+            f"{path} cannot be used ({type(error).__name__}: {str(error)[:200]!r}). It is damaged, or "
+            "not written by python -m seg_jax.export; export it again."
+        ) from error
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; for a directory, of the names and contents of all files in it."""
+    sha256 = hashlib.sha256()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            sha256.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
+        sha256.update(file.read_bytes())
+    return sha256.hexdigest()
+
+
+def _kind(path: Path) -> str:
+    if (path / "saved_model.pb").is_file():
+        return "savedmodel"
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(9)
+        matches = {"stablehlo": start[:4] == b"PK\x03\x04", "tflite": start[4:8] == b"TFL3"}
+        matches |= {"safetensors": start[8:9] == b"{", "onnx": start[:1] == b"\x08"}
+        if kind := next((kind for kind, match in matches.items() if match), ""):
+            return kind
+    raise ArtefactError(
+        f"{path} is not an exported network{'.' if path.exists() else ': it does not exist.'} "
+        f"Write one with python -m seg_jax.export; formats: {', '.join(READERS)}."
+    )
+
+
+# path -> (documents of the file, a function of metadata and label table that makes the callable).
+Reader = Callable[[Path], tuple[Mapping[str, str], Callable[[dict[str, Any], LabelTable], Apply]]]
+
+
+def _stablehlo(path: Path) -> Any:
+    import jax.export
+
+    with zipfile.ZipFile(path) as archive:
+        documents = {name: archive.read(name) for name in archive.namelist()}
+    exported = jax.export.deserialize(bytearray(documents["module.bin"]))
+    call = jax.jit(exported.call)
+    return documents, lambda metadata, table: lambda image: np.asarray(call(image))
+
+
+def _savedmodel(path: Path) -> Any:
+    import tensorflow as tf
+
+    documents = {file.name: file.read_text(encoding="utf-8") for file in (path / "assets").iterdir()}
+    call = tf.saved_model.load(str(path)).signatures["serving_default"]
+
+    def apply(image: np.ndarray) -> np.ndarray:
+        try:
+            (result,) = call(image=tf.constant(image)).values()
+        except tf.errors.InvalidArgumentError as error:
+            if "failed to deserialize portable artifact" not in str(error):
+                raise
+            raise ArtefactError(
+                f"{path} was exported beside a newer TensorFlow than this one, {tf.__version__}, which does not "
+                "understand it. Update TensorFlow, or export it again beside this one."
+            ) from error
+        return result.numpy()
+
+    return documents, lambda metadata, table: apply
+
+
+def _onnx(path: Path) -> Any:
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+    session = onnxruntime.InferenceSession(str(path), providers=providers)
+    documents = session.get_modelmeta().custom_metadata_map
+    return documents, lambda metadata, table: lambda image: session.run(None, {"image": image})[0]
+
+
+def _tflite(path: Path) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    with zipfile.ZipFile(path) as archive:
+        documents = {name: archive.read(name) for name in archive.namelist()}
+    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    interpreter.allocate_tensors()
+    source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def one(image: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(source, image[None])
+        interpreter.invoke()
+        return interpreter.get_tensor(result)[0]
+
+    return documents, lambda metadata, table: at_size(
+        lambda images: np.stack([one(image) for image in images]), tuple(metadata["size"])
+    )
+
+
+def _safetensors(path: Path) -> Any:
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="numpy") as file:
+        documents = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+    # Weights may be stored in half the bytes; the network has float32.
+    arrays = {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in arrays.items()}
+
+    def make(metadata: dict[str, Any], table: LabelTable) -> Apply:
+        from seg_jax import sharding
+        from seg_jax.config import from_json
+        from seg_jax.run import program
+        from seg_jax.run.stored import fill
+
+        config = from_json(json.dumps(metadata["config"]))
+        functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
+        weights = fill(functions.abstract_state.weights(averaged=False), arrays, str(path))
+        return rebuilt(functions, weights, metadata)
+
+    return documents, make
+
+
+READERS: Mapping[str, Reader] = {
+    "stablehlo": _stablehlo,
+    "savedmodel": _savedmodel,
+    "onnx": _onnx,
+    "tflite": _tflite,
+    "safetensors": _safetensors,
+}
+
+
+def rebuilt(functions: Any, weights: Mapping[str, Any], metadata: Mapping[str, Any]) -> Apply:
+    """The computation of an artefact, by the network it was made from.
+
+    Args:
+      functions: the `program.Functions` of the run.
+      weights: {'params', 'model_state'}.
+      metadata: reads 'size' and 'output'.
+    """
+
+    def apply(image: np.ndarray) -> np.ndarray:
+        return np.asarray(functions.predict()(weights["params"], weights["model_state"], image))
+
+    sized = at_size(apply, tuple(metadata["size"])) if metadata["size"] else apply
+    return sized if metadata["output"] == "probabilities" else lambda image: sized(image).argmax(-1).astype(np.uint8)
+
+
+def at_size(apply: Apply, size: Size) -> Apply:
+    """`apply` at one size, for images of any size: Pillow resizes them to it, and the result back.
+
+    Probabilities are resized bilinearly, labels by nearest neighbour.
+    """
+
+    def resized(image: np.ndarray) -> np.ndarray:
+        if image.shape[1:3] == size:
+            return apply(image)
+        small = [Image.fromarray(one).resize((size[1], size[0]), Image.Resampling.BILINEAR) for one in image]
+        result, back = apply(np.stack([np.asarray(one) for one in small])), image.shape[1:3]
+        restore = resize_label if result.ndim == 3 else resize_probabilities
+        return np.stack([restore(one, back) for one in result])
+
+    return resized

@@ -1,0 +1,108 @@
+"""The result for one photograph, and its computation from probabilities at any size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from seg_jax import viz
+from seg_jax.config import Size
+from seg_jax.data.images import DataError
+from seg_jax.data.labels import LabelTable
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one image.
+
+    Attributes:
+      image: the photograph, uint8 [h w 3].
+      label: class ids, uint8 [h w].
+      table: the meaning of the class ids.
+      confidence: probability of the predicted class, float32 [h w]; None from an export with labels only.
+      entropy: entropy of each pixel's probabilities in nats (0 to log k), float32 [h w]; None unless requested.
+      probabilities: class probabilities, float32 [h w k]; None unless requested.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    table: LabelTable
+    confidence: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+
+    def shares(self) -> dict[str, float]:
+        """{class: share of the pixels}, in the order of the table; the shares sum to 1."""
+        counts = np.bincount(self.label.reshape(-1), minlength=len(self.table))
+        return {name: float(n) / self.label.size for name, n in zip(self.table.names, counts, strict=True)}
+
+    def color(self) -> np.ndarray:
+        """The mask in class colours, uint8 [h w 3]."""
+        return self.table.colorize(self.label)
+
+    def overlay(self, *, opacity: float = 0.55) -> np.ndarray:
+        """The colours over the photograph with a legend of the classes below, uint8 [h+legend w 3]."""
+        picture = viz.overlay(self.image, self.label, self.table, opacity=opacity)
+        present = np.unique(self.label)
+        return np.concatenate([picture, viz.legend(self.table, present.tolist(), picture.shape[1])])
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The part of a prediction that depends on the probabilities of an image, or of a band of its rows."""
+
+    label: np.ndarray
+    confidence: np.ndarray | None
+    entropy: np.ndarray | None
+    probabilities: np.ndarray | None
+
+    @classmethod
+    def of(cls, values: np.ndarray, size: Size, entropy: bool, probabilities: bool) -> Maps:
+        """The maps at `size` for probabilities [h w k] or class ids [h w]; class by class, to save memory."""
+        if values.ndim == 2:
+            if entropy or probabilities:
+                raise DataError(
+                    "this export gives labels only: there are no probabilities. Export with --output=probabilities."
+                )
+            return cls(resize(values, size, Image.Resampling.NEAREST), None, None, None)
+        classes = values.shape[-1]
+        label, best = np.zeros(size, np.uint8), np.full(size, -1, np.float32)
+        sums = np.zeros(size, np.float32) if entropy else None
+        whole = np.empty((*size, classes), np.float32) if probabilities else None
+        for k in range(classes):
+            plane = resize(np.ascontiguousarray(values[..., k]), size)
+            label[plane > best] = k
+            np.maximum(best, plane, out=best)
+            if sums is not None:
+                sums -= plane * np.log(np.maximum(plane, 1e-12))
+            if whole is not None:
+                whole[..., k] = plane
+        return cls(label, best, sums, whole)
+
+    @classmethod
+    def joined(cls, bands: list[Maps]) -> Maps:
+        """Joins bands from top to bottom."""
+
+        def rows(parts: list[np.ndarray | None]) -> np.ndarray | None:
+            arrays = [part for part in parts if part is not None]
+            return np.concatenate(arrays) if arrays else None
+
+        return cls(
+            np.concatenate([m.label for m in bands]),
+            rows([m.confidence for m in bands]),
+            rows([m.entropy for m in bands]),
+            rows([m.probabilities for m in bands]),
+        )
+
+    def prediction(self, image: np.ndarray, table: LabelTable) -> Prediction:
+        """The prediction for a photograph with these maps."""
+        return Prediction(image, self.label, table, self.confidence, self.entropy, self.probabilities)
+
+
+def resize(array: np.ndarray, size: Size, how: Image.Resampling = Image.Resampling.BILINEAR) -> np.ndarray:
+    """Resizes [h w] or [h w 3] to `size`, (height, width); an array of that size is returned unchanged."""
+    if array.shape[:2] == size:
+        return array
+    return np.asarray(Image.fromarray(array).resize((size[1], size[0]), how))

@@ -1,0 +1,205 @@
+"""A trained network, ready for photographs of any size: from a run directory or from an exported file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from seg_jax.config import Size
+from seg_jax.data.labels import LabelTable
+from seg_jax.predict import artefacts, photograph, windows
+from seg_jax.predict.photograph import Photograph
+from seg_jax.predict.prediction import Maps, Prediction, resize
+from seg_jax.run.directory import RunDirectory
+
+BUCKET = 32  # longer sides are rounded to multiples of this, so that few shapes are compiled
+
+
+class Predictor:
+    """A trained network, ready for photographs of any size.
+
+    Args:
+      engine: uint8 [n h w 3] -> probabilities, float32 [n h w k]; or class ids, uint8 [n h w].
+      table: the label table of its classes.
+      trained_size: (height, width) at which the network was evaluated.
+      scaled: whether the engine itself resizes images to the scale of the training.
+      identity: identifies the weights, so that results of two networks are not mixed.
+      card: {name: value}, facts about the network for people.
+      window: (height, width) of overlapping windows, in which photographs pass through the network at their own scale,
+        see `windows.slide`; None: they pass as a whole, at the scale of the training.
+      overlap: smallest share of a window that neighbours have in common.
+    """
+
+    def __init__(
+        self,
+        engine: windows.Engine,
+        table: LabelTable,
+        trained_size: Size,
+        *,
+        scaled: bool = False,
+        identity: str = "",
+        card: Mapping[str, Any] | None = None,
+        window: Size | None = None,
+        overlap: float = 0.25,
+    ):
+        self.table, self.trained_size, self.identity = table, trained_size, identity
+        self.card = dict(card or {})
+        self._engine, self._scaled, self._window, self._overlap = engine, scaled, window, overlap
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        checkpoint: str = "best",
+        flip: bool = False,
+        scales: tuple[float, ...] = (1.0,),
+        window: Size | None = None,
+        overlap: float = 0.25,
+    ) -> Predictor:
+        """The network of a run directory, or of a file written by `seg_jax.export`.
+
+        Args:
+          path: the run directory or file.
+          checkpoint: for a run: 'best', 'last' or a step.
+          flip: for a run: whether to average over the image and its mirror image.
+          scales: for a run: sizes to average over, relative to the usual size.
+          window, overlap: see `Predictor`.
+
+        Raises:
+          ConfigError, CheckpointError, LabelError, ArtefactError: the path is neither, or it is damaged.
+        """
+        path = Path(path).expanduser()
+        if not path.exists():
+            raise artefacts.ArtefactError(f"{path} does not exist. Name a run directory, or a file of seg_jax.export.")
+        rest: dict[str, Any] = {"window": window, "overlap": overlap}
+        run = RunDirectory(path)
+        if not run.exists and (path.is_file() or (path / "saved_model.pb").is_file()):
+            if flip or scales != (1.0,) or checkpoint != "best":
+                raise artefacts.ArtefactError(
+                    f"{path} is an exported file: checkpoint, flip and scales are choices of a run directory. "
+                    "Leave them out, or name the run directory."
+                )
+            artefact = artefacts.load(path)
+            height, width = artefact.size or artefact.metadata["trained_size"]
+            identity = artefacts.digest(path)
+            scaled = artefact.size is not None
+            card = _card(artefact)
+            return cls(artefact, artefact.table, (height, width), scaled=scaled, identity=identity, card=card, **rest)
+        from seg_jax.predict import restore  # JAX and Flax, which exported files do without
+
+        network = restore.load(run, checkpoint=checkpoint, flip=flip, scales=scales)
+        trained_size, card = network.image_size, network.card
+        return cls(network.engine, network.table, trained_size, identity=network.identity, card=card, **rest)
+
+    @overload
+    def __call__(self, image: Photograph, *, entropy: bool = False, probabilities: bool = False) -> Prediction: ...
+
+    @overload
+    def __call__(
+        self, image: list[Any] | tuple[Any, ...], *, entropy: bool = False, probabilities: bool = False
+    ) -> list[Prediction]: ...
+
+    def __call__(
+        self,
+        image: Photograph | list[Any] | tuple[Any, ...],
+        *,
+        entropy: bool = False,
+        probabilities: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """Segments a photograph; the result has its size.
+
+        Without windows the photograph is resized so that its shorter side is the training images' shorter side, and
+        the probabilities are resized back (both bilinear).
+
+        Args:
+          image: a path, a URL, an image of Pillow, an array uint8 [h w 3]; or a list of these, for a list of results.
+          entropy, probabilities: whether the result has them; both cost time, and probabilities memory.
+
+        Raises:
+          DataError: see `photograph.read`.
+        """
+        if isinstance(image, list | tuple):
+            return list(self.many(image, entropy=entropy, probabilities=probabilities))
+        return next(self.many([image], entropy=entropy, probabilities=probabilities))
+
+    def many(
+        self, images: Iterable[Photograph], *, batch: int = 1, entropy: bool = False, probabilities: bool = False
+    ) -> Iterator[Prediction]:
+        """Segments photographs in order; consecutive ones of one size pass through the network in batches.
+
+        Args:
+          images: paths, URLs, images of Pillow or arrays uint8 [h w 3]; each is read when its turn comes.
+          batch: images, or windows of an image, that the network sees at once.
+          entropy, probabilities: see `__call__`.
+        """
+        kept = (entropy, probabilities)
+        waiting: list[np.ndarray] = []
+        for image in map(photograph.read, images):
+            if self._window:
+                yield self._through_windows(image, batch, kept)
+                continue
+            if waiting and self._size(image) != self._size(waiting[0]):
+                yield from self._at_one_size(waiting, batch, kept)
+                waiting = []
+            waiting.append(image)
+            if len(waiting) == batch:
+                yield from self._at_one_size(waiting, batch, kept)
+                waiting = []
+        yield from self._at_one_size(waiting, batch, kept)
+
+    def _size(self, image: np.ndarray) -> Size:
+        """The (height, width) at which the engine gets an image."""
+        height, width = image.shape[:2]
+        return (height, width) if self._scaled else working_size((height, width), self.trained_size)
+
+    def _at_one_size(self, images: list[np.ndarray], batch: int, kept: tuple[bool, bool]) -> Iterator[Prediction]:
+        """Predictions for images of one `_size`; an incomplete batch passes one by one, so two shapes are compiled."""
+        if not images:
+            return
+        size = self._size(images[0])
+        small = [resize(image, size) for image in images]
+        if len(images) == batch:
+            outputs = list(np.asarray(self._engine(np.stack(small))))
+        else:
+            outputs = [np.asarray(self._engine(image[None]))[0] for image in small]
+        for image, values in zip(images, outputs, strict=True):
+            maps = Maps.of(values, (image.shape[0], image.shape[1]), *kept)
+            yield maps.prediction(image, self.table)
+
+    def _through_windows(self, image: np.ndarray, batch: int, kept: tuple[bool, bool]) -> Prediction:
+        assert self._window
+        bands = windows.slide(self._engine, image, window=self._window, overlap=self._overlap, batch=batch)
+        maps = [Maps.of(values, values.shape[:2], *kept) for _, values in bands]
+        return Maps.joined(maps).prediction(image, self.table)
+
+
+def working_size(size: Size, trained: Size) -> Size:
+    """The (height, width) at which the network gets an image of `size`.
+
+    The shorter side becomes that of the training images. Proportions are kept to within half a bucket, and images with
+    the proportions of the training images get exactly their size.
+    """
+    scale = min(trained) / min(size)
+    height, width = size[0] * scale, size[1] * scale
+    if abs(height / trained[0] - 1) < 0.02 and abs(width / trained[1] - 1) < 0.02:
+        return trained
+    short, long = min(trained), max(BUCKET, round(max(height, width) / BUCKET) * BUCKET)
+    long = max(long, short)
+    return (short, long) if size[0] <= size[1] else (long, short)
+
+
+def _card(artefact: artefacts.Artefact) -> dict[str, Any]:
+    known = artefact.metadata
+    model = known["config"]["model"]
+    return {
+        "architecture": model["name"],
+        "encoder": model["encoder"]["name"],
+        "parameters": f"{known['parameters']:,}",
+        "trained at": "{}x{}".format(*known["trained_size"]),
+        "gives": artefact.output,
+        "written by": f"seg_jax {known['seg_jax']}",
+    }

@@ -1,0 +1,97 @@
+"""The network of a run directory, compiled for prediction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from seg_jax import models
+from seg_jax.data.labels import LabelTable
+from seg_jax.predict.windows import Engine
+from seg_jax.run.directory import RunDirectory
+from seg_jax.steps.predict import build
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A trained network.
+
+    Attributes:
+      engine: uint8 [n h w 3] -> class probabilities, float32 [n h w k].
+      table: what the classes mean.
+      image_size: (height, width) at which it was evaluated.
+      identity: checksum of the checkpoint.
+      card: what is known of the network, for people.
+    """
+
+    engine: Engine
+    table: LabelTable
+    image_size: tuple[int, int]
+    identity: str
+    card: dict[str, Any]
+
+
+def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Restored:
+    """The network of a run; see `seg_jax.predict.predictor.Predictor.load`."""
+    config, table = run.config(), run.table()
+    model = models.together(config, models.build(config, classes=len(table)))
+    checkpoints = run.checkpoints()
+    step = checkpoints.choose(checkpoint)
+    # Their structure is in their names: tracing the network for it would take a third of the time to the first mask.
+    weights = jax.device_put(_nested(checkpoints.arrays(step, averaged=config.eval.averaged)))
+    predict = jax.jit(build(config, model=model, flip=flip, scales=scales))
+    meta = checkpoints.meta(step)
+    height, width = meta["image_size"]
+
+    def engine(images: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(predict(weights["params"], weights["model_state"], images))
+        except Exception:
+            # Says so if the weights are not those of the network that the configuration describes.
+            from seg_jax import sharding
+            from seg_jax.run import program
+
+            functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
+            checkpoints.weights(step, functions.abstract_state.weights(averaged=False), averaged=config.eval.averaged)
+            raise
+
+    card = {
+        "architecture": config.model.name,
+        "encoder": config.model.encoder.name,
+        "parameters": f"{models.count(weights['params']):,}",
+        "trained at": f"{height}x{width}",
+        "step": step,
+        **_scores(run, step),
+    }
+    identity = f"{meta['sha256']} {flip} {scales}"
+    return Restored(engine, table, (height, width), identity=identity, card=card)
+
+
+def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """{'params/encoder/kernel': array} -> {'params': {'encoder': {'kernel': array}}, 'model_state': ...}."""
+    tree: dict[str, Any] = {"params": {}, "model_state": {}}
+    for name, array in arrays.items():
+        *groups, last = name.split("/")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[last] = array
+    return tree
+
+
+def _scores(run: RunDirectory, step: int) -> dict[str, Any]:
+    """The scores of the report that training wrote, if it is of this step."""
+    try:
+        report = json.loads(run.report.report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if report["protocol"]["step"] != step:
+        return {}
+    split, scores = report["protocol"]["split"], report["scores"]
+    names = {"mIoU": "miou", "pixel accuracy": "pixel_accuracy"}
+    return {f"{name} on {split}": round(scores[key], 4) for name, key in names.items() if scores[key] is not None}

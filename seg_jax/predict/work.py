@@ -1,0 +1,143 @@
+"""Processing of pictures and videos by a predictor, with reading and writing in the background."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from seg_jax import viz
+from seg_jax.data.images import DataError, read_image
+from seg_jax.predict.output import MOVING, Input, Results
+from seg_jax.predict.predictor import Prediction, Predictor
+from seg_jax.predict.video import Frames, VideoWriter
+
+
+def _summary(line: dict[str, Any]) -> str:
+    largest = sorted(line["shares"].items(), key=lambda pair: -pair[1])[:4]
+    shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in largest if share > 0)
+    return f"{line['input']} ({line['width']}x{line['height']}) -> {', '.join(line['outputs'])}: {shares}"
+
+
+class Work:
+    """Processes pictures and videos; reading and writing run in threads beside the predictor.
+
+    Args:
+      predictor: the predictor.
+      results: the directory of results.
+      batch: number of images at once.
+      quiet: whether to print no line for each input.
+    """
+
+    def __init__(self, predictor: Predictor, results: Results, *, batch: int, quiet: bool):
+        self._predictor, self._results, self._batch, self._quiet = predictor, results, batch, quiet
+        self._options = {kind: kind in results.kinds for kind in ("entropy", "probabilities")}
+        self._pool = ThreadPoolExecutor(2)
+        self.images = 0
+
+    def fail(self, item: Input, error: Exception) -> None:
+        """Records an input that cannot be used."""
+        self._results.failed[str(item)] = str(error)
+        tqdm.write(f"error: {error}", file=sys.stderr)
+
+    def _finish(
+        self, name: str, item: Input, result: Prediction, shares: dict[str, float], frames: int | None = None
+    ) -> None:
+        self._results.done(name, item, result.label.shape, shares, frames)
+        self.images += frames or 1
+        if not self._quiet:
+            tqdm.write(_summary(self._results.lines[-1]), file=sys.stdout)
+
+    def pictures(self, inputs: list[tuple[str, Input]], bar: Any) -> None:
+        """Predicts pictures in batches, while threads read the next ones and write the last ones."""
+        in_predictor: deque[tuple[str, Input]] = deque()  # inputs whose photograph the predictor has, in order
+
+        def read() -> Iterator[np.ndarray]:
+            ahead: deque[tuple[str, Input, Future[np.ndarray]]] = deque()
+            todo = iter(inputs)
+            while True:
+                while len(ahead) < 2 * self._batch and (following := next(todo, None)):
+                    ahead.append((*following, self._pool.submit(read_image, following[1])))  # type: ignore[arg-type]
+                if not ahead:
+                    return
+                name, item, future = ahead.popleft()
+                try:
+                    image = future.result()
+                except DataError as error:
+                    self.fail(item, error)
+                    bar.update()
+                    continue
+                in_predictor.append((name, item))
+                yield image
+
+        writing: deque[tuple[str, Input, Prediction, Future[None]]] = deque()
+
+        def settle(limit: int) -> None:
+            while len(writing) > limit:
+                name, item, result, future = writing.popleft()
+                future.result()
+                self._finish(name, item, result, result.shares())
+                bar.update()
+
+        for result in self._predictor.many(read(), batch=self._batch, **self._options):
+            name, item = in_predictor.popleft()
+            writing.append((name, item, result, self._pool.submit(self._results.write, name, result)))
+            settle(2 * self._batch)
+        settle(0)
+
+    def video(self, name: str, item: Path | int, *, most: int, bar: Any) -> None:
+        """Processes the frames of a video file or a camera (until Ctrl-C), at most `most` (0: all)."""
+        frames = Frames(item)
+        bar.total += frames.count and (min(frames.count, most) if most else frames.count) - 1
+        writers = {
+            kind: VideoWriter(self._results.directory / f"{name}_{kind}.mp4", rate=frames.rate)
+            for kind in self._results.kinds
+            if kind in MOVING
+        }
+        stills = {
+            kind: Results(self._results.directory / f"{name}_{kind}", [kind], "")
+            for kind in self._results.kinds
+            if kind not in MOVING
+        }
+        count, whole, result = 0, False, None
+        totals = np.zeros(len(self._predictor.table))
+        try:
+            for result in self._predictor.many(iter(frames), batch=self._batch, **self._options):
+                count += 1
+                bar.update()
+                totals += list(result.shares().values())
+                for kind, writer in writers.items():
+                    # With the legend of all classes, so that all frames have one size.
+                    picture = result.color() if kind == "color" else _framed(result)
+                    writer.write(picture)
+                for still in stills.values():
+                    still.write(f"{count:06}", result)
+                if count == most:
+                    break
+            whole = count > 0
+        except KeyboardInterrupt:
+            if not isinstance(item, int):
+                raise
+            whole = count > 0  # Ctrl-C is how a camera's video ends
+        finally:
+            frames.close()
+            for writer in writers.values():
+                writer.close(whole=whole)
+        if result is None:
+            raise DataError(f"{item} has no frame.")
+        self._finish(name, item, result, dict(zip(self._predictor.table.names, totals / count, strict=True)), count)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _framed(result: Prediction) -> np.ndarray:
+    picture = viz.overlay(result.image, result.label, result.table)
+    return np.concatenate([picture, viz.legend(result.table, range(len(result.table)), picture.shape[1])])

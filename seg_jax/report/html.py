@@ -1,0 +1,73 @@
+"""Tables and pictures as text, Markdown and one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+_STYLE = (
+    "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:80em;padding:0 1em}"
+    "table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}"
+    "th,td{border-bottom:1px solid #ccc;padding:.3em .7em;text-align:right;white-space:nowrap}"
+    "th:first-child,td:first-child{text-align:left}img{max-width:100%}.flag{color:#a00}"
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a title; the first column names the subject of each row."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def text(tables: Sequence[Table], notes: Sequence[str]) -> str:
+    """Text with aligned columns, for a terminal."""
+    blocks = ["\n".join(f"! {note}" for note in notes)] if notes else []
+    for table in tables:
+        lines = [table.header, *table.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
+        aligned = (
+            "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+            for line in lines
+        )
+        blocks.append("\n".join([table.title, *(line.rstrip() for line in aligned)]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def markdown(tables: Sequence[Table], notes: Sequence[str], pictures: Mapping[str, str]) -> str:
+    """Markdown with tables; `pictures` are {title: file name}."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+    blocks = ["# Comparison of runs", *(f"**Mind:** {note}" for note in notes)]
+    for table in tables:
+        rule = ["---", *["---:"] * (len(table.header) - 1)]
+        blocks += [f"## {table.title}", "\n".join(map(line, [table.header, rule, *table.rows]))]
+    blocks += [f"## {title}\n\n![{title}]({name})" for title, name in pictures.items()]
+    return "\n\n".join(blocks) + "\n"
+
+
+def page(tables: Sequence[Table], notes: Sequence[str], pictures: Mapping[str, bytes]) -> str:
+    """An HTML file that embeds `pictures`, {title: PNG}."""
+
+    def cells(tag: str, line: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line) + "</tr>"
+
+    parts = [f'<p class="flag">{html.escape(note)}</p>' for note in notes]
+    for table in tables:
+        rows = "\n".join(cells("td", row) for row in table.rows)
+        head = f"<thead>{cells('th', table.header)}</thead>"
+        parts.append(f"<h2>{html.escape(table.title)}</h2>\n<table>{head}<tbody>\n{rows}\n</tbody></table>")
+    for title, png in pictures.items():
+        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        parts.append(f'<h2>{html.escape(title)}</h2>\n<img alt="{html.escape(title)}" src="{source}">')
+    body = "\n".join(parts)
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Comparison of runs</title>\n'
+        f"<style>{_STYLE}</style>\n<h1>Comparison of runs</h1>\n{body}\n</html>\n"
+    )

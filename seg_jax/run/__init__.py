@@ -1,0 +1,1 @@
+"""Runs: their directory, configuration, compiled functions, checkpoints and logs."""

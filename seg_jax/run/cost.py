@@ -1,0 +1,51 @@
+"""What the compiled functions of a run cost: memory, floating-point operations, parameters."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+
+from seg_jax import models
+from seg_jax.config import Size
+from seg_jax.run.program import Functions
+
+
+def peak_memory(compiled: jax.stages.Compiled) -> int:
+    """Bytes that a call needs on each device: arguments, results and everything between, as XLA planned them."""
+    memory: Any = compiled.memory_analysis()
+    return int(
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
+
+
+def count_flops(compiled: jax.stages.Compiled) -> float:
+    """Floating-point operations of a call on each device, counted by XLA; NaN where it does not count."""
+    return float((compiled.cost_analysis() or {}).get("flops", math.nan))
+
+
+def describe(functions: Functions, *, size: Size, eval_size: Size) -> str:
+    """Compiles both steps and says what they cost: parameters, FLOPs, memory."""
+    state = functions.abstract_state
+    lines = ["parameters"]
+    for part, tree in state.params.items():
+        lines.append(f"  {part:<22}{models.count(tree):>14,d}")
+    lines.append(f"  {'total':<22}{models.count(state.params):>14,d}")
+    for name, batch, image_size, compiled in (
+        (
+            "train step",
+            functions.config.train.batch_size,
+            size,
+            functions.train_step(size, frozen=functions.config.finetune.freeze),
+        ),
+        ("eval step", functions.config.eval.batch_size, eval_size, functions.eval_step(eval_size)),
+    ):
+        peak, flops = peak_memory(compiled), count_flops(compiled)
+        lines.append(f"{name}: batch {batch} of {image_size[0]}x{image_size[1]} on {functions.mesh.size} devices")
+        lines.append(f"  {'FLOPs':<22}{flops / 1e9:>14,.2f} G  (counted by XLA, per device)")
+        lines.append(f"  {'peak memory':<22}{peak / 2**20:>14,.1f} MiB per device")
+    return "\n".join(lines)

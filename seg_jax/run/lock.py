@@ -1,0 +1,95 @@
+"""One training at a time in a run directory: a lock that dies with the process that holds it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from seg_jax.config import ConfigError
+
+
+class LockedError(ConfigError):
+    """Another process trains in this run directory; the message names it."""
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Holds the lock file `path` for one process, which the file names by host and process id.
+
+    The kernel frees the lock when the process ends, however it does (`flock`, which NFS passes on to its server). The
+    file stays, so that nobody can lock a file that has just been removed; its content only says whom to ask. Where a
+    file system has no locks, a process of this host that still exists counts as the holder.
+
+    Raises:
+      LockedError: another process holds it.
+      OSError: the file cannot be made or written.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _acquire(handle, path)
+        _write(handle, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}) + "\n")
+        try:
+            yield
+        finally:
+            _write(handle, "")
+    finally:
+        os.close(handle)
+
+
+def _acquire(handle: int, path: Path) -> None:
+    host, pid = _holder(handle)
+    here = host == socket.gethostname()
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _refusal(path, host, pid) from None
+    except OSError as error:
+        if here and pid != os.getpid() and _exists(pid):
+            raise _refusal(path, host, pid) from error
+        logging.warning("%s cannot be locked (%s): nothing keeps a second training out", path, error)
+    if host and not here:
+        logging.warning(
+            "%s names process %d on %s, whose lock is gone. If this file system does not share locks between machines, "
+            "make sure that it has ended",
+            path,
+            pid,
+            host,
+        )
+
+
+def _refusal(path: Path, host: str, pid: int) -> LockedError:
+    who = f"process {pid} on {host}" if host else "another process"
+    return LockedError(
+        f"{who} is training in {path.parent}. Wait until it has ended, stop it (kill {pid or 'PID'}, which saves), or "
+        "use another --workdir."
+    )
+
+
+def _holder(handle: int) -> tuple[str, int]:
+    """(host, process id) that the lock file names, of its holder or of one that was killed; ('', 0) for none."""
+    try:
+        noted = json.loads(os.pread(handle, 4096, 0))
+        return str(noted["host"]), int(noted["pid"])
+    except (ValueError, KeyError, TypeError):
+        return "", 0
+
+
+def _write(handle: int, text: str) -> None:
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, text.encode(), 0)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True

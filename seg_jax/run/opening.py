@@ -1,0 +1,129 @@
+"""From a configuration to a job that can run: checked, resolved, with its data read and its functions at hand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import jax
+from jax.sharding import Mesh
+
+from seg_jax import data, sharding
+from seg_jax.config import Config, ConfigError, DataConfig, check_classes, require, weighting, with_fields
+from seg_jax.data import feed, stats
+from seg_jax.data.examples import Examples
+from seg_jax.data.labels import LabelTable
+from seg_jax.losses import OwnLoss
+from seg_jax.run import pretrained, program, teacher
+from seg_jax.run.directory import RunDirectory
+
+Weigh = Callable[[Examples, DataConfig, str], tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A configuration with its data and functions.
+
+    Attributes:
+      config: with nothing left open.
+      mesh: the devices.
+      splits: the examples, in the order of the names that were asked for.
+      functions: the compiled functions of the configuration.
+    """
+
+    config: Config
+    mesh: Mesh
+    splits: tuple[Examples, ...]
+    functions: program.Functions
+
+
+def counted(examples: Examples, data: DataConfig, scheme: str) -> tuple[float, ...]:
+    """Class weights by the pixels of a split; says what they are."""
+    counts = stats.load(examples, data)
+    weights = stats.class_weights(counts, scheme)
+    pairs = zip(counts.names, weights, strict=True)
+    logging.info("class weights by %s: %s", scheme, ", ".join(f"{name} {weight:g}" for name, weight in pairs))
+    if counts.missing:
+        logging.warning("weight 0, because they occur nowhere in training: %s", ", ".join(counts.missing))
+    return weights
+
+
+def equal(examples: Examples, data: DataConfig, scheme: str) -> tuple[float, ...]:
+    """Class weights that cost as much as counted ones, for those who do not want to wait."""
+    del data, scheme
+    return (1.0,) * len(examples.table)
+
+
+def open_job(
+    config: Config,
+    splits: Sequence[str],
+    *,
+    run: RunDirectory | None,
+    recorded: Config | None = None,
+    table: LabelTable | None = None,
+    guard: Callable[[Config], None] = lambda config: None,
+    weigh: Weigh = counted,
+    source: data.Source | None = None,
+    own_losses: Mapping[str, OwnLoss] = MappingProxyType({}),
+) -> Job:
+    """The only way from a configuration to data and functions.
+
+    Args:
+      config: a configuration; it is not changed.
+      splits: names of the splits. Class weights that are named by a scheme are those of the first one.
+      run: notes which files were checked; None: files are not checked, and read when they are needed.
+      recorded: the configuration of the run that is resumed or evaluated: what was left open then has been decided.
+      table: the classes that the data must have; None: any.
+      guard: called with the resolved and checked configuration before any data is read; raises to refuse it.
+      weigh: (examples, config.data, scheme) -> class weights.
+      source: of the data, in place of the one that `config.data.source` names.
+      own_losses: the functions of the names in `config.loss.own`.
+
+    Raises:
+      ConfigError, DataError, LabelError, WeightsError: with the value, the rule and the cure.
+    """
+    config = pretrained.resolve(config, recorded)
+    mesh = configured_mesh(config)
+    program.check(config, devices=sharding.batch_parts(mesh))
+    guard(config)
+    examples = tuple(data.load(config, split, source=source) for split in splits)
+    found = examples[0].table
+    if table is not None and found.names != table.names:
+        raise ConfigError(f"the data has the classes {found.names}, the run in {run} {table.names}; they must agree.")
+    table = table or found
+    check_classes(config, classes=len(table))
+    teacher.check(config, table)
+    if run is not None:
+        examples = tuple(feed.prepare(one, config.data, mesh, record=run.checked(one.split)) for one in examples)
+    if scheme := weighting(config):
+        config = with_fields(config, {"loss.class_weights": weigh(examples[0], config.data, scheme)})
+    functions = program.Functions(config, classes=len(table), mesh=mesh, own_losses=own_losses)
+    return Job(config, mesh, examples, functions)
+
+
+def configured_mesh(config: Config) -> Mesh:
+    """The mesh that `config.mesh` describes, over all devices of all processes.
+
+    Raises:
+      ConfigError: the axes do not fit the devices.
+    """
+    devices, local = jax.device_count(), jax.local_device_count()
+    data, model, space = config.mesh.data, config.mesh.model, config.mesh.space
+    field, needed = ("mesh.model", model * space) if data == -1 else ("mesh.data", data * model * space)
+    require(
+        devices % needed == 0 if data == -1 else devices == needed,
+        config,
+        field,
+        f"mesh.data x mesh.model x mesh.space are the {devices} devices",
+        f"Use --config.mesh.data=-1 and axes whose product divides {devices}",
+    )
+    require(
+        local % space == 0,
+        config,
+        "mesh.space",
+        f"the rows of an image are split over devices of one process, which has {local}",
+        f"Use a divisor of {local}",
+    )
+    return sharding.make_mesh(model=model, space=space)

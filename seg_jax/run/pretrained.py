@@ -1,0 +1,200 @@
+"""Where a run's first parameters come from, and what they demand of the program.
+
+A configuration may leave open what follows from the weights: the arithmetic of the encoder and the normalisation of
+images; for a folder of `save_pretrained` also the network itself, where fields have their defaults. `resolve` fills
+that in once; the run directory records the outcome, which prediction and export use.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from seg_jax import models, trees
+from seg_jax.config import Config, ConfigError, defaults, differences, flatten, lookup, weighting, with_fields
+from seg_jax.models import WeightsError
+from seg_jax.run.directory import RunDirectory, rows
+
+# What a configuration leaves open: field -> the value that says so.
+OPEN = {"model.encoder.style": "auto", "model.encoder.output_stride": 0, "data.mean": (), "data.std": ()}
+
+
+def resolve(config: Config, recorded: Config | None = None) -> Config:
+    """A copy of `config` in which nothing is left open.
+
+    Args:
+      config: what the user asked for.
+      recorded: the configuration of the run that is resumed or evaluated: what was open then has been decided, so the
+        weights are not needed any more.
+
+    Raises:
+      ConfigError: an unknown name.
+      WeightsError: the weights cannot be read, or are those of another network.
+    """
+    flat = flatten(config)
+    open_fields = [field for field, value in OPEN.items() if flat[field] == value]
+    if weighting(config):
+        open_fields.append("loss.class_weights")
+    if recorded is not None:
+        if _may_be_folder(config):
+            open_fields += [field for field in models.folders.NETWORK if flat[field] == defaults()[field]]
+        then = flatten(recorded)
+        return with_fields(config, {field: then[field] for field in open_fields if field in then})
+    config, demands = _demands_of_weights(config)
+    architecture = lookup(models.MODELS, config.model.name, "model.name")
+    styles = list(lookup(models.ENCODERS, config.model.encoder.name, "model.encoder.name").epsilon)
+    decided = {
+        "model.encoder.output_stride": architecture.output_stride,
+        "model.encoder.style": styles[0],
+        "data.mean": models.IMAGENET[0],
+        "data.std": models.IMAGENET[1],
+        **demands,
+    }
+    for field, value in demands.items():
+        if field not in open_fields and flat[field] != value:
+            logging.warning("config.%s = %s, but the weights were trained with %s", field, flat[field], value)
+    return with_fields(config, {field: decided[field] for field in open_fields if field in decided})
+
+
+def _demands_of_weights(config: Config) -> tuple[Config, dict[str, Any]]:
+    """(config, {field of `OPEN`: the value that the weights were trained with}).
+
+    With a folder of `save_pretrained` the configuration has the folder's network where it leaves the network open.
+    """
+    source, whole = weights_of(config)
+    if not source:
+        return config, {}
+    path = Path(source).expanduser()
+    if is_run(source):
+        then = flatten(RunDirectory(path).config())
+        return config, {field: then[field] for field in OPEN if field != "model.encoder.output_stride"}
+    folder = models.folders.read(path) if source != "imagenet" and models.folders.is_folder(path) else None
+    if folder:
+        config = models.folders.filled(config, folder, whole=whole)
+    _, naming, classes = models.naming(config, models.read(config, source), whole=whole)
+    mean, std = naming.normalisation
+    demands = {"model.encoder.style": naming.style, "data.mean": mean, "data.std": std}
+    if folder:
+        if whole and classes != folder.classes:
+            raise WeightsError(
+                f"{path}: config.json has {folder.classes} classes, the head of its weights {classes}. They are not of "
+                "one training: fetch the folder again."
+            )
+        decided = models.folders.decides(folder, whole=whole)
+        demands |= {field: folder.fields[field] for field in decided if field in OPEN}
+        if folder.normalisation:
+            demands |= dict(zip(("data.mean", "data.std"), folder.normalisation, strict=True))
+    return config, demands
+
+
+def _may_be_folder(config: Config) -> bool:
+    """Whether the weights' path is that of no file, so that the folder decided the network; it may be gone."""
+    source = weights_of(config)[0]
+    return bool(source) and source != "imagenet" and not models.is_file_name(source)
+
+
+def weights_of(config: Config) -> tuple[str, bool]:
+    """(path or name of the weights, whether they are of the whole network); ('', False) for none.
+
+    Raises:
+      ConfigError: both `model.weights` and `model.encoder.weights` are given.
+    """
+    model = config.model
+    if model.weights and model.encoder.weights:
+        raise ConfigError(
+            f"config.model.weights = {model.weights!r} and config.model.encoder.weights = {model.encoder.weights!r}: "
+            "the whole network holds its encoder. Leave one of them empty."
+        )
+    return model.weights or model.encoder.weights, bool(model.weights)
+
+
+def is_run(source: str) -> bool:
+    """Whether weights are to come from one of our run directories, not from a file or folder of another library."""
+    path = Path(source).expanduser()
+    return source != "imagenet" and path.is_dir() and not models.folders.is_folder(path)
+
+
+def start(config: Config, model: Any, params: Any, model_state: Any) -> tuple[Any, Any]:
+    """The parameters that a new run begins with: the given random ones, with the configured weights in their place.
+
+    Args:
+      config: resolved.
+      model: from `models.build`.
+      params, model_state: from `models.init`.
+
+    Returns:
+      (params, model_state) of the same structure.
+
+    Raises:
+      WeightsError: the weights do not fit the network; every difference is listed.
+      CheckpointError: a run directory without a whole checkpoint.
+    """
+    source, whole = weights_of(config)
+    if not source:
+        logging.info("model.encoder.weights is empty: every parameter starts from random values")
+        return params, model_state
+    if is_run(source):
+        params, model_state = _from_run(config, RunDirectory(source), params, model_state, whole=whole)
+    else:
+        file = models.read(config, source)
+        params, model_state = models.load(config, model, params, model_state, file, whole=whole)
+    _require_scales(config, source, model_state)
+    return params, model_state
+
+
+def _from_run(config: Config, run: RunDirectory, params: Any, model_state: Any, *, whole: bool) -> tuple[Any, Any]:
+    recorded = run.config()
+    if (seeds := recorded.train.seeds) > 1:
+        raise WeightsError(f"{run} holds {seeds} networks (train.seeds); a new one starts from one. Name another run.")
+    groups = ("model.",) if whole else ("model.encoder.",)
+    free = ("model.weights", "model.encoder.weights", "model.dropout", "model.encoder.drop_path", "model.dtype")
+    changed = {
+        key: values
+        for key, values in differences(config, recorded, free=(*free, "model.encoder.norm")).items()
+        if key.startswith(groups)
+    }
+    if changed:
+        raise WeightsError(f"{run} was trained with another network:\n{rows(changed)}\nUse that run's values.")
+    checkpoints = run.checkpoints()
+    step = checkpoints.choose("best")
+    ours = {"params": params, "model_state": model_state}
+    theirs = checkpoints.arrays(step)  # averaged, where the run kept an average
+    taken = random = 0
+
+    def pick(path: Any, array: Any) -> Any:
+        nonlocal taken, random
+        name = trees.name(path)
+        if not whole and "encoder" not in name.split("/")[1:3]:
+            return array
+        if name not in theirs:
+            raise WeightsError(f"the checkpoint of {run} has no array {name}; it is of another network.")
+        if theirs[name].shape != array.shape:
+            if "head" in name:
+                random += 1
+                logging.info("%s: %s there, %s here; starts from random values", name, theirs[name].shape, array.shape)
+                return array
+            raise WeightsError(f"{name} is {theirs[name].shape} in {run} and {array.shape} here.")
+        taken += 1
+        return np.asarray(theirs[name])
+
+    loaded = jax.tree_util.tree_map_with_path(pick, ours)
+    logging.info("%d arrays from the best checkpoint (step %d) of %s, %d random", taken, step, run, random)
+    return loaded["params"], loaded["model_state"]
+
+
+def _require_scales(config: Config, source: str, model_state: Any) -> None:
+    """Refuses to train with batch statistics where they would wipe out what the weights hold."""
+    statistics = model_state.get("batch_stats", {}).get("encoder", {})
+    leaves = jax.tree_util.tree_leaves_with_path(statistics)
+    folded = bool(leaves) and all(np.all(np.asarray(a) == (path[-1].key == "var")) for path, a in leaves)
+    norm = config.model.encoder.norm or config.model.norm
+    if folded and norm == "batch":
+        raise WeightsError(
+            f"batch norm was folded into the convolutions of {source}: all running means are 0 and all variances 1. "
+            "Training with batch statistics would throw the scale of every channel away. Pass "
+            "--config.model.encoder.norm=frozen, which keeps the running statistics."
+        )

@@ -1,0 +1,241 @@
+"""The compiled functions of a run, which training, evaluation and export share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from seg_jax import augment, data, losses, models, optim, sharding
+from seg_jax.config import (
+    Config,
+    Size,
+    check_devices,
+    check_names,
+    checked,
+    lookup,
+    weighting,
+    with_fields,
+)
+from seg_jax.data import stats
+from seg_jax.run import initial
+from seg_jax.run.directory import RunDirectory
+from seg_jax.run.teacher import Teacher
+from seg_jax.steps import distil, evaluate, predict, train
+from seg_jax.steps.state import TrainState
+
+
+def compiler_options() -> dict[str, Any]:
+    """What XLA is told of a training step: on CPU to use all of the vector unit, not 256 bits of it."""
+    return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else {}
+
+
+def check(config: Config, *, devices: int) -> None:
+    """Refuses a configuration that cannot be run, before anything is read.
+
+    Args:
+      config: checked here too, see `config.checked`.
+      devices: number of devices that share a batch.
+
+    Raises:
+      ConfigError: naming the field, its value, the rule and the cure.
+    """
+    config = checked(config)
+    check_names(config)
+    data.check(config.data)
+    check_devices(config, devices)
+    if scheme := weighting(config):
+        lookup(stats.SCHEMES, scheme, "loss.class_weights")
+
+
+@dataclass(frozen=True)
+class Functions:
+    """The functions of one run, compiled for its shapes when they are first needed.
+
+    Attributes:
+      config: the whole configuration, resolved.
+      classes: number of classes.
+      mesh: the devices.
+      steps: length of the run, for the learning-rate schedule.
+      frozen_steps: number of steps, at the run's start, with a frozen encoder.
+      restarts: steps at which the learning-rate schedule begins anew.
+      own_losses: the functions of the names in `config.loss.own`.
+    """
+
+    config: Config
+    classes: int
+    mesh: Mesh
+    steps: int = 1
+    frozen_steps: int = 0
+    restarts: tuple[int, ...] = ()
+    own_losses: Mapping[str, losses.OwnLoss] = field(default_factory=dict)
+
+    @cached_property
+    def network(self) -> Any:
+        """The network that is trained, a module that only `models` looks into."""
+        return models.build(self.config, classes=self.classes)
+
+    @property
+    def members(self) -> int:
+        """The number of networks that are trained side by side."""
+        return self.config.train.seeds
+
+    @cached_property
+    def model(self) -> Any:
+        """What is evaluated and predicts: the network, or the ensemble of all members."""
+        return models.together(self.config, self.network)
+
+    def alone(self) -> Functions:
+        """The functions of a single member, whose predictions are not those that are submitted."""
+        return replace(self, config=with_fields(self.config, {"train.seeds": 1, "eval.submission": ""}))
+
+    @cached_property
+    def _optimizer(self) -> optim.Optimizer:
+        return optim.build(
+            self.config.optim,
+            self.config.finetune,
+            steps=self.steps,
+            frozen_steps=self.frozen_steps,
+            restarts=self.restarts,
+        )
+
+    @property
+    def _normalisation(self) -> distil.Normalisation:
+        # An open one would mean that the configuration was not resolved.
+        mean, std = tuple(self.config.data.mean), tuple(self.config.data.std)
+        assert mean and std, "pretrained.resolve fills in the normalisation"
+        return mean, std
+
+    def init(self) -> TrainState:
+        """The state at step 0 on the devices: random, or with the weights that the configuration names.
+
+        Raises:
+          WeightsError: they do not fit, see `pretrained.start`.
+        """
+        places = jax.tree.map(lambda array: array.sharding, self.abstract_state)
+        return initial.state(self.network, self._optimizer, self.config, self.mesh, places=places)
+
+    @cached_property
+    def abstract_state(self) -> TrainState:
+        """Shapes and dtypes of the state, with its sharding; nothing is computed."""
+        shapes = jax.eval_shape(lambda: initial.random_state(self.network, self._optimizer, self.config))
+        return sharding.abstract(shapes, self.mesh)
+
+    @cached_property
+    def objective(self) -> losses.Objective:
+        """What is minimised in training and reported by evaluation."""
+        return losses.build(self.config.loss, own=self.own_losses)
+
+    @cached_property
+    def _teacher(self) -> Teacher | None:
+        run = self.config.loss.teacher
+        return Teacher(RunDirectory(run), self.classes, self.mesh) if run else None
+
+    @property
+    def _teach(self) -> distil.Teach:
+        return self._teacher.teach(given=self._normalisation) if self._teacher else distil.no_teacher
+
+    @property
+    def _abstract_teacher(self) -> Any:
+        return self._teacher.abstract if self._teacher else ()
+
+    @cached_property
+    def teacher(self) -> Any:
+        """Weights of the teacher, a copy on every device, see `Teacher.weights`; () without a teacher."""
+        return self._teacher.weights() if self._teacher else ()
+
+    def train_step(self, size: Size, *, frozen: bool = False, steps: int = 1) -> jax.stages.Compiled:
+        """Compiled (state, batch, teacher) -> (state, metrics) for images of `size`; the state is donated.
+
+        With `frozen` the encoder is not trained. With several `steps` it takes a list of batches, one for each, and
+        metrics are arrays of a number for each step. An ensemble takes a list of batches, one for each member.
+        """
+        config, parts, on_cpu = self.config, sharding.batch_parts(self.mesh), jax.default_backend() == "cpu"
+        step: Any = train.make_train_step(
+            model=self.network,
+            optimizer=self._optimizer,
+            objective=self.objective,
+            teach=self._teach,
+            aux_weight=config.loss.aux_weight,
+            frozen=frozen,
+            accumulate=config.train.accumulate,
+            groups=parts,
+            ema=config.optim.ema,
+            skip_nonfinite=config.train.nonfinite == "skip",
+            augment=self._augment(groups=parts if on_cpu else config.train.batch_size),
+            seed=config.seed,
+        )
+        if self.members > 1:
+            assert steps == 1, "refused when the configuration was made"
+            step = train.make_members(step, members=self.members, sequential=on_cpu)
+        elif steps > 1:
+            step = train.make_dispatch(step)
+        batch: Any = abstract_batch(config.train.batch_size, size, self.mesh)
+        if (count := max(steps, self.members)) > 1:
+            batch = [batch] * count
+        places = jax.tree.map(lambda array: array.sharding, self.abstract_state)
+        jitted = jax.jit(
+            step,
+            donate_argnums=0,
+            out_shardings=(places, sharding.replicated(self.mesh)),
+            compiler_options=compiler_options(),
+        )
+        return jitted.lower(self.abstract_state, batch, self._abstract_teacher).compile()
+
+    def _augment(self, *, groups: int) -> Any:
+        mean, std = self._normalisation
+        change = augment.build(
+            self.config.augment, mean=mean, groups=groups, finish=lambda image: models.normalize(image, mean, std)
+        )
+        rows = sharding.split_rows(self.mesh)
+        # The gather of a warp would leave its result on every device of the axis 'space'.
+        return lambda *args: jax.lax.with_sharding_constraint(change(*args), (rows, rows))
+
+    def eval_step(self, size: Size) -> jax.stages.Compiled:
+        """Compiled (params, model_state, batch, teacher) -> counts for images of `size`."""
+        mean, std = self._normalisation
+        function = evaluate.make_eval_step(
+            model=self.model,
+            classes=self.classes,
+            head=self.config.loss.head,
+            objective=self.objective,
+            teach=self._teach,
+            threshold=self.config.eval.threshold,
+            mean=mean,
+            std=std,
+        )
+        jitted = jax.jit(function, out_shardings=sharding.replicated(self.mesh))
+        state, batch = self.abstract_state, abstract_batch(self.config.eval.batch_size, size, self.mesh)
+        return jitted.lower(state.params, state.model_state, batch, self._abstract_teacher).compile()
+
+    def predict(self, *, flip: bool = False, scales: Sequence[float] = (1.0,), rows: bool = False) -> Any:
+        """Jitted (params, model_state, image uint8 [b h w 3]) -> probabilities [b h w k].
+
+        Args:
+          flip, scales: the mean over the mirror image and over several sizes, see `steps.predict.make_predict`.
+          rows: the batch is split over the mesh, and so is the result; without, each device computes all of it.
+        """
+        key = (flip, tuple(scales), rows)
+        if key not in self._predicts:
+            function = predict.build(self.config, model=self.model, flip=flip, scales=scales)
+            place = sharding.split(self.mesh) if rows else sharding.replicated(self.mesh)
+            self._predicts[key] = jax.jit(function, out_shardings=place)
+        return self._predicts[key]
+
+    @cached_property
+    def _predicts(self) -> dict[tuple[Any, ...], Any]:
+        return {}
+
+
+def abstract_batch(batch_size: int, size: Size, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes, dtypes and sharding of a batch of images and labels."""
+    place = sharding.split_rows(mesh)
+    return {
+        "image": jax.ShapeDtypeStruct((batch_size, *size, 3), jnp.uint8, sharding=place),
+        "label": jax.ShapeDtypeStruct((batch_size, *size), jnp.uint8, sharding=place),
+    }

@@ -1,0 +1,46 @@
+"""The evaluation step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seg_jax import losses, metrics, models
+from seg_jax.data.feed import Batch
+from seg_jax.steps.distil import Teach, no_teacher
+
+
+def make_eval_step(
+    *,
+    model: Any,
+    classes: int,
+    head: str,
+    objective: losses.Objective,
+    teach: Teach = no_teacher,
+    threshold: float,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Callable[[Any, Any, Batch, Any], dict[str, jax.Array]]:
+    """Builds eval_step(params, model_state, batch, teacher) -> {'confusion', 'images', 'totals', 'weights'}.
+
+    `confusion`, int32 [k k], is of the batch, `images`, int32 [b 3 k], are TP, FP and FN of every image. `totals` and
+    `weights` [t] are those of the objective's t losses. With a `threshold` above 0 there is 'above', see
+    `metrics.above`.
+    """
+
+    def eval_step(params: Any, model_state: Any, batch: Batch, teacher: Any) -> dict[str, jax.Array]:
+        image, label = models.normalize(batch["image"], mean, std), batch["label"]
+        outputs, _ = models.forward(model, params, model_state, image, train=False)
+        logits = outputs["logits"]
+        totals, weights = objective(logits, label, teach(teacher, image))
+        confusion = metrics.confusion_matrices(logits.argmax(-1), label, classes)
+        images = jnp.stack(metrics.of_confusion(confusion), axis=1)
+        counts = {"confusion": confusion.sum(0), "images": images, "totals": totals, "weights": weights}
+        if threshold:
+            counts["above"] = metrics.above(losses.probabilities(logits, head=head), label, threshold)
+        return counts
+
+    return eval_step

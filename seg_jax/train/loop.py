@@ -1,0 +1,203 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from seg_jax import process, sharding
+from seg_jax.config import Config
+from seg_jax.data import feed, sampler
+from seg_jax.process import Interruption
+from seg_jax.run.directory import RunDirectory, require_same_examples
+from seg_jax.run.opening import Job, open_job
+from seg_jax.run.saving import CheckpointWriter
+from seg_jax.steps.state import TrainState
+from seg_jax.train import length
+from seg_jax.train.clock import Profiler
+from seg_jax.train.health import PROGRAMS_IN_FLIGHT
+from seg_jax.train.hooks import NO_HOOKS, Hooks
+from seg_jax.train.length import Length
+from seg_jax.train.programs import Programs
+from seg_jax.train.progress import Progress
+from seg_jax.train.session import Session
+
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+
+def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -> TrainState:
+    """Trains to the end, or resumes from the newest checkpoint in `workdir`; evaluates and saves on the way.
+
+    Args:
+      config: the fields of `configs/default.py`.
+      workdir: the run directory; made if it is missing.
+      hooks: what a Python program adds.
+
+    Returns:
+      The last state; a signal may have ended the run before its last step.
+
+    Raises:
+      ConfigError, DataError, LabelError, CheckpointError: before the first step, with the cure.
+      LockedError: another process trains in `workdir`.
+      DivergedError: loss or gradient became infinite or NaN.
+      DataError, LabelError: a file changed or vanished since it was checked; what was trained is saved.
+      SaveError: a checkpoint cannot be written; those before it are whole.
+    """
+    if config.train.deterministic:
+        process.make_deterministic()
+    run = RunDirectory(workdir)
+    with run.training():
+        job, plan = open_training(config, run, hooks)
+        checkpoints = run.checkpoint_writer(keep_last=job.config.checkpoint.keep_last)
+        state, progress = begin(job, checkpoints)
+        logging.info("%s", summary(job, plan, run))
+        with closing(Session(job, run, checkpoints, progress, start=int(state.step), hooks=hooks)) as session:
+            state = train(job, plan, session, state)
+        logging.info("%s", session.outcome())
+    return state
+
+
+def open_training(config: Config, run: RunDirectory, hooks: Hooks) -> tuple[Job, Length]:
+    """The job that `run` is to be trained on, which records it, and its course; what cannot be resumed is refused."""
+    recorded = run.resumable()
+
+    def guard(config: Config) -> None:
+        run.refuse_changes(config)
+        length.refuse_jump(config, recorded, run)
+
+    job = open_job(
+        config,
+        (config.data.train_split, config.data.val_split),
+        run=run,
+        recorded=recorded,
+        guard=guard,
+        source=hooks.source,
+        own_losses=hooks.losses,
+    )
+    examples = len(job.splits[0])
+    config = length.lengthened(job.config, recorded, run, examples=examples)
+    plan = length.plan(config, examples=examples)
+    run.write_table(job.splits[0].table)
+    run.write_config(config)
+    functions = replace(
+        job.functions, config=config, steps=plan.steps, frozen_steps=plan.frozen, restarts=plan.restarts
+    )
+    return replace(job, config=config, functions=functions), plan
+
+
+def begin(job: Job, checkpoints: CheckpointWriter) -> tuple[TrainState, Progress]:
+    """State and progress of the newest checkpoint, or of step 0."""
+    restored = checkpoints.restore_latest(job.functions.abstract_state)
+    if restored is None:
+        return job.functions.init(), Progress()
+    state, meta = restored
+    require_same_examples(meta, *job.splits)
+    logging.info("resuming after step %d of %d", int(state.step), job.functions.steps)
+    return sharding.to_devices(state, job.mesh), Progress.from_json(meta["memory"])
+
+
+def summary(job: Job, plan: Length, run: RunDirectory) -> str:
+    """One line on what is about to be trained."""
+    train, val = job.splits
+    height, width = train.size
+    return (
+        f"{job.config.model.name} on {job.config.model.encoder.name}, {len(train)} training and {len(val)} validation "
+        f"images of {height}x{width}, {len(train.table)} classes, {plan.steps} steps, "
+        f"{job.mesh.size} {jax.default_backend()} device(s), run directory {run}"
+    )
+
+
+def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainState:
+    """The steps after those of `state`, to the end of `plan`, of the patience of early stopping, or to a signal."""
+    config, teacher, done = job.config, job.functions.teacher, int(state.step)
+    health, clock = session.health, session.clock
+    programs = Programs(job.functions, job.splits[0].size, plan, health=health, clock=clock)
+    batches = training_batches(job, start=done, stop=plan.steps)
+    with (
+        closing(batches),
+        progress_bar(done, plan.steps) as bar,
+        closing(Profiler(config.profile, session.run.profile_folder)) as profiler,
+        Interruption(processes=jax.process_count()) as interruption,
+    ):
+        while done < plan.steps:
+            if done in plan.restarts:
+                state = session.begin_schedule(done, state)
+            if session.exhausted or interruption.now():
+                break
+            steps, step = programs.after(done)
+            if profiler.ends(done):
+                health.settle()
+                profiler.close()
+            if profiler.begins(done):
+                profiler.open()
+            with clock.waiting(), session.saving_at_failure(state):
+                batch = [next(batches) for _ in range(steps * job.functions.members)]
+            state, metrics = step(state, batch if len(batch) > 1 else batch[0], teacher)
+            done += steps
+            health.started(done, metrics)
+            evaluate_now = plan.evaluates(done)
+            save_now = evaluate_now or due(done, config.checkpoint.every_steps)
+            log_now = due(done, config.log.every_steps) or done == plan.steps
+            # Nothing is saved, evaluated or logged before every step up to here was found finite.
+            last = health.settle(0 if save_now or log_now else PROGRAMS_IN_FLIGHT)
+            bar.set_postfix_str(clock.postfix(last), refresh=False)
+            bar.update(steps)
+            if log_now:
+                session.log(done, last)
+            score = session.evaluate(done, state) if evaluate_now else None
+            if evaluate_now:
+                state = session.lower_rate(done, state)
+            if save_now:
+                session.save(state, score)
+            if evaluate_now:
+                session.show_report(done)
+        health.settle()
+        session.checkpoints.wait()
+        if interruption.name:
+            session.save_unless_saved(state)
+            logging.warning("%s: saved step %d; run the same command to resume", interruption.name, done)
+        else:
+            session.write_facts(done, peak_memory=programs.peak_memory)
+    return state
+
+
+def training_batches(job: Job, *, start: int, stop: int) -> Generator[Any]:
+    """The batches of the steps from `start` to `stop`, one for each step and member."""
+    config, train = job.config, job.splits[0]
+    order = sampler.training_order(
+        config.seed,
+        start=start,
+        stop=stop,
+        batch_size=config.train.batch_size,
+        n=len(train),
+        members=job.functions.members,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+    return feed.batches(train, order, config.data, job.mesh)
+
+
+def progress_bar(done: int, total: int) -> tqdm:
+    """The progress bar of the first process; the others show none."""
+    return tqdm(
+        disable=not process.is_first(),
+        total=total,
+        initial=done,
+        file=sys.stderr,
+        mininterval=1,
+        dynamic_ncols=True,
+        bar_format=BAR,
+    )
+
+
+def due(step: int, every: int) -> bool:
+    """Whether something that happens every `every` steps (0: never) happens after `step`."""
+    return every > 0 and step % every == 0

@@ -1,0 +1,184 @@
+"""Label tables from elsewhere: built in, label_colors.txt, class_dict.csv, and files that unite classes."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seg_jax.data.images import read_mask
+from seg_jax.data.labels import IGNORE, LabelError, LabelTable
+from seg_jax.data.labels.builtin import CAMVID, CAMVID32, TABLES, label_table, read_groups
+from seg_jax.data.labels.masks import MaskReader
+
+SKY_ROAD = LabelTable(names=("Sky", "Road"), colors=((128, 128, 128), (128, 64, 128)))
+
+# ----- files
+
+TEXTS = {
+    "tabs": "128 128 128\tSky\n128 64 128\tRoad\n",
+    "several tabs": "128 128 128\t\tSky\n128 64 128\t\tRoad\n",
+    "spaces": "128 128 128 Sky\n128  64  128   Road\n",
+    "aligned": "128 128 128 Sky\n128  64 128 Road",
+    "no newline at the end": "128 128 128\tSky\n128 64 128\tRoad",
+    "windows": "128 128 128\tSky\r\n128 64 128\tRoad\r\n",
+    "blank lines, spaces at the end": "\n128 128 128\tSky  \n\n128 64 128\tRoad \n\n",
+    "byte order mark": "\ufeff128 128 128\tSky\n128 64 128\tRoad\n",
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_label_colors(tmp_path, kind):
+    (tmp_path / "label_colors.txt").write_text(TEXTS[kind], encoding="utf-8", newline="")
+    assert label_table(tmp_path, "") == SKY_ROAD
+
+
+def test_names_of_several_words(tmp_path):
+    (tmp_path / "label_colors.txt").write_text("0 0 0\ta lane, left\n1 2 3 the sky", encoding="utf-8")
+    assert label_table(tmp_path, "").names == ("a lane, left", "the sky")
+
+
+CSVS = {
+    "plain": "name,r,g,b\nSky,128,128,128\nRoad,128,64,128\n",
+    "spaces": "name, r, g, b\nSky, 128, 128, 128\nRoad, 128, 64, 128",
+    "another order": "r,g,b,name\n128,128,128,Sky\n128,64,128,Road\n",
+    "further columns": "name,r,g,b,class_11\nSky,128,128,128,1\nRoad,128,64,128,1\n",
+    "capitals, quotes": 'Name,R,G,B\n"Sky",128,128,128\n"Road",128,64,128\n',
+    "windows, blank lines": "name,r,g,b\r\nSky,128,128,128\r\n\r\nRoad,128,64,128\r\n,,,\r\n",
+    "byte order mark": "\ufeffname,r,g,b\nSky,128,128,128\nRoad,128,64,128\n",
+}
+
+
+@pytest.mark.parametrize("kind", CSVS)
+def test_class_dict(tmp_path, kind):
+    (tmp_path / "class_dict.csv").write_text(CSVS[kind], encoding="utf-8", newline="")
+    assert label_table(tmp_path, "") == SKY_ROAD
+
+
+names = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1).map(str.strip).filter(bool)
+color = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+@given(st.dictionaries(names, color, min_size=2, max_size=6))
+def test_written_colours_are_read_back(tmp_path_factory, content):
+    root = tmp_path_factory.mktemp("table")
+    lines = [f"{r} {g} {b}\t{name}" for name, (r, g, b) in content.items()]
+    (root / "label_colors.txt").write_text("\n".join(lines), encoding="utf-8", newline="")
+    table = label_table(root, "")
+    assert dict(zip(table.names, table.colors, strict=True)) == content
+
+
+def test_the_first_file_counts(tmp_path):
+    (tmp_path / "label_colors.txt").write_text("1 1 1 a\n2 2 2 b")
+    assert label_table(tmp_path, "").names == ("a", "b")
+    (tmp_path / "class_dict.csv").write_text("name,r,g,b\nc,1,1,1\nd,2,2,2")
+    assert label_table(tmp_path, "").names == ("c", "d")
+    (tmp_path / "class_names.json").write_text('["e", "f"]')
+    assert label_table(tmp_path, "").names == ("e", "f")
+    assert label_table(tmp_path, str(tmp_path / "class_dict.csv")).names == ("c", "d")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("label_colors.txt", "128 128 128\tSky\n128 64\tRoad", "line 2: '128 64\\tRoad' is not 'red green blue name'"),
+        ("label_colors.txt", "1 2 3 4\n5 6 7", "line 2: '5 6 7' is not"),
+        ("label_colors.txt", "Sky 1 2 3\nRoad 4 5 6", "line 1: 'Sky 1 2 3' is not"),
+        ("label_colors.txt", "-1 2 3 a\n4 5 6 b", "line 1: '-1 2 3 a' is not"),
+        ("label_colors.txt", "1 2 300 a\n4 5 6 b", "class 'a' has colour (1, 2, 300)"),
+        ("label_colors.txt", "1 2 3 a\n4 5 6 a", "class names repeat: a"),
+        ("label_colors.txt", "", "0 classes: a label table has 2 to 255"),
+        ("class_dict.csv", "", "the first line has no column name, r, g, b; it is 'name,r,g,b'"),
+        ("class_dict.csv", "Sky,1,2,3\nRoad,4,5,6", "the first line has no column name, r, g, b"),
+        ("class_dict.csv", "name,r,g\nSky,1,2", "the first line has no column b"),
+        ("class_dict.csv", "name,r,g,b\nSky,1,2,3\nRoad,4,5", "line 3: 'Road,4,5' has no three numbers r, g and b"),
+        ("class_dict.csv", "name,r,g,b\nSky,1,x,3", "line 2: 'Sky,1,x,3' has no three numbers"),
+        ("class_dict.csv", "name,r,g,b\nSky,1,2,3\nSky,1,2,3", "class names repeat: Sky"),
+    ],
+)
+def test_unreadable_files_are_named(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(LabelError, match=re.escape(f"{path}: {message}")):
+        label_table(tmp_path, "")
+
+
+def test_files_in_another_encoding_are_named(tmp_path):
+    path = tmp_path / "label_colors.txt"
+    path.write_bytes("1 2 3 Straße\n4 5 6 b".encode("latin-1"))
+    with pytest.raises(LabelError, match=re.escape(f"{path} is not UTF-8 text")):
+        label_table(tmp_path, "")
+
+
+# ----- groups
+
+
+def test_groups(tmp_path):
+    path = tmp_path / "groups.json"
+    path.write_text('{"vehicle": ["car", "bus"], "ignore": ["void"]}', encoding="utf-8-sig")
+    assert read_groups(path) == {"vehicle": ["car", "bus"], "ignore": ["void"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot read the groups of classes"),
+        ("{", "is not valid JSON"),
+        (b"\xff", "is not valid JSON"),
+        ('["car"]', "has an unknown form"),
+        ('{"vehicle": "car"}', "has an unknown form"),
+        ('{"vehicle": [1]}', "has an unknown form"),
+    ],
+)
+def test_unreadable_groups(tmp_path, text, message):
+    path = tmp_path / "groups.json"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(LabelError, match=re.escape(message)) as error:
+        read_groups(path)
+    assert str(path) in str(error.value)
+
+
+# ----- CamVid
+
+
+def test_camvid():
+    assert TABLES["camvid"] is CAMVID
+    assert CAMVID.names == (
+        *("sky", "building", "pole", "road", "pavement", "tree"),
+        *("sign symbol", "fence", "car", "pedestrian", "bicyclist"),
+    )
+    mask = np.array([[*range(12), 255]], np.uint8)
+    np.testing.assert_array_equal(CAMVID.encode(mask), [[*range(11), 255, 255]])
+    with pytest.raises(LabelError, match=r"mask value 12 \(1 pixels\) .* knows 0-11, 255"):
+        CAMVID.encode(np.array([[12]], np.uint8))
+
+
+def test_camvid32_is_united_into_the_classes_of_camvid():
+    merged = TABLES["camvid32_to_11"]
+    assert merged.names == CAMVID.names
+    assert sum(map(len, merged.color_values)) + len(merged.ignore_colors) == len(CAMVID32) == 32
+    assert len(set(CAMVID32.colors)) == 32
+    # A class that was one already keeps its colour.
+    for name in ("sky", "fence", "car", "road", "tree"):
+        assert merged.colors[merged.names.index(name)] == CAMVID.colors[CAMVID.names.index(name)]
+
+
+def test_camvid32_is_the_published_file(real_data):
+    assert label_table(real_data / "camvid32", "") == CAMVID32
+
+
+def test_merged_masks_are_those_of_the_11_classes(real_data):
+    # The small masks have every second pixel of the large ones, with borders drawn anew.
+    reader = MaskReader(TABLES["camvid32_to_11"])
+    agreement, labelled = [], []
+    for path in sorted((real_data / "camvid32" / "LabeledApproved_full").iterdir()):
+        large = reader.read(path)
+        small = CAMVID.encode(read_mask(real_data / "camvid" / "valannot" / path.name.replace("_L", "")))
+        same = large[1::2, 1::2] == small
+        agreement.append(same.mean())
+        labelled.append(same[(large[1::2, 1::2] != IGNORE) & (small != IGNORE)].mean())
+    assert len(agreement) == 7
+    assert np.mean(agreement) > 0.989  # measured: 0.9896, ignored pixels included
+    assert min(labelled) > 0.99  # measured: 0.9907 to 0.9969

@@ -1,0 +1,79 @@
+"""Artefacts: what a file is, what it takes, and what it says when it is neither."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg_jax.data.labels import LabelTable
+from seg_jax.predict import artefacts
+from seg_jax.predict.artefacts import Artefact, ArtefactError
+
+TABLE = LabelTable(("sky", "road"))
+
+
+def darkness(image):
+    """Probability of the second class: how dark a pixel is."""
+    dark = 1 - image[..., :1].astype(np.float32) / 255
+    return np.concatenate([1 - dark, dark], axis=-1)
+
+
+def test_the_callable_checks_its_images():
+    artefact = Artefact(TABLE, {"output": "probabilities", "size": None}, darkness)
+    assert artefact(np.zeros((1, 2, 2, 3), np.uint8))[0, 0, 0].tolist() == [0, 1]
+    for wrong in (np.zeros((2, 2, 3), np.uint8), np.zeros((1, 2, 2, 3), np.float32), np.zeros((0, 2, 2, 3), np.uint8)):
+        with pytest.raises(ArtefactError, match=r"must be uint8 \[batch, height, width, 3\]"):
+            artefact(wrong)
+    assert artefact.size is None and Artefact(TABLE, {"size": [4, 6]}, darkness).size == (4, 6)
+
+
+def test_at_a_size_the_network_sees_no_other():
+    seen = []
+
+    def apply(image):
+        seen.append(image.shape)
+        return darkness(image)
+
+    image = np.zeros((2, 4, 8, 3), np.uint8)
+    image[:, :, 4:] = 255
+    found = artefacts.at_size(apply, (2, 4))(image)
+    assert seen == [(2, 2, 4, 3)] and found.shape == (2, 4, 8, 2)
+    np.testing.assert_allclose(found[0, 0, (0, -1), 1], [1, 0])
+    # Shrunk, the second column sees black, black, black, white with weights 1, 3, 3, 1: 255 / 8 is 32, rounded. Grown
+    # again, the middle lies a quarter of the way from that one to its mirror image.
+    dark = 1 - 32 / 255
+    np.testing.assert_allclose(found[0, 0, 3, 1], 0.75 * dark + 0.25 * (1 - dark), rtol=1e-6)
+    labels = artefacts.at_size(lambda image: darkness(image).argmax(-1).astype(np.uint8), (2, 4))(image)
+    assert labels.dtype == np.uint8 and labels[0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_what_is_no_artefact_is_refused(tmp_path):
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(picture)
+    (tmp_path / "folder").mkdir()
+    for path in (picture, tmp_path / "folder", tmp_path / "nothing"):
+        with pytest.raises(ArtefactError, match=r"not an exported network.*formats: stablehlo"):
+            artefacts.load(path)
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path):
+    foreign = tmp_path / "foreign.zip"
+    with zipfile.ZipFile(foreign, "w") as archive:
+        archive.writestr("readme.txt", "nothing of ours")
+    with pytest.raises(ArtefactError, match=r"cannot be used .*not written by python -m seg_jax.export"):
+        artefacts.load(foreign)
+    for name, begin in (("a.onnx", b"\x08\x0a nonsense"), ("a.safetensors", b'\x99\0\0\0\0\0\0\0{"a": ')):
+        (tmp_path / name).write_bytes(begin)
+        with pytest.raises(ArtefactError, match="cannot be used"):
+            artefacts.load(tmp_path / name)
+
+
+def test_a_newer_file_is_refused(tmp_path, monkeypatch):
+    newer = {"format": artefacts.VERSION + 1, "seg_jax": "9.0"}
+    documents = {"metadata.json": json.dumps(newer), "class_names.json": TABLE.to_json()}
+    monkeypatch.setattr(artefacts, "_kind", lambda path: "made up")
+    monkeypatch.setattr(artefacts, "READERS", {"made up": lambda path: (documents, lambda metadata, table: darkness)})
+    with pytest.raises(ArtefactError, match=r"written by seg_jax 9\.0, which is newer"):
+        artefacts.load(tmp_path)

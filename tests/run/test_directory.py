@@ -1,0 +1,116 @@
+"""The run directory: the names of its files, in one place, and what may resume it."""
+
+import ast
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from seg_jax.config import ConfigError
+from seg_jax.data.labels import LabelTable
+from seg_jax.run.checkpoint import CheckpointError
+from seg_jax.run.directory import RunDirectory, require_same_examples, rows
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory(tmp_path / "run")
+
+
+def checkpointed(run, step="3"):
+    (run.checkpoints_folder / step).mkdir(parents=True)
+
+
+def test_names_by_hand(run):
+    base = run.path
+    assert run.config_file == base / "config.json" and run.table_file == base / "class_names.json"
+    assert run.checked("train") == base / "checked" / "train.json"
+    assert run.report.report == base / "report.json" and run.report.panel(7) == base / "panels" / "7.png"
+    assert run.evaluation("val", "60", "flip").report == base / "eval" / "val-60-flip" / "report.json"
+    assert str(run) == str(base)
+
+
+def test_home_is_expanded(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunDirectory("~/runs/a").path == tmp_path / "runs" / "a"
+
+
+def test_panels_are_in_the_order_of_their_numbers(run):
+    assert run.report.panels() == {}
+    for index in (10, 9, 0):
+        run.report.panel(index).parent.mkdir(parents=True, exist_ok=True)
+        run.report.panel(index).touch()
+    assert list(run.report.panels()) == [0, 9, 10]
+
+
+def test_a_directory_without_a_run(run):
+    assert not run.exists and not run.has_checkpoints and run.resumable() is None
+    with pytest.raises(ConfigError, match="is not a run directory"):
+        run.config()
+    with pytest.raises(CheckpointError, match="Train it first"):
+        run.checkpoints()
+
+
+def test_only_checkpoints_bind_a_configuration(run, tiny_config):
+    config, other = tiny_config(), tiny_config({"optim.lr": 0.5, "log.every_steps": 3})
+    run.write_config(config)
+    assert run.exists and run.resumable() is None
+    run.refuse_changes(other)
+    checkpointed(run, "3.damaged")
+    assert run.resumable().optim.lr == config.optim.lr
+    with pytest.raises(
+        ConfigError, match=r"holds a run with another configuration:\n  config\.optim\.lr: now 0\.5, there"
+    ):
+        run.refuse_changes(other)
+    # The length is looked at elsewhere, and where files are is free.
+    run.refuse_changes(
+        tiny_config({"train.steps": 7, "train.extend": True, "data.dir": "elsewhere", "log.every_steps": 3})
+    )
+
+
+def test_another_table_is_refused_where_there_are_checkpoints(run):
+    one, two = (LabelTable(names=names, colors=((0, 0, 0), (9, 9, 9))) for names in (("a", "b"), ("a", "c")))
+    run.write_table(one)
+    run.write_table(two)
+    checkpointed(run)
+    run.write_table(two)
+    with pytest.raises(ConfigError, match=r"label table of the data has changed .*class_names\.json differs"):
+        run.write_table(one)
+    assert run.table().names == ("a", "c")
+
+
+def test_other_examples_are_refused_by_split():
+    class Split(SimpleNamespace):
+        def __len__(self):
+            return 5
+
+    meta = {"examples": {"train": "x", "val": "y"}}
+    require_same_examples(meta, Split(split="train", digest="x"), Split(split="val", digest="y"))
+    with pytest.raises(ConfigError, match=r"split 'val' \(now 5\) are not those"):
+        require_same_examples(meta, Split(split="train", digest="x"), Split(split="val", digest="z"))
+
+
+def test_rows_by_hand():
+    assert rows({"a.b": (1, "x"), "c": (None, ())}) == "  config.a.b: now 1, there 'x'\n  config.c: now None, there ()"
+
+
+def names_of(path):
+    """The literals of a module that spell a file name of a run, docstrings aside."""
+    names = {"config.json", "run.json", "checkpoints", "metrics.jsonl", "curves.png", "sample.png", "images.npz"}
+    names |= {"report.json", "confusion.png", "predictions.png", "worst.png", "lr_range.json", "lr_range.png", "panels"}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return sorted({node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in names})
+
+
+def test_no_other_module_spells_a_file_of_a_run():
+    package = REPOSITORY / "seg_jax"
+    spelled = {
+        str(path.relative_to(package)): found
+        for path in package.rglob("*.py")
+        if (found := names_of(path)) and path.relative_to(package).parts[0] != "curate"
+    }
+    assert len(spelled.pop("run/directory.py")) == 14
+    # A comparison of runs has files of its own.
+    assert spelled == {"report/__main__.py": ["curves.png", "report.json"]}

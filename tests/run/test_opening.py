@@ -1,0 +1,57 @@
+"""From a configuration to a job: in which order it is refused, and where class weights come from."""
+
+import pytest
+
+from seg_jax import data
+from seg_jax.config import ConfigError
+from seg_jax.data import stats
+from seg_jax.data.labels import LabelTable
+from seg_jax.run.directory import RunDirectory
+from seg_jax.run.opening import equal, open_job
+
+
+def test_a_job_has_everything_that_was_left_open(tiny_config, tmp_path):
+    config = tiny_config()
+    job = open_job(config, ("train", "val"), run=RunDirectory(tmp_path / "run"))
+    assert [split.split for split in job.splits] == ["train", "val"] and [len(split) for split in job.splits] == [16, 8]
+    assert job.functions.config is job.config and job.functions.mesh is job.mesh
+    assert job.functions.classes == len(job.splits[0].table)
+    assert len(job.config.data.mean) == 3 and config.data.mean == ()  # the given configuration stays
+    assert job.splits[0].arrays is not None  # data.cache = host
+
+
+def test_without_a_run_nothing_is_read_or_written(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stats, "load", None)
+    config = tiny_config({"loss.class_weights": ("median_frequency",)})
+    job = open_job(config, ("train", "val"), run=None, weigh=equal)
+    assert job.config.loss.class_weights == (1.0,) * len(job.splits[0].table)
+    assert job.splits[0].arrays is None and list(tmp_path.iterdir()) == []
+
+
+def test_the_guard_sees_a_resolved_configuration_before_any_data(tiny_config, monkeypatch):
+    monkeypatch.setattr(data, "load", None)
+
+    def guard(config):
+        assert config.data.mean and config.model.encoder.style == "torch"
+        raise ConfigError("not this one")
+
+    with pytest.raises(ConfigError, match="not this one"):
+        open_job(tiny_config(), ("train",), run=None, guard=guard)
+    with pytest.raises(ConfigError, match=r"optim\.lr"):  # it is checked before
+        open_job(tiny_config({"optim.lr": -1.0}), ("train",), run=None, guard=guard)
+
+
+def test_data_of_other_classes_is_refused(tiny_config, tmp_path):
+    table = LabelTable(names=("a", "b"), colors=((0, 0, 0), (9, 9, 9)))
+    with pytest.raises(ConfigError, match=r"the run in .*/run \('a', 'b'\); they must agree"):
+        open_job(tiny_config(), ("val",), run=RunDirectory(tmp_path / "run"), table=table)
+    assert not (tmp_path / "run").exists()  # before files are checked
+
+
+def test_recorded_class_weights_are_not_counted_again(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(stats, "load", None)
+    named, run = tiny_config({"loss.class_weights": ("median_frequency",)}), RunDirectory(tmp_path)
+    weights = tuple(float(i) for i in range(8))
+    recorded = tiny_config({"loss.class_weights": weights})
+    assert open_job(named, ("train",), run=run, recorded=recorded).config.loss.class_weights == weights

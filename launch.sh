@@ -227,7 +227,7 @@ install() {
   [ "$accelerator" = cpu ] || set -- "$@" "jax[$accelerator]"
 
   if holds run; then
-    say "adding what ./launch.sh $name needs to $venv"
+    say "installing for ./launch.sh $name into $venv"
     while read -r line; do
       case $line in "$name "*) ;; *) has+=("$line") ;; esac
     done <"$stamp"
@@ -279,6 +279,7 @@ check_flags() {
     import difflib, re, sys
     with open("seg_jax/main.py", encoding="utf-8") as file:
         names = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", file.read())
+    names.append("config")  # which seg_jax/config/flags.py defines
     # and those that absl has in every program
     names += "help helpfull helpshort helpxml flagfile undefok v verbosity logtostderr alsologtostderr log_dir".split()
     names += "stderrthreshold showprefixforinfo logger_levels only_check_args only_check_flags pdb pdb_post_mortem".split()
@@ -325,7 +326,7 @@ add() {
 
 CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")"
 venv=${SEG_JAX_VENV:-.venv}
-malloc=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864 # seg_jax/process.py says why
+malloc=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864 # seg_jax/runtime/process.py says why
 malloc=$malloc:glibc.malloc.trim_threshold=268435456:glibc.malloc.top_pad=67108864
 venv=${venv%/}
 stamp=$venv/seg_jax.stamp

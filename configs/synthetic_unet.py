@@ -15,9 +15,9 @@ def get_config() -> Config:
     c.model.encoder.depth = 3
     # Poles and people are 8 % of the pixels; at equal weights they are learned last.
     c.loss.class_weights = (1.0, 1.0, 1.0, 1.5, 1.0, 1.5, 2.0, 2.5)
-    c.train.batch_size = 8
-    c.optim.lr = 4e-3
-    c.optim.warmup_steps = 30
-    c.train.epochs = 8.0
-    c.eval.every_epochs = 2.0
+    c.train.batch_size = 4
+    c.optim.lr = 3e-3
+    c.optim.warmup_steps = 60
+    c.train.epochs = 4.0
+    c.eval.every_epochs = 0.5  # so that the first picture is there within a minute, on slow machines too
     return c

@@ -78,3 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         sys.argv = before
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,7 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from seg_jax import process
+from seg_jax.runtime import process
 
 if __name__ == "__main__":
     process.tune_malloc()  # before the imports that cost time: it starts the program anew
@@ -177,7 +177,7 @@ def parse(argv: list[str]) -> list[str]:
     except ConfigError as error:
         overrides = [text for text in argv[1:] if text.startswith(("--config.", "-config."))]
         tried = f" (overrides: {' '.join(overrides)})" if overrides else ""
-        sys.exit(fail(f"{str(error).rstrip('.')}{tried}. docs/configuration.md lists every field; so does --helpfull."))
+        sys.exit(fail(f"{error}{tried} docs/configuration.md lists every field, and so does --helpfull."))
 
 
 def fail(message: str) -> int:

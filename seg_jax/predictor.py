@@ -1,5 +1,6 @@
 """`Predictor` under the name that it had first; `seg_jax.Predictor` is the same."""
 
-from seg_jax.predict.predictor import Predictor
+from importlib import import_module
+from typing import Any
 
-__all__ = ["Predictor"]
+Predictor: Any = import_module("seg_jax.predict.predictor").Predictor

@@ -26,9 +26,10 @@ import jax
 import pytest
 
 from configs import default
-from seg_jax import process, viz
+from seg_jax import viz
 from seg_jax.config import to_json
 from seg_jax.run.program import Functions
+from seg_jax.runtime import process
 from tests.runs import OF_FOLDER, REPOSITORY, write_folder
 
 # Not as a variable of the environment: programs that tests start see one device, as a user's do.

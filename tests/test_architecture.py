@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A folder, or a module at the top, imports from lower floors only; inside a folder there is no circle.
 FLOORS = [
-    "process sharding files trees extras",
+    "runtime",
     "config",
     "data losses",
     "models augment metrics optim viz",
@@ -37,7 +37,7 @@ class Door:
 
 DOORS = {
     "flax": Door(("models", "steps.state")),
-    "tensorflow": Door(("data", "curate.formats", "process", "export", "predict.artefacts"), lazily=True),
+    "tensorflow": Door(("data", "curate.formats", "runtime.process", "export", "predict.artefacts"), lazily=True),
     "tensorflow_datasets": Door(("data", "curate.formats"), lazily=True),
     "datasets": Door(("data", "curate.formats"), lazily=True),
     "orbax": Door(("run.saving",), lazily=True),

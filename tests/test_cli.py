@@ -10,7 +10,8 @@ import tomllib
 import pytest
 
 import seg_jax
-from seg_jax import cli, extras
+from seg_jax import cli
+from seg_jax.runtime import extras
 from tests.conftest import REPOSITORY
 
 

@@ -17,7 +17,7 @@ import pytest
 from absl import app, flags
 
 from seg_jax import main
-from seg_jax.process import KEEP
+from seg_jax.runtime.process import KEEP
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PINS = sorted(path.name for path in REPOSITORY.glob("requirements*.txt"))
@@ -283,7 +283,8 @@ def test_flags(machine, args, argv):
 def test_no_flag_that_the_program_has_is_refused(machine):
     app.define_help_flags()
     modules = flags.FLAGS.flags_by_module_dict()
-    mine = [module for module in modules if module == main.__name__ or re.match(r"absl\.(?!testing)", module)]
+    own = (main.__name__, "seg_jax.config.flags")
+    mine = [module for module in modules if module in own or re.match(r"absl\.(?!testing)", module)]
     names = [flag.name for module in mine for flag in modules[module]]
     assert {"config", "workdir", "fit_memory", "verbosity", "help"} <= set(names)
     arguments = [f"--{name}=1" for name in names if name not in ("config", "workdir")]

@@ -10,7 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Not part of the repository, or nothing that anybody wrote.
 ELSEWHERE = {"runs", "venv", "build", "dist", "node_modules", "__pycache__"}
-TOP = ("seg_jax", "configs", "docs", "tests", "benchmarks", "notebooks", "demo")
+TOP = ("seg_jax", "configs", "docs", "tests", "benchmarks", "notebooks")
 
 
 def files(root: Path) -> Iterator[Path]:

@@ -80,8 +80,7 @@ def _check(config: Config) -> None:
             lookup(dict.fromkeys(spec.choices), value, field)
         for rule in spec.rules:
             require(_holds(rule, value), config, field, rule.rule, rule.cure)
-        cure = f"Use such as {default!r}"
-        require(fits(value, kind), config, field, f"this is {_in_words(kind)}", cure)
+        require(fits(value, kind), config, field, f"this is {_in_words(kind)}", f"Use a value such as {default!r}")
     _check_training(config)
     _check_loss(config)
     _check_evaluation(config)
@@ -108,14 +107,14 @@ def check_names(config: Config, *, group: str = "") -> None:
 def _holds(rule: Rule, value: Any) -> bool:
     try:
         return rule.holds(value)
-    except TypeError:  # something in a tuple cannot be compared
+    except (IndexError, TypeError, ValueError):  # a tuple of other things, or of fewer
         return False
 
 
 def _in_words(kind: Any) -> str:
     if kind in KINDS:
         return "a finite number" if kind is float else KINDS[kind]
-    return str(kind).replace("tuple", "a tuple ", 1).replace("tuple", "tuple ")
+    return f"a {kind}"
 
 
 def _check_training(config: Config) -> None:

@@ -13,6 +13,7 @@ import copy
 import dataclasses
 import functools
 import math
+import operator
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -123,8 +124,22 @@ class Group:
         def __getattr__(self, name: str) -> Any:
             raise self._unknown(name)
 
+    # What files know from ml_collections: c["train"]["steps"] = 5, c.augment.update(flip=0.0), dict(c.loss.weights).
+
     def __getitem__(self, name: str) -> Any:
+        if name not in self._kinds:
+            raise self._unknown(name)
         return getattr(self, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def keys(self) -> Iterator[str]:
+        """The names of the fields and groups."""
+        return iter(self)
 
     def _unknown(self, name: str) -> UnknownFieldError:
         place = f"config.{self.path}" if self.path else "config"
@@ -133,16 +148,16 @@ class Group:
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """(name, value) of every field and group."""
-        return ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return ((name, getattr(self, name)) for name in self)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dicts of the values."""
         return {name: value.to_dict() if isinstance(value, Group) else value for name, value in self.items()}
 
-    def update(self, fields: Any) -> None:
-        """Sets fields and groups from a mapping, which may be nested."""
-        for name, value in fields.items():
-            if isinstance(mine := getattr(self, name), Group) and hasattr(value, "items"):
+    def update(self, fields: Any = (), **named: Any) -> None:
+        """Sets fields and groups from a mapping, which may be nested, or by name."""
+        for name, value in (dict(fields) | named).items():
+            if isinstance(mine := self[name], Group) and hasattr(value, "items"):
                 mine.update(value)
             else:
                 setattr(self, name, value)
@@ -151,7 +166,7 @@ class Group:
         """Sets fields by their full names: {'optim.lr': 0.1}."""
         for name, value in fields.items():
             *groups, last = name.split(".")
-            setattr(functools.reduce(getattr, groups, self), last, value)
+            setattr(functools.reduce(operator.getitem, groups, self), last, value)
 
     def copy(self) -> Self:
         """A copy that may be changed."""
@@ -215,7 +230,7 @@ def _typed(value: Any, kind: Any, field: str, default: Any) -> Any:
 def wrong_type(field: str, value: Any, kind: Any, default: Any) -> ConfigError:
     """The error for a value of another type than its field has."""
     words = KINDS[typing.get_origin(kind) or kind]
-    return ConfigError(f"config.{field} = {value!r}: this is {words}. Use such as {default!r}.")
+    return ConfigError(f"config.{field} = {value!r}: this is {words}. Use a value such as {default!r}.")
 
 
 def _tuple(value: Any) -> Any:

@@ -56,7 +56,9 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     except Exception as error:  # by absl, by ml_collections, or by the file itself
         raise ConfigError(_reason(error, path)) from error
     if path and not hasattr(config, "items"):
-        raise ConfigError(f"{path}: get_config() returns {config!r}, which is no configuration. End it with `return c`")
+        raise ConfigError(
+            f"{path}: get_config() returns {config!r}, which is no configuration. End it with `return c`."
+        )
     return rest
 
 
@@ -81,7 +83,7 @@ def _check_overrides(argv: Sequence[str]) -> None:
             if isinstance(value, Group):
                 first = next(iter(value.items()))[0]
                 raise ConfigError(
-                    f"config.{match[2]} is a group of fields. Set one of them: --config.{match[2]}.{first}=VALUE"
+                    f"config.{match[2]} is a group of fields. Set one of them: --config.{match[2]}.{first}=VALUE."
                 )
 
 
@@ -95,18 +97,18 @@ def _reason(error: Exception, path: str) -> str:
     """One line on what went wrong, with the line of the configuration file where there is one."""
     first = list(_chain(error))[-1]
     if isinstance(first, AttributeError) and first.name == "get_config":
-        return f"{path} is no configuration: it has no function get_config()"
+        return f"{path} is no configuration: it has no function get_config()."
     wrong = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)
     if wrong:
         for field, kind, default, _ in declarations(Config):
             if field == wrong[1]:
-                return str(wrong_type(field, wrong[2], kind, default)).rstrip(".")
+                return str(wrong_type(field, wrong[2], kind, default))
     place = [
         f"{path}:{frame.lineno}: "
         for frame in traceback.extract_tb(first.__traceback__)
         if path and Path(frame.filename).resolve() == Path(path).resolve()
     ]
-    if not place:
-        return " ".join(str(error).split()).rstrip(".")
-    kind = "" if isinstance(first, ConfigError) else f"{type(first).__name__}: "
-    return f"{place[-1]}{kind}{' '.join(str(first).split())}".rstrip(".")
+    if isinstance(first, ConfigError):
+        return f"{place[-1] if place else ''}{first}"
+    text = f"{place[-1]}{type(first).__name__}: {first}" if place else str(error)
+    return " ".join(text.split()).rstrip(".") + "."

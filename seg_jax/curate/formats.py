@@ -19,7 +19,8 @@ from PIL import Image
 from seg_jax.config import ConfigError
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.examples import Examples
-from seg_jax.files import write_bytes
+from seg_jax.runtime.extras import install_command
+from seg_jax.runtime.files import write_bytes
 
 SHARD = 256  # examples in a TFRecord file
 TFDS_NAME = "prepared"  # the name under which TensorFlow Datasets finds the TFRecords
@@ -211,7 +212,7 @@ def _library(name: str, extra: str) -> Any:
 
         return tensorflow_datasets
     except ImportError as error:
-        raise ConfigError(f"--to={extra} needs {name} ({error}). pip install 'seg_jax[{extra}]'.") from error
+        raise ConfigError(f"--to={extra} needs {name} ({error}). Add it: {install_command(extra)}") from error
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from seg_jax.data.images import DataError
+from seg_jax.runtime.extras import install_command
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
 
@@ -26,7 +27,7 @@ def _av() -> Any:
     try:
         import av
     except ImportError as error:
-        raise DataError("videos and cameras need PyAV: pip install 'seg_jax[video]'.") from error
+        raise DataError(f"videos and cameras need PyAV. Add it: {install_command('video')}") from error
     return av
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_jax import process
 from seg_jax.config import FREE, Config, ConfigError, differences, load, to_json
 from seg_jax.data.labels import LabelTable
-from seg_jax.files import write_bytes
+from seg_jax.runtime import process
+from seg_jax.runtime.files import write_bytes
 
 # What follows needs JAX, which those who only ask for a name do without.
 if TYPE_CHECKING:
@@ -114,37 +114,23 @@ class RunDirectory:
         """The configuration of the run that can be resumed here; None for a new one."""
         return self.config() if self.exists and self.has_checkpoints else None
 
-    @contextmanager
-    def training(self) -> Iterator[None]:
+    def training(self) -> AbstractContextManager[None]:
         """Makes the directory and keeps other trainings out; the processes of one run share it. Readers are free.
 
         Raises:
           LockedError: another process trains here.
           ConfigError: it cannot be written.
         """
-        from seg_jax import sharding
-        from seg_jax.run import lock
+        return _training(self)
 
-        with ExitStack() as held:
-            refusal: ConfigError | None = None
-            if process.is_first():
-                try:
-                    self.path.mkdir(parents=True, exist_ok=True)
-                    held.enter_context(lock.exclusive(self.lock_file))
-                except lock.LockedError as error:
-                    refusal = error
-                except OSError as error:
-                    refusal = self._unwritable(error)
-            said = sharding.exchange(str(refusal or ""))[0]  # all processes end, not the first one alone
-            if said:
-                raise refusal or ConfigError(said)
-            yield
+    def begin(self, config: Config) -> None:
+        """Records the configuration of a new run, or refuses one with which the run here cannot be resumed.
 
-    def refuse_changes(self, config: Config) -> None:
-        """Refuses a configuration with which the run here cannot be resumed.
+        What is recorded already is written once more, unchanged: before any data is read it shows whether the disk
+        takes it.
 
         Raises:
-          ConfigError: naming every field that differs.
+          ConfigError: naming every field that differs, or what the disk says.
         """
         recorded = self.resumable()
         if recorded is not None and (changed := differences(config, recorded, free=(*FREE, *LENGTH))):
@@ -152,6 +138,7 @@ class RunDirectory:
                 f"{self.path} holds a run with another configuration:\n{rows(changed)}\n"
                 "Use another --workdir, or the configuration of that run."
             )
+        self.write_config(recorded or config)
 
     def write_config(self, config: Config) -> None:
         """Records the configuration of the run."""
@@ -176,13 +163,35 @@ class RunDirectory:
             try:
                 write_bytes(path, text.encode())
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise _unwritable(self, error) from error
 
-    def _unwritable(self, error: OSError) -> ConfigError:
-        return ConfigError(
-            f"--workdir={self.path} cannot be written to ({error}). Free space there, make it writable, or name "
-            "another directory."
-        )
+
+@contextmanager
+def _training(run: RunDirectory) -> Iterator[None]:
+    from seg_jax.run import lock
+    from seg_jax.runtime import sharding
+
+    with ExitStack() as held:
+        refusal: ConfigError | None = None
+        if process.is_first():
+            try:
+                run.path.mkdir(parents=True, exist_ok=True)
+                held.enter_context(lock.exclusive(run.lock_file))
+            except lock.LockedError as error:
+                refusal = error
+            except OSError as error:
+                refusal = _unwritable(run, error)
+        said = sharding.exchange(str(refusal or ""))[0]  # all processes end, not the first one alone
+        if said:
+            raise refusal or ConfigError(said)
+        yield
+
+
+def _unwritable(run: RunDirectory, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"--workdir={run} cannot be written to ({error}). Free space there, make it writable, or name "
+        "another directory."
+    )
 
 
 def require_same_examples(meta: Mapping[str, Any], *splits: Examples) -> None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from seg_jax import augment, data, losses, models, optim, sharding
+from seg_jax import augment, data, losses, models, optim
 from seg_jax.config import (
     Config,
     Size,
@@ -26,6 +26,7 @@ from seg_jax.data import stats
 from seg_jax.run import initial
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.teacher import Teacher
+from seg_jax.runtime import sharding
 from seg_jax.steps import distil, evaluate, predict, train
 from seg_jax.steps.state import TrainState
 
@@ -95,7 +96,8 @@ class Functions:
         return replace(self, config=with_fields(self.config, {"train.seeds": 1, "eval.submission": ""}))
 
     @cached_property
-    def _optimizer(self) -> optim.Optimizer:
+    def optimizer(self) -> optim.Optimizer:
+        """What turns gradients into new parameters."""
         return optim.build(
             self.config.optim,
             self.config.finetune,
@@ -105,7 +107,8 @@ class Functions:
         )
 
     @property
-    def _normalisation(self) -> distil.Normalisation:
+    def normalisation(self) -> distil.Normalisation:
+        """(mean, standard deviation) of the images."""
         # An open one would mean that the configuration was not resolved.
         mean, std = tuple(self.config.data.mean), tuple(self.config.data.std)
         assert mean and std, "pretrained.resolve fills in the normalisation"
@@ -118,12 +121,12 @@ class Functions:
           WeightsError: they do not fit, see `pretrained.start`.
         """
         places = jax.tree.map(lambda array: array.sharding, self.abstract_state)
-        return initial.state(self.network, self._optimizer, self.config, self.mesh, places=places)
+        return initial.state(self.network, self.optimizer, self.config, self.mesh, places=places)
 
     @cached_property
     def abstract_state(self) -> TrainState:
         """Shapes and dtypes of the state, with its sharding; nothing is computed."""
-        shapes = jax.eval_shape(lambda: initial.random_state(self.network, self._optimizer, self.config))
+        shapes = jax.eval_shape(lambda: initial.random_state(self.network, self.optimizer, self.config))
         return sharding.abstract(shapes, self.mesh)
 
     @cached_property
@@ -137,11 +140,13 @@ class Functions:
         return Teacher(RunDirectory(run), self.classes, self.mesh) if run else None
 
     @property
-    def _teach(self) -> distil.Teach:
-        return self._teacher.teach(given=self._normalisation) if self._teacher else distil.no_teacher
+    def teach(self) -> distil.Teach:
+        """The logits of the teacher inside of a step, see `steps.distil`."""
+        return self._teacher.teach(given=self.normalisation) if self._teacher else distil.no_teacher
 
     @property
-    def _abstract_teacher(self) -> Any:
+    def abstract_teacher(self) -> Any:
+        """Shapes, dtypes and sharding of `teacher`."""
         return self._teacher.abstract if self._teacher else ()
 
     @cached_property
@@ -155,63 +160,11 @@ class Functions:
         With `frozen` the encoder is not trained. With several `steps` it takes a list of batches, one for each, and
         metrics are arrays of a number for each step. An ensemble takes a list of batches, one for each member.
         """
-        config, parts, on_cpu = self.config, sharding.batch_parts(self.mesh), jax.default_backend() == "cpu"
-        step: Any = train.make_train_step(
-            model=self.network,
-            optimizer=self._optimizer,
-            objective=self.objective,
-            teach=self._teach,
-            aux_weight=config.loss.aux_weight,
-            frozen=frozen,
-            accumulate=config.train.accumulate,
-            groups=parts,
-            ema=config.optim.ema,
-            skip_nonfinite=config.train.nonfinite == "skip",
-            augment=self._augment(groups=parts if on_cpu else config.train.batch_size),
-            seed=config.seed,
-        )
-        if self.members > 1:
-            assert steps == 1, "refused when the configuration was made"
-            step = train.make_members(step, members=self.members, sequential=on_cpu)
-        elif steps > 1:
-            step = train.make_dispatch(step)
-        batch: Any = abstract_batch(config.train.batch_size, size, self.mesh)
-        if (count := max(steps, self.members)) > 1:
-            batch = [batch] * count
-        places = jax.tree.map(lambda array: array.sharding, self.abstract_state)
-        jitted = jax.jit(
-            step,
-            donate_argnums=0,
-            out_shardings=(places, sharding.replicated(self.mesh)),
-            compiler_options=compiler_options(),
-        )
-        return jitted.lower(self.abstract_state, batch, self._abstract_teacher).compile()
-
-    def _augment(self, *, groups: int) -> Any:
-        mean, std = self._normalisation
-        change = augment.build(
-            self.config.augment, mean=mean, groups=groups, finish=lambda image: models.normalize(image, mean, std)
-        )
-        rows = sharding.split_rows(self.mesh)
-        # The gather of a warp would leave its result on every device of the axis 'space'.
-        return lambda *args: jax.lax.with_sharding_constraint(change(*args), (rows, rows))
+        return _train_step(self, size, frozen=frozen, steps=steps)
 
     def eval_step(self, size: Size) -> jax.stages.Compiled:
         """Compiled (params, model_state, batch, teacher) -> counts for images of `size`."""
-        mean, std = self._normalisation
-        function = evaluate.make_eval_step(
-            model=self.model,
-            classes=self.classes,
-            head=self.config.loss.head,
-            objective=self.objective,
-            teach=self._teach,
-            threshold=self.config.eval.threshold,
-            mean=mean,
-            std=std,
-        )
-        jitted = jax.jit(function, out_shardings=sharding.replicated(self.mesh))
-        state, batch = self.abstract_state, abstract_batch(self.config.eval.batch_size, size, self.mesh)
-        return jitted.lower(state.params, state.model_state, batch, self._abstract_teacher).compile()
+        return _eval_step(self, size)
 
     def predict(self, *, flip: bool = False, scales: Sequence[float] = (1.0,), rows: bool = False) -> Any:
         """Jitted (params, model_state, image uint8 [b h w 3]) -> probabilities [b h w k].
@@ -239,3 +192,64 @@ def abstract_batch(batch_size: int, size: Size, mesh: Mesh) -> dict[str, jax.Sha
         "image": jax.ShapeDtypeStruct((batch_size, *size, 3), jnp.uint8, sharding=place),
         "label": jax.ShapeDtypeStruct((batch_size, *size), jnp.uint8, sharding=place),
     }
+
+
+def _train_step(functions: Functions, size: Size, *, frozen: bool, steps: int) -> jax.stages.Compiled:
+    config, parts, on_cpu = functions.config, sharding.batch_parts(functions.mesh), jax.default_backend() == "cpu"
+    step: Any = train.make_train_step(
+        model=functions.network,
+        optimizer=functions.optimizer,
+        objective=functions.objective,
+        teach=functions.teach,
+        aux_weight=config.loss.aux_weight,
+        frozen=frozen,
+        accumulate=config.train.accumulate,
+        groups=parts,
+        ema=config.optim.ema,
+        skip_nonfinite=config.train.nonfinite == "skip",
+        augment=_augmentation(functions, groups=parts if on_cpu else config.train.batch_size),
+        seed=config.seed,
+    )
+    if functions.members > 1:
+        assert steps == 1, "refused by validate"
+        step = train.make_members(step, members=functions.members, sequential=on_cpu)
+    elif steps > 1:
+        step = train.make_dispatch(step)
+    batch: Any = abstract_batch(config.train.batch_size, size, functions.mesh)
+    if (count := max(steps, functions.members)) > 1:
+        batch = [batch] * count
+    places = jax.tree.map(lambda array: array.sharding, functions.abstract_state)
+    jitted = jax.jit(
+        step,
+        donate_argnums=0,
+        out_shardings=(places, sharding.replicated(functions.mesh)),
+        compiler_options=compiler_options(),
+    )
+    return jitted.lower(functions.abstract_state, batch, functions.abstract_teacher).compile()
+
+
+def _augmentation(functions: Functions, *, groups: int) -> Any:
+    mean, std = functions.normalisation
+    change = augment.build(
+        functions.config.augment, mean=mean, groups=groups, finish=lambda image: models.normalize(image, mean, std)
+    )
+    rows = sharding.split_rows(functions.mesh)
+    # The gather of a warp would leave its result on every device of the axis 'space'.
+    return lambda *args: jax.lax.with_sharding_constraint(change(*args), (rows, rows))
+
+
+def _eval_step(functions: Functions, size: Size) -> jax.stages.Compiled:
+    mean, std = functions.normalisation
+    function = evaluate.make_eval_step(
+        model=functions.model,
+        classes=functions.classes,
+        head=functions.config.loss.head,
+        objective=functions.objective,
+        teach=functions.teach,
+        threshold=functions.config.eval.threshold,
+        mean=mean,
+        std=std,
+    )
+    jitted = jax.jit(function, out_shardings=sharding.replicated(functions.mesh))
+    state, batch = functions.abstract_state, abstract_batch(functions.config.eval.batch_size, size, functions.mesh)
+    return jitted.lower(state.params, state.model_state, batch, functions.abstract_teacher).compile()

@@ -87,7 +87,7 @@ def make_train_step(
         if accumulate == 1:
             grads, (means, model_state) = gradient(trained, state.model_state, *inputs, dropout_key)
         else:
-            parts = jax.tree.map(lambda a: _split(a, accumulate, groups), inputs)
+            parts = jax.tree.map(lambda a: _parts(a, accumulate, groups), inputs)
             parts = (*parts, jax.random.split(dropout_key, accumulate))
             first = jax.tree.map(lambda a: a[0], parts)
             shapes = jax.eval_shape(gradient, trained, state.model_state, *first)
@@ -155,7 +155,7 @@ def make_dispatch(
     return dispatch
 
 
-def _split(array: jax.Array, n: int, groups: int) -> jax.Array:
+def _parts(array: jax.Array, n: int, groups: int) -> jax.Array:
     """[b ...] -> [n b/n ...]; neighbours share a device, and every part takes b/n/groups examples from each device."""
     b, *rest = array.shape
     return array.reshape(groups, n, b // groups // n, *rest).swapaxes(0, 1).reshape(n, b // n, *rest)

@@ -13,22 +13,22 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from seg_jax import process, sharding
 from seg_jax.config import Config
 from seg_jax.data import feed, sampler
-from seg_jax.process import Interruption
 from seg_jax.run.directory import RunDirectory, require_same_examples
 from seg_jax.run.opening import Job, open_job
 from seg_jax.run.saving import CheckpointWriter
+from seg_jax.runtime import process, sharding
+from seg_jax.runtime.process import Interruption
 from seg_jax.steps.state import TrainState
-from seg_jax.train import length
+from seg_jax.train import length, rate
 from seg_jax.train.clock import Profiler
 from seg_jax.train.health import PROGRAMS_IN_FLIGHT
 from seg_jax.train.hooks import NO_HOOKS, Hooks
 from seg_jax.train.length import Length
 from seg_jax.train.programs import Programs
 from seg_jax.train.progress import Progress
-from seg_jax.train.session import Session
+from seg_jax.train.session import Session, saving_at_failure
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -37,7 +37,7 @@ def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -
     """Trains to the end, or resumes from the newest checkpoint in `workdir`; evaluates and saves on the way.
 
     Args:
-      config: the fields of `configs/default.py`.
+      config: what to train, see docs/configuration.md.
       workdir: the run directory; made if it is missing.
       hooks: what a Python program adds.
 
@@ -61,7 +61,8 @@ def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -
         logging.info("%s", summary(job, plan, run))
         with closing(Session(job, run, checkpoints, progress, start=int(state.step), hooks=hooks)) as session:
             state = train(job, plan, session, state)
-        logging.info("%s", session.outcome())
+        metric, patience = job.config.checkpoint.metric, job.config.early_stop.patience
+        logging.info("%s", session.progress.outcome(split=job.splits[1].split, metric=metric, patience=patience))
     return state
 
 
@@ -70,7 +71,7 @@ def open_training(config: Config, run: RunDirectory, hooks: Hooks) -> tuple[Job,
     recorded = run.resumable()
 
     def guard(config: Config) -> None:
-        run.refuse_changes(config)
+        run.begin(config)
         length.refuse_jump(config, recorded, run)
 
     job = open_job(
@@ -129,7 +130,7 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
     ):
         while done < plan.steps:
             if done in plan.restarts:
-                state = session.begin_schedule(done, state)
+                state = rate.begun_anew(session, done, state)
             if session.exhausted or interruption.now():
                 break
             steps, step = programs.after(done)
@@ -138,7 +139,7 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
                 profiler.close()
             if profiler.begins(done):
                 profiler.open()
-            with clock.waiting(), session.saving_at_failure(state):
+            with clock.waiting(), saving_at_failure(session, state):
                 batch = [next(batches) for _ in range(steps * job.functions.members)]
             state, metrics = step(state, batch if len(batch) > 1 else batch[0], teacher)
             done += steps
@@ -154,7 +155,7 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
                 session.log(done, last)
             score = session.evaluate(done, state) if evaluate_now else None
             if evaluate_now:
-                state = session.lower_rate(done, state)
+                state = rate.lowered(session, done, state)
             if save_now:
                 session.save(state, score)
             if evaluate_now:

@@ -60,6 +60,14 @@ class Progress:
         """Whether early stopping has lost `patience`, a number of evaluations; 0: it never does."""
         return 0 < patience <= self.evaluations_without_gain
 
+    def outcome(self, *, split: str, metric: str, patience: int) -> str:
+        """One line on how the run went."""
+        early = f"stopped early after {self.evaluations_without_gain} evaluations without gain; "
+        early = early if self.exhausted(patience) else ""
+        if self.best is None:
+            return f"{early}not evaluated yet"
+        return f"{early}best {split} {metric} {abs(self.best):.4f} at step {self.best_step}"
+
     def to_json(self) -> dict[str, Any]:
         """JSON values, for the meta data of a checkpoint."""
         return {key: getattr(self, name) for name, key in KEYS.items()}

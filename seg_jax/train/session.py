@@ -10,21 +10,22 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import jax
-import numpy as np
 from tqdm import tqdm
 
-from seg_jax import models, process, report, sharding
+from seg_jax import models, report
 from seg_jax.config import flatten, to_json
 from seg_jax.data.images import write_image
 from seg_jax.evaluate.evaluator import Evaluator, left_out
-from seg_jax.files import write_bytes
 from seg_jax.metrics import Report, plain
 from seg_jax.run import log
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.opening import Job
 from seg_jax.run.saving import CheckpointWriter, SaveError
+from seg_jax.runtime import process, sharding
+from seg_jax.runtime.files import write_bytes
 from seg_jax.steps.state import TrainState
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import DivergedError, Health, diverged
@@ -65,18 +66,10 @@ class Session:
         )
         self._hooks = hooks
         self._report: Report | None = None  # of the newest evaluation
-        self._evaluator = Evaluator(job.functions, self.val)
+        self.evaluator = Evaluator(job.functions, self.val)
         self._begin = time.perf_counter()
         self._writes = process.is_first()  # the other processes only compute
-        tensorboard = job.config.log.tensorboard
-        self._writer = (
-            log.Writer(run.path, start_step=start, tensorboard=tensorboard) if self._writes else log.NullWriter()
-        )
-        if start == 0 and self._writes:
-            self._writer.texts(0, {"config": to_json(job.config), "classes": self.train.table.to_json()})
-            self._writer.hparams(flatten(job.config))
-            with log.warn_on_disk_error(run.sample_file.name):
-                write_image(run.sample_file, self.val.read(0)[0])
+        self._writer = _open_log(job, run, start=start) if self._writes else log.NullWriter()
 
     def _diverged(self, step: int, values: str) -> DivergedError:
         self.checkpoints.wait()
@@ -102,13 +95,13 @@ class Session:
         with self.clock.paused():
             split, metric = self.val.split, self.config.checkpoint.metric
             weights = state.weights(averaged=self.config.eval.averaged)
-            result = self._evaluator(**weights, step=step)
+            result = self.evaluator(**weights, step=step)
             result.protocol["left_out"] |= left_out(self.train)
             self._report = result
             if self._writes:
                 tqdm.write(f"\nstep {step}, {split}\n{result.table()}\n", file=sys.stdout)
             self._writer.scalars(step, {f"{split}/{name}": value for name, value in scalars(result).items()})
-            panels = self._evaluator.panels(**weights)
+            panels = self.evaluator.panels(**weights)
             self._writer.images(step, {f"{split}/{i}": picture for i, picture in enumerate(panels.values())})
             value = result.scores[metric]
             score = None if math.isnan(value) else -value if metric == "loss" else value
@@ -129,30 +122,6 @@ class Session:
         with self.clock.paused():
             self._hooks.on_evaluate(step, self._report)
 
-    def lower_rate(self, step: int, state: TrainState) -> TrainState:
-        """With the schedule `plateau`, the state with a lower learning rate when the score has not improved."""
-        optim = self.config.optim
-        if optim.schedule != "plateau" or self.progress.evaluations_since_reduction < optim.patience:
-            return state
-        self.progress = self.progress.reduced()
-        scale = sharding.to_host(state.lr_scale, self.functions.mesh) * optim.factor
-        logging.info(
-            "step %d: %d evaluations without gain, the learning rate is now %g of the first",
-            step,
-            optim.patience,
-            scale,
-        )
-        return self._scaled(state, scale)
-
-    def begin_schedule(self, step: int, state: TrainState) -> TrainState:
-        """The state with the whole learning rate again, where `train.extend` begins a new schedule."""
-        logging.info("step %d: a new learning-rate schedule begins", step)
-        self.progress = self.progress.restarted()
-        return self._scaled(state, 1.0)
-
-    def _scaled(self, state: TrainState, scale: float) -> TrainState:
-        return replace(state, lr_scale=sharding.to_devices(np.float32(scale), self.functions.mesh))
-
     def save(self, state: TrainState, score: float | None) -> None:
         """Starts to write a checkpoint."""
         meta = {
@@ -171,57 +140,37 @@ class Session:
             self.save(state, None)
         self.checkpoints.wait()
 
-    @contextmanager
-    def saving_at_failure(self, state: TrainState) -> Iterator[None]:
-        """Around the reading of a batch, whose failure leaves `state` good: it is saved before the run ends.
-
-        Of several processes only one fails, and saving takes all of them.
-        """
-        try:
-            yield
-        except Exception:
-            if jax.process_count() == 1:
-                self.health.settle()
-                try:
-                    self.save_unless_saved(state)
-                    logging.warning("saved step %d; mend the error and run the same command to resume", int(state.step))
-                except SaveError as error:  # not in place of the first error
-                    logging.error("%s", error)
-            raise
-
     def write_facts(self, steps: int, *, peak_memory: int) -> None:
         """Writes `run.json`, what the run cost; one that had nothing left to do keeps what is there."""
-        if not (self._writes and peak_memory):
-            return
-        facts = {
-            "steps": steps,
-            "extended_at": list(self.config.train.extended_at),
-            "seconds": round(self.seconds, 1),
-            "devices": f"{self.functions.mesh.size} x {jax.devices()[0].device_kind}",
-            "parameters": models.count(self.functions.abstract_state.params),
-            "flops_per_image": self._evaluator.flops,
-            "peak_memory_bytes": peak_memory,
-        }
-        with log.warn_on_disk_error(self.run.facts_file.name):
-            write_bytes(self.run.facts_file, (json.dumps(plain(facts), indent=1) + "\n").encode())
-
-    def outcome(self) -> str:
-        """One line on how the run went."""
-        progress, metric = self.progress, self.config.checkpoint.metric
-        early = (
-            f"stopped early after {progress.evaluations_without_gain} evaluations without gain; "
-            if self.exhausted
-            else ""
-        )
-        if progress.best is None:
-            return f"{early}not evaluated yet"
-        return f"{early}best {self.val.split} {metric} {abs(progress.best):.4f} at step {progress.best_step}"
+        if self._writes and peak_memory:
+            facts = plain(costs(self, steps, peak_memory=peak_memory))
+            with log.warn_on_disk_error(self.run.facts_file.name):
+                write_bytes(self.run.facts_file, (json.dumps(facts, indent=1) + "\n").encode())
 
     def close(self) -> None:
         """Ends everything that runs beside the steps, each of it even if another fails; what was written is on disk."""
         with ExitStack() as ends:
             ends.callback(self.checkpoints.close)
             ends.callback(self._writer.close)
+
+
+@contextmanager
+def saving_at_failure(session: Session, state: TrainState) -> Iterator[None]:
+    """Around the reading of a batch, whose failure leaves `state` good: it is saved before the run ends.
+
+    Of several processes only one fails, and saving takes all of them.
+    """
+    try:
+        yield
+    except Exception:
+        if jax.process_count() == 1:
+            session.health.settle()
+            try:
+                session.save_unless_saved(state)
+                logging.warning("saved step %d; mend the error and run the same command to resume", int(state.step))
+            except SaveError as error:  # not in place of the first error
+                logging.error("%s", error)
+        raise
 
 
 def scalars(result: Report) -> dict[str, float]:
@@ -231,3 +180,29 @@ def scalars(result: Report) -> dict[str, float]:
         per_class = zip(result.names, getattr(result, kind), strict=True)
         values |= {f"{kind}/{name}": float(value) for name, value in per_class}
     return values
+
+
+def costs(session: Session, steps: int, *, peak_memory: int) -> dict[str, Any]:
+    """What a run cost, after `steps`."""
+    functions = session.functions
+    return {
+        "steps": steps,
+        "extended_at": list(session.config.train.extended_at),
+        "seconds": round(session.seconds, 1),
+        "devices": f"{functions.mesh.size} x {jax.devices()[0].device_kind}",
+        "parameters": models.count(functions.abstract_state.params),
+        "flops_per_image": session.evaluator.flops,
+        "peak_memory_bytes": peak_memory,
+    }
+
+
+def _open_log(job: Job, run: RunDirectory, *, start: int) -> log.Writer:
+    """The log of the first process; a new run begins it with its configuration and a sample of the data."""
+    train, val = job.splits
+    writer = log.Writer(run.path, start_step=start, tensorboard=job.config.log.tensorboard)
+    if start == 0:
+        writer.texts(0, {"config": to_json(job.config), "classes": train.table.to_json()})
+        writer.hparams(flatten(job.config))
+        with log.warn_on_disk_error(run.sample_file.name):
+            write_image(run.sample_file, val.read(0)[0])
+    return writer

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from configs import default
-from seg_jax import sharding
 from seg_jax.data import feed, sampler
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelTable
 from seg_jax.data.pipeline import PAD
+from seg_jax.runtime import sharding
 
 TABLE = LabelTable(names=("sky", "road", "car"))
 N, SIZE = 7, (4, 6)

@@ -15,7 +15,7 @@ from seg_jax.config import ConfigError
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError
 
-datasets = pytest.importorskip("datasets", reason="datasets is not installed: seg_jax[huggingface]")
+datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 
 N = 10
 NAMES = ["sky", "road", "car"]

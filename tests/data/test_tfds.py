@@ -16,7 +16,7 @@ from seg_jax.config import ConfigError
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError
 
-tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets is not installed: seg_jax[tfds]")
+tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ("tfrecord", "array_record")

@@ -110,7 +110,7 @@ def test_submission_at_the_size_of_every_image(run, counters, tmp_path, capsys, 
     official = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     monkeypatch.setattr(np, "in1d", np.isin, raising=False)  # the package uses what NumPy 2.4 removed
     config, workdir = run
-    config = config.copy_and_resolve_references()
+    config = config.copy()
     config.eval.resolution, config.eval.submission = "original", str(tmp_path / "submission")
     result = evaluate_checkpoint(config, workdir, "last")
     assert result.protocol["resolution"] == "original"
@@ -156,7 +156,7 @@ def test_submission_at_the_size_of_every_image(run, counters, tmp_path, capsys, 
 
 def test_a_submission_needs_the_original_resolution(run, tmp_path):
     config, workdir = run
-    config = config.copy_and_resolve_references()
+    config = config.copy()
     config.eval.submission = str(tmp_path)
     with pytest.raises(ConfigError, match=r"eval\.submission = .* Add --config\.eval\.resolution=original"):
         evaluate_checkpoint(config, workdir, "last")
@@ -164,7 +164,7 @@ def test_a_submission_needs_the_original_resolution(run, tmp_path):
 
 def test_windows_sizes_and_the_mirror_image_are_those_of_prediction(run, monkeypatch):
     config, workdir = run
-    config = config.copy_and_resolve_references()
+    config = config.copy()
     config.eval.flip, config.eval.scales, config.eval.window = True, (0.5, 1.0), (32, 32)
     config.eval.threshold = 0.1
     with monkeypatch.context() as patch:  # no network sees a whole image, be it as large as it may

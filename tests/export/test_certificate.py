@@ -11,6 +11,7 @@ from seg_jax.export import __main__ as command
 from seg_jax.export import certificate
 from seg_jax.export.certificate import EXACT, Samples
 from seg_jax.predict import artefacts
+from seg_jax.runtime import extras
 
 K = 8  # classes of the synthetic scenes
 
@@ -115,7 +116,7 @@ def test_what_cannot_be_done_is_said(run, tmp_path, capsys, monkeypatch):
     assert "is not a run directory" in error(str(tmp_path), "--format=onnx", out)
     assert "checkpoint '7' is not one of: best, last, 0" in error(str(run), "--format=onnx", out, "--checkpoint=7")
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'seg_jax[onnx]'" in error(str(run), "--format=onnx", out)
+    assert extras.install_command("onnx") in error(str(run), "--format=onnx", out)
     with pytest.raises(SystemExit):
         command.main([str(run), "--format=onnx", out, "--size=0x8"])
     assert "not height x width in pixels" in capsys.readouterr().err

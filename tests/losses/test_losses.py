@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from configs import default
-from seg_jax import losses, sharding
+from seg_jax import losses
 from seg_jax.losses import LOSSES, boundary, heads, lovasz, pixel, region
+from seg_jax.runtime import sharding
 from tests.losses import references
 
 IGNORE = 255
@@ -227,14 +228,14 @@ def test_probabilities():
 
 
 def test_every_loss_has_a_weight():
-    weights = default.get_config().loss.weights
+    weights = dict(default.get_config().loss.weights.items())
     assert set(weights) == set(LOSSES)
     assert {name: weight for name, weight in weights.items() if weight} == {"cross_entropy": 1.0}
 
 
 def test_an_objective_adds_up_over_batches():
     loss = config_of("softmax")
-    loss.weights.update(cross_entropy=0.5, jaccard=2.0)
+    loss.weights.update({"cross_entropy": 0.5, "jaccard": 2.0})
     objective = losses.build(loss)
     assert dict(objective.weights) == {"cross_entropy": 0.5, "jaccard": 2.0}
     parts = [batch("softmax", seed=seed)[:2] for seed in (0, 1)]
@@ -276,7 +277,8 @@ def test_every_option_arrives(name, option):
     function, options = OPTIONS[name]
     given = {} if option is None else {option: {**options, "head": "sigmoid"}[option]}
     loss = config_of("softmax")
-    group = loss[name] if name in loss and option in loss[name] else loss
+    inner = getattr(loss, name, loss)
+    group = inner if option and hasattr(inner, option) else loss
     group.update(given)
     logits, label, taught = batch("softmax")
     expected = function(*((logits, taught, label) if name == "distillation" else (logits, label)), **given)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import sharding
 from seg_jax.config import ConfigError, load
 from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.predict.predictor import Predictor
 from seg_jax.run import program
+from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 from tests.runs import CLASSES, lines, manifest
 
@@ -49,7 +49,7 @@ def test_several_losses(config_for, folder, tmp_path):
     assert report["scores"]["loss"] == pytest.approx(expected, rel=1e-4)
     assert report["protocol"]["loss_weights"] == weights
     # Another kind of head is another network.
-    other = load(run / "config.json").copy_and_resolve_references()
+    other = load(run / "config.json").copy()
     other.loss.head = "binary"
     with pytest.raises(ConfigError, match=r"trained with another network:\n  config\.loss\.head: now 'binary'"):
         evaluate_checkpoint(other, run, "last")
@@ -82,7 +82,7 @@ def test_distillation(config_for, folder, teacher, tmp_path):
     train_and_evaluate(config, tmp_path / "resumed")
     assert manifest(tmp_path / "resumed", 12) == manifest(run, 12)
     away = taught_by.rename(tmp_path / "away")
-    with pytest.raises(ConfigError, match=r"loss\.teacher = .*also to go on with a run.*Bring it back"):
+    with pytest.raises(ConfigError, match=r"loss\.teacher = .*also to resume a run.*Bring it back"):
         train_and_evaluate(config, run)
     assert Predictor.load(run).table.names == tuple(CLASSES)  # prediction does not
     away.rename(taught_by)

@@ -11,12 +11,13 @@ import optax
 import pytest
 from jax.extend.core import Var, jaxprs_in_params
 
-from seg_jax import losses, models, sharding
+from seg_jax import losses, models
 from seg_jax.config import ConfigError
 from seg_jax.models import ENCODERS, MODELS, layers
 from seg_jax.models.decoders import unet
 from seg_jax.run import pretrained, program
 from seg_jax.run.saving import CheckpointWriter
+from seg_jax.runtime import sharding
 from seg_jax.steps.state import TrainState
 from tests.models import references
 

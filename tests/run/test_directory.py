@@ -57,17 +57,18 @@ def test_only_checkpoints_bind_a_configuration(run, tiny_config):
     config, other = tiny_config(), tiny_config({"optim.lr": 0.5, "log.every_steps": 3})
     run.write_config(config)
     assert run.exists and run.resumable() is None
-    run.refuse_changes(other)
+    run.begin(other)
+    assert run.config().optim.lr == 0.5
+    run.begin(config)
     checkpointed(run, "3.damaged")
     assert run.resumable().optim.lr == config.optim.lr
     with pytest.raises(
         ConfigError, match=r"holds a run with another configuration:\n  config\.optim\.lr: now 0\.5, there"
     ):
-        run.refuse_changes(other)
+        run.begin(other)
     # The length is looked at elsewhere, and where files are is free.
-    run.refuse_changes(
-        tiny_config({"train.steps": 7, "train.extend": True, "data.dir": "elsewhere", "log.every_steps": 3})
-    )
+    run.begin(tiny_config({"train.steps": 7, "train.extend": True, "data.dir": "elsewhere", "log.every_steps": 3}))
+    assert run.config().train.steps == config.train.steps  # whoever decides on the length records it
 
 
 def test_another_table_is_refused_where_there_are_checkpoints(run):

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from seg_jax import models, sharding
+from seg_jax import models
 from seg_jax.config import ConfigError, default, defaults, flatten, from_json, to_json, with_fields
 from seg_jax.models import WeightsError
 from seg_jax.run import pretrained, program
+from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 from tests.models import parity
 from tests.runs import OF_FOLDER, write_folder

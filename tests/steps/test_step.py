@@ -10,9 +10,10 @@ import optax
 import pytest
 
 from configs import default
-from seg_jax import losses, models, optim, sharding
+from seg_jax import losses, models, optim
 from seg_jax.models import layers
 from seg_jax.run import cost, pretrained, program
+from seg_jax.runtime import sharding
 from seg_jax.steps import distil, train
 from seg_jax.steps.state import TrainState
 
@@ -515,7 +516,7 @@ def test_a_binary_head_is_one_logit(tiny_config):
 
 def test_sigmoid_heads_predict_each_class_by_itself(small, compiled):
     state = compiled[2]
-    config = small.config.copy_and_resolve_references()
+    config = small.config.copy()
     config.update_from_flattened_dict({"loss.head": "sigmoid", "eval.threshold": 0.5})
     built = program.Functions(config, classes=CLASSES, mesh=small.mesh)
     batch = photographs(8, SIZE)

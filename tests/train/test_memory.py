@@ -2,8 +2,8 @@
 
 import pytest
 
-from seg_jax import sharding
 from seg_jax.run import cost, pretrained, program
+from seg_jax.runtime import sharding
 from seg_jax.train import memory
 
 
@@ -45,7 +45,7 @@ def test_the_proposal_fits_and_was_measured(functions, needed):
     limit = 0.7 * needed
     fields, peak = memory.fit_memory(functions, size=(128, 128), limit=limit)
     assert fields and peak <= limit
-    config = functions.config.copy_and_resolve_references()
+    config = functions.config.copy()
     config.update_from_flattened_dict(fields)
     program.check(config, devices=2)
     assert " with --config." in memory.proposal((fields, peak), limit=limit)

@@ -17,6 +17,15 @@ def test_a_course_by_hand():
     assert progress.evaluated(50, 0.6) == Progress(best=0.6, best_step=50)
 
 
+def test_outcomes_by_hand():
+    words = {"split": "val", "metric": "loss", "patience": 2}
+    assert Progress().outcome(**words) == "not evaluated yet"
+    assert Progress(-0.5, 10, 1).outcome(**words) == "best val loss 0.5000 at step 10"
+    assert Progress(-0.5, 10, 2).outcome(**words) == (
+        "stopped early after 2 evaluations without gain; best val loss 0.5000 at step 10"
+    )
+
+
 def test_json_has_the_keys_of_earlier_checkpoints():
     values = {"best": 0.25, "best_step": 7, "without_gain": 2, "waited": 1, "seconds": 3.5}
     assert Progress.from_json(values) == Progress(0.25, 7, 2, 1, 3.5)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seg_jax import data, models, sharding
-from seg_jax.config import ConfigError, validate
+from seg_jax import data, models
+from seg_jax.config import ConfigError, checked
 from seg_jax.evaluate.evaluator import Evaluator
 from seg_jax.losses import heads
 from seg_jax.metrics import bootstrap
@@ -18,6 +18,7 @@ from seg_jax.predict import windows
 from seg_jax.predict.predictor import Predictor
 from seg_jax.run import pretrained, program
 from seg_jax.run.checkpoint import Checkpoints
+from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 from tests.runs import lines, manifest
 
@@ -130,6 +131,5 @@ def test_the_interval_of_equal_members_is_that_of_one():
 
 
 def test_several_steps_and_several_networks_are_refused(tiny_config):
-    config = pretrained.resolve(tiny_config({"train.seeds": 2, "train.steps_per_dispatch": 4}))
     with pytest.raises(ConfigError, match="several steps or several networks"):
-        validate(config, tables={}, devices=1)
+        checked(tiny_config({"train.seeds": 2, "train.steps_per_dispatch": 4}))

@@ -15,6 +15,7 @@ from seg_jax.data.images import DataError, Encoded, read_image
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
 from seg_jax.data.sampler import held_out
+from seg_jax.runtime.extras import install_command
 
 VALIDATION = ("val", "validation", "valid", "dev")  # names of the validation split
 MASK = re.compile(r"(^|[^a-z])(mask|label|annotation|seg|target|gt)", re.IGNORECASE)  # names of mask columns
@@ -60,7 +61,7 @@ def _content(data: DataConfig, root: Path | None) -> Mapping[str, Any]:
         import datasets
     except ImportError as error:
         raise ConfigError(
-            f"config.data.source = 'huggingface' needs datasets ({error}). pip install 'seg_jax[huggingface]'."
+            f"config.data.source = 'huggingface' needs datasets ({error}). Add it: {install_command('huggingface')}"
         ) from error
     name = data.huggingface.name
     require(

@@ -6,9 +6,9 @@ import pytest
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType
 
-from seg_jax import sharding
 from seg_jax.config import ConfigError
 from seg_jax.run import opening, pretrained, program
+from seg_jax.runtime import sharding
 
 CLASSES = 3
 SIZE = (32, 32)

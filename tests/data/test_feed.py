@@ -78,6 +78,7 @@ def test_a_split_in_device_memory(tmp_path):
 
 
 def test_the_gather_is_compiled_once(tmp_path, caplog):
+    jax.clear_caches()  # other tests of this module may have compiled it
     mesh = sharding.make_mesh(1)
     examples, data = prepared(tmp_path, mesh, "device")
     compiled = []

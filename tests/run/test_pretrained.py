@@ -198,15 +198,15 @@ def test_a_folder_with_an_encoder_alone_is_no_whole_network(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_starts_from_a_folder_and_resumes_without_it(tiny_config, tmp_path):
-    source = parity.pretrained_folder(
-        tmp_path / "unet", "smp_unet_mobilenet_v2", parity.smp_document("smp_unet_mobilenet_v2")
-    )
+    name = "smp_pspnet_resnet18"  # uses three stages of its encoder, so that it compiles quickly
+    source = parity.pretrained_folder(tmp_path / "pspnet", name, parity.smp_document(name))
     usual = {field: defaults()[field] for field in ("model.encoder.depth", "model.encoder.width", "model.aspp_rates")}
-    fields = {"data.dir": str(write_folder(tmp_path / "data")), "train.steps": 2, "model.encoder.norm": "frozen"}
+    fields = {"data.dir": str(write_folder(tmp_path / "data")), "train.steps": 2, "finetune.freeze": True}
     config = tiny_config({**OF_FOLDER, **usual, **fields, "model.weights": str(source)})
     train_and_evaluate(config, tmp_path / "run")
     recorded = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert recorded["model"]["encoder"]["name"] == "mobilenetv2" and recorded["model"]["head_kernel"] == 3
+    assert (recorded["model"]["name"], recorded["model"]["head_kernel"]) == ("pspnet", 3)
+    assert (recorded["model"]["encoder"]["name"], recorded["model"]["encoder"]["depth"]) == ("resnet18", 3)
     shutil.rmtree(source)
     assert int(train_and_evaluate(config, tmp_path / "run").step) == 2
 

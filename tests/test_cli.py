@@ -81,7 +81,8 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"seg_jax {seg_jax.__version__}\n"
 
 
-def test_a_verb_runs_its_program(capsys):
+def test_a_verb_runs_its_program(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "seg_jax.report.__main__", raising=False)  # as in a process of its own
     with pytest.raises(SystemExit) as end:
         cli.main(["report", "--help"])
     assert end.value.code == 0 and "RUN [RUN ...]" in capsys.readouterr().out

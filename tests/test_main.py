@@ -39,7 +39,7 @@ def run(environment):
 @pytest.fixture
 def here(monkeypatch, capsys):
     """The same in this process, which has imported everything, for what is not about starting and ending."""
-    monkeypatch.setattr("seg_jax.process.quiet", lambda: None)  # it would keep pytest from seeing logs
+    monkeypatch.setattr("seg_jax.runtime.process.quiet", lambda: None)  # it would keep pytest from seeing logs
 
     def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         capsys.readouterr()
@@ -238,12 +238,13 @@ def test_predict_agrees_with_evaluation(run, finished, tmp_path):
     """The mask of the first validation image holds what the network's report counts, to the pixel."""
     from seg_jax.predict import restore
     from seg_jax.predict.predictor import Predictor
+    from seg_jax.run.directory import RunDirectory
 
     predictor = Predictor.load(finished)
     image = picture(finished / "sample.png")
     result = predictor(image, probabilities=True)
     assert (result.label == result.probabilities.argmax(-1)).all()
-    engine = restore.run(finished, checkpoint="best").engine
+    engine = restore.load(RunDirectory(finished), checkpoint="best").engine
     assert (result.label == np.asarray(engine(image[None]))[0].argmax(-1)).all()
     assert predictor.card["step"] in numbered(finished) and predictor.card["architecture"] == "unet"
     assert sum(result.shares().values()) == pytest.approx(1)

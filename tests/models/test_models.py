@@ -224,7 +224,9 @@ def shallow_and_whole(networks):
 def test_gradient_reaches_every_parameter_and_training_changes_every_statistic(network, name, encoder, stages):
     model = network(name, encoder, **stages)
     params, model_state = variables(model)
-    target = photographs(2, 33, 47)
+    # Keys of a Mix Transformer are of a map reduced by 32: a single one has no gradient.
+    size = (65, 79) if encoder.startswith("mit") else (33, 47)
+    target = photographs(2, *size)
 
     @jax.jit
     def gradient(params, model_state, image):
@@ -234,10 +236,11 @@ def test_gradient_reaches_every_parameter_and_training_changes_every_statistic(n
 
         return jax.grad(objective, has_aux=True)(params)
 
-    grads, changed = jax.device_get(gradient(params, model_state, photographs(2, 33, 47)))
+    grads, changed = jax.device_get(gradient(params, model_state, photographs(2, *size)))
     assert jax.tree.structure(grads) == jax.tree.structure(params)
     for path, g in flat(grads).items():
-        assert np.isfinite(g).all() and np.any(g), path
+        # A bias of the keys moves all scores of a query alike, which the softmax does not see: only rounding.
+        assert np.isfinite(g).all() and (np.any(g) or "['key']['bias']" in path), path
     assert jax.tree.structure(changed) == jax.tree.structure(model_state)
     before = flat(model_state)
     for path, statistic in flat(changed).items():

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from seg_jax import data
-from seg_jax.config import ConfigError, load
+from seg_jax.config import ConfigError, load, with_fields
 from seg_jax.data import stats
 from seg_jax.data.images import DataError
 from seg_jax.evaluate.stored import evaluate_checkpoint
@@ -156,8 +156,9 @@ def test_the_average_is_what_is_evaluated_and_predicted_with(config_for, tmp_pat
     assert (np.asarray(state.ema["params"]["decoder"]["head"]["bias"]) != state.params["decoder"]["head"]["bias"]).any()
     config = load(tmp_path / "run" / "config.json")
     scores = []
-    for config.eval.averaged in (True, False):
-        scores.append(evaluate_checkpoint(config, tmp_path / "run", "last").scores["loss"])
+    for averaged in (True, False):
+        chosen = with_fields(config, {"eval.averaged": averaged})
+        scores.append(evaluate_checkpoint(chosen, tmp_path / "run", "last").scores["loss"])
     assert scores[0] == dict(lines(tmp_path / "run", "val/loss"))[4] and scores[0] != scores[1]
 
 

@@ -253,8 +253,8 @@ def tampered(monkeypatch, step, tamper):
     """
     load = data.load
 
-    def loading(config, split):
-        examples, batch, seen = load(config, split), config.train.batch_size, collections.Counter()
+    def loading(config, split, **options):
+        examples, batch, seen = load(config, split, **options), config.train.batch_size, collections.Counter()
         chosen = int(sampler.indices(config.seed, max(step - 1, 0), batch, len(examples))[3])
         at = 1 if step == 0 else 2 + (chosen == 0) + (step - 1) * batch // len(examples)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from seg_jax import data, models
-from seg_jax.config import ConfigError, checked
+from seg_jax.config import ConfigError, checked, with_fields
 from seg_jax.evaluate.evaluator import Evaluator
 from seg_jax.losses import heads
 from seg_jax.metrics import bootstrap
@@ -80,12 +81,13 @@ def test_report_resume_prediction_and_start(config_for, together, tmp_path):
 
 def test_members_are_scored_in_windows_where_all_are(tiny_config, monkeypatch):
     fields = {"train.seeds": 2, "data.size": (32, 48), "data.synthetic.val_scenes": 2, "eval.window": (32, 32)}
-    config = pretrained.resolve(tiny_config({**fields, "eval.submission": "directory"}))
+    config = pretrained.resolve(tiny_config(fields))
     monkeypatch.setattr(program.Functions, "eval_step", None)  # for whole images
     examples = data.load(config, "val")
     functions = program.Functions(config, classes=len(examples.table), mesh=sharding.make_mesh(1))
-    assert functions.alone().config.eval.submission == ""  # what is submitted is what all see together
-    config.eval.submission = ""
+    submitting = with_fields(config, {"eval.submission": "directory", "eval.resolution": "original"})
+    alone = replace(functions, config=submitting).alone()
+    assert alone.config.eval.submission == ""  # what is submitted is what all see together
     weights = functions.init().weights(averaged=False)
     found = Evaluator(functions, examples)(**weights, step=0, detailed=True).sections["seeds"]["pixel_accuracy"]
     alone = functions.alone()

@@ -69,7 +69,7 @@ def test_files_may_hold_a_head_and_deeper_stages_besides_and_nothing_else(config
     save_file(tensors | {besides: np.zeros((10, 256), np.float32)}, path)
     _, features = parity.encoder_with(config(**{"model.encoder.depth": 2}), path)
     assert_first_stages(features, name, 1)
-    save_file(tensors | {"other.weight": np.zeros((10, 256), np.float32)}, path)
+    save_file(tensors | {f"{prefix}other.weight": np.zeros((10, 256), np.float32)}, path)
     with pytest.raises(models.WeightsError, match=r"left over in the file \(1\): other\.weight"):
         parity.encoder_with(config(), path)
 

@@ -326,7 +326,7 @@ add() {
 
 CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")"
 venv=${SEG_JAX_VENV:-.venv}
-malloc=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864 # seg_jax/process.py says why
+malloc=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864 # seg_jax/runtime/process.py says why
 malloc=$malloc:glibc.malloc.trim_threshold=268435456:glibc.malloc.top_pad=67108864
 venv=${venv%/}
 stamp=$venv/seg_jax.stamp

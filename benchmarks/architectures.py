@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from seg_jax import process
+from seg_jax.runtime import process
 
 if __name__ == "__main__":
     process.tune_malloc()
@@ -28,9 +28,10 @@ import jax
 import numpy as np
 
 from configs import zoo
-from seg_jax import models, sharding
+from seg_jax import models
 from seg_jax.config import Config
 from seg_jax.run import pretrained, program
+from seg_jax.runtime import sharding
 
 SIZE = (256, 256)
 REPEATS = 7

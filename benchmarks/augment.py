@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from seg_jax import process
+from seg_jax.runtime import process
 
 if __name__ == "__main__":
     process.tune_malloc()

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from seg_jax import process
+from seg_jax.runtime import process
 
 if __name__ == "__main__":
     process.quiet()
@@ -25,12 +25,12 @@ if __name__ == "__main__":
 import numpy as np
 
 from benchmarks import cases, train_step
-from seg_jax import sharding
 from seg_jax.data.labels import LabelTable
 from seg_jax.export import FORMATS
 from seg_jax.export.network import Network
 from seg_jax.predict import artefacts
 from seg_jax.run import pretrained, program
+from seg_jax.runtime import sharding
 
 TURNS, CALLS = 8, 5
 

@@ -23,7 +23,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from seg_jax import process
+from seg_jax.runtime import process
 
 if __name__ == "__main__":
     process.tune_malloc()
@@ -31,9 +31,10 @@ if __name__ == "__main__":
 import jax
 
 from configs import default
-from seg_jax import augment, data, models, sharding
+from seg_jax import augment, data, models
 from seg_jax.data import feed, sampler
 from seg_jax.run import program
+from seg_jax.runtime import sharding
 
 CORES = len(os.sched_getaffinity(0))
 BATCH, SECONDS, TURNS, BATCHES_IN_FLIGHT = 16, 8.0, 3, 2

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from seg_jax import process
+from seg_jax.runtime import process
 
 if __name__ == "__main__":
     process.tune_malloc()

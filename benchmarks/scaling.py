@@ -29,8 +29,9 @@ if __name__ == "__main__":
 import jax
 
 from benchmarks.cases import CASES, CLASSES, PEAK_FLOPS, configuration
-from seg_jax import models, sharding
+from seg_jax import models
 from seg_jax.run import cost, pretrained, program
+from seg_jax.runtime import sharding
 
 DEVICES = 8
 

@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seg_jax import process
+from seg_jax.runtime import process
 
 if __name__ == "__main__":
     process.tune_malloc()
@@ -41,8 +41,9 @@ import jax
 import numpy as np
 
 from benchmarks.cases import CASES, CLASSES, PEAK_FLOPS, Case, configuration
-from seg_jax import models, sharding
+from seg_jax import models
 from seg_jax.run import cost, pretrained, program
+from seg_jax.runtime import sharding
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 TURNS, WARM_UP = 3, 2

@@ -22,6 +22,7 @@ def get_config() -> Config:
     c.augment.scale = (0.75, 2.0)
     c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.2
     c.model.encoder.width = 32
+    c.model.encoder.output_stride = 8  # which the plain encoder does not use; crops of 360 are a multiple of it
     c.model.dropout = 0.2
     c.model.dtype = "bfloat16"
     c.loss.label_smoothing = 0.11

@@ -2,7 +2,7 @@
 
 python -m seg_jax.main --config=configs/synthetic_unet.py --workdir=runs/synthetic_unet
 
-On two CPU cores: 2.3 minutes, val mIoU 0.862 (seed 0).
+On two cores of an Intel Xeon with AVX-512: 3 min 17 s of processor time, val mIoU 0.830 (seed 0).
 """
 
 from seg_jax.config import Config, default

@@ -1,8 +1,6 @@
 """`python -m seg_jax` is the command `seg-jax`."""
 
-import sys
-
-from seg_jax.cli import main
+import runpy
 
 if __name__ == "__main__":
-    sys.exit(main())
+    runpy.run_module("seg_jax.cli", run_name="__main__", alter_sys=True)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from seg_jax import __version__
+from seg_jax.runtime.version import __version__
 
 
 class Verb(NamedTuple):
@@ -78,3 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         sys.argv = before
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

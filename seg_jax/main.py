@@ -9,7 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from seg_jax import process
+from seg_jax.runtime import process
 
 if __name__ == "__main__":
     process.tune_malloc()  # before the imports that cost time: it starts the program anew

@@ -26,9 +26,10 @@ import jax
 import pytest
 
 from configs import default
-from seg_jax import process, viz
+from seg_jax import viz
 from seg_jax.config import to_json
 from seg_jax.run.program import Functions
+from seg_jax.runtime import process
 from tests.runs import OF_FOLDER, REPOSITORY, write_folder
 
 # Not as a variable of the environment: programs that tests start see one device, as a user's do.
@@ -124,7 +125,7 @@ def shared_programs(compiled_programs, monkeypatch):
         make = getattr(Functions, name)
 
         def shared(self, *arguments, **options):
-            length = (self.steps, self.frozen_steps)
+            length = (self.steps, self.frozen_steps, self.restarts)
             key = (name, identity(self), length, arguments, tuple(sorted(options.items())))
             if key not in compiled_programs:
                 compiled_programs[key] = make(self, *arguments, **options)
@@ -143,7 +144,7 @@ def shared_programs(compiled_programs, monkeypatch):
             compiled_programs[key] = jax.device_get(state), jax.tree.map(lambda leaf: leaf.sharding, state)
         return jax.device_put(*compiled_programs[key])
 
-    for name in ("train_step", "eval_step", "predict_with"):
+    for name in ("train_step", "eval_step", "predict"):
         monkeypatch.setattr(Functions, name, once(name))
     monkeypatch.setattr(Functions, "init", init)
 

@@ -13,8 +13,9 @@ import pytest
 
 from benchmarks import export, scaling, train_step
 from configs import default
-from seg_jax import models, sharding
+from seg_jax import models
 from seg_jax.run import pretrained, program
+from seg_jax.runtime import sharding
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

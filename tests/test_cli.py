@@ -10,7 +10,8 @@ import tomllib
 import pytest
 
 import seg_jax
-from seg_jax import cli, extras
+from seg_jax import cli
+from seg_jax.runtime import extras
 from tests.conftest import REPOSITORY
 
 
@@ -48,7 +49,8 @@ def test_a_verb_hands_its_arguments_on(started, verb, module, arguments):
     assert cli.main([verb, "a b", "--flag=1"]) == 0
     assert started == [(module, "__main__", [f"seg-jax {verb}", *arguments, "a b", "--flag=1"])]
     assert sys.argv == before
-    assert importlib.util.find_spec(module) is not None
+    program = module if module == "seg_jax.main" else f"{module}.__main__"
+    assert importlib.util.find_spec(program) is not None
 
 
 def test_every_verb_was_tried_and_is_in_the_help(capsys):

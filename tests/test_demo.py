@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import extras
 from seg_jax.demo import __main__ as demo
 from seg_jax.predict.predictor import Predictor
+from seg_jax.runtime import extras
 from tests.runs import REPOSITORY
 
 streamlit = pytest.importorskip("streamlit")

@@ -17,8 +17,9 @@ from PIL import Image
 import seg_jax.curate.__main__ as data_command
 import seg_jax.export.__main__ as export_command
 import seg_jax.report.__main__ as report_command
-from seg_jax import doctor, process
+from seg_jax import doctor
 from seg_jax.predict import __main__ as predict
+from seg_jax.runtime import process
 from seg_jax.train.loop import train_and_evaluate
 from tests.models import parity
 from tests.runs import REPOSITORY, free_port, write_frame

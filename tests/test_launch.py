@@ -17,11 +17,11 @@ import pytest
 from absl import app, flags
 
 from seg_jax import main
-from seg_jax.process import KEEP
+from seg_jax.runtime.process import KEEP
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PINS = sorted(path.name for path in REPOSITORY.glob("requirements*.txt"))
-FILES = ["launch.sh", *PINS, "pyproject.toml", ".ci/run", ".ci/wheel"]
+FILES = ["launch.sh", *PINS, "pyproject.toml", ".ci/run", "tests/wheel.sh"]
 
 # All that launch.sh may ask of a system besides Python; nothing else is on the PATH of the tests.
 SYSTEM_TOOLS = ["bash", "cat", "cksum", "dirname", "grep", "ln", "ls", "mkdir", "readlink", "rm", "sleep"]
@@ -73,6 +73,7 @@ class Machine:
         (self.root / "seg_jax/main.py").write_text(MAIN + f"# {defined}")
         (self.root / ".ci").mkdir()
         for name in FILES:
+            (self.root / name).parent.mkdir(exist_ok=True)
             shutil.copy(REPOSITORY / name, self.root / name)
         # TPUs are looked for among the devices of the test, not of this machine.
         script = (self.root / "launch.sh").read_text()
@@ -591,7 +592,7 @@ def test_lint_runs_every_check_and_fails_when_one_does(machine, status):
 
 
 def test_continuous_integration_lints_tests_and_builds_with_pip(machine, tmp_path):
-    (machine.root / ".ci/wheel").write_text('#!/bin/sh\necho "wheel $PWD" >>"$LOG"')
+    (machine.root / "tests/wheel.sh").write_text('#!/bin/sh\necho "wheel $PWD" >>"$LOG"')
     (tmp_path / "of uv").mkdir()
     (machine.bin / "uv").rename(tmp_path / "of uv/uv")
     search = f"{tmp_path / 'of uv'}:{machine.bin}"

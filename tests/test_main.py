@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import shutil
@@ -33,6 +34,19 @@ def run(environment):
         )
 
     return start
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """The same in this process, which has imported everything, for what is not about starting and ending."""
+    monkeypatch.setattr("seg_jax.process.quiet", lambda: None)  # it would keep pytest from seeing logs
+
+    def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        code = importlib.import_module(f"{module}.__main__").main(arguments)
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +118,7 @@ def test_another_configuration_is_refused(run, finished):
     assert "Traceback" not in result.stderr
 
 
-def test_eval_repeats_the_report_of_training(run, finished):
+def test_eval_repeats_the_report_of_training(run, here, finished):
     result = run("seg_jax.main", f"--workdir={finished}", "--mode=eval")
     assert result.returncode == 0, result.stderr
     trained = json.loads((finished / "report.json").read_text())
@@ -117,14 +131,14 @@ def test_eval_repeats_the_report_of_training(run, finished):
     last, original = run("seg_jax.main", f"--workdir={finished}", *flags), finished / "eval" / "val-6-original"
     assert "mean IoU near true boundaries" in last.stdout
     assert json.loads((original / "report.json").read_text())["protocol"]["resolution"] == "original"
-    compared = run("seg_jax.report", str(finished), str(original))
+    compared = here("seg_jax.report", str(finished), str(original))
     assert compared.returncode == 0 and "resolution is 'original', there 'network'" in compared.stdout, compared.stderr
     assert last.returncode == 0
     missing = run("seg_jax.main", f"--workdir={finished}", "--mode=eval", "--checkpoint=7")
     assert missing.returncode == 1 and "'7' is not one of: best, last" in missing.stderr
 
 
-def test_predict_any_size(run, finished, tmp_path):
+def test_predict_any_size(run, here, finished, tmp_path):
     photos = tmp_path / "photos"
     (photos / "deep").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -152,7 +166,7 @@ def test_predict_any_size(run, finished, tmp_path):
     (out / "wide_color.png").unlink()
     with Image.open(photos / "tall.png") as image:
         image.rotate(180).save(photos / "tall.png")
-    again = run(*command, "--json")
+    again = here(*command, "--json")
     assert again.returncode == 1
     summary = json.loads(again.stdout)
     assert (summary["images"], summary["skipped"]) == (2, 2)
@@ -160,15 +174,15 @@ def test_predict_any_size(run, finished, tmp_path):
     (why,) = summary["failed"].values()
     assert "broken.jpg is not an image" in why
     assert (out / "wide_color.png").exists()
-    assert json.loads(run(*command, "--json", "--overwrite").stdout)["images"] == 4
+    assert json.loads(here(*command, "--json", "--overwrite").stdout)["images"] == 4
 
 
-def test_predict_writes_what_is_asked_for(run, finished, tmp_path):
+def test_predict_writes_what_is_asked_for(here, finished, tmp_path):
     sample = finished / "sample.png"
     out = tmp_path / "out"
     kinds = ("mask", "confidence", "entropy", "probabilities")
     options = (f"--out={out}", f"--write={','.join(kinds)}", "--flip", "--scales=0.5,1")
-    result = run("seg_jax.predict", str(finished), str(sample), *options)
+    result = here("seg_jax.predict", str(finished), str(sample), *options)
     assert result.returncode == 0, result.stderr
     assert {p.name for p in out.iterdir()} == {
         *("predictions.jsonl", "sample_mask.png", "sample_confidence.png", "sample_entropy.png"),
@@ -181,12 +195,12 @@ def test_predict_writes_what_is_asked_for(run, finished, tmp_path):
     entropy = -(p * np.log(np.maximum(p, 1e-12, dtype=np.float32))).sum(-1) / np.log(8)
     assert np.abs(picture(out / "sample_entropy.png") - 255.0 * entropy).max() < 3
 
-    slid = run("seg_jax.predict", str(finished), str(sample), f"--out={tmp_path / 'slid'}", "--window=32x32")
+    slid = here("seg_jax.predict", str(finished), str(sample), f"--out={tmp_path / 'slid'}", "--window=32x32")
     assert slid.returncode == 0, slid.stderr
     assert picture(tmp_path / "slid" / "sample_mask.png").shape == (32, 48)
 
 
-def test_predict_takes_standard_input_and_videos(run, finished, environment, tmp_path):
+def test_predict_takes_standard_input_and_videos(here, finished, environment, tmp_path):
     av = pytest.importorskip("av")
     sample = picture(finished / "sample.png")
     clip = tmp_path / "clip.mp4"
@@ -216,7 +230,7 @@ def test_predict_takes_standard_input_and_videos(run, finished, environment, tmp
     assert frames[0].shape[1] == 48 and frames[0].shape[0] > 32  # with its legend
     assert not list(out.glob(".*"))
 
-    camera = run("seg_jax.predict", str(finished), "97", f"--out={out}")
+    camera = here("seg_jax.predict", str(finished), "97", f"--out={out}")
     assert camera.returncode == 1 and "camera 97 cannot be opened" in camera.stderr
 
 
@@ -247,7 +261,7 @@ def test_a_configuration_of_another_network_is_explained(finished, tmp_path):
         Predictor.load(tmp_path / "run")(picture(finished / "sample.png"))
 
 
-def test_wrong_input_is_explained(run, finished, tmp_path):
+def test_wrong_input_is_explained(run, here, finished, tmp_path):
     cases = {
         ("seg_jax.predict", str(tmp_path), "x.png", "--out=o"): "is not an image file",
         ("seg_jax.predict", str(tmp_path), str(finished / "sample.png"), "--out=o"): "is not a run directory",
@@ -262,7 +276,7 @@ def test_wrong_input_is_explained(run, finished, tmp_path):
         ): "'/nonexistent' is not a directory",
     }
     for command, message in cases.items():
-        result = run(*command)
+        result = (here if command[0] == "seg_jax.predict" else run)(*command)
         assert result.returncode == 1, command
         assert message in result.stderr, (command, result.stderr)
         assert "Traceback" not in result.stderr

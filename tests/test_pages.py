@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -104,8 +104,16 @@ def exists(name: str, names: set[str], *, below: bool) -> bool:
     return any(re.match(f"{start}{pattern}(/|$)", path) for path in names)
 
 
+def code_map(text: str) -> str:
+    """The block of code on a page that has the line `seg_jax/`, or nothing."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.M | re.S)
+    return next((block for block in blocks if re.search(r"^seg_jax/( |$)", block, flags=re.M)), "")
+
+
 def lost_paths(text: str, names: set[str]) -> Iterator[tuple[int, str]]:
+    drawn = set(code_map(text).splitlines())
     inline = [" ".join(re.findall(r"`([^`]+)`", line)) for line in prose(text)]
+    inline = [raw if raw in drawn else code for raw, code in zip(text.split("\n"), inline, strict=True)]
     for number, (line, code) in enumerate(zip(text.split("\n"), inline, strict=True), 1):
         found = re.findall(rf"(?<![\w/.$-])(?:{'|'.join(TOP)})/[\w./*-]*", line)
         lost = [name for name in found if not exists(name.rstrip("."), names, below=False)]
@@ -131,6 +139,56 @@ def test_the_pages_are_found():
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page):
     assert faults((REPOSITORY / page).read_text(encoding="utf-8"), REPOSITORY / page, NAMES) == []
+
+
+# --- the map
+
+
+def not_on_the_map(block: str, modules: Iterable[str]) -> list[str]:
+    """The modules, as paths below seg_jax/, that a map names neither themselves nor by a folder they are in."""
+    named = set(re.findall(r"[\w.-]+(?:/[\w.-]+)*/?", block))
+
+    def covered(path: str) -> bool:
+        parts = path.split("/")
+        folders = {f"{'/'.join(parts[first:last])}/" for last in range(1, len(parts)) for first in range(last)}
+        return path in named or parts[-1] in named or bool(folders & named)
+
+    itself = ("__init__.py", "__main__.py")  # of the package, whose folder the map is of
+    return [path for path in modules if path not in itself and not path.endswith("/__init__.py") and not covered(path)]
+
+
+def test_every_module_is_on_the_map():
+    """That of the README, or of docs/architecture.md: a module by its own name, or by its folder's."""
+    blocks = [
+        code_map((REPOSITORY / page).read_text(encoding="utf-8")) for page in ("README.md", "docs/architecture.md")
+    ]
+    assert any(blocks), "no page has a block of code with the line seg_jax/"
+    modules = [name.removeprefix("seg_jax/") for name in sorted(NAMES) if re.match(r"seg_jax/.*\.py$", name)]
+    assert len(modules) > 50
+    assert not_on_the_map("\n".join(blocks), modules) == []
+
+
+MAP = """
+# x
+```bash
+seg_jax
+```
+```
+top/  file.txt
+seg_jax/
+  main.py    flags          data/   reading, sources/: a file each
+  run/config.py
+```
+"""
+
+
+def test_what_is_not_on_the_map_is_found():
+    block = code_map(MAP)
+    assert block.startswith("top/")
+    on = ["main.py", "data/a.py", "data/deep/b.py", "run/config.py", "other/sources/c.py", "__init__.py", "__main__.py"]
+    off = ["more/__main__.py", "flags.py", "run/data.py", "data.py", "more/x.py", "run.py"]
+    assert not_on_the_map(block, on + off) == off
+    assert code_map("```\nseg_jaxy/\n```\nseg_jax/\n") == ""
 
 
 # --- the rules find what they are for
@@ -195,6 +253,7 @@ def test_a_sound_page_has_no_faults(page):
         ("    python docs/none.py", "'docs/none.py', which is not in the repository"),
         ("as in `docs/non*.md`.", "'docs/non*.md', which is not in the repository"),
         ("`docs/othe`", "'docs/othe', which is not in the repository"),
+        ("```\ndocs/\nseg_jax/\n  m.py  lost.py   words\n```", "'lost.py', which is not in the repository"),
         ("`m.py` and `sub/n.py`", "'sub/n.py', which is not in the repository"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from seg_jax import trees
+from seg_jax.runtime import trees
 
 
 class Moments(NamedTuple):

@@ -31,7 +31,7 @@ from typing import Any
 
 from benchmarks.accelerator import page, prepare, record, supervisor
 from benchmarks.accelerator.child import STEPS
-from seg_jax import process
+from seg_jax.runtime import process
 
 # Shares of the time. What a step leaves over goes to those after it.
 SHARES = {"smoke": 5, "train_step": 6, "infer": 2, "quality": 6}

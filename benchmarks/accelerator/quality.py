@@ -26,12 +26,12 @@ import numpy as np
 from benchmarks.accelerator import page, prepare, record
 from benchmarks.accelerator.record import NOT_RUN, Recorder
 from configs import camvid_fast
-from seg_jax import sharding
 from seg_jax.config import Config, to_json
 from seg_jax.export import FORMATS, certificate
 from seg_jax.export.network import Network
 from seg_jax.predict import artefacts
 from seg_jax.run import pretrained, program
+from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 
 NAME = "camvid_fast"

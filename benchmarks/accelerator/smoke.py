@@ -23,9 +23,10 @@ from jax.sharding import AxisType, Mesh
 
 from benchmarks.accelerator import functions
 from benchmarks.accelerator.record import OK, WRONG, Recorder, RefusedError
-from seg_jax import models, sharding
+from seg_jax import models
 from seg_jax.config import ConfigError, default
 from seg_jax.run import pretrained, program
+from seg_jax.runtime import sharding
 
 CLASSES, BATCH, STEPS = 5, 4, 2
 THREADS = 8  # compile at once; most of the time is compilation

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from absl import flags
 
-from seg_jax import data, process
+from seg_jax import data
 from seg_jax.config import Config, ConfigError, check_names, checked
 from seg_jax.config import flags as config_flags
 from seg_jax.curate import formats, inspect, lint, prepare, propose
@@ -20,7 +20,8 @@ from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError
 from seg_jax.data.prepared import MANIFEST
-from seg_jax.files import write_bytes
+from seg_jax.runtime import process
+from seg_jax.runtime.files import write_bytes
 
 
 class Parser(argparse.ArgumentParser):

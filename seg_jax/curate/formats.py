@@ -19,8 +19,8 @@ from PIL import Image
 from seg_jax.config import ConfigError
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.examples import Examples
-from seg_jax.extras import install_command
-from seg_jax.files import write_bytes
+from seg_jax.runtime.extras import install_command
+from seg_jax.runtime.files import write_bytes
 
 SHARD = 256  # examples in a TFRecord file
 TFDS_NAME = "prepared"  # the name under which TensorFlow Datasets finds the TFRecords

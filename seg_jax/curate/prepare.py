@@ -22,7 +22,7 @@ from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.prepared import MANIFEST, UNFINISHED
-from seg_jax.files import write_bytes
+from seg_jax.runtime.files import write_bytes
 
 
 def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, photos: str = "jpeg") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from seg_jax.curate import kinds, layout, recognizers
 from seg_jax.curate.proposal import Proposal
 from seg_jax.data.images import DataError
-from seg_jax.files import write_bytes
+from seg_jax.runtime.files import write_bytes
 
 
 def propose(root: Path) -> Proposal:

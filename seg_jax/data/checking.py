@@ -24,7 +24,7 @@ from tqdm import tqdm
 from seg_jax.data.examples import Bad, Examples, Pair
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError
-from seg_jax.files import write_bytes
+from seg_jax.runtime.files import write_bytes
 
 T = TypeVar("T")
 

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from seg_jax import sharding
 from seg_jax.config import DataConfig
 from seg_jax.data import checking, pipeline
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE
+from seg_jax.runtime import sharding
 
 Batch = dict[str, jax.Array]
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from seg_jax import process
 from seg_jax.config import DataConfig, flatten, lookup
 from seg_jax.data.checking import in_parallel, listing, try_read
 from seg_jax.data.class_weights import SCHEMES, effective_number
 from seg_jax.data.examples import Bad, Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE
-from seg_jax.files import write_bytes
+from seg_jax.runtime import process
+from seg_jax.runtime.files import write_bytes
 
 VERSION = 1  # of the counting: part of the key of stored counts
 

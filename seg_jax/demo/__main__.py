@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg_jax import extras
+from seg_jax.runtime import extras
 
 # A visitor's photographs are nobody else's: the page is for this machine alone unless the environment says otherwise.
 PRIVATE = {"STREAMLIT_SERVER_ADDRESS": "127.0.0.1", "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false"}

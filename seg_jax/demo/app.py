@@ -15,11 +15,12 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from seg_jax import process, viz
+from seg_jax import viz
 from seg_jax.data.images import DataError, Encoded, read_image
 from seg_jax.data.labels import IGNORE
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.run.directory import RunDirectory
+from seg_jax.runtime import process
 
 DEFAULT = Path("runs/synthetic_unet")
 MAX_SIDE = 2048  # pixels of the longer side; larger photographs are reduced, so that the page stays quick

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seg_jax import extras
 from seg_jax.doctor.advice import GIB, advise
 from seg_jax.doctor.facts import collect
+from seg_jax.runtime import extras
 
 
 def text(facts: Mapping[str, Any], advice: Sequence[str]) -> str:

@@ -18,7 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from seg_jax import __version__, extras, process
+from seg_jax.runtime import extras, process
+from seg_jax.runtime.version import __version__
 
 PACKAGES = (
     *("jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu", "flax", "optax", "orbax-checkpoint"),

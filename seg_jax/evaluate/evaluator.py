@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from seg_jax import sharding, viz
-from seg_jax.config import EvalConfig
+from seg_jax.config import Config, EvalConfig
 from seg_jax.data import feed, pipeline, sampler
-from seg_jax.data.examples import Examples, Pair
-from seg_jax.data.images import resize_label, resized_bands
+from seg_jax.data.examples import Examples
+from seg_jax.data.images import resized_bands
 from seg_jax.data.labels.cityscapes import write_prediction
+from seg_jax.evaluate.seen import Seen
 from seg_jax.metrics import Images, Report, bootstrap, cityscapes, compat
 from seg_jax.metrics.detailed import Counter
-from seg_jax.predict import windows
 from seg_jax.run import cost, program
+from seg_jax.runtime import sharding
 
 
 class Evaluator:
@@ -35,6 +35,7 @@ class Evaluator:
         self.examples = examples
         self._functions = functions
         self._config = functions.config
+        self._seen = Seen(functions, examples)
 
     @cached_property
     def _step(self) -> Any:
@@ -57,11 +58,11 @@ class Evaluator:
         counter = Counter(examples.table.names, n, threshold=threshold) if detailed else None
         counted: dict[str, np.ndarray] = {}
         sections: dict[str, Any] = {}
-        windowed = detailed and any(config.eval.window)
+        windowed = detailed and self._seen.windowed
         if counter is not None and windowed:
             for index in range(n):
-                image, label = self._example(index)
-                self._look(counter, index, label, self._slid(params, model_state, image))
+                image, label = self._seen.example(index)
+                self._look(counter, index, label, self._seen.through_windows((params, model_state), image))
         else:
             counted = self._count(params, model_state, counter)
         if counter is not None:
@@ -76,32 +77,13 @@ class Evaluator:
             whole = found.get("with_instances", 0) == n
             known = found["instances"] if whole else None
             sections["compat"]["cityscapesScripts"] = cityscapes.figures(confusion, examples.table.names, known)
-        height, width = examples.size
-        protocol = {
-            "step": step,
-            "source": config.data.source,
-            "split": examples.split,
-            "images": n,
-            "resolution": config.eval.resolution if detailed else "network",
-            **(refined(config.eval) if detailed else {}),
-            "left_out": left_out(examples),
-            "height": height,
-            "width": width,
-            "resized": bool(all(config.data.size)),
-            "ignored": "pixels with label 255; no class is left out",
-            "loss": "none: it is of whole images, the network saw windows"
-            if windowed
-            else "weight times mean over the pixels of the split, summed; regions and hard pixels are of a batch",
-            "loss_weights": dict(objective.weights),
-            "miou": "mean over the classes that occur in truth or prediction, counted over the whole split",
-        }
         if self._functions.members > 1:
-            sections["seeds"] = self._by_seed(params, model_state, step, detailed=windowed)
+            sections["seeds"] = by_seed(self._functions, examples, (params, model_state), step, detailed=windowed)
         return Report.from_confusion(
             confusion,
             examples.table.names,
             loss=math.nan if windowed else float(objective.value(counted["totals"], counted["weights"])[0]),
-            protocol=protocol,
+            protocol=protocol(config, examples, objective.weights, step=step, detailed=detailed, windowed=windowed),
             above=(threshold, above) if threshold else None,
             images=Images(examples.names, images),
             sections=sections,
@@ -134,52 +116,12 @@ class Evaluator:
             if counter is not None:
                 first = i * size + jax.process_index() * (size // jax.process_count())
                 labels = sharding.local_rows(placed["label"])
-                seen = sharding.local_rows(self._refined(rows=True)(params, model_state, placed["image"]))
+                seen = sharding.local_rows(self._seen.predict(rows=True)(params, model_state, placed["image"]))
                 for index, label, p in zip(range(first, n), labels, seen, strict=False):
                     if config.eval.resolution == "original":
                         _, label = examples.original(index)
                     self._look(counter, index, label, resized_bands(p, (label.shape[0], label.shape[1])))
         return sums | {"images": images}
-
-    def _example(self, index: int) -> Pair:
-        """A photograph and its label at the size that counts."""
-        original = self._config.eval.resolution == "original"
-        return self.examples.original(index) if original else self.examples.read(index)
-
-    def _refined(self, *, rows: bool = False) -> Any:
-        """The prediction that `eval.flip` and `eval.scales` ask for, see `Functions.predict`."""
-        config = self._config
-        return self._functions.predict(flip=config.eval.flip, scales=config.eval.scales, rows=rows)
-
-    def _slid(self, params: Any, model_state: Any, image: np.ndarray) -> Iterator[np.ndarray]:
-        """The probabilities of an image in windows, in bands of rows."""
-        config = self._config
-        bands = windows.slide(
-            lambda tiles: np.asarray(self._refined()(params, model_state, tiles)),
-            image,
-            window=config.eval.window,
-            overlap=config.eval.overlap,
-            batch=1 if jax.default_backend() == "cpu" else config.eval.batch_size,
-        )
-        return (probabilities for _, probabilities in bands)
-
-    @cached_property
-    def _alone(self) -> Evaluator:
-        return Evaluator(self._functions.alone(), self.examples)
-
-    def _by_seed(self, params: Any, model_state: Any, step: int, *, detailed: bool) -> dict[str, Any]:
-        """How much the scores of the members differ, each by itself."""
-        members = range(self._functions.members)
-        reports = [
-            self._alone(*jax.tree.map(lambda array, i=i: array[i], (params, model_state)), step=step, detailed=detailed)
-            for i in members
-        ]
-        found: dict[str, Any] = {"seeds": [self._config.seed + i for i in members]}
-        for name in ("miou", "pixel_accuracy"):
-            values = [report.scores[name] for report in reports]
-            found[name] = {"values": values, "mean": np.mean(values), "deviation": np.std(values, ddof=1)}
-        found["miou"]["interval"] = bootstrap.interval_of_mean([r.images.counts for r in reports if r.images])
-        return found
 
     def _look(self, counter: Counter, index: int, label: np.ndarray, bands: Iterable[np.ndarray]) -> None:
         """Counts one image in detail, and writes its prediction where that is wanted."""
@@ -204,18 +146,72 @@ class Evaluator:
         n, count = len(self.examples), self._config.eval.panels
         if chosen is None:
             chosen = np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int)).tolist()
-        pictures = {}
-        for index in chosen:
-            image, label = self.examples.read(index)
-            if detailed and any(self._config.eval.window):
-                bands = self._slid(params, model_state, self._example(index)[0])
-                prediction = np.concatenate([band.argmax(-1).astype(np.uint8) for band in bands])
-                prediction = resize_label(prediction, (label.shape[0], label.shape[1]))
-            else:
-                probabilities = self._functions.predict()(params, model_state, image[None])
-                prediction = np.asarray(probabilities[0].argmax(-1)).astype(np.uint8)
-            pictures[index] = viz.panel(image, label, prediction, self.examples.table)
-        return pictures
+        weights = (params, model_state)
+        return {index: self._seen.panel(weights, index, windowed=detailed and self._seen.windowed) for index in chosen}
+
+
+def protocol(
+    config: Config,
+    examples: Examples,
+    loss_weights: Mapping[str, float],
+    *,
+    step: int,
+    detailed: bool,
+    windowed: bool,
+) -> dict[str, Any]:
+    """The way in which a split is scored, JSON values: scores of two runs compare where it is the same.
+
+    Args:
+      config: the run's configuration.
+      examples: the split.
+      loss_weights: {name: weight} of the losses.
+      step: the number of training steps.
+      detailed, windowed: see `Evaluator`.
+    """
+    height, width = examples.size
+    return {
+        "step": step,
+        "source": config.data.source,
+        "split": examples.split,
+        "images": len(examples),
+        "resolution": config.eval.resolution if detailed else "network",
+        **(refined(config.eval) if detailed else {}),
+        "left_out": left_out(examples),
+        "height": height,
+        "width": width,
+        "resized": bool(all(config.data.size)),
+        "ignored": "pixels with label 255; no class is left out",
+        "loss": "none: it is of whole images, the network saw windows"
+        if windowed
+        else "weight times mean over the pixels of the split, summed; regions and hard pixels are of a batch",
+        "loss_weights": dict(loss_weights),
+        "miou": "mean over the classes that occur in truth or prediction, counted over the whole split",
+    }
+
+
+def by_seed(
+    functions: program.Functions, examples: Examples, weights: tuple[Any, Any], step: int, *, detailed: bool
+) -> dict[str, Any]:
+    """The scores of each member of an ensemble alone, their mean and deviation, JSON values.
+
+    Args:
+      functions: the run's functions, of several members.
+      examples: the split.
+      weights: (params, model_state) with the members as leading axis.
+      step: the number of training steps.
+      detailed: see `Evaluator`.
+    """
+    alone = Evaluator(functions.alone(), examples)
+    reports = [
+        alone(*jax.tree.map(lambda array, i=i: array[i], weights), step=step, detailed=detailed)
+        for i in range(functions.members)
+    ]
+    result: dict[str, Any] = {"seeds": [functions.config.seed + i for i in range(functions.members)]}
+    for name in ("miou", "pixel_accuracy"):
+        values = [report.scores[name] for report in reports]
+        result[name] = {"values": values, "mean": np.mean(values), "deviation": np.std(values, ddof=1)}
+    result["miou"]["interval"] = bootstrap.interval_of_mean([r.images.counts for r in reports if r.images])
+    return result
 
 
 def refined(options: EvalConfig) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import jax
 
-from seg_jax import process, report, sharding
+from seg_jax import report
 from seg_jax.config import Config, ConfigError, differences
 from seg_jax.evaluate.evaluator import Evaluator, refined
 from seg_jax.metrics import Report, summary
 from seg_jax.run.directory import RunDirectory, rows
 from seg_jax.run.opening import open_job
+from seg_jax.runtime import process, sharding
 
 
 def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:

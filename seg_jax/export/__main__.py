@@ -16,17 +16,17 @@ from typing import Any
 if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"  # a GPU multiplies float32 with 10 bits less
 
-from seg_jax import process
 from seg_jax.config import ConfigError
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError
 from seg_jax.export import FORMATS, certificate, int8
 from seg_jax.export.network import OUTPUTS, Network
-from seg_jax.extras import install_command
-from seg_jax.files import write_bytes
 from seg_jax.predict import artefacts
 from seg_jax.predict.artefacts import ArtefactError
 from seg_jax.run.checkpoint import CheckpointError
+from seg_jax.runtime import process
+from seg_jax.runtime.extras import install_command
+from seg_jax.runtime.files import write_bytes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

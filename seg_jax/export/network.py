@@ -12,13 +12,15 @@ import jax
 import jax.export
 import jax.numpy as jnp
 
-from seg_jax import __version__, losses, models, sharding
+from seg_jax import losses, models
 from seg_jax.config import with_fields
 from seg_jax.data.labels import LabelTable
 from seg_jax.export.resample import resize_antialiased
 from seg_jax.predict.artefacts import VERSION
 from seg_jax.run import program
 from seg_jax.run.directory import RunDirectory
+from seg_jax.runtime import sharding
+from seg_jax.runtime.version import __version__
 
 OUTPUTS = ("probabilities", "label")
 PLATFORMS = ("cpu", "cuda", "tpu")  # platforms that `Network.portable` is compiled for

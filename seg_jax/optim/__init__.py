@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from seg_jax import trees
 from seg_jax.config import ConfigError, FinetuneConfig, OptimConfig, lookup
 from seg_jax.optim import schedules
+from seg_jax.runtime import trees
 
 Tree = Any  # nested dicts of parameters, or of one number for each parameter
 

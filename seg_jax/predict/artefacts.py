@@ -21,7 +21,7 @@ from PIL import Image
 from seg_jax.config import Size
 from seg_jax.data.images import resize_label, resize_probabilities
 from seg_jax.data.labels import LabelTable
-from seg_jax.extras import install_command
+from seg_jax.runtime.extras import install_command
 
 VERSION = 1  # version of the fields of metadata.json
 
@@ -208,10 +208,10 @@ def _safetensors(path: Path) -> Any:
     arrays = {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in arrays.items()}
 
     def make(metadata: dict[str, Any], table: LabelTable) -> Apply:
-        from seg_jax import sharding
         from seg_jax.config import from_json
         from seg_jax.run import program
         from seg_jax.run.stored import fill
+        from seg_jax.runtime import sharding
 
         config = from_json(json.dumps(metadata["config"]))
         functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from seg_jax.data.images import DataError, Encoded, write_image
-from seg_jax.files import write_bytes
 from seg_jax.predict.predictor import Prediction
+from seg_jax.runtime.files import write_bytes
 
 Input = Path | Encoded | int  # a file, a picture from standard input, or the number of a camera
 

@@ -72,28 +72,8 @@ class Predictor:
         Raises:
           ConfigError, CheckpointError, LabelError, ArtefactError: the path is neither, or it is damaged.
         """
-        path = Path(path).expanduser()
-        if not path.exists():
-            raise artefacts.ArtefactError(f"{path} does not exist. Name a run directory, or a file of seg_jax.export.")
-        rest: dict[str, Any] = {"window": window, "overlap": overlap}
-        run = RunDirectory(path)
-        if not run.exists and (path.is_file() or (path / "saved_model.pb").is_file()):
-            if flip or scales != (1.0,) or checkpoint != "best":
-                raise artefacts.ArtefactError(
-                    f"{path} is an exported file: checkpoint, flip and scales are choices of a run directory. "
-                    "Leave them out, or name the run directory."
-                )
-            artefact = artefacts.load(path)
-            height, width = artefact.size or artefact.metadata["trained_size"]
-            identity = artefacts.digest(path)
-            scaled = artefact.size is not None
-            card = _card(artefact)
-            return cls(artefact, artefact.table, (height, width), scaled=scaled, identity=identity, card=card, **rest)
-        from seg_jax.predict import restore  # JAX and Flax, which exported files do without
-
-        network = restore.load(run, checkpoint=checkpoint, flip=flip, scales=scales)
-        trained_size, card = network.image_size, network.card
-        return cls(network.engine, network.table, trained_size, identity=network.identity, card=card, **rest)
+        network = _network(Path(path).expanduser(), checkpoint=checkpoint, flip=flip, scales=scales)
+        return cls(**network, window=window, overlap=overlap)
 
     @overload
     def __call__(self, image: Photograph, *, entropy: bool = False, probabilities: bool = False) -> Prediction: ...
@@ -175,6 +155,34 @@ class Predictor:
         bands = windows.slide(self._engine, image, window=self._window, overlap=self._overlap, batch=batch)
         maps = [Maps.of(values, values.shape[:2], *kept) for _, values in bands]
         return Maps.joined(maps).prediction(image, self.table)
+
+
+def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ...]) -> dict[str, Any]:
+    """The arguments of `Predictor` that a run directory or an exported file decides."""
+    if not path.exists():
+        raise artefacts.ArtefactError(f"{path} does not exist. Name a run directory, or a file of seg_jax.export.")
+    run = RunDirectory(path)
+    if run.exists or not (path.is_file() or (path / "saved_model.pb").is_file()):
+        from seg_jax.predict import restore  # JAX and Flax, which exported files do without
+
+        network = restore.load(run, checkpoint=checkpoint, flip=flip, scales=scales)
+        facts = {"identity": network.identity, "card": network.card}
+        return {"engine": network.engine, "table": network.table, "trained_size": network.image_size, **facts}
+    if flip or scales != (1.0,) or checkpoint != "best":
+        raise artefacts.ArtefactError(
+            f"{path} is an exported file: checkpoint, flip and scales are choices of a run directory. "
+            "Leave them out, or name the run directory."
+        )
+    artefact = artefacts.load(path)
+    height, width = artefact.size or artefact.metadata["trained_size"]
+    return {
+        "engine": artefact,
+        "table": artefact.table,
+        "trained_size": (height, width),
+        "scaled": artefact.size is not None,
+        "identity": artefacts.digest(path),
+        "card": _card(artefact),
+    }
 
 
 def working_size(size: Size, trained: Size) -> Size:

@@ -53,8 +53,8 @@ def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tupl
             return np.asarray(predict(weights["params"], weights["model_state"], images))
         except Exception:
             # Says so if the weights are not those of the network that the configuration describes.
-            from seg_jax import sharding
             from seg_jax.run import program
+            from seg_jax.runtime import sharding
 
             functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
             checkpoints.weights(step, functions.abstract_state.weights(averaged=False), averaged=config.eval.averaged)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seg_jax.data.images import DataError
-from seg_jax.extras import install_command
+from seg_jax.runtime.extras import install_command
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
 

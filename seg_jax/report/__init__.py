@@ -12,10 +12,10 @@ import numpy as np
 from seg_jax import viz
 from seg_jax.data.images import write_image
 from seg_jax.data.labels import LabelTable
-from seg_jax.files import write_bytes
 from seg_jax.metrics import Images, Report
 from seg_jax.run import log
 from seg_jax.run.directory import ReportFiles, RunDirectory
+from seg_jax.runtime.files import write_bytes
 
 CURVES = ("loss", "lr", "grad_norm", "miou", "pixel_accuracy")  # plotted for every split, such as train/loss
 PANEL_WIDTH = 1200  # pixels up to which small panels are enlarged by whole factors

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from seg_jax import process
 from seg_jax.config import ConfigError
 from seg_jax.data.labels import LabelError
-from seg_jax.files import write_bytes
 from seg_jax.metrics import plain
 from seg_jax.report import html
 from seg_jax.report.comparison import Comparison, Run
+from seg_jax.runtime import process
+from seg_jax.runtime.files import write_bytes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_jax import process
 from seg_jax.config import FREE, Config, ConfigError, differences, load, to_json
 from seg_jax.data.labels import LabelTable
-from seg_jax.files import write_bytes
+from seg_jax.runtime import process
+from seg_jax.runtime.files import write_bytes
 
 # What follows needs JAX, which those who only ask for a name do without.
 if TYPE_CHECKING:
@@ -168,8 +168,8 @@ class RunDirectory:
 
 @contextmanager
 def _training(run: RunDirectory) -> Iterator[None]:
-    from seg_jax import sharding
     from seg_jax.run import lock
+    from seg_jax.runtime import sharding
 
     with ExitStack() as held:
         refusal: ConfigError | None = None

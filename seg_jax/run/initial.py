@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from seg_jax import models, sharding
+from seg_jax import models
 from seg_jax.config import Config
 from seg_jax.optim import Optimizer
 from seg_jax.run import pretrained
+from seg_jax.runtime import sharding
 from seg_jax.steps.state import TrainState
 
 SIDE = 32  # parameters do not depend on the size of the image; the smallest one makes the trace cheap

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import jax
 from jax.sharding import Mesh
 
-from seg_jax import data, sharding
+from seg_jax import data
 from seg_jax.config import Config, ConfigError, DataConfig, check_classes, require, weighting, with_fields
 from seg_jax.data import feed, stats
 from seg_jax.data.examples import Examples
@@ -18,6 +18,7 @@ from seg_jax.data.labels import LabelTable
 from seg_jax.losses import OwnLoss
 from seg_jax.run import pretrained, program, teacher
 from seg_jax.run.directory import RunDirectory
+from seg_jax.runtime import sharding
 
 Weigh = Callable[[Examples, DataConfig, str], tuple[float, ...]]
 

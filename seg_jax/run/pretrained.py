@@ -14,10 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from seg_jax import models, trees
+from seg_jax import models
 from seg_jax.config import Config, ConfigError, defaults, differences, flatten, lookup, weighting, with_fields
 from seg_jax.models import WeightsError
 from seg_jax.run.directory import RunDirectory, rows
+from seg_jax.runtime import trees
 
 # What a configuration leaves open: field -> the value that says so.
 OPEN = {"model.encoder.style": "auto", "model.encoder.output_stride": 0, "data.mean": (), "data.std": ()}

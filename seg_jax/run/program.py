@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from seg_jax import augment, data, losses, models, optim, sharding
+from seg_jax import augment, data, losses, models, optim
 from seg_jax.config import (
     Config,
     Size,
@@ -26,6 +26,7 @@ from seg_jax.data import stats
 from seg_jax.run import initial
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.teacher import Teacher
+from seg_jax.runtime import sharding
 from seg_jax.steps import distil, evaluate, predict, train
 from seg_jax.steps.state import TrainState
 

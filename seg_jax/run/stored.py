@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import tensorstore
 
-from seg_jax import trees
+from seg_jax.runtime import trees
 from seg_jax.steps.state import TrainState
 
 Arrays = dict[str, np.ndarray]

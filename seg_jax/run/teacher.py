@@ -9,11 +9,12 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from seg_jax import models, sharding
+from seg_jax import models
 from seg_jax.config import Config, require
 from seg_jax.data.labels import LabelTable
 from seg_jax.run import initial
 from seg_jax.run.directory import RunDirectory
+from seg_jax.runtime import sharding
 from seg_jax.steps import distil
 
 

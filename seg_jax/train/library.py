@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seg_jax import data, process
+from seg_jax import data
 from seg_jax.config import Config, ConfigError, draft
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.labels.builtin import table_of
 from seg_jax.data.sources import python
 from seg_jax.losses import LOSSES, OwnLoss
 from seg_jax.metrics import Report
+from seg_jax.runtime import process
 from seg_jax.steps.state import TrainState
 from seg_jax.train.hooks import Hooks, nothing
 from seg_jax.train.loop import train_and_evaluate

@@ -13,22 +13,22 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from seg_jax import process, sharding
 from seg_jax.config import Config
 from seg_jax.data import feed, sampler
-from seg_jax.process import Interruption
 from seg_jax.run.directory import RunDirectory, require_same_examples
 from seg_jax.run.opening import Job, open_job
 from seg_jax.run.saving import CheckpointWriter
+from seg_jax.runtime import process, sharding
+from seg_jax.runtime.process import Interruption
 from seg_jax.steps.state import TrainState
-from seg_jax.train import length
+from seg_jax.train import length, rate
 from seg_jax.train.clock import Profiler
 from seg_jax.train.health import PROGRAMS_IN_FLIGHT
 from seg_jax.train.hooks import NO_HOOKS, Hooks
 from seg_jax.train.length import Length
 from seg_jax.train.programs import Programs
 from seg_jax.train.progress import Progress
-from seg_jax.train.session import Session
+from seg_jax.train.session import Session, saving_at_failure
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -130,7 +130,7 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
     ):
         while done < plan.steps:
             if done in plan.restarts:
-                state = session.begin_schedule(done, state)
+                state = rate.begun_anew(session, done, state)
             if session.exhausted or interruption.now():
                 break
             steps, step = programs.after(done)
@@ -139,7 +139,7 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
                 profiler.close()
             if profiler.begins(done):
                 profiler.open()
-            with clock.waiting(), session.saving_at_failure(state):
+            with clock.waiting(), saving_at_failure(session, state):
                 batch = [next(batches) for _ in range(steps * job.functions.members)]
             state, metrics = step(state, batch if len(batch) > 1 else batch[0], teacher)
             done += steps
@@ -155,7 +155,7 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
                 session.log(done, last)
             score = session.evaluate(done, state) if evaluate_now else None
             if evaluate_now:
-                state = session.lower_rate(done, state)
+                state = rate.lowered(session, done, state)
             if save_now:
                 session.save(state, score)
             if evaluate_now:

@@ -14,12 +14,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from seg_jax import sharding, viz
+from seg_jax import viz
 from seg_jax.config import Config, with_fields
 from seg_jax.data import feed, sampler
-from seg_jax.files import write_bytes
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.opening import open_job
+from seg_jax.runtime import sharding
+from seg_jax.runtime.files import write_bytes
 
 STEPS = 100
 SPAN = 1e6  # the last rate divided by the first one; config.optim.lr is in the middle

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from seg_jax import sharding
 from seg_jax.config import Config, Size, with_fields
 from seg_jax.run.cost import peak_memory
 from seg_jax.run.program import Functions
+from seg_jax.runtime import sharding
 
 SMALLEST = 64  # pixels; crops are not proposed below
 

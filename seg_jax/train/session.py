@@ -13,19 +13,19 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import numpy as np
 from tqdm import tqdm
 
-from seg_jax import models, process, report, sharding
+from seg_jax import models, report
 from seg_jax.config import flatten, to_json
 from seg_jax.data.images import write_image
 from seg_jax.evaluate.evaluator import Evaluator, left_out
-from seg_jax.files import write_bytes
 from seg_jax.metrics import Report, plain
 from seg_jax.run import log
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.opening import Job
 from seg_jax.run.saving import CheckpointWriter, SaveError
+from seg_jax.runtime import process, sharding
+from seg_jax.runtime.files import write_bytes
 from seg_jax.steps.state import TrainState
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import DivergedError, Health, diverged
@@ -122,25 +122,6 @@ class Session:
         with self.clock.paused():
             self._hooks.on_evaluate(step, self._report)
 
-    def lower_rate(self, step: int, state: TrainState) -> TrainState:
-        """With the schedule `plateau`, the state with a lower learning rate when the score has not improved."""
-        optim, waited = self.config.optim, self.progress.evaluations_since_reduction
-        if optim.schedule != "plateau" or waited < optim.patience:
-            return state
-        self.progress = self.progress.reduced()
-        scale = sharding.to_host(state.lr_scale, self.functions.mesh) * optim.factor
-        logging.info("step %d: %d evaluations without gain, learning rate now %g of optim.lr", step, waited, scale)
-        return self._scaled(state, scale)
-
-    def begin_schedule(self, step: int, state: TrainState) -> TrainState:
-        """The state with the whole learning rate again, where `train.extend` begins a new schedule."""
-        logging.info("step %d: a new learning-rate schedule begins", step)
-        self.progress = self.progress.restarted()
-        return self._scaled(state, 1.0)
-
-    def _scaled(self, state: TrainState, scale: float) -> TrainState:
-        return replace(state, lr_scale=sharding.to_devices(np.float32(scale), self.functions.mesh))
-
     def save(self, state: TrainState, score: float | None) -> None:
         """Starts to write a checkpoint."""
         meta = {
@@ -159,24 +140,6 @@ class Session:
             self.save(state, None)
         self.checkpoints.wait()
 
-    @contextmanager
-    def saving_at_failure(self, state: TrainState) -> Iterator[None]:
-        """Around the reading of a batch, whose failure leaves `state` good: it is saved before the run ends.
-
-        Of several processes only one fails, and saving takes all of them.
-        """
-        try:
-            yield
-        except Exception:
-            if jax.process_count() == 1:
-                self.health.settle()
-                try:
-                    self.save_unless_saved(state)
-                    logging.warning("saved step %d; mend the error and run the same command to resume", int(state.step))
-                except SaveError as error:  # not in place of the first error
-                    logging.error("%s", error)
-            raise
-
     def write_facts(self, steps: int, *, peak_memory: int) -> None:
         """Writes `run.json`, what the run cost; one that had nothing left to do keeps what is there."""
         if self._writes and peak_memory:
@@ -189,6 +152,25 @@ class Session:
         with ExitStack() as ends:
             ends.callback(self.checkpoints.close)
             ends.callback(self._writer.close)
+
+
+@contextmanager
+def saving_at_failure(session: Session, state: TrainState) -> Iterator[None]:
+    """Around the reading of a batch, whose failure leaves `state` good: it is saved before the run ends.
+
+    Of several processes only one fails, and saving takes all of them.
+    """
+    try:
+        yield
+    except Exception:
+        if jax.process_count() == 1:
+            session.health.settle()
+            try:
+                session.save_unless_saved(state)
+                logging.warning("saved step %d; mend the error and run the same command to resume", int(state.step))
+            except SaveError as error:  # not in place of the first error
+                logging.error("%s", error)
+        raise
 
 
 def scalars(result: Report) -> dict[str, float]:

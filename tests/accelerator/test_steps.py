@@ -16,7 +16,7 @@ from benchmarks.accelerator import functions, prepare, quality, smoke
 from benchmarks.accelerator import train_step as train
 from configs import camvid_fast
 from seg_jax import losses, models
-from seg_jax.run import pretrained
+from seg_jax.run import pretrained, program
 from tests.conftest import REPOSITORY
 
 
@@ -86,7 +86,10 @@ def test_the_first_version_of_the_fast_configuration(tmp_path):
     assert config.train.steps % (10 * config.train.steps_per_dispatch) == 0
     assert config.eval.every_steps % config.train.steps_per_dispatch == 0
     assert config.log.every_steps % config.train.steps_per_dispatch == 0
-    model = models.build(pretrained.resolve(config), classes=11)
+    config.data.dir = str(tmp_path)
+    config = pretrained.resolve(config)
+    program.check(config, devices=1)
+    model = models.build(config, classes=11)
     params, state = jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 64, 64, 3)))
     assert 7.5e6 < models.count(params) < 8.3e6
     # As float16, with room for the documents.

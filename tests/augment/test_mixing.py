@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from configs import default
-from seg_jax import sharding
 from seg_jax.augment import Augmentation, make_augment, mixing
 from seg_jax.config import ConfigError
 from seg_jax.data.labels import IGNORE
 from seg_jax.run import program
+from seg_jax.runtime import sharding
 
 FILL = (10, 200, 90)
 

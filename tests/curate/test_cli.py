@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import data, process
+from seg_jax import data
 from seg_jax.curate.__main__ import configuration, main
 from seg_jax.data import stats
 from seg_jax.data.prepared import MANIFEST
 from seg_jax.run import program
+from seg_jax.runtime import process
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

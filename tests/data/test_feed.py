@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from configs import default
-from seg_jax import sharding
 from seg_jax.data import feed, sampler
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelTable
 from seg_jax.data.pipeline import PAD
+from seg_jax.runtime import sharding
 
 TABLE = LabelTable(names=("sky", "road", "car"))
 N, SIZE = 7, (4, 6)
@@ -78,6 +78,7 @@ def test_a_split_in_device_memory(tmp_path):
 
 
 def test_the_gather_is_compiled_once(tmp_path, caplog):
+    jax.clear_caches()  # other tests of this module may have compiled it
     mesh = sharding.make_mesh(1)
     examples, data = prepared(tmp_path, mesh, "device")
     compiled = []

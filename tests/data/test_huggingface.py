@@ -14,6 +14,7 @@ from seg_jax import data
 from seg_jax.config import ConfigError
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError
+from seg_jax.runtime.extras import install_command
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 
@@ -300,5 +301,7 @@ def test_a_repository_or_a_folder_is_needed():
 def test_the_library_may_be_missing(save, monkeypatch):
     root = save(train=range(2))
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ConfigError, match=r"'huggingface' needs datasets .* pip install 'seg_jax\[huggingface\]'"):
+    with pytest.raises(
+        ConfigError, match=rf"'huggingface' needs datasets .* {re.escape(install_command('huggingface'))}"
+    ):
         load(root)

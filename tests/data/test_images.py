@@ -14,7 +14,7 @@ from PIL import Image
 
 from seg_jax.data import images
 from seg_jax.data.images import EXTENSIONS, DataError, read_image, read_mask, resize, write_image
-from seg_jax.files import write_bytes
+from seg_jax.runtime.files import write_bytes
 
 RED, GREEN, BLUE = (200, 10, 20), (30, 180, 40), (50, 60, 220)
 # Two rows, three columns; no two rotations or mirrorings of it are equal.

@@ -15,6 +15,7 @@ from seg_jax import data
 from seg_jax.config import ConfigError
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError
+from seg_jax.runtime.extras import install_command
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets is not installed")
 
@@ -339,5 +340,5 @@ def test_other_formats_are_refused(damaged):
 
 def test_the_library_may_be_missing(prepared, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ConfigError, match=r"'tfds' needs tensorflow-datasets .* pip install 'seg_jax\[tfds\]'"):
+    with pytest.raises(ConfigError, match=rf"'tfds' needs tensorflow-datasets .* {re.escape(install_command('tfds'))}"):
         load(prepared["tfrecord"], "train")

@@ -10,10 +10,10 @@ import jax
 import pytest
 
 import seg_jax
-from seg_jax import extras
 from seg_jax.doctor import __main__ as doctor
 from seg_jax.doctor import facts
 from seg_jax.doctor.advice import advise
+from seg_jax.runtime import extras
 
 GIB = 2**30
 

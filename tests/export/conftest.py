@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from seg_jax import config as configs
-from seg_jax import data, sharding
+from seg_jax import data
 from seg_jax.data.images import write_image
 from seg_jax.export.network import Network
 from seg_jax.run import pretrained, program
 from seg_jax.run.saving import CheckpointWriter
+from seg_jax.runtime import sharding
 from seg_jax.steps.state import TrainState
 
 

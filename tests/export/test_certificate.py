@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seg_jax import export, extras
+from seg_jax import export
 from seg_jax.export import __main__ as command
 from seg_jax.export import certificate
 from seg_jax.export.certificate import EXACT, Samples
 from seg_jax.predict import artefacts
+from seg_jax.runtime import extras
 
 K = 8  # classes of the synthetic scenes
 

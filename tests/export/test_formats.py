@@ -27,6 +27,7 @@ ABSENT = {
     "tflite": (*TRAINING, "jax", "tensorflow", "keras", "onnx", "onnxruntime", "safetensors"),
     "safetensors": ("tensorflow", "keras", "onnx", "onnxruntime", "ai_edge_litert", "torch"),
 }
+NO_TFLITE = "ai-edge-litert is not installed: ./launch.sh add tflite"
 ALONE = """
 import sys
 path, images, results, *absent = sys.argv[1:]
@@ -57,6 +58,8 @@ def test_every_format_is_here():
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_file_runs_with_its_runtime_alone(form, run, start, tmp_path, capsys):
+    if form == "tflite":
+        pytest.importorskip("ai_edge_litert", reason=NO_TFLITE)
     out, images, results = tmp_path / "artefact", tmp_path / "images.npz", tmp_path / "results.npz"
     assert command.main([str(run), f"--format={form}", f"--out={out}"]) == 0
     printed = capsys.readouterr().out
@@ -90,6 +93,7 @@ def test_a_size_and_labels_inside(trained_run, start, tmp_path):
 
 
 def test_tflite_takes_a_pooling_to_one_bin(make_run, tmp_path):
+    pytest.importorskip("ai_edge_litert", reason=NO_TFLITE)
     network = Network.load(make_run({"model.name": "pspnet", "model.channels": 8}), fixed=True)
     image = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     FORMATS["tflite"].write(network, tmp_path / "file")

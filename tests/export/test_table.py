@@ -54,6 +54,7 @@ def test_the_artefact_computes_what_the_run_computes(fields, make_run, tmp_path)
 
 # Attention and the error function; the U-Net of test_formats.py is the one with convolutions.
 def test_attention_in_tensorflow(make_run, tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed: ./launch.sh add tflite")
     run = make_run({"model.encoder.name": "mit_b0", "model.decoder_channels": (4, 4), **ENCODERS["mit_b0"]})
     for form, options, shape in ((savedmodel, {}, SHAPE), (tflite, {"size": (64, 64)}, (1, 64, 64, 3))):
         network = Network.load(run, **options)

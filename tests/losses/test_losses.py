@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from configs import default
-from seg_jax import losses, sharding
+from seg_jax import losses
 from seg_jax.losses import LOSSES, boundary, heads, lovasz, pixel, region
+from seg_jax.runtime import sharding
 from tests.losses import references
 
 IGNORE = 255

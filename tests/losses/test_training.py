@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import sharding
 from seg_jax.config import ConfigError, load
 from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.predict.predictor import Predictor
 from seg_jax.run import program
+from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 from tests.runs import CLASSES, lines, manifest
 

@@ -139,7 +139,7 @@ ENCODER = {"model.encoder.name": "resnet18", "model.encoder.depth": 5, "model.al
 )
 def test_segmentation_models_pytorch(folder, document, fields):
     said = folder(document)
-    assert said.fields == fields
+    assert said.fields == {"model.encoder.output_stride": 32, **fields}
     assert (said.library, said.network) == ("segmentation_models.pytorch", document["_model_class"])
     assert said.whole and said.classes == document["classes"] and said.normalisation is None
 
@@ -149,13 +149,16 @@ def test_images_of_adversarial_training_have_another_range(folder):
     assert said.normalisation == UNIT
 
 
+WHOLE = {"model.align_corners": False, "model.encoder.depth": 5, "model.encoder.output_stride": 32}
+
+
 def test_transformers(folder):
     said = folder(SEGFORMER)
     assert said.fields == {
         "model.name": "segformer",
         "model.channels": 768,
         "model.encoder.name": "mit_b2",
-        "model.align_corners": False,
+        **WHOLE,
     }
     assert (said.library, said.network, said.whole) == ("transformers", "SegformerForSemanticSegmentation", True)
     assert (said.classes, said.names) == (3, ("road", "car", "tree"))  # in the order of their numbers
@@ -165,7 +168,7 @@ def test_transformers(folder):
         "model.channels": 384,
         "model.pool_bins": (1, 2, 4),
         "model.encoder.name": "convnext_small",
-        "model.align_corners": False,
+        **WHOLE,
     }
     assert (said.classes, said.names) == (2, ())  # these are no names
     assert folder({key: value for key, value in SEGFORMER.items() if key != "id2label"}).classes == 2  # left out there

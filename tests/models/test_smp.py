@@ -26,9 +26,15 @@ SETTINGS = {
     "UPerNet": {"model.name": "upernet", "model.channels": 256},
 }
 NETWORKS = [
-    *(("Unet", "resnet34"), ("Unet", "mobilenet_v2")),
-    *((decoder, encoder) for decoder in list(SETTINGS)[1:4] for encoder in ("resnet18", "mobilenet_v2")),
+    *(("Unet", "resnet34"), ("PSPNet", "resnet18"), ("DeepLabV3", "resnet18"), ("DeepLabV3Plus", "mobilenet_v2")),
     *(("FPN", "resnet18"), ("UPerNet", "resnet18")),
+    *(
+        pytest.param(decoder, encoder, marks=pytest.mark.slow)
+        for decoder, encoder in [
+            *((decoder, "mobilenet_v2") for decoder in ("Unet", "PSPNet", "DeepLabV3")),
+            ("DeepLabV3Plus", "resnet18"),
+        ]
+    ),
 ]
 
 

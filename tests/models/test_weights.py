@@ -35,7 +35,12 @@ def config(tiny_config):
     return make
 
 
-@pytest.mark.parametrize("fixture", FIXTURES)
+QUICK = {"resnet18", "mobilenet_v2", "efficientnet_b0", "convnext_tiny", "mit_b0"}
+
+
+@pytest.mark.parametrize(
+    "fixture", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in FIXTURES]
+)
 def test_a_shallow_encoder_takes_the_first_stages_of_a_file(config, tmp_path, fixture):
     path = parity.torch_file(tmp_path, fixture)
     _, features = parity.encoder_with(config(**FIXTURES[fixture], depth=3), path)

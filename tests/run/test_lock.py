@@ -12,10 +12,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from seg_jax import process, sharding
 from seg_jax.config import ConfigError
 from seg_jax.run import lock
 from seg_jax.run.directory import RunDirectory
+from seg_jax.runtime import process, sharding
 
 HOLDER = """
 import sys

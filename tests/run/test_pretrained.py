@@ -2,15 +2,18 @@
 
 import json
 import logging
+import re
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from seg_jax import sharding
-from seg_jax.config import ConfigError, to_json
+from seg_jax import models
+from seg_jax.config import ConfigError, default, defaults, flatten, from_json, to_json, with_fields
 from seg_jax.models import WeightsError
 from seg_jax.run import pretrained, program
+from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 from tests.models import parity
 from tests.runs import OF_FOLDER, write_folder
@@ -37,7 +40,7 @@ def decided(config):
 @pytest.mark.parametrize(("name", "stride"), [("unet", 32), ("pspnet", 8), ("deeplabv3plus", 16)])
 def test_without_weights_the_architecture_decides(tiny_config, name, stride):
     config = tiny_config({"model.name": name, "model.encoder.name": "resnet18"})
-    mean, std = pretrained.IMAGENET.values()
+    mean, std = models.IMAGENET
     assert decided(pretrained.resolve(config)) == ("torch", stride, mean, std)
     assert config.model.encoder.style == "auto"  # what was passed in is left alone
 
@@ -71,6 +74,141 @@ def test_two_sources_are_one_too_many(tiny_config):
     config = tiny_config({"model.weights": "runs/a", "model.encoder.weights": "b.h5"})
     with pytest.raises(ConfigError, match=r"model\.weights = 'runs/a' and .*'b\.h5': .*Leave one of them empty"):
         pretrained.resolve(config)
+
+
+# ----- a folder of save_pretrained
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder of segmentation_models.pytorch's Unet on MobileNetV2, five classes; its values are zeros."""
+    name = "smp_unet_mobilenet_v2"
+    return parity.pretrained_folder(
+        tmp_path_factory.mktemp("pretrained") / "unet", name, parity.smp_document(name), hollow=True
+    )
+
+
+def copied(folder, tmp_path, **changes):
+    """The same folder with other entries in config.json."""
+    shutil.copytree(folder, tmp_path / "copy")
+    path = tmp_path / "copy" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return tmp_path / "copy"
+
+
+def usual_with(fields):
+    return with_fields(default.get_config(), fields)
+
+
+SAID = {
+    "model.name": "unet",
+    "model.decoder_channels": (256, 128, 64, 32, 16),
+    "model.upsampling": "nearest",
+    "model.head_kernel": 3,
+    "model.align_corners": True,
+    "model.encoder.name": "mobilenetv2",
+    "model.encoder.depth": 5,
+    "model.encoder.style": "smp",
+    "model.encoder.output_stride": 32,
+    "data.mean": (0.485, 0.456, 0.406),
+    "data.std": (0.229, 0.224, 0.225),
+}
+
+
+def test_a_folder_decides_what_is_left_open(folder, caplog):
+    caplog.set_level(logging.INFO)
+    config = pretrained.resolve(usual_with({"model.weights": str(folder)}))
+    assert SAID.items() <= flatten(config).items()
+    assert "Unet of segmentation_models.pytorch" in caplog.text and "model.head_kernel=3" in caplog.text
+    # What stands in the configuration already may be the same.
+    assert pretrained.resolve(usual_with({**SAID, "model.weights": str(folder)})) == config
+
+
+def test_a_resumed_run_does_not_need_the_folder(folder):
+    recorded = from_json(to_json(pretrained.resolve(usual_with({"model.weights": str(folder)}))))
+    gone = usual_with({"model.weights": str(folder) + "-gone"})
+    assert SAID.items() <= flatten(pretrained.resolve(gone, recorded)).items()
+    # A file decides no network, so that a network of other fields is not taken for the same.
+    file = usual_with({"model.weights": str(folder / "gone.safetensors")})
+    assert pretrained.resolve(file, recorded).model.encoder.name == "plain"
+
+
+@pytest.mark.parametrize(
+    ("fields", "row"),
+    [
+        ({"model.name": "fpn"}, "config.model.name: now 'fpn', there 'unet'"),
+        ({"model.encoder.name": "resnet34"}, "config.model.encoder.name: now 'resnet34', there 'mobilenetv2'"),
+        ({"model.decoder_channels": (8, 4)}, "now (8, 4), there (256, 128, 64, 32, 16)"),
+        ({"model.upsampling": "bilinear"}, "config.model.upsampling: now 'bilinear', there 'nearest'"),
+        ({"model.encoder.depth": 3}, "config.model.encoder.depth: now 3, there 5"),
+    ],
+)
+def test_what_contradicts_a_folder_is_refused(folder, fields, row):
+    with pytest.raises(WeightsError, match="which is another network") as error:
+        pretrained.resolve(usual_with({"model.weights": str(folder), **fields}))
+    assert row in str(error.value)
+    # The cure leads to the folder's network.
+    flags = dict(re.findall(r"--config\.([\w.]+)=(\([^)]*\)|\w+)", str(error.value)))
+    assert flags.keys() == fields.keys()
+    cured = {field: SAID[field] for field in flags if str(SAID[field]) == flags[field]}
+    assert cured.keys() == fields.keys()
+    pretrained.resolve(usual_with({"model.weights": str(folder), **fields, **cured}))
+
+
+def test_arithmetic_and_normalisation_beside_a_folder_are_kept_and_complained_about(folder, caplog):
+    fields = {"model.encoder.output_stride": 16, "data.mean": (0.4,) * 3}
+    config = pretrained.resolve(usual_with({"model.weights": str(folder), **fields}))
+    assert fields.items() <= flatten(config).items()
+    assert "config.data.mean = (0.4, 0.4, 0.4), but the weights were trained with (0.485" in caplog.text
+    assert "config.model.encoder.output_stride = 16, but the weights were trained with 32" in caplog.text
+
+
+def test_a_document_of_other_classes_than_the_head_is_refused(folder, tmp_path):
+    with pytest.raises(WeightsError, match=r"config\.json has 4 classes, the head of its weights 5\. They are not"):
+        pretrained.resolve(usual_with({"model.weights": str(copied(folder, tmp_path, classes=4))}))
+
+
+def test_a_document_of_another_network_than_the_weights_is_refused(folder, tmp_path):
+    config = usual_with({"model.weights": str(copied(folder, tmp_path, decoder_channels=[128, 64, 32, 16, 8]))})
+    config = pretrained.resolve(config)
+    model = models.build(config, classes=5)
+    fresh = jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
+    with pytest.raises(WeightsError, match=r"of another shape \(51\): decoder\.blocks\.0\.conv1\.1\.running_mean"):
+        pretrained.start(config, model, *fresh)
+
+
+def test_the_encoder_of_a_folder_serves_another_network(folder):
+    fields = {"model.encoder.weights": str(folder), "model.name": "fpn"}
+    config = pretrained.resolve(usual_with(fields))
+    assert (config.model.name, config.model.encoder.name) == ("fpn", "mobilenetv2")
+    # What their decoder was like, and how deep it looked into the encoder, is of no concern.
+    assert (config.model.head_kernel, config.model.encoder.depth) == (1, 0)
+    with pytest.raises(WeightsError, match=r"model\.encoder\.name: now 'resnet18', there 'mobilenetv2'"):
+        pretrained.resolve(usual_with({**fields, "model.encoder.name": "resnet18"}))
+
+
+def test_a_folder_with_an_encoder_alone_is_no_whole_network(tmp_path):
+    document = {"architecture": "resnet18", "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    folder = parity.pretrained_folder(tmp_path / "timm", "resnet18", document, hollow=True)
+    with pytest.raises(WeightsError, match=r"resnet18 of timm, an encoder alone\. Pass it as --config\.model\.encoder"):
+        pretrained.resolve(usual_with({"model.weights": str(folder)}))
+    config = pretrained.resolve(usual_with({"model.encoder.weights": str(folder)}))
+    assert (config.model.encoder.name, config.data.mean, config.data.std) == ("resnet18", *HALVES.values())
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_a_folder_and_resumes_without_it(tiny_config, tmp_path):
+    source = parity.pretrained_folder(
+        tmp_path / "unet", "smp_unet_mobilenet_v2", parity.smp_document("smp_unet_mobilenet_v2")
+    )
+    usual = {field: defaults()[field] for field in ("model.encoder.depth", "model.encoder.width", "model.aspp_rates")}
+    fields = {"data.dir": str(write_folder(tmp_path / "data")), "train.steps": 2, "model.encoder.norm": "frozen"}
+    config = tiny_config({**OF_FOLDER, **usual, **fields, "model.weights": str(source)})
+    train_and_evaluate(config, tmp_path / "run")
+    recorded = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert recorded["model"]["encoder"]["name"] == "mobilenetv2" and recorded["model"]["head_kernel"] == 3
+    shutil.rmtree(source)
+    assert int(train_and_evaluate(config, tmp_path / "run").step) == 2
 
 
 # ----- a run as the source
@@ -182,4 +320,4 @@ def test_prediction_uses_what_the_run_recorded(trained):
     recorded = json.loads((run / "config.json").read_text())
     assert recorded["data"]["mean"] == [0.4] * 3
     assert recorded["model"]["encoder"]["style"] == "torch"
-    assert recorded["data"]["std"] == list(pretrained.IMAGENET["data.std"])
+    assert recorded["data"]["std"] == list(models.IMAGENET[1])

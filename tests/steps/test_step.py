@@ -10,9 +10,10 @@ import optax
 import pytest
 
 from configs import default
-from seg_jax import losses, models, optim, sharding
+from seg_jax import losses, models, optim
 from seg_jax.models import layers
 from seg_jax.run import cost, pretrained, program
+from seg_jax.runtime import sharding
 from seg_jax.steps import distil, train
 from seg_jax.steps.state import TrainState
 

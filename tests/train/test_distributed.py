@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import process
 from seg_jax.run.checkpoint import Checkpoints
 from seg_jax.run.log import read
+from seg_jax.runtime import process
 from tests.runs import free_port
 
 pytestmark = [pytest.mark.timeout(300)]

@@ -10,7 +10,7 @@ from seg_jax.run.directory import RunDirectory
 from seg_jax.train import length
 from seg_jax.train.length import Length
 from seg_jax.train.loop import train_and_evaluate
-from tests.train.test_loop import config_for, folder, lines, manifest  # noqa: F401 - fixtures
+from tests.runs import lines, manifest
 
 
 def test_a_plan_by_hand(tiny_config):
@@ -52,7 +52,7 @@ def cut(source, target, step):
             shutil.rmtree(path)
 
 
-def test_a_new_schedule_begins_where_the_old_one_ended(config_for, tmp_path):  # noqa: F811
+def test_a_new_schedule_begins_where_the_old_one_ended(config_for, tmp_path):
     fields = {**OFTEN, "optim__lr": 0.01, "optim__schedule": "cosine", "optim__warmup_steps": 1}
     run = tmp_path / "run"
     train_and_evaluate(config_for(**fields), run)
@@ -82,7 +82,7 @@ def test_a_new_schedule_begins_where_the_old_one_ended(config_for, tmp_path):  #
     assert load(run / "config.json").train.extended_at == (4,)
 
 
-def test_a_rate_that_would_jump_is_refused(config_for, tmp_path):  # noqa: F811
+def test_a_rate_that_would_jump_is_refused(config_for, tmp_path):
     run = RunDirectory(tmp_path / "run")
     train_and_evaluate(config_for(optim__schedule="cosine"), run.path)
     before = run.config_file.read_text(), run.metrics_file.read_text()
@@ -100,7 +100,7 @@ def test_a_rate_that_would_jump_is_refused(config_for, tmp_path):  # noqa: F811
     assert (run.config_file.read_text(), run.metrics_file.read_text()) == before
 
 
-def test_a_schedule_without_an_end_carries_on(config_for, tmp_path):  # noqa: F811
+def test_a_schedule_without_an_end_carries_on(config_for, tmp_path):
     fields = {"optim__schedule": "constant", "optim__warmup_steps": 2}
     train_and_evaluate(config_for(**fields, train__steps=6), tmp_path / "whole")
     for steps in (4, 6):
@@ -117,7 +117,7 @@ def test_a_schedule_without_an_end_carries_on(config_for, tmp_path):  # noqa: F8
 STUCK = {**OFTEN, "optim__schedule": "plateau", "optim__patience": 1, "optim__factor": 0.5, "optim__lr": 1e-12}
 
 
-def test_a_plateau_lasts_or_begins_anew(config_for, tmp_path):  # noqa: F811
+def test_a_plateau_lasts_or_begins_anew(config_for, tmp_path):
     fields = {**STUCK, "eval__every_steps": 1}
     train_and_evaluate(config_for(**fields), tmp_path / "lasts")
     cut(tmp_path / "lasts", tmp_path / "anew", 4)
@@ -128,7 +128,7 @@ def test_a_plateau_lasts_or_begins_anew(config_for, tmp_path):  # noqa: F811
         assert rates == pytest.approx([1, 1, 0.5, 0.25, *last])
 
 
-def test_a_run_that_stopped_early_needs_a_new_schedule(config_for, tmp_path):  # noqa: F811
+def test_a_run_that_stopped_early_needs_a_new_schedule(config_for, tmp_path):
     fields = {**STUCK, "optim__schedule": "constant", "early_stop__patience": 1, "model__norm": "group"}
     assert int(train_and_evaluate(config_for(**fields, train__steps=40), tmp_path / "run").step) == 4
     with pytest.raises(ConfigError, match=r"stopped early at step 4 .*early_stop\.patience = 1.*train\.extend=True"):

@@ -22,14 +22,15 @@ def test_the_steepest_place_is_before_the_minimum():
     assert lr_range.steepest([], []) is None
 
 
-def test_rates_rise_until_the_loss_diverges(config_for, tmp_path):
+def test_rates_rise_until_the_loss_diverges(config_for, tmp_path, monkeypatch):
     config = config_for(optim__name="sgd", optim__lr=0.1, optim__momentum=0.0)
     config.optim.warmup_steps = 30  # is left out
     (tmp_path / "range").mkdir()
+    monkeypatch.setattr(lr_range, "STEPS", 40)
     found = lr_range.lr_range(config, tmp_path / "range")
     rates = np.array(found["lr"])
-    assert rates[0] == pytest.approx(1e-4) and (np.diff(np.log(rates)) == pytest.approx(np.log(1e6) / 99))
-    assert 10 < len(rates) <= 100 and np.isfinite(found["loss"]).all()
+    assert rates[0] == pytest.approx(1e-4) and (np.diff(np.log(rates)) == pytest.approx(np.log(1e6) / 39))
+    assert 10 < len(rates) <= 40 and np.isfinite(found["loss"]).all()
     assert found["suggestion"] is None or found["suggestion"] in found["lr"]
     assert json.loads((tmp_path / "range" / "lr_range.json").read_text()) == found
     with Image.open(tmp_path / "range" / "lr_range.png") as picture:

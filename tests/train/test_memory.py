@@ -2,8 +2,8 @@
 
 import pytest
 
-from seg_jax import sharding
 from seg_jax.run import cost, pretrained, program
+from seg_jax.runtime import sharding
 from seg_jax.train import memory
 
 

@@ -19,14 +19,15 @@ import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
 
-from seg_jax import data, main, process
+from seg_jax import data, main
 from seg_jax.config import ConfigError
 from seg_jax.data import sampler
 from seg_jax.data.images import DataError
-from seg_jax.process import DETERMINISTIC, ProcessError
 from seg_jax.run.checkpoint import Checkpoints
 from seg_jax.run.log import FILE, Writer, read
 from seg_jax.run.saving import CheckpointWriter, SaveError
+from seg_jax.runtime import process
+from seg_jax.runtime.process import DETERMINISTIC, ProcessError
 from seg_jax.train import loop, session
 from seg_jax.train.loop import train_and_evaluate
 from tests.runs import QUIET, REPOSITORY, TINY, array_file, flip, lines, manifest
@@ -442,7 +443,7 @@ def test_xla_is_told_before_it_starts(monkeypatch):
 SOAK = """
 import ctypes, gc, os, sys
 from pathlib import Path
-from seg_jax import process
+from seg_jax.runtime import process
 
 process.quiet()
 process.use_compilation_cache()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seg_jax import data, models, sharding
+from seg_jax import data, models
 from seg_jax.config import ConfigError, checked
 from seg_jax.evaluate.evaluator import Evaluator
 from seg_jax.losses import heads
@@ -18,6 +18,7 @@ from seg_jax.predict import windows
 from seg_jax.predict.predictor import Predictor
 from seg_jax.run import pretrained, program
 from seg_jax.run.checkpoint import Checkpoints
+from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 from tests.runs import lines, manifest
 

@@ -15,7 +15,7 @@ from seg_jax.data.images import DataError, Encoded, read_image
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
 from seg_jax.data.sampler import held_out
-from seg_jax.extras import install_command
+from seg_jax.runtime.extras import install_command
 
 VALIDATION = ("val", "validation", "valid", "dev")  # names of the validation split
 MASK = re.compile(r"(^|[^a-z])(mask|label|annotation|seg|target|gt)", re.IGNORECASE)  # names of mask columns

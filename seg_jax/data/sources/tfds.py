@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax import process
 from seg_jax.config import ConfigError, DataConfig, lookup, require
 from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.images import DataError, Encoded, read_image
 from seg_jax.data.labels import LabelTable, pets
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
-from seg_jax.extras import install_command
+from seg_jax.runtime import process
+from seg_jax.runtime.extras import install_command
 
 Locations = list[tuple[Path, int]]  # a file and the number of the example in it
 

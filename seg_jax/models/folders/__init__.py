@@ -7,6 +7,7 @@ refused: weights of a network that is only nearly the same would load and give o
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def filled(config: Config, folder: Folder, *, whole: bool) -> Config:
         rows = "\n".join(f"  config.{field}: now {now[field]!r}, there {value!r}" for field, value in wrong.items())
         raise WeightsError(
             f"{folder.path} holds {folder.network} of {folder.library}, which is another network:\n{rows}\n"
-            "Leave these fields at their defaults, so that the folder decides, or use its values."
+            f"Use the folder's values: {' '.join(shlex.quote(f'--config.{field}={v}') for field, v in wrong.items())}"
         )
     changed = [f"{field}={value}" for field, value in taken.items() if now[field] != value]
     logging.info("%s of %s in %s decides: %s", folder.network, folder.library, folder.path, ", ".join(changed))

@@ -166,7 +166,7 @@ def read(path: Path, document: Mapping[str, Any]) -> Folder:
         "segmentation_models.pytorch",
         document["_model_class"],
         whole=True,
-        fields=fields_of(document, path),
+        fields={"model.encoder.output_stride": 32, **fields_of(document, path)},
         classes=int(document.get("classes", 1)),
         normalisation=normalisation,
     )

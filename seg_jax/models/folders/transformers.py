@@ -80,6 +80,10 @@ ARCHITECTURES: Mapping[str, tuple[Callable[[Mapping[str, Any], Path], Fields], b
 }
 
 
+# What all of their networks for segmentation have in common.
+WHOLE: Fields = {"model.align_corners": False, "model.encoder.depth": 5, "model.encoder.output_stride": 32}
+
+
 def read(path: Path, document: Mapping[str, Any]) -> Folder:
     """What the config.json of a folder of transformers says; `document` is its content."""
     network = (document.get("architectures") or [f"a {document.get('model_type')} without architectures"])[0]
@@ -92,7 +96,7 @@ def read(path: Path, document: Mapping[str, Any]) -> Folder:
         "transformers",
         network,
         whole,
-        fields=build(document, path) | ({"model.align_corners": False} if whole else {}),
+        fields=build(document, path) | (WHOLE if whole else {}),
         classes=len(names) if whole else 0,
         names=names if whole and named else (),
         normalisation=_preprocessor(path),

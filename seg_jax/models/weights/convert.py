@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from seg_jax import trees
 from seg_jax.models.weights.files import WeightFile, WeightsError
 from seg_jax.models.weights.naming import Naming, adapt_channels, arrange, candidates, split
+from seg_jax.runtime import trees
 
 Tree = Mapping[str, Any]
 SHOWN = 12  # names of a list that an error message prints

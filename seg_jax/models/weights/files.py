@@ -53,16 +53,14 @@ def read(path: Path) -> WeightFile:
     """Reads a weight file or a folder of `save_pretrained`; suffixes in `READERS`.
 
     Raises:
-      WeightsError: there is no such file, it is damaged or of another format, a value is not finite, or a PyTorch
-        archive without torch.
+      WeightsError: no such file, damage, another format, a value that is not finite, a PyTorch archive without torch.
     """
     source = path
-    if path.is_dir():
-        path = next((path / name for name in IN_FOLDERS if (path / name).is_file()), path)
+    path = next((path / name for name in IN_FOLDERS if (path / name).is_file()), path)
     if not path.is_file():
-        files = f": it holds none of {', '.join(IN_FOLDERS)}" if path.is_dir() else ""
+        none = f": it holds none of {', '.join(IN_FOLDERS)}" if path.is_dir() else ""
         raise WeightsError(
-            f"there are no weights at {path}{files}. Pass the path of a weight file or of a run directory."
+            f"there are no weights at {path}{none}. Pass the path of a weight file or of a run directory."
         )
     if path.name.endswith(".index.json"):
         file = _shards(path)

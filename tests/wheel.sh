@@ -2,7 +2,7 @@
 # Builds the sdist and from it the wheel, installs the wheel alone into a new environment, and uses it from another
 # directory, where nothing of the repository can be imported: train, predict, evaluate, export, inspect data, train on them.
 #
-# usage: .ci/wheel [PYTHON]    3.11, 3.12 or 3.13; without it the one that .venv was made with
+# usage: tests/wheel.sh [PYTHON]    3.11, 3.12 or 3.13; without it the one that .venv was made with
 set -euo pipefail
 cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 repository=$PWD
@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 unset PYTHONPATH
 
-say() { echo ".ci/wheel: $*" >&2; }
+say() { echo "tests/wheel.sh: $*" >&2; }
 
 say "building with $("$python" --version)"
 mkdir "$work/source" "$work/elsewhere"

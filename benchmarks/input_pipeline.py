@@ -38,7 +38,7 @@ from seg_jax.runtime import sharding
 
 CORES = len(os.sched_getaffinity(0))
 BATCH, SECONDS, TURNS, BATCHES_IN_FLIGHT = 16, 8.0, 3, 2
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, STD = models.IMAGENET
 
 
 def ours(root: str, cache: str) -> float:

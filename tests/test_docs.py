@@ -16,8 +16,9 @@ from PIL import Image
 
 import seg_jax.curate.__main__ as data_command
 import seg_jax.export.__main__ as export_command
+import seg_jax.models.__main__ as models_command
 import seg_jax.report.__main__ as report_command
-from seg_jax import doctor
+from seg_jax.doctor import __main__ as doctor
 from seg_jax.predict import __main__ as predict
 from seg_jax.runtime import process
 from seg_jax.train.loop import train_and_evaluate
@@ -53,6 +54,7 @@ ALSO = {
 # Commands that are not run here -> where they are tested. For `python -m benchmarks...` only the options are checked:
 # they measure for minutes, against PyTorch; tests/test_benchmarks.py runs their parts.
 ELSEWHERE = {
+    "seg_jax.config": "tests/config/test_fields.py compares the page that it prints",
     "./launch.sh": "tests/test_launch.py; with a --config, what it starts is run here",
     "seg_jax.demo": "tests/test_demo.py",
     "tensorboard": "it serves until it is stopped; tests/run/test_log.py reads its files",
@@ -243,6 +245,7 @@ def test_command(place, monkeypatch, caplog, page, command):
             "seg_jax.report": report_command.main,
             "seg_jax.data": data_command.main,
             "seg_jax.doctor": doctor.main,
+            "seg_jax.models": models_command.main,
         }
         code = runs[module](arguments)
         assert code == 0 or ("lint" in arguments and code == 1 and (place / "findings.json").exists())

@@ -39,6 +39,7 @@ def run(tiny_config, tmp_path_factory):
             "data.dir": str(root),
             "data.size": (32, 64),
             "train.steps": 12,
+            "eval.every_steps": 12,  # an evaluation's plots take longer than its epoch of one step
             "optim.lr": 0.01,
             "log.tensorboard": False,
             "eval.panels": 2,

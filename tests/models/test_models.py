@@ -63,6 +63,17 @@ def named(networks, slow=OTHERS):
     return [pytest.param(*pair, id="-".join(pair), marks=slow_if(pair[1], slow)) for pair in networks]
 
 
+def shallow_and_whole(networks):
+    """Cases for the quick tests without the later stages of encoders, made of the blocks of the earlier ones."""
+    cases = []
+    for name, encoder in networks:
+        stages = SHALLOW if encoder != "plain" else {}
+        cases.append(pytest.param(name, encoder, stages, id=f"{name}-{encoder}", marks=slow_if(encoder, OTHERS)))
+        if stages:
+            cases.append(pytest.param(name, encoder, {}, id=f"{name}-{encoder}-whole", marks=pytest.mark.slow))
+    return cases
+
+
 def encoders(names, slow=OTHERS):
     return [pytest.param(name, marks=slow_if(name, slow)) for name in names]
 
@@ -164,9 +175,9 @@ def test_every_family_of_encoders_has_a_light_member(network):
 TRAINING = (2, 33, 47)
 
 
-@pytest.mark.parametrize(("name", "encoder"), named(NETWORKS))
-def test_any_size_gives_logits_of_that_size(network, name, encoder):
-    model = network(name, encoder, **{"model.dtype": "bfloat16"})
+@pytest.mark.parametrize(("name", "encoder", "stages"), shallow_and_whole(NETWORKS))
+def test_any_size_gives_logits_of_that_size(network, name, encoder, stages):
+    model = network(name, encoder, **stages, **{"model.dtype": "bfloat16"})
     for size, train in [(TRAINING, True), *([((1, 1, 1), False)] if encoder in LIGHT_ENCODERS else [])]:
         outputs, _ = trace(model, size, train=train)[1]
         assert outputs.keys() == {"logits"} if not train else outputs.keys() >= {"logits"}
@@ -200,24 +211,13 @@ def used(jaxpr, results):
     return needed
 
 
-@pytest.mark.parametrize(("name", "encoder"), named(NETWORKS))
-def test_logits_of_training_depend_on_every_parameter_and_on_no_statistic(network, name, encoder):
-    model = network(name, encoder, **{"model.dtype": "bfloat16"})
+@pytest.mark.parametrize(("name", "encoder", "stages"), shallow_and_whole(NETWORKS))
+def test_logits_of_training_depend_on_every_parameter_and_on_no_statistic(network, name, encoder, stages):
+    model = network(name, encoder, **stages, **{"model.dtype": "bfloat16"})
     program, (outputs, _) = trace(model, TRAINING, train=True)
     params, statistics = (len(jax.tree.leaves(tree)) for tree in shapes(model))
     needed = used(program.jaxpr, program.jaxpr.outvars[: len(outputs)])
     assert [v in needed for v in program.jaxpr.invars] == [True] * params + [False] * statistics + [True]
-
-
-def shallow_and_whole(networks):
-    """Cases for the quick tests without the later stages of encoders, made of the blocks of the earlier ones."""
-    cases = []
-    for name, encoder in networks:
-        stages = SHALLOW if encoder != "plain" else {}
-        cases.append(pytest.param(name, encoder, stages, id=f"{name}-{encoder}", marks=slow_if(encoder, OTHERS)))
-        if stages:
-            cases.append(pytest.param(name, encoder, {}, id=f"{name}-{encoder}-whole", marks=pytest.mark.slow))
-    return cases
 
 
 @pytest.mark.parametrize(("name", "encoder", "stages"), shallow_and_whole(BLOCKS))
@@ -267,19 +267,19 @@ def statistics_after(model, part, **options):
     return {path: v not in jaxpr.jaxpr.invars for path, v in flat(outvars[1]).items() if f"['{part}']" in path}
 
 
-@pytest.mark.parametrize(("name", "encoder"), named(NETWORKS))
-def test_training_changes_the_statistics(network, name, encoder):
-    model = network(name, encoder, **{"model.dtype": "bfloat16"})
+@pytest.mark.parametrize(("name", "encoder", "stages"), shallow_and_whole(NETWORKS))
+def test_training_changes_the_statistics(network, name, encoder, stages):
+    model = network(name, encoder, **stages, **{"model.dtype": "bfloat16"})
     encoder_statistics, decoder_statistics = (statistics_after(model, part) for part in ("encoder", "decoder"))
     assert all(encoder_statistics.values()) and all(decoder_statistics.values())
     assert bool(encoder_statistics) == (encoder not in WITHOUT_STATISTICS)
 
 
-@pytest.mark.parametrize(("name", "encoder"), named(BLOCKS))
-def test_frozen_norms_keep_their_statistics(network, name, encoder):
-    model = network(name, encoder, **{"model.dtype": "bfloat16"})
+@pytest.mark.parametrize(("name", "encoder", "stages"), shallow_and_whole(BLOCKS))
+def test_frozen_norms_keep_their_statistics(network, name, encoder, stages):
+    model = network(name, encoder, **stages, **{"model.dtype": "bfloat16"})
     encoder_statistics, decoder_statistics = (statistics_after(model, part) for part in ("encoder", "decoder"))
-    frozen = network(name, encoder, **{"model.dtype": "bfloat16", "model.encoder.norm": "frozen"})
+    frozen = network(name, encoder, **stages, **{"model.dtype": "bfloat16", "model.encoder.norm": "frozen"})
     assert shapes(frozen) == shapes(model)
     assert statistics_after(frozen, "encoder") == dict.fromkeys(encoder_statistics, False)
     assert statistics_after(frozen, "decoder") == decoder_statistics
@@ -301,9 +301,9 @@ def products(jaxpr):
             yield from products(inner)
 
 
-@pytest.mark.parametrize(("name", "encoder"), named(NETWORKS))
-def test_bfloat16_computes_every_convolution_in_bfloat16(network, name, encoder):
-    model = network(name, encoder, **{"model.dtype": "bfloat16"})
+@pytest.mark.parametrize(("name", "encoder", "stages"), shallow_and_whole(NETWORKS))
+def test_bfloat16_computes_every_convolution_in_bfloat16(network, name, encoder, stages):
+    model = network(name, encoder, **stages, **{"model.dtype": "bfloat16"})
     jaxpr, (outputs, changed) = trace(model, TRAINING, train=True)
     assert {leaf.dtype for leaf in jax.tree.leaves((outputs, shapes(model), changed))} == {jnp.dtype("float32")}
     found = list(products(jaxpr.jaxpr))
@@ -427,9 +427,9 @@ def test_a_dilated_encoder_sees_what_the_strided_one_sees(network, encoder, styl
     np.testing.assert_allclose(fine[:, ::4, ::4], coarse, rtol=1e-3, atol=1e-4 * float(np.abs(coarse).max()))
 
 
-@pytest.mark.parametrize(("name", "encoder"), named(LIGHT))
-def test_a_checkpoint_keeps_every_array(network, tmp_path, name, encoder):
-    params, model_state = variables(network(name, encoder))
+@pytest.mark.parametrize(("name", "encoder", "stages"), shallow_and_whole(LIGHT))
+def test_a_checkpoint_keeps_every_array(network, tmp_path, name, encoder, stages):
+    params, model_state = variables(network(name, encoder, **stages))
     state = TrainState.begin(params, model_state, {}).replace(step=np.int32(3))
     checkpoints = CheckpointWriter(tmp_path / "checkpoints")
     checkpoints.save(state, {}, score=None)

@@ -34,6 +34,7 @@ def together(config_for, tmp_path):
     return tmp_path / "together"
 
 
+@pytest.mark.slow
 def test_each_is_what_it_would_be_alone(config_for, together, tmp_path):
     both = weights(together, 4)
     losses = []

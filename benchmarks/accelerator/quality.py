@@ -31,6 +31,7 @@ from seg_jax.export import FORMATS, certificate
 from seg_jax.export.network import Network
 from seg_jax.predict import artefacts
 from seg_jax.run import pretrained, program
+from seg_jax.run.length import Length
 from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 
@@ -80,7 +81,9 @@ def fields(config: Config) -> dict[str, Any]:
 def measured_rate(config: Config, size: tuple[int, int], classes: int) -> tuple[float, float]:
     """(steps a second, seconds of compilation) of the program that the training runs, on noise."""
     mesh = sharding.make_mesh(1)
-    functions = program.Functions(pretrained.resolve(config), classes=classes, mesh=mesh, steps=10_000)
+    functions = program.Functions(
+        pretrained.resolve(config), classes=classes, mesh=mesh, length=Length(10_000, every=10_000)
+    )
     dispatch = config.train.steps_per_dispatch
     begin = time.perf_counter()
     step = functions.train_step(size, steps=dispatch)

@@ -143,9 +143,10 @@ def train(result: dict[str, Any], recorder: Recorder, options: Mapping[str, Any]
     config = configuration(tiny=tiny, data=data)
     result |= {"fields": fields(config), "unpack_s": time.perf_counter() - begin}
     if data is None:
-        size, classes = tuple(config.data.size), 5
+        size, classes = config.data.size, 5
     else:
-        size, classes = np.load(data / "train_images.npy", mmap_mode="r").shape[1:3], 11
+        height, width = np.load(data / "train_images.npy", mmap_mode="r").shape[1:3]
+        size, classes = (height, width), 11
     rate, compile_s = recorded_rate(config), 0.0
     result["rate_from"] = "results/" if rate else "measured"
     if rate is None:

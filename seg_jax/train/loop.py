@@ -13,6 +13,8 @@ import jax
 
 from seg_jax.config import Config
 from seg_jax.data import feed, sampler
+from seg_jax.data.examples import Examples
+from seg_jax.data.images import DataError
 from seg_jax.run.directory import RunDirectory, require_same_examples
 from seg_jax.run.opening import Job, open_job
 from seg_jax.run.saving import CheckpointWriter
@@ -80,6 +82,8 @@ def open_training(config: Config, run: RunDirectory, hooks: Hooks) -> tuple[Job,
         source=hooks.source,
         own_losses=hooks.losses,
     )
+    for one, field in zip(job.splits, ("train_split", "val_split"), strict=True):
+        require_labels(one, field)
     examples = len(job.splits[0])
     config = length.lengthened(job.config, recorded, run, examples=examples)
     plan = length.plan(config, examples=examples)
@@ -89,6 +93,24 @@ def open_training(config: Config, run: RunDirectory, hooks: Hooks) -> tuple[Job,
         job.functions, config=config, steps=plan.steps, frozen_steps=plan.frozen, restarts=plan.restarts
     )
     return replace(job, config=config, functions=functions), plan
+
+
+def require_labels(examples: Examples, field: str) -> None:
+    """Refuses a split in which every pixel is ignored: it teaches nothing, and no score of it exists.
+
+    Args:
+      examples: the split, checked.
+      field: that of `config.data` which names it.
+
+    Raises:
+      DataError: with the number of masks, and what to do.
+    """
+    if not examples.labelled:
+        raise DataError(
+            f"config.data.{field} = {examples.split!r} has no labelled pixel: its {len(examples)} masks say 'ignore' "
+            f"everywhere, as those of a test set do. Name a split with labels: --config.data.{field}=NAME. If these "
+            "masks do have labels, `python -m seg_jax.data inspect` shows what their values are taken for."
+        )
 
 
 def begin(job: Job, checkpoints: CheckpointWriter) -> tuple[TrainState, Progress]:

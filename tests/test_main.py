@@ -56,7 +56,9 @@ def finished(run, tmp_path_factory) -> Path:
     result = run("seg_jax.main", *TINY, f"--workdir={workdir}")
     assert result.returncode == 0, result.stderr
     assert "finished step 12" in result.stdout and str(workdir) in result.stdout
-    assert result.stdout.count("mean IoU") == 2  # a table for each evaluation
+    assert result.stdout.count("worst classes: ") == 2  # a summary of each evaluation
+    assert result.stdout.count("frequency-weighted IoU") == 1  # and the whole table at the end
+    assert "compiling" in result.stderr and "best mIoU 0." in result.stderr
     assert f"predictions of step 6: {workdir / 'predictions.png'}" in result.stderr
     for command in ("seg_jax.predict", "--mode=eval", "tensorboard"):
         assert command in result.stdout

@@ -42,6 +42,7 @@ class Examples:
       reading: the fields besides files, table and size that change the result of `read`; '' if there are none.
       bad: examples that the source could not use (a photograph without a mask, say).
       content: a digest of what the examples hold, where names alone do not tell them apart; '' if they do.
+      labelled: whether any pixel has a class, which only the check of all examples knows.
       arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
     """
 
@@ -56,6 +57,7 @@ class Examples:
     reading: str = ""
     bad: tuple[Bad, ...] = ()
     content: str = ""
+    labelled: bool = True
     arrays: tuple[Any, Any] | None = None
 
     def __len__(self) -> int:

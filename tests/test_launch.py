@@ -17,6 +17,7 @@ import pytest
 from absl import app, flags
 
 from seg_jax import main
+from seg_jax.runtime import extras
 from seg_jax.runtime.process import KEEP
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -609,6 +610,30 @@ def test_add_names_what_there_is_before_it_installs(arguments, machine):
     assert done.returncode == 1
     assert "not one of demo, huggingface, onnx, tfds, tflite, video" in done.stderr
     assert machine.calls("uv") == []
+
+
+@pytest.mark.parametrize("name", extras.EXTRAS)
+def test_the_hint_of_an_extra_installs_what_it_needs(machine, monkeypatch, name):
+    machine.launch()
+    monkeypatch.setattr(sys, "prefix", str(machine.venv))
+    program, *arguments = extras.install_command(name).split()
+    assert program == "./launch.sh" and machine.run(*arguments).returncode == 0
+    assert machine.calls("uv")[-1].endswith(f"{CONSTRAINED} {' '.join(extras.EXTRAS[name].requires)}")
+
+
+def test_there_are_no_other_hints_than_that_of_extras():
+    """Hints in code are those of `install_command`; those in pages and tests name extras that there are."""
+    sources = [path for path in (REPOSITORY / "seg_jax").rglob("*.py") if path.name != "extras.py"]
+    written = re.compile(r"pip install|launch\.sh add|seg_jax\[\w")
+    assert [str(path) for path in sources if written.search(path.read_text(encoding="utf-8"))] == []
+    pages = [path for folder in ("docs", "tests", "notebooks") for path in (REPOSITORY / folder).rglob("*.[mpi][dpy]*")]
+    named = {
+        name
+        for path in [*pages, REPOSITORY / "README.md"]
+        for names in re.findall(r"launch\.sh add ((?:[a-z]+ ?)+)`?", path.read_text(encoding="utf-8"))
+        for name in names.split()
+    }
+    assert {"onnx", "tfds", "tflite", "video"} <= named <= set(extras.EXTRAS)
 
 
 def test_help_names_every_extra(machine):

@@ -177,6 +177,23 @@ def test_predict_any_size(run, here, finished, tmp_path):
     assert json.loads(here(*command, "--json", "--overwrite").stdout)["images"] == 4
 
 
+def test_predict_without_out_writes_to_a_new_folder(here, finished, tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(finished / "sample.png", photos / "a.png")
+    monkeypatch.chdir(photos)
+    for number in (1, 2):  # the second time the folder has the results of the first, which are no photographs
+        result = here("seg_jax.predict", str(finished), ".")
+        assert result.returncode == 0, result.stderr
+        assert "1 images in" in result.stdout and result.stdout.endswith(f"results in predictions/{number}\n")
+        assert (photos / "predictions" / str(number) / "a_overlay.png").is_file()
+    result = here("seg_jax.predict", str(finished), "predictions/1/a_overlay.png", "--json")
+    assert json.loads(result.stdout)["images"] == 1  # which was named itself
+    assert sorted(path.name for path in Path("predictions").iterdir()) == ["1", "2", "3"]
+    assert here("seg_jax.predict", str(finished), "nothing.png").returncode == 1
+    assert not Path("predictions/4").exists()
+
+
 def test_predict_writes_what_is_asked_for(here, finished, tmp_path):
     sample = finished / "sample.png"
     out = tmp_path / "out"

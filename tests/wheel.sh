@@ -26,7 +26,7 @@ import sys, zipfile
 names = zipfile.ZipFile(sys.argv[1]).namelist()
 tops = {name.split("/")[0] for name in names}
 assert tops == {"seg_jax", next(top for top in tops if top.endswith(".dist-info"))}, f"the wheel has {tops}"
-for name in ("seg_jax/py.typed", "seg_jax/recipes/zoo.py"):
+for name in ("seg_jax/py.typed", "seg_jax/recipes/zoo.py", "seg_jax/recipes/reference/pets_tfds.py"):
     assert name in names, f"the wheel has no {name}"
 PYTHON
 

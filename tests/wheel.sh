@@ -92,7 +92,8 @@ for form in $forms; do
   run predict "$form/model.stablehlo" "$form/run/sample.png" --out="$form/of-the-artefact"
   cmp "$form/masks/sample_mask.png" "$form/of-the-artefact/sample_mask.png"
   run data inspect data --out="$form/inspected.py"
-  run train --config="$form/inspected.py" --workdir="$form/second" "${small[@]}"
+  run train --config="$form/inspected.py" --workdir="$form/second" --config.model.encoder.weights='' \
+    --config.model.encoder.norm=batch "${small[@]}"
   run predict "$form/second" data/images/val --out="$form/second-masks"
 done
 say "the wheel works: $forms"

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +15,7 @@ from absl import flags
 from seg_jax import data
 from seg_jax.config import Config, ConfigError, check_names, checked
 from seg_jax.config import flags as config_flags
-from seg_jax.curate import formats, inspect, lint, prepare, propose
+from seg_jax.curate import formats, inspect, lint, plan, prepare, propose
 from seg_jax.data import stats
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
@@ -122,6 +123,13 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
     stem = (out or Path(Path(name).stem)).with_suffix("")
     counts = inspect.measure(splits, threads=config.data.threads)
     print(inspect.text(counts, splits))
+    if options.dir:
+        planned = plan.plan(plan.fingerprint(splits), plan.device())
+        summary = f"{proposal.summary}\n\n{planned.text}"
+        propose.write_configuration(
+            replace(proposal, fields={**proposal.fields, **planned.fields}, summary=summary), out
+        )
+        print(f"\n{planned.text}\n")
     pictures = inspect.pictures(counts, splits)
     for kind, content in pictures.items():
         write_bytes(stem.with_name(f"{stem.name}_{kind}.png"), content)

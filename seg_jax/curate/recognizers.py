@@ -21,7 +21,7 @@ from seg_jax.curate.proposal import (
 from seg_jax.data.images import DataError, read_image
 from seg_jax.data.labels import LabelError, builtin
 from seg_jax.data.labels.cityscapes import TABLES as CITYSCAPES
-from seg_jax.data.labels.masks import Palette
+from seg_jax.data.labels.palettes import Palette
 
 # ----- recognised by file names
 

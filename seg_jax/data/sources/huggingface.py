@@ -48,7 +48,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     def read(index: int) -> Pair:
         cells = part[int(rows[index])]
         photo, values = (_file(cells[column], f"{names[index]}, column {column!r}") for column in (image, mask))
-        pixels, label = read_image(photo), reader.read(values)
+        pixels, label = read_image(photo, pages=False), reader.read(values)
         check_sizes(pixels, label, image_name=photo, mask_name=values)
         return pixels, label
 

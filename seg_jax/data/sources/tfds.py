@@ -69,7 +69,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         except Exception as error:  # a damaged file: OSError, or errors of the protocol buffers
             raise DataError(f"{name} cannot be read ({error}); prepare {builder.info.full_name} again.") from error
         photo, values = (Encoded(example[key], f"{name}, feature {key!r}") for key in (image, mask))
-        pixels, label = read_image(photo), reader.read(values)
+        pixels, label = read_image(photo, pages=False), reader.read(values)
         check_sizes(pixels, label, image_name=photo, mask_name=values)
         return pixels, label
 

@@ -51,6 +51,21 @@ class MaskReader:
         except LabelError as error:
             raise LabelError(f"{path}: {error}") from error
 
+    def stored(self, path: Path | Encoded) -> Stored:
+        """The values or colours of a mask file that the label table is asked for; nearest ones are those of the table.
+
+        Raises:
+          DataError, LabelError: as for `read`.
+        """
+        stored = read_stored(path, colors=self.form != "index")
+        if self.form == "alpha":
+            return Stored(_opaque(stored))
+        if self.form == "color":
+            return Stored(_colors(stored))
+        if self.form == "nearest":
+            return Stored(self.palette.restored(_colors(stored)))
+        return stored if self.form == "auto" else Stored(stored.pixels)
+
     def _label(self, stored: Stored) -> np.ndarray:
         if self.form in ("color", "nearest"):
             pixels = _colors(stored)

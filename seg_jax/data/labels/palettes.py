@@ -90,6 +90,10 @@ class Palette:
         """
         return lookup(self._nearest, mask)
 
+    def restored(self, mask: np.ndarray) -> np.ndarray:
+        """Colours, uint8 [h w 3 or 4] -> the nearest colours of the table, uint8 [h w 3]."""
+        return self.colors.astype(np.uint8)[lookup(self._position, mask)]
+
     def distance(self, mask: np.ndarray) -> np.ndarray:
         """The distance of each pixel from the nearest colour in RGB, 0..441, float32 [h w]."""
         difference = mask[..., :3] - self.colors[lookup(self._position, mask)]

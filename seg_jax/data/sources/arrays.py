@@ -15,7 +15,7 @@ import numpy as np
 from seg_jax.config import DataConfig
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.forms import image_cure, label_cure
-from seg_jax.data.images import DataError
+from seg_jax.data.images import DataError, Stored
 from seg_jax.data.labels import LabelError
 from seg_jax.data.labels.builtin import label_table
 
@@ -63,6 +63,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         read=read,
         table=table,
         files=(files,) * len(images),
+        mask=lambda i: Stored(np.asarray(labels[i])),
     )
 
 

@@ -68,6 +68,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         read=read,
         table=table,
         files=tuple(pairs),
+        mask=lambda i: reader.stored(pairs[i][1]),
         reading=f"mask_format={data.mask_format}, resize_masks={data.resize_masks}",
         bad=tuple(bad),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from seg_jax.config import ConfigError, DataConfig
 from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.forms import image_cure, label_cure
-from seg_jax.data.images import DataError
+from seg_jax.data.images import DataError, Stored
 from seg_jax.data.labels import LabelError, LabelTable
 
 SAMPLED = 256  # examples whose content is part of a split's digest: reading them all twice would double the start
@@ -65,11 +65,15 @@ def examples(content: Any, split: str, table: LabelTable) -> Examples:
     def read(index: int) -> Pair:
         return _checked(pair(index), f"{split}[{index}]", table)
 
+    def mask(index: int) -> Stored:
+        return Stored(np.asarray(pair(index)[1]))
+
     return Examples(
         split=split,
         names=tuple(f"{split}[{i}]" for i in range(n)),
         read=read,
         table=table,
+        mask=mask,
         content=_digest(pair, n),
     )
 

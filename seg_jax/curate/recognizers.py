@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from seg_jax.curate import classes, kinds, layout
+from seg_jax.curate import classes, groups, kinds, known, layout
 from seg_jax.curate.proposal import (
     Proposal,
     common_size,
@@ -19,7 +19,7 @@ from seg_jax.curate.proposal import (
 from seg_jax.data.images import DataError, read_image
 from seg_jax.data.labels import LabelError, builtin
 from seg_jax.data.labels.cityscapes import TABLES as CITYSCAPES
-from seg_jax.data.labels.masks import Palette
+from seg_jax.data.labels.palettes import Palette
 
 # ----- recognised by file names
 
@@ -147,20 +147,19 @@ def _labelled(root: Path, summary: str, fields: dict[str, Any], parts: Sequence[
     photos = [photo for part in parts for photo, _ in part]
     masks = [mask for part in parts for _, mask in part]
     summary += f" ({', '.join(str(len(part)) for part in parts)} pairs)"
-    table = None
     present = next((name for name in builtin.FILES if (root / name).is_file()), "")
+    values = groups.survey(masks)
     if present:
         summary += f"\n{present} tells the classes"
-        form = classes.mask_format(builtin.label_table(root, ""), masks)
-        fields |= {"data.mask_format": form} if form != "auto" else {}
+        proposed = known.known(builtin.label_table(root, ""), values, masks)
     else:
-        proposed = classes.classes(classes.survey(masks), masks)
-        table = proposed.table
-        fields |= {"data.labels": proposed.labels} if proposed.labels else {}
-        fields |= {"data.mask_format": proposed.mask_format} if proposed.mask_format != "auto" else {}
-        summary += "".join(f"\n{note}" for note in proposed.notes)
-        if table:
-            summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
+        proposed = classes.classes(values, masks)
+    table = proposed.table
+    fields |= {"data.labels": proposed.labels} if proposed.labels else {}
+    fields |= {"data.mask_format": proposed.mask_format} if proposed.mask_format != "auto" else {}
+    summary += "".join(f"\n{note}" for note in proposed.notes)
+    if table and not present:
+        summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
     sizes = [size for path in photos if (size := try_size(path))]
     if len(set(sizes)) > 1:
         size = common_size(sizes)

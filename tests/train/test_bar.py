@@ -2,8 +2,8 @@
 
 import pytest
 import tqdm
-from seg_jax.run.progress import Progress
 
+from seg_jax.run.progress import Progress
 from seg_jax.train import bar as bars
 from seg_jax.train.bar import Bar
 

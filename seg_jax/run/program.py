@@ -66,6 +66,7 @@ class Functions:
       frozen_steps: number of steps, at the run's start, with a frozen encoder.
       restarts: steps at which the learning-rate schedule begins anew.
       own_losses: the functions of the names in `config.loss.own`.
+      names: of the classes; by them the head of another run is taken.
     """
 
     config: Config
@@ -75,6 +76,7 @@ class Functions:
     frozen_steps: int = 0
     restarts: tuple[int, ...] = ()
     own_losses: Mapping[str, losses.OwnLoss] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
     @cached_property
     def network(self) -> Any:
@@ -121,7 +123,10 @@ class Functions:
           WeightsError: they do not fit, see `pretrained.start`.
         """
         places = jax.tree.map(lambda array: array.sharding, self.abstract_state)
-        return initial.state(self.network, self.optimizer, self.config, self.mesh, places=places)
+        return initial.state(
+            *(self.network, self.optimizer, self.config, self.mesh),
+            **{"places": places, "names": self.names, "classes": self.classes},
+        )
 
     @cached_property
     def abstract_state(self) -> TrainState:

@@ -7,6 +7,8 @@ that the names of a photograph and its mask have in common, and ** for any direc
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from seg_jax.data.images import DataError, read_image, resize_label
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
 from seg_jax.data.sampler import held_out
-from seg_jax.data.sources.patterns import Pattern
+from seg_jax.data.sources import lists
+from seg_jax.data.sources.patterns import Key, Pattern, loose
 
 Paths = tuple[Path, Path]  # photograph and mask
 
@@ -45,7 +48,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     table = label_table(root, data.labels)
     held_part = _held_part(data, split)
     if data.list:
-        pairs, bad = _listed(root, data.list.format(split=split))
+        pairs, bad = _listed(root, data, split)
     else:
         pairs, bad = _matched(root, data, split)
     if held_part is not None:
@@ -112,14 +115,6 @@ def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], lis
         f"data.masks = {data.masks!r} is a pattern, which names masks completely",
         "Use ''",
     )
-    require(
-        images.stars == masks.stars,
-        data,
-        "data.masks",
-        f"it has {masks.stars} stars and data.images = {data.images!r} has {images.stars}; a photograph and its mask "
-        "are matched by the text under the stars (a directory counts as one star)",
-        "Use the same number of stars",
-    )
     photos, annotations = images.find(), masks.find()
     suffix = data.mask_suffix
     if suffix and images == Pattern(masks.base, masks.rest, images.field):  # distinguished by the suffix alone
@@ -137,14 +132,24 @@ def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], lis
         general = photos if len(images.rest) < len(masks.rest) else annotations
         for key in [key for key, path in general.items() if path in both]:
             del general[key]
-    pairs, bad, used = [], [], set()
-    for key, photo in photos.items():
-        mask_key = (*key[:-1], key[-1] + suffix)
-        if mask_key in annotations:
-            pairs.append((photo, annotations[mask_key]))
-            used.add(mask_key)
-        else:
-            bad.append(Bad(str(photo), f"has no mask {masks.fill(mask_key)}"))
+    twins = {key: (*key[:-1], key[-1] + suffix) for key in photos}
+    free = annotations.keys() - set(twins.values())
+    twins |= _spelled_otherwise({key: twin for key, twin in twins.items() if twin not in annotations}, free)
+    pairs = [(photo, annotations[twins[key]]) for key, photo in photos.items() if twins[key] in annotations]
+    require(
+        images.stars == masks.stars or bool(pairs),
+        data,
+        "data.masks",
+        f"it has {masks.stars} stars and data.images = {data.images!r} has {images.stars}; a photograph and its mask "
+        "are matched by the text under the stars (a directory counts as one star)",
+        "Use the same number of stars",
+    )
+    bad = [
+        Bad(str(photo), f"has no mask {masks.fill(twins[key]) if images.stars == masks.stars else masks.base}")
+        for key, photo in photos.items()
+        if twins[key] not in annotations
+    ]
+    used = set(twins.values())
     bad += [
         Bad(str(path), f"is a mask without a photograph in {images.base}")
         for key, path in annotations.items()
@@ -153,39 +158,36 @@ def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], lis
     return pairs, bad
 
 
-def _listed(root: Path, name: str) -> tuple[list[Paths], list[Bad]]:
-    """Pairs from a list file: two paths per line, separated by a tab, a comma or spaces."""
-    path = root / name
-    if not path.is_file():
-        raise DataError(f"config.data.list: there is no list file {path}.")
-    pairs, bad = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        separator = "\t" if "\t" in line else "," if "," in line else None
-        parts = [part.strip() for part in line.split(separator) if part.strip()]
-        if len(parts) != 2:
-            raise DataError(f"{path}, line {number}: {line!r} is not 'image mask'; separate two paths by a tab.")
-        image, mask = (_below(root, part) for part in parts)
-        missing = [str(p) for p in (image, mask) if not p.is_file()]
-        if missing:
-            bad.append(Bad(f"{path}, line {number}", f"names a file that does not exist: {', '.join(missing)}"))
-        else:
-            pairs.append((image, mask))
-    if not pairs and not bad:
-        raise DataError(f"{path} lists no pairs.")
+def _spelled_otherwise(twins: Mapping[Key, Key], free: Collection[Key]) -> dict[Key, Key]:
+    """For photographs whose masks are not there (photograph -> mask): the masks whose names are spelled otherwise.
+
+    Only where one photograph and one free mask have the same loose form; all others stay unpaired.
+    """
+    asked = Counter(map(loose, twins.values()))
+    there = Counter(map(loose, free))
+    spelled = {loose(key): key for key in free}
+    wanted = {key: loose(twin) for key, twin in twins.items()}
+    return {key: spelled[text] for key, text in wanted.items() if asked[text] == there[text] == 1}
+
+
+def _listed(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list[Bad]]:
+    """The pairs of a list; a photograph that is also in the list of the other split is refused."""
+
+    def pairs_of(split: str) -> tuple[list[Paths], list[Bad]]:
+        path = root / data.list.format(split=split)
+        return lists.read(root, path, lambda: _matched(root, data, split)[0])
+
+    pairs, bad = pairs_of(split)
+    other = data.val_split if split == data.train_split else data.train_split
+    path = root / data.list.format(split=other)
+    if split != other and "{split}" in data.list and path.is_file():
+        twice = {photo for photo, _ in pairs} & {photo for photo, _ in pairs_of(other)[0]}
+        if twice:
+            raise DataError(
+                f"{min(twice)} is in the lists of {split!r} and {other!r}, as {len(twice)} in all: a score on what was "
+                f"trained on says nothing. Remove it from {path}."
+            )
     return pairs, bad
-
-
-def _below(root: Path, listed: str) -> Path:
-    """A listed path as it is, or moved below `root`: the paths in SegNet's lists start with '/SegNet/CamVid/'."""
-    path = Path(listed)
-    if path.is_absolute() and path.is_file():
-        return path
-    for parts in (path.parts[1:] if path.is_absolute() else path.parts, path.parts[-2:]):
-        if root.joinpath(*parts).is_file():
-            return root.joinpath(*parts)
-    return root / path.relative_to(path.anchor)
 
 
 def _shown(path: Path, root: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax.config import Config, DataConfig, lookup, require
-from seg_jax.data import images
+from seg_jax.data import images, splits
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import read_groups
@@ -77,7 +77,7 @@ def load(config: Config, split: str, *, source: Source | None = None) -> Example
     check(config.data)
     if config.data.dir:
         refuse_unfinished(Path(config.data.dir).expanduser())
-    examples = (source or SOURCES[config.data.source]).load(config.data, split, seed=config.seed)
+    examples = splits.load((source or SOURCES[config.data.source]).load, config.data, split, seed=config.seed)
     if config.data.merge or config.data.ignore_classes:
         examples = _with_table(examples, _merged(examples.table, config.data))
     size = config.data.size

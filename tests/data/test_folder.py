@@ -12,6 +12,7 @@ from PIL import Image
 
 from configs import default
 from seg_jax.config import ConfigError
+from seg_jax.data import splits
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import CAMVID
@@ -47,7 +48,7 @@ def load(root, split="train", **fields):
     """What the source gives for `root` under the default layout, with some fields of config.data changed."""
     data = default.get_config().data
     data.update({"source": "folder", "dir": str(root), **fields})
-    return folder.load(data, split, seed=0)
+    return splits.load(folder.load, data, split, seed=0)
 
 
 def assert_pairs(examples, order):
@@ -327,7 +328,7 @@ def test_held_out(tmp_path, share, count):
 def test_the_seed_draws_what_is_held_out(tmp_path):
     data = default.get_config().data
     data.update({"source": "folder", "dir": str(dataset(tmp_path, count=12)), "val_share": 0.25, **ONE})
-    assert len({folder.load(data, "val", seed=seed).names for seed in range(8)}) > 4
+    assert len({splits.load(folder.load, data, "val", seed=seed).names for seed in range(8)}) > 4
 
 
 def test_held_out_of_a_list(tmp_path):

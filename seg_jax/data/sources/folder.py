@@ -18,7 +18,6 @@ from seg_jax.data.examples import Bad, Examples, check_sizes
 from seg_jax.data.images import DataError, read_image, resize_label
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
-from seg_jax.data.sampler import held_out
 from seg_jax.data.sources import lists
 from seg_jax.data.sources.patterns import Key, Pattern, loose
 
@@ -31,30 +30,27 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     Args:
       data: reads `dir`, the directory of the data set; `images` and `masks`, directories or patterns below it;
         `mask_suffix`, the suffix of a mask's stem after the photograph's stem where `masks` is a directory; `list`, the
-        pattern of a file with one 'image mask' pair per line, which replaces the search; `val_share`, the share of the
-        pairs in the validation split where none of these names a split; `labels`, see `label_table`; `mask_format`,
+        pattern of a list file, see `lists.read`, which replaces the search or chooses from it; `val_share`, see
+        `data.splits`; `labels`, see `label_table`; `mask_format`,
         see `masks.FORMATS`; `resize_masks`, whether masks may have another size.
       split: replaces '{split}' in the patterns.
-      seed: samples the validation split.
+      seed: unused.
 
     Raises:
       ConfigError: fields contradict one another.
       DataError: a directory is missing or empty.
       LabelError: there is no label table, or it is invalid.
     """
+    del seed
     root = Path(data.dir).expanduser()
     if not root.is_dir():
         raise DataError(f"config.data.dir = {data.dir!r} is not a directory. Pass --config.data.dir=DIR.")
     table = label_table(root, data.labels)
-    held_part = _held_part(data, split)
+    _check_splits(data, split)
     if data.list:
         pairs, bad = _listed(root, data, split)
     else:
         pairs, bad = _matched(root, data, split)
-    if held_part is not None:
-        held = held_out(seed, len(pairs), data.val_share)
-        pairs = [pair for pair, val in zip(pairs, held, strict=True) if val == held_part]
-        bad = [] if held_part else bad  # reported once, with the training split
     reader = MaskReader(table, data.mask_format)
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -76,19 +72,23 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     )
 
 
-def _held_part(data: DataConfig, split: str) -> bool | None:
-    """Whether `split` is the held-out part of the pairs; None if nothing is held out."""
+def _check_splits(data: DataConfig, split: str) -> None:
+    """Refuses shares beside splits that are named, and splits that nothing tells from the training split."""
     named = "{split}" in (data.list or data.images + data.masks)
+    require(
+        not (named and data.val_share),
+        data,
+        "data.val_share",
+        "a validation split is held out of one set of pairs, but '{split}' in data.images, data.masks or "
+        "data.list names one for each split",
+        "Use 0.0, or patterns without '{split}'",
+    )
     if data.val_share:
-        require(
-            not named,
-            data,
-            "data.val_share",
-            "a validation split is held out of one set of pairs, but '{split}' in data.images, data.masks or "
-            "data.list names one for each split",
-            "Use 0.0, or patterns without '{split}'",
+        lookup(
+            dict.fromkeys((data.train_split, data.val_split, *(("test",) if data.test_share else ()))),
+            split,
+            "data.val_split",
         )
-        return lookup({data.train_split: False, data.val_split: True}, split, "data.val_split")
     require(
         named or split == data.train_split or split != data.val_split,
         data,
@@ -96,7 +96,6 @@ def _held_part(data: DataConfig, split: str) -> bool | None:
         "without '{split}' in data.images, data.masks or data.list the validation split would be the training split",
         "Use 0.1 to hold a tenth of the pairs out, or '{split}' where directories or lists differ",
     )
-    return None
 
 
 def _same_shape(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

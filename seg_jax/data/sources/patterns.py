@@ -31,7 +31,8 @@ def walk(base: Path) -> list[Path]:
     """
     seen = {os.fspath(parent) for parent in Path(os.path.realpath(base)).parents}  # a link upwards is a circle
     paths: list[Path] = []
-    folders, links = [base], []
+    folders: list[Path] = [base]
+    links: list[Path] = []
     while folders or links:
         here = folders.pop() if folders else links.pop()  # links last: a directory comes under its own name
         real = os.path.realpath(here)

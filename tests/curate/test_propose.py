@@ -13,8 +13,7 @@ from seg_jax.curate import propose
 from seg_jax.curate.__main__ import configuration
 from seg_jax.data.images import DataError
 from seg_jax.data.labels.cityscapes import LABELS
-from seg_jax.run import program
-from seg_jax.train import length
+from seg_jax.run import length, program
 
 # How ml_collections loads a configuration file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")

@@ -16,6 +16,7 @@ from seg_jax.config import ConfigError
 from seg_jax.models import ENCODERS, MODELS, layers
 from seg_jax.models.decoders import unet
 from seg_jax.run import pretrained, program
+from seg_jax.run.length import Length
 from seg_jax.run.saving import CheckpointWriter
 from seg_jax.runtime import sharding
 from seg_jax.steps.state import TrainState
@@ -640,7 +641,7 @@ def test_every_configuration_builds(file):
     program.check(config, devices=1)
     config = pretrained.resolve(config)
     program.check(config, devices=1)
-    built = program.Functions(config, classes=11, mesh=mesh, steps=10)
+    built = program.Functions(config, classes=11, mesh=mesh, length=Length(10, every=10))
     state = built.abstract_state
     size = next(size for size in (config.augment.crop, config.data.size, (96, 128)) if all(size))
     image = jax.ShapeDtypeStruct((config.train.batch_size, *size, 3), jnp.float32)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.files import write_bytes
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -22,7 +23,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MAX_BAND = 64  # rows of a band of probabilities
 
 
-class DataError(ValueError):
+class DataError(SegJaxError, ValueError):
     """A file or data set that cannot be used; the message names the file, the rule and the cure."""
 
 

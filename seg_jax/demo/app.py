@@ -21,6 +21,7 @@ from seg_jax.data.labels import IGNORE
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.run.directory import RunDirectory
 from seg_jax.runtime import process
+from seg_jax.runtime.errors import SegJaxError
 
 DEFAULT = Path("runs/synthetic_unet")
 MAX_SIDE = 2048  # pixels of the longer side; larger photographs are reduced, so that the page stays quick
@@ -184,7 +185,7 @@ def main(models: Sequence[str]) -> None:
             with column:
                 st.subheader(Path(model).name)
                 show(model, *chosen, opacity=opacity, key=str(i))
-    except ValueError as error:  # all errors of this project
+    except (SegJaxError, OSError) as error:
         st.error(str(error))
 
 

@@ -26,6 +26,7 @@ from seg_jax.predict.output import KINDS, Results
 from seg_jax.predict.predictor import Predictor
 from seg_jax.predict.video import SUFFIXES
 from seg_jax.predict.work import Work
+from seg_jax.runtime.errors import SegJaxError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         identity = f"{predictor.identity} {options.window} {options.overlap} {options.frames}"
         results = Results(options.out, options.write, identity)
-    except ValueError as error:  # all errors of this project
+    except (SegJaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     named = list(zip(output_names(inputs), inputs, strict=True))
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         work.video(name, item, most=options.frames, bar=bar)  # type: ignore[arg-type]
                     except DataError as error:
                         work.fail(item, error)
-        except (DataError, OSError) as error:  # an error of the request or the disk, not of one input
+        except (SegJaxError, OSError) as error:  # an error of the request or the disk, not of one input
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:

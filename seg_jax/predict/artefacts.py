@@ -21,6 +21,7 @@ from PIL import Image
 from seg_jax.config import Size
 from seg_jax.data.images import resize_label, resize_probabilities
 from seg_jax.data.labels import LabelTable
+from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.extras import install_command
 
 VERSION = 1  # version of the fields of metadata.json
@@ -28,7 +29,7 @@ VERSION = 1  # version of the fields of metadata.json
 Apply = Callable[[np.ndarray], np.ndarray]
 
 
-class ArtefactError(ValueError):
+class ArtefactError(SegJaxError, ValueError):
     """A file that is not an artefact, or an image that it cannot process; the message says what to do."""
 
 

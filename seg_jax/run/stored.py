@@ -22,6 +22,7 @@ import numpy as np
 import tensorstore
 
 from seg_jax.runtime import trees
+from seg_jax.runtime.errors import SegJaxError
 from seg_jax.steps.state import TrainState
 
 Arrays = dict[str, np.ndarray]
@@ -31,7 +32,7 @@ Meta = dict[str, Any]
 PARTS = {"weights": ("params", "model_state", "ema"), "training": ("opt_state", "step", "lr_scale", "skipped")}
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SegJaxError, ValueError):
     """No usable checkpoint; the message says what was found and what to do."""
 
 

@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from seg_jax.runtime.errors import SegJaxError
+
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 # Also in launch.sh. Freed memory is kept for the next step: blocks of up to 64 MiB are allocated from the heap, which
 # returns nothing to the system below 256 MiB, and the heaps of threads, 64 MiB each, stay.
@@ -124,7 +126,7 @@ def make_deterministic() -> None:
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead and the others stop
 
 
-class ProcessError(ValueError):
+class ProcessError(SegJaxError, ValueError):
     """The processes of a run cannot be connected."""
 
 

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from seg_jax.runtime.errors import SegJaxError
 
-class WeightsError(ValueError):
+
+class WeightsError(SegJaxError, ValueError):
     """A weight file that cannot be used; the message says which, why, and what to do."""
 
 

@@ -1,0 +1,15 @@
+"""The base of every error that this program raises on purpose, so that a library's ValueError is not taken for one."""
+
+from __future__ import annotations
+
+
+class SegJaxError(Exception):
+    """A request that cannot be met; the message has the value, the rule and the cure.
+
+    Every subclass also derives from the built-in exception that fits, mostly ValueError. Command lines print these
+    errors as one line; any other exception is a defect and keeps its traceback.
+    """
+
+
+class MachineError(SegJaxError, OSError):
+    """The machine could not read a file: too few descriptors, a share that stalls. It says nothing about the file."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_jax.config import FREE, Config, ConfigError, differences, load, to_json
+from seg_jax.config import FREE, Config, ConfigError, checked, differences, load, to_json
 from seg_jax.data.labels import LabelTable
 from seg_jax.runtime import process
 from seg_jax.runtime.files import write_bytes
@@ -107,12 +108,28 @@ class RunDirectory:
     @property
     def has_checkpoints(self) -> bool:
         """Whether there is a run to resume; one that ended before its first checkpoint left nothing to lose."""
-        names = [path.name for path in self.checkpoints_folder.glob("*")]
+        try:
+            names = os.listdir(self.checkpoints_folder)  # glob passes over a folder that cannot be read
+        except FileNotFoundError:
+            return False
         return any(name.isdigit() or ".damaged" in name for name in names)
 
     def resumable(self) -> Config | None:
         """The configuration of the run that can be resumed here; None for a new one."""
-        return self.config() if self.exists and self.has_checkpoints else None
+        if not self.has_checkpoints:
+            return None
+        return self.config() if self.exists else self._trained()
+
+    def _newest_meta(self) -> Mapping[str, Any]:
+        return self.checkpoints().newest_meta() if self.has_checkpoints else {}
+
+    def _trained(self) -> Config | None:
+        """The configuration that the newest whole checkpoint was trained with; None without one."""
+        recorded = self._newest_meta().get("config")
+        try:
+            return checked(recorded) if recorded else None
+        except ConfigError as error:
+            raise ConfigError(f"the newest checkpoint in {self.checkpoints_folder}: {error}") from error
 
     def training(self) -> AbstractContextManager[None]:
         """Makes the directory and keeps other trainings out; the processes of one run share it. Readers are free.
@@ -126,6 +143,9 @@ class RunDirectory:
     def begin(self, config: Config) -> None:
         """Records the configuration of a new run, or refuses one with which the run here cannot be resumed.
 
+        It is compared with `config.json` and with the newest checkpoint, so that neither editing nor deleting the file
+        changes the course of a run.
+
         What is recorded already is written once more, unchanged: before any data is read it shows whether the disk
         takes it.
 
@@ -133,11 +153,12 @@ class RunDirectory:
           ConfigError: naming every field that differs, or what the disk says.
         """
         recorded = self.resumable()
-        if recorded is not None and (changed := differences(config, recorded, free=(*FREE, *LENGTH))):
-            raise ConfigError(
-                f"{self.path} holds a run with another configuration:\n{rows(changed)}\n"
-                "Use another --workdir, or the configuration of that run."
-            )
+        for known in (recorded, self._trained()):
+            if known is not None and (changed := differences(config, known, free=(*FREE, *LENGTH))):
+                raise ConfigError(
+                    f"{self.path} holds a run with another configuration:\n{rows(changed)}\n"
+                    "Use another --workdir, or the configuration of that run."
+                )
         self.write_config(recorded or config)
 
     def write_config(self, config: Config) -> None:
@@ -151,7 +172,10 @@ class RunDirectory:
           ConfigError: the data's table is not the one that the run was started with.
         """
         text = table.to_json()
-        if self.has_checkpoints and self.table_file.is_file() and self.table_file.read_text(encoding="utf-8") != text:
+        recorded = {self.table_file.read_bytes()} if self.has_checkpoints and self.table_file.is_file() else set()
+        if "classes" in (meta := self._newest_meta()):  # the file may be lost
+            recorded.add(str(meta["classes"]).encode())
+        if recorded - {text.encode()}:
             raise ConfigError(
                 f"the label table of the data has changed since this run was started: {self.table_file} differs. "
                 "Use another --workdir, or restore the table."

@@ -174,8 +174,9 @@ def is_first() -> bool:
 
 
 class Interruption:
-    """Records SIGTERM and SIGINT in `name`, which the loop polls; a second signal ends the process at once.
+    """Records SIGTERM, SIGINT and SIGHUP in `name`, which the loop polls; a second signal ends the process at once.
 
+    SIGHUP means that the terminal is gone (unless `nohup` has it ignored); what is printed after it goes nowhere.
     Any of several processes may get SIGTERM: JAX's own handler then makes all of them stop at the same step.
     """
 
@@ -197,8 +198,11 @@ class Interruption:
     def __enter__(self) -> Interruption:
         self._before = {}
         in_main_thread = threading.current_thread() is threading.main_thread()  # only there can signals be handled
-        if not self._distributed and in_main_thread:
-            for number in (signal.SIGTERM, signal.SIGINT):
+        self._terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+        if in_main_thread:
+            if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
+            for number in () if self._distributed else (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -206,6 +210,16 @@ class Interruption:
         self.name = signal.Signals(number).name
         for other in self._before:
             signal.signal(other, signal.SIG_DFL)
+
+    def _hang_up(self, number: int, frame: object) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in self._terminals:  # the next line of the progress bar would be an OSError
+            os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+        if self._distributed:
+            os.kill(os.getpid(), signal.SIGTERM)  # for JAX's handler
+        else:
+            self._note(number, frame)
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():

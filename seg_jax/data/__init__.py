@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from seg_jax.config import Config, DataConfig, lookup, require
-from seg_jax.data import images
+from seg_jax.data import decoder, images
 from seg_jax.data.examples import Examples
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import read_groups
@@ -77,7 +78,10 @@ def load(config: Config, split: str, *, source: Source | None = None) -> Example
     check(config.data)
     if config.data.dir:
         refuse_unfinished(Path(config.data.dir).expanduser())
-    examples = (source or SOURCES[config.data.source]).load(config.data, split, seed=config.seed)
+    with decoder.at_most(config.data.megapixels):
+        examples = (source or SOURCES[config.data.source]).load(config.data, split, seed=config.seed)
+    if config.data.megapixels != decoder.MEGAPIXELS:
+        examples = _limited(examples, config.data.megapixels)
     if config.data.merge or config.data.ignore_classes:
         examples = _with_table(examples, _merged(examples.table, config.data))
     size = config.data.size
@@ -85,6 +89,27 @@ def load(config: Config, split: str, *, source: Source | None = None) -> Example
         return examples
     read = examples.read
     return replace(examples, read=lambda i: images.resize(*read(i), size), stored=read, resized=size)
+
+
+def _limited(examples: Examples, megapixels: int) -> Examples:
+    """The examples, read with another limit of pixels than the usual one."""
+
+    def limited(read: Callable[[int], Any] | None) -> Any:
+        if read is None:
+            return None
+
+        def apply(index: int) -> Any:
+            with decoder.at_most(megapixels):
+                return read(index)
+
+        return apply
+
+    return replace(
+        examples,
+        read=limited(examples.read),
+        stored=limited(examples.stored),
+        instances=limited(examples.instances),
+    )
 
 
 def _merged(table: LabelTable, data: DataConfig) -> LabelTable:

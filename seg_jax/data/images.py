@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from seg_jax.runtime.errors import SegJaxError
+from seg_jax.data.decoder import DataError, Encoded, opened
 from seg_jax.runtime.files import write_bytes
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -23,32 +23,10 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MAX_BAND = 64  # rows of a band of probabilities
 
 
-class DataError(SegJaxError, ValueError):
-    """A file or data set that cannot be used; the message names the file, the rule and the cure."""
-
-
-class Encoded(io.BytesIO):
-    """An image file in memory, as record formats store it; messages refer to it by `name`."""
-
-    def __init__(self, content: bytes, name: str):
-        super().__init__(content)
-        self.name = name
-
-    def __str__(self) -> str:
-        return self.name
-
-
 def _open(path: Path | Encoded) -> Image.Image:
-    try:
-        with Image.open(path) as image:  # `with`, since files of several pictures stay open; only the first is read
-            image.load()
-        return image
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not an image that can be decoded; replace or remove it.") from error
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist.") from error
-    except Exception as error:  # for damaged files decoders raise OSError, SyntaxError, EOFError...
-        raise DataError(f"{path} cannot be read ({error}); replace or remove it.") from error
+    with opened(path) as image:  # `with`, since files of several pictures stay open; only the first is read
+        image.load()
+    return image
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -20,7 +20,7 @@ if __name__ == "__main__":
 
 from tqdm import tqdm
 
-from seg_jax.data.images import DataError
+from seg_jax.data.decoder import MEGAPIXELS, DataError
 from seg_jax.predict.inputs import find, output_names
 from seg_jax.predict.output import KINDS, Results
 from seg_jax.predict.predictor import Predictor
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scales=options.scales,
             window=options.window,
             overlap=options.overlap,
+            megapixels=options.megapixels,
         )
         identity = f"{predictor.identity} {options.window} {options.overlap} {options.frames}"
         results = Results(options.out, options.write, identity)
@@ -135,6 +136,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--batch", type=_positive, default=1, metavar="N", help="images at once (default: 1; more is for accelerators)"
+    )
+    parser.add_argument(
+        "--megapixels",
+        type=_positive,
+        default=MEGAPIXELS,
+        metavar="N",
+        help=f"refuse images of more million pixels before they are decoded (default: {MEGAPIXELS})",
     )
     parser.add_argument(
         "--frames", type=int, default=0, metavar="N", help="largest number of frames of a video; 0: all"

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_jax import viz
-from seg_jax.data.images import DataError, read_image
+from seg_jax.data.decoder import DataError
 from seg_jax.predict.output import MOVING, Input, Results
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.predict.video import Frames, VideoWriter
@@ -63,13 +63,13 @@ class Work:
             todo = iter(inputs)
             while True:
                 while len(ahead) < 2 * self._batch and (following := next(todo, None)):
-                    ahead.append((*following, self._pool.submit(read_image, following[1])))  # type: ignore[arg-type]
+                    ahead.append((*following, self._pool.submit(self._predictor.read, following[1])))  # type: ignore[arg-type]
                 if not ahead:
                     return
                 name, item, future = ahead.popleft()
                 try:
                     image = future.result()
-                except DataError as error:
+                except (DataError, OSError, MemoryError) as error:  # one input cannot end the others
                     self.fail(item, error)
                     bar.update()
                     continue

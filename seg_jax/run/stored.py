@@ -24,7 +24,7 @@ import numpy as np
 import tensorstore
 
 from seg_jax.runtime import trees
-from seg_jax.runtime.errors import MachineError, SegJaxError
+from seg_jax.runtime.errors import ANSWERS, MachineError, SegJaxError
 from seg_jax.steps.state import TrainState
 
 Arrays = dict[str, np.ndarray]
@@ -32,9 +32,6 @@ Meta = dict[str, Any]
 
 # Fields of `TrainState` by the part of a checkpoint that holds them.
 PARTS = {"weights": ("params", "model_state", "ema"), "training": ("opt_state", "step", "lr_scale", "skipped")}
-
-# Errors of a file system that answer what was asked: the file is not there, or is something else.
-ANSWERS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
 class CheckpointError(SegJaxError, ValueError):

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
+# Errors of a file system that answer what was asked: the file is not there, or is something else. All others say
+# nothing about the file.
+ANSWERS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
 
 class SegJaxError(Exception):
     """A request that cannot be met; the message has the value, the rule and the cure.

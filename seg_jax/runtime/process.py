@@ -10,6 +10,7 @@ import platform
 import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ def quiet() -> None:
     # Orbax and CLU raise an error and also log it with a traceback from their threads and tasks.
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(lambda record: not record.exc_info)
+    # Pillow's, of an image above its limit: ours is lower, and its error names the file.
+    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     sys.unraisablehook = _without_echoes
 
 

@@ -21,10 +21,9 @@ if __name__ == "__main__":
 from tqdm import tqdm
 
 from seg_jax.data.decoder import MEGAPIXELS, DataError
-from seg_jax.predict.inputs import find, output_names
+from seg_jax.predict.inputs import find, is_video
 from seg_jax.predict.output import KINDS, Results
 from seg_jax.predict.predictor import Predictor
-from seg_jax.predict.video import SUFFIXES
 from seg_jax.predict.work import Work
 from seg_jax.runtime.errors import SegJaxError
 
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process.use_compilation_cache()
     begin = time.perf_counter()
     try:
-        inputs = find(options.inputs)
+        inputs = find(options.inputs, options.out)
         predictor = Predictor.load(
             options.model,
             checkpoint=options.checkpoint,
@@ -48,27 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         identity = f"{predictor.identity} {options.window} {options.overlap} {options.frames}"
         results = Results(options.out, options.write, identity)
+        named = results.named(inputs)
+        results.begin(named, overwrite=options.overwrite)
     except (SegJaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    named = list(zip(output_names(inputs), inputs, strict=True))
     if not options.overwrite:
-        named, every = [pair for pair in named if not results.has(*pair)], len(named)
+        named, every = [pair for pair in named if not results.has(pair[0])], len(named)
         results.skipped = every - len(named)
     if results.skipped:
         print(f"{results.skipped} are finished already (--overwrite repeats them)", file=sys.stderr)
-    is_video = [isinstance(i, int) or (isinstance(i, Path) and i.suffix.lower() in SUFFIXES) for _, i in named]
     started = time.perf_counter()
     work = Work(predictor, results, batch=options.batch, quiet=options.json)
     with tqdm(total=len(named), unit="image", file=sys.stderr, disable=None) as bar:
         try:
-            options.out.mkdir(parents=True, exist_ok=True)
-            work.pictures([pair for pair, video in zip(named, is_video, strict=True) if not video], bar)
-            for (name, item), video in zip(named, is_video, strict=True):
-                if video:
+            work.pictures([(name, item) for name, item in named if not is_video(item)], bar)
+            for name, item in named:
+                if is_video(item):
                     try:
                         work.video(name, item, most=options.frames, bar=bar)  # type: ignore[arg-type]
-                    except DataError as error:
+                    except (DataError, OSError) as error:
                         work.fail(item, error)
         except (SegJaxError, OSError) as error:  # an error of the request or the disk, not of one input
             print(f"error: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from tqdm import tqdm
 
 from seg_jax import viz
 from seg_jax.data.decoder import DataError
-from seg_jax.predict.output import MOVING, Input, Results
+from seg_jax.predict.inputs import Input
+from seg_jax.predict.output import MOVING, Results
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.predict.video import Frames, VideoWriter
 
@@ -42,7 +44,9 @@ class Work:
         self.images = 0
 
     def fail(self, item: Input, error: Exception) -> None:
-        """Records an input that cannot be used."""
+        """Records an input that cannot be used; a full or read-only disk, which no other input survives, is raised."""
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise error
         self._results.failed[str(item)] = str(error)
         tqdm.write(f"error: {error}", file=sys.stderr)
 
@@ -81,8 +85,11 @@ class Work:
         def settle(limit: int) -> None:
             while len(writing) > limit:
                 name, item, result, future = writing.popleft()
-                future.result()
-                self._finish(name, item, result, result.shares())
+                try:
+                    future.result()
+                    self._finish(name, item, result, result.shares())
+                except (OSError, MemoryError) as error:
+                    self.fail(item, error)
                 bar.update()
 
         for result in self._predictor.many(read(), batch=self._batch, **self._options):

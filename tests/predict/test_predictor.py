@@ -180,8 +180,8 @@ def test_a_size_that_needs_gigabytes_is_refused_with_the_name_of_the_file(tmp_pa
     for options, reason in (
         ({}, "the network would see 19,200,000 at once"),
         ({"window": (512, 64)}, "padded to the window, 307,200,000 pixels"),
-        ({"window": (100, 64), "table": LabelTable(names=tuple("abcdefghijklmnopqrstuvwxyz"))}, "more than 4 GiB"),
-        ({"scaled": True, "table": LabelTable(names=tuple(map(str, range(200))))}, "more than 4 GiB"),
+        ({"window": (100, 64), "table": LabelTable(names=tuple("abcdefghijklmnopqrstuvwxyz"))}, ".*more than 4 GiB"),
+        ({"scaled": True, "table": LabelTable(names=tuple(map(str, range(200))))}, ".*more than 4 GiB"),
     ):
         with pytest.raises(DataError, match=text + reason):
             Predictor(engine, **{"table": TABLE, "trained_size": (48, 64), **options})(path)

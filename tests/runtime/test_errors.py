@@ -38,13 +38,13 @@ def test_code_that_catches_built_in_errors_still_does():
     ],
 )
 def test_one_line_for_errors_of_the_user_and_of_the_machine(error, text, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(predict, "find", lambda inputs: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(predict, "find", lambda *_: (_ for _ in ()).throw(error))
     assert predict.main(["model", "photo.png", f"--out={tmp_path}"]) == 1
     assert capsys.readouterr().err == text
 
 
 @pytest.mark.parametrize("error", [ValueError("a defect"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad")])
 def test_a_defect_keeps_its_traceback(error, tmp_path, monkeypatch):
-    monkeypatch.setattr(predict, "find", lambda inputs: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(predict, "find", lambda *_: (_ for _ in ()).throw(error))
     with pytest.raises(type(error)):
         predict.main(["model", "photo.png", f"--out={tmp_path}"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +20,11 @@ from PIL import Image
 from seg_jax.config import Size
 from seg_jax.data.images import resize_label, resize_probabilities
 from seg_jax.data.labels import LabelTable
-from seg_jax.runtime.errors import SegJaxError
+from seg_jax.predict import contents
+from seg_jax.predict.contents import ArtefactError
 from seg_jax.runtime.extras import install_command
 
-VERSION = 1  # version of the fields of metadata.json
-
 Apply = Callable[[np.ndarray], np.ndarray]
-
-
-class ArtefactError(SegJaxError, ValueError):
-    """A file that is not an artefact, or an image that it cannot process; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +61,21 @@ class Artefact:
           Probabilities, float32 [b h w k], or class ids, uint8 [b h w], at the size of the images; see `output`.
 
         Raises:
-          ArtefactError: the image has another shape or type.
+          ArtefactError: the image has another shape or type, or the network does not fit its metadata.
         """
         if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ArtefactError(
                 f"images of shape {image.shape} and type {image.dtype}: they must be uint8 [batch, height, width, 3]. "
                 "For a single one pass image[None]."
             )
-        return self.apply(image)
+        result = self.apply(image)
+        expected = (*image.shape[:3], len(self.table)) if self.output == "probabilities" else image.shape[:3]
+        if result.shape != expected or (result.ndim == 3 and result.max() >= len(self.table)):
+            raise ArtefactError(
+                f"the network answers with {result.dtype} {result.shape} for images {image.shape} and "
+                f"{len(self.table)} classes; export it again."
+            )
+        return result
 
 
 def load(path: str | Path) -> Artefact:
@@ -90,10 +91,11 @@ def load(path: str | Path) -> Artefact:
     kind = _kind(path)
     try:
         documents, read = READERS[kind](path)
-        metadata = json.loads(documents["metadata.json"])
-        if metadata["format"] > VERSION:
-            raise ArtefactError(f"{path} was written by seg_jax {metadata['seg_jax']}, which is newer. Update seg_jax.")
-        table = LabelTable.from_json(documents["class_names.json"])
+        metadata = contents.metadata(documents["metadata.json"], path)
+        names = documents["class_names.json"]
+        table = LabelTable.from_json(names if isinstance(names, str) else names.decode())
+        if len(classes := metadata.get("classes", table.names)) != len(table):
+            raise ArtefactError(f"{path} names {len(table)} classes, its network has {len(classes)}; {contents.CURE}.")
         return Artefact(table, metadata, read(metadata, table))
     except ModuleNotFoundError as error:
         if error.name in ("onnxruntime", "ai_edge_litert"):
@@ -136,14 +138,13 @@ def _kind(path: Path) -> str:
 
 
 # path -> (documents of the file, a function of metadata and label table that makes the callable).
-Reader = Callable[[Path], tuple[Mapping[str, str], Callable[[dict[str, Any], LabelTable], Apply]]]
+Reader = Callable[[Path], tuple[Mapping[str, str | bytes], Callable[[dict[str, Any], LabelTable], Apply]]]
 
 
 def _stablehlo(path: Path) -> Any:
     import jax.export
 
-    with zipfile.ZipFile(path) as archive:
-        documents = {name: archive.read(name) for name in archive.namelist()}
+    documents = contents.members(path, "module.bin", *contents.DOCUMENTS)
     exported = jax.export.deserialize(bytearray(documents["module.bin"]))
     call = jax.jit(exported.call)
     return documents, lambda metadata, table: lambda image: np.asarray(call(image))
@@ -152,7 +153,7 @@ def _stablehlo(path: Path) -> Any:
 def _savedmodel(path: Path) -> Any:
     import tensorflow as tf
 
-    documents = {file.name: file.read_text(encoding="utf-8") for file in (path / "assets").iterdir()}
+    documents = {name: (path / "assets" / name).read_bytes() for name in contents.DOCUMENTS}
     call = tf.saved_model.load(str(path)).signatures["serving_default"]
 
     def apply(image: np.ndarray) -> np.ndarray:
@@ -183,8 +184,7 @@ def _onnx(path: Path) -> Any:
 def _tflite(path: Path) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
-    with zipfile.ZipFile(path) as archive:
-        documents = {name: archive.read(name) for name in archive.namelist()}
+    documents = contents.members(path, *contents.DOCUMENTS)
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     interpreter.allocate_tensors()
     source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seg_jax.config import FREE, Config, ConfigError, checked, differences, load, to_json
-from seg_jax.data.labels import LabelTable
+from seg_jax.data.labels import LabelError, LabelTable
 from seg_jax.runtime import process
 from seg_jax.runtime.files import write_bytes
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from seg_jax.data.examples import Examples
     from seg_jax.run.checkpoint import Checkpoints
     from seg_jax.run.saving import CheckpointWriter
+    from seg_jax.run.stored import Meta
 
 # Fields of the length, which may grow; `train.length` says when.
 LENGTH = ("train.steps", "train.epochs", "train.extend", "train.extended_at")
@@ -44,7 +45,8 @@ class ReportFiles:
 
     def panels(self) -> dict[int, Path]:
         """{index: picture} of those that there are, in rising order."""
-        return {int(path.stem): path for path in sorted(self.panel(0).parent.glob("*.png"), key=lambda p: int(p.stem))}
+        paths = [path for path in self.panel(0).parent.glob("*.png") if path.stem.isdecimal()]
+        return {int(path.stem): path for path in sorted(paths, key=lambda path: int(path.stem))}
 
 
 class RunDirectory:
@@ -92,6 +94,29 @@ class RunDirectory:
     def table(self) -> LabelTable:
         """The classes; raises a LabelError where their file is missing or damaged."""
         return LabelTable.load(self.table_file)
+
+    def trained(self, checkpoint: Meta) -> tuple[LabelTable, tuple[int, int]]:
+        """The classes, and the (height, width) at which the network was evaluated.
+
+        Args:
+          checkpoint: its meta data.
+
+        Raises:
+          LabelError: the table has more or fewer classes than the network.
+          CheckpointError: the meta data is incomplete.
+        """
+        from seg_jax.run.checkpoint import CheckpointError
+
+        if missing := {"image_size", "classes"} - checkpoint.keys():
+            raise CheckpointError(f"a checkpoint of {self} does not say {' and '.join(sorted(missing))}. Train again.")
+        table, trained = self.table(), LabelTable.from_json(checkpoint["classes"])
+        if len(table) != len(trained):
+            raise LabelError(
+                f"{self.table_file} has {len(table)} classes, the network {len(trained)}: {', '.join(trained.names)}. "
+                "Restore the table."
+            )
+        height, width = checkpoint["image_size"]
+        return table, (height, width)
 
     def checkpoints(self) -> Checkpoints:
         """The checkpoints, to be read; raises a CheckpointError before the first one."""

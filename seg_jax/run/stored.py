@@ -23,7 +23,8 @@ import jax
 import numpy as np
 import tensorstore
 
-from seg_jax.runtime import trees
+from seg_jax.runtime import documents, trees
+from seg_jax.runtime.documents import misfit, number
 from seg_jax.runtime.errors import ANSWERS, MachineError, SegJaxError
 from seg_jax.steps.state import TrainState
 
@@ -32,6 +33,18 @@ Meta = dict[str, Any]
 
 # Fields of `TrainState` by the part of a checkpoint that holds them.
 PARTS = {"weights": ("params", "model_state", "ema"), "training": ("opt_state", "step", "lr_scale", "skipped")}
+
+
+# What the loop and prediction read of the meta data.
+FORM = {
+    "score?": (number, None),
+    "manifest?": {str: str},
+    "image_size?": documents.size,
+    "memory?": {str: (number, None)},
+    "config?": dict,
+    "classes?": str,
+    "examples?": {str: str},
+}
 
 
 class CheckpointError(SegJaxError, ValueError):
@@ -63,6 +76,8 @@ class Stored:
             meta = json.loads((self.path / "meta" / "metadata").read_text(encoding="utf-8"))
         if not isinstance(meta, dict) or meta.get("sha256") != digest(meta):
             raise CheckpointError(f"{self} is damaged: the checksum of its meta data does not match.")
+        if problem := misfit(meta, FORM):
+            raise CheckpointError(f"{self} has meta data of another form: {problem}.")
         return meta
 
     def arrays(self, part: str, meta: Meta) -> Arrays:

@@ -52,7 +52,8 @@ DOORS = {
     "onnx": Door(("export",), lazily=True),
     "onnxruntime": Door(("export.int8", "predict.artefacts"), lazily=True),
     "ai_edge_litert": Door(("predict.artefacts",), lazily=True),
-    **dict.fromkeys(("h5py", "keras", "torch"), Door(("models.weights.files",), lazily=True)),
+    "h5py": Door(("models.weights.hdf5",), lazily=True),
+    **dict.fromkeys(("keras", "torch"), Door(("models.weights.files",), lazily=True)),
 }
 
 

@@ -96,7 +96,9 @@ def read_record(directory: Path) -> dict[str, dict[str, Any]]:
         try:
             line = json.loads(text)
             name, state, frames = line["name"], line["state"], line["frames"]
-            sound = isinstance(name, str) and isinstance(line["identity"], str) and isinstance(state, list) and state
+            sound = b"\0" not in os.fsencode(name) and isinstance(line["identity"], str)
+            sound = sound and isinstance(state, list) and bool(state)
+            sound = sound and all(isinstance(part, str | int | float) for part in state)
         except (ValueError, TypeError, KeyError, RecursionError):
             continue
         inside = sound and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts

@@ -28,7 +28,7 @@ FORM = {
     "protocol": {"step?": (int, None)},
     "scores": {str: (number, None)},
     "classes": [{"name": str, "iou": (number, None)}],
-    "interval?": ({"low?": (number, None), "high?": (number, None)}, None),
+    "interval?": ({"low": (number, None), "high": (number, None)}, None),
 }
 
 CURVES = ("loss", "lr", "grad_norm", "miou", "pixel_accuracy")  # plotted for every split, such as train/loss

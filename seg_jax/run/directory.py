@@ -199,7 +199,7 @@ class RunDirectory:
         text = table.to_json()
         recorded = {self.table_file.read_bytes()} if self.has_checkpoints and self.table_file.is_file() else set()
         if "classes" in (meta := self._newest_meta()):  # the file may be lost
-            recorded.add(str(meta["classes"]).encode())
+            recorded.add(str(meta["classes"]).encode(errors="backslashreplace"))
         if recorded - {text.encode()}:
             raise ConfigError(
                 f"the label table of the data has changed since this run was started: {self.table_file} differs. "

@@ -37,7 +37,7 @@ PARTS = {"weights": ("params", "model_state", "ema"), "training": ("opt_state", 
 
 # What the loop and prediction read of the meta data.
 FORM = {
-    "score?": (number, None),
+    "score": (number, None),
     "manifest?": {str: str},
     "image_size?": documents.size,
     "memory?": {str: (number, None)},

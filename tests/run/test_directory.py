@@ -77,7 +77,7 @@ def test_only_checkpoints_bind_a_configuration(run, tiny_config):
 
 def trained_with(run, config, step="3", **more):
     """A checkpoint as far as its meta data."""
-    meta = {"config": json.loads(to_json(config)), **more}
+    meta = {"score": None, "config": json.loads(to_json(config)), **more}
     file = run.checkpoints_folder / step / "meta" / "metadata"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(meta | {"sha256": digest(meta)}))
@@ -105,7 +105,7 @@ def test_an_edited_configuration_is_compared_with_the_newest_checkpoint(run, tin
 def test_a_checkpoint_of_a_later_version_says_so(run, tiny_config):
     trained_with(run, tiny_config())
     file = run.checkpoints_folder / "3" / "meta" / "metadata"
-    meta = {"config": {"optim": {"warp": 9}}}
+    meta = {"score": None, "config": {"optim": {"warp": 9}}}
     file.write_text(json.dumps(meta | {"sha256": digest(meta)}))
     with pytest.raises(ConfigError, match=r"newest checkpoint in .*checkpoints: .*warp"):
         run.resumable()

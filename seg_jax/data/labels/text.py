@@ -24,7 +24,7 @@ def parse(text: str, build: Callable[..., T]) -> T:
     """
     try:
         content = json.loads(text, object_pairs_hook=_without_repeats)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise LabelError(f"class_names.json is not valid JSON: {error}") from error
     try:
         if isinstance(content, list):
@@ -46,7 +46,7 @@ def parse(text: str, build: Callable[..., T]) -> T:
         )
     except LabelError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise LabelError(
             f"class_names.json has an unknown form ({type(error).__name__}: {error}). Write a list of names, "
             '{"name": [r, g, b], ...}, or {"classes": [{"name": ..., "color": ..., "values": [...]}], '

@@ -19,12 +19,13 @@ from seg_jax.predict.inputs import Input
 from seg_jax.predict.output import MOVING, Results
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.predict.video import Frames, VideoWriter
+from seg_jax.runtime.quoting import printable
 
 
 def _summary(line: dict[str, Any]) -> str:
     largest = sorted(line["shares"].items(), key=lambda pair: -pair[1])[:4]
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in largest if share > 0)
-    return f"{line['input']} ({line['width']}x{line['height']}) -> {', '.join(line['outputs'])}: {shares}"
+    return printable(f"{line['input']} ({line['width']}x{line['height']}) -> {', '.join(line['outputs'])}: {shares}")
 
 
 class Work:

@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from seg_jax.runtime import quoting
 from seg_jax.runtime.errors import SegJaxError
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
@@ -50,7 +51,9 @@ def quiet() -> None:
     """Hides the start-up messages of libraries; their warnings and errors stay visible."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(quoting.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in ("absl", "datasets", "jax", "orbax", "tensorflow", "matplotlib", "PIL"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Orbax and CLU raise an error and also log it with a traceback from their threads and tasks.

@@ -84,7 +84,7 @@ def tiny_config():
 def undrawn(monkeypatch):
     """Plots are files without a picture: drawing them takes longer than the training of a tiny network."""
     for plot in ("curves", "confusion"):
-        monkeypatch.setattr(viz, plot, lambda *_: bytes(100))
+        monkeypatch.setattr(viz, plot, lambda *_, **__: bytes(100))
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def shared_programs(compiled_programs, monkeypatch):
         make = getattr(Functions, name)
 
         def shared(self, *arguments, **options):
-            length = (self.steps, self.frozen_steps, self.restarts)
+            length = (self.length.steps, self.length.frozen, self.length.restarts)
             key = (name, identity(self), length, arguments, tuple(sorted(options.items())))
             if key not in compiled_programs:
                 compiled_programs[key] = make(self, *arguments, **options)

@@ -8,20 +8,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from seg_jax.curate import classes, kinds, layout
+from seg_jax.curate import classes, groups, kinds, known, layout
 from seg_jax.curate.proposal import (
     Proposal,
     common_size,
     first_split,
-    image_size,
     split_fields,
-    training_fields,
     try_size,
 )
 from seg_jax.data.images import DataError, read_image
 from seg_jax.data.labels import LabelError, builtin
 from seg_jax.data.labels.cityscapes import TABLES as CITYSCAPES
-from seg_jax.data.labels.masks import Palette
+from seg_jax.data.labels.palettes import Palette
 
 # ----- recognised by file names
 
@@ -31,8 +29,7 @@ def pets(root: Path) -> Proposal | None:
     if not (root / "annotations" / "trainval.txt").is_file() or not (root / "annotations" / "trimaps").is_dir():
         return None
     fields = {"data.source": "pets", "data.dir": str(root), "data.size": (256, 256)}
-    n = len((root / "annotations" / "trainval.txt").read_text(encoding="utf-8-sig").splitlines())
-    return Proposal(root, "Oxford-IIIT Pets from its archives", fields | training_fields((256, 256), n))
+    return Proposal(root, "Oxford-IIIT Pets from its archives", fields)
 
 
 def cityscapes(root: Path) -> Proposal | None:
@@ -42,11 +39,8 @@ def cityscapes(root: Path) -> Proposal | None:
     if not photos or not truth:
         return None
     fields = {"data.source": "cityscapes", "data.dir": str(root), "data.cityscapes.coarse": truth == "gtCoarse"}
-    n = len([path for path in photos if path.parts[-3] == "train"])
     fields |= {"data.cache": "none"} if len(photos) > 200 else {}
-    return Proposal(
-        root, f"Cityscapes ({truth}), {len(photos)} frames", fields | training_fields(image_size(photos[0]), n)
-    )
+    return Proposal(root, f"Cityscapes ({truth}), {len(photos)} frames", fields)
 
 
 def huggingface(root: Path) -> Proposal | None:
@@ -153,27 +147,25 @@ def _labelled(root: Path, summary: str, fields: dict[str, Any], parts: Sequence[
     photos = [photo for part in parts for photo, _ in part]
     masks = [mask for part in parts for _, mask in part]
     summary += f" ({', '.join(str(len(part)) for part in parts)} pairs)"
-    table = None
     present = next((name for name in builtin.FILES if (root / name).is_file()), "")
+    values = groups.survey(masks)
     if present:
         summary += f"\n{present} tells the classes"
-        form = classes.mask_format(builtin.label_table(root, ""), masks)
-        fields |= {"data.mask_format": form} if form != "auto" else {}
+        proposed = known.known(builtin.label_table(root, ""), values, masks)
     else:
-        proposed = classes.classes(classes.survey(masks), masks)
-        table = proposed.table
-        fields |= {"data.labels": proposed.labels} if proposed.labels else {}
-        fields |= {"data.mask_format": proposed.mask_format} if proposed.mask_format != "auto" else {}
-        summary += "".join(f"\n{note}" for note in proposed.notes)
-        if table:
-            summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
+        proposed = classes.classes(values, masks)
+    table = proposed.table
+    fields |= {"data.labels": proposed.labels} if proposed.labels else {}
+    fields |= {"data.mask_format": proposed.mask_format} if proposed.mask_format != "auto" else {}
+    summary += "".join(f"\n{note}" for note in proposed.notes)
+    if table and not present:
+        summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
     sizes = [size for path in photos if (size := try_size(path))]
-    size = sizes[0] if sizes else (256, 256)
     if len(set(sizes)) > 1:
         size = common_size(sizes)
         fields["data.size"] = size
         summary += f"\nphotographs of {len(set(sizes))} sizes are brought to {size[0]}x{size[1]} (height x width)"
-    return Proposal(root, summary, fields | training_fields(size, len(parts[0])), table)
+    return Proposal(root, summary, fields, table)
 
 
 def side_by_side(root: Path) -> Proposal | None:
@@ -193,10 +185,9 @@ def side_by_side(root: Path) -> Proposal | None:
             palette.check(both[:, both.shape[1] // 2 :])
     except (DataError, LabelError):
         return None
-    size = both.shape[0], both.shape[1] // 2
     fields = {"data.source": "pairs", "data.dir": str(root), "data.train_split": train, "data.val_split": val}
     summary = f"photographs and masks side by side in one file ({len(groups[train])}, {len(groups[val])})"
-    return Proposal(root, summary, fields | training_fields(size, len(groups[train])))
+    return Proposal(root, summary, fields)
 
 
 # In the order in which they are tried; the more specific ones first.

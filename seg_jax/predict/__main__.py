@@ -1,4 +1,4 @@
-"""Prediction: python -m seg_jax.predict MODEL INPUT... --out=DIR.
+"""Prediction: python -m seg_jax.predict MODEL INPUT... [--out=DIR].
 
 MODEL is a run directory or an exported file. TensorFlow is imported only for a SavedModel, and JAX not for ONNX.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ from seg_jax.predict.output import KINDS, Results
 from seg_jax.predict.predictor import Predictor
 from seg_jax.predict.work import Work
 from seg_jax.runtime.errors import SegJaxError
+from seg_jax.runtime.files import numbered_folder
+
+FOLDER = Path("predictions")  # below which results are numbered where no --out names another
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             overlap=options.overlap,
             megapixels=options.megapixels,
         )
+        if options.out is None:
+            options.out = numbered_folder(FOLDER)
         identity = f"{predictor.identity} {options.window} {options.overlap} {options.frames}"
         results = Results(options.out, options.write, identity)
         named = results.named(inputs)
@@ -72,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print(f"interrupted after {work.images} images; run the same command to resume", file=sys.stderr)
+            resume = f"run the command with --out={shlex.quote(str(options.out))} to resume"
+            print(f"interrupted after {work.images} images; {resume}", file=sys.stderr)
             return 130
         finally:
             work.close()
@@ -106,7 +113,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="image, folder, quoted glob, video, camera number, or - for stdin"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="directory for the results")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help=f"directory for the results, whose finished inputs are skipped (default: a new one, {FOLDER}/1, 2, ...)",
+    )
     parser.add_argument(
         "--write",
         type=_kinds,

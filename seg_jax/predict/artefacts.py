@@ -6,7 +6,6 @@ ONNX and TFLite not even JAX.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -15,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from seg_jax.config import Size
-from seg_jax.data.images import resize_label, resize_probabilities
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import contents
 from seg_jax.predict.contents import ArtefactError
+from seg_jax.predict.seal import digest, intact
+from seg_jax.predict.sized import Apply, at_size
+from seg_jax.runtime.errors import ANSWERS, MachineError
 from seg_jax.runtime.extras import install_command
 
-Apply = Callable[[np.ndarray], np.ndarray]
+__all__ = ["Artefact", "ArtefactError", "at_size", "digest", "load", "rebuilt"]
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,21 @@ def load(path: str | Path) -> Artefact:
       path: a file, or the directory of a SavedModel.
 
     Raises:
-      ArtefactError: the file is missing or not an artefact, or its runtime is not installed.
+      ArtefactError: the file is missing, not an artefact, or not as it was written; its runtime is not installed.
     """
     path = Path(path).expanduser()
     kind = _kind(path)
+    changed = ArtefactError(
+        f"{path} is not as it was exported: its content and the checksum inside disagree. Copy or export it again."
+    )
     try:
+        sealed = intact(path)
+        if sealed is False:
+            raise changed
         documents, read = READERS[kind](path)
         metadata = contents.metadata(documents["metadata.json"], path)
+        if sealed is None and metadata.get("sealed"):  # earlier exports have no checksum
+            raise changed
         names = documents["class_names.json"]
         table = LabelTable.from_json(names if isinstance(names, str) else names.decode())
         if len(classes := metadata.get("classes", table.names)) != len(table):
@@ -104,21 +112,12 @@ def load(path: str | Path) -> Artefact:
     except ArtefactError:
         raise
     except Exception as error:  # every runtime raises its own exceptions for damaged files
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in (None, *ANSWERS)):
+            raise MachineError(f"{path} could not be read now ({error!r}). Mend that, and try again.") from error
         raise ArtefactError(
             f"{path} cannot be used ({type(error).__name__}: {str(error)[:200]!r}). It is damaged, or "
             "not written by python -m seg_jax.export; export it again."
         ) from error
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file; for a directory, of the names and contents of all files in it."""
-    sha256 = hashlib.sha256()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            sha256.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
-        sha256.update(file.read_bytes())
-    return sha256.hexdigest()
 
 
 def _kind(path: Path) -> str:
@@ -245,20 +244,3 @@ def rebuilt(functions: Any, weights: Mapping[str, Any], metadata: Mapping[str, A
 
     sized = at_size(apply, tuple(metadata["size"])) if metadata["size"] else apply
     return sized if metadata["output"] == "probabilities" else lambda image: sized(image).argmax(-1).astype(np.uint8)
-
-
-def at_size(apply: Apply, size: Size) -> Apply:
-    """`apply` at one size, for images of any size: Pillow resizes them to it, and the result back.
-
-    Probabilities are resized bilinearly, labels by nearest neighbour.
-    """
-
-    def resized(image: np.ndarray) -> np.ndarray:
-        if image.shape[1:3] == size:
-            return apply(image)
-        small = [Image.fromarray(one).resize((size[1], size[0]), Image.Resampling.BILINEAR) for one in image]
-        result, back = apply(np.stack([np.asarray(one) for one in small])), image.shape[1:3]
-        restore = resize_label if result.ndim == 3 else resize_probabilities
-        return np.stack([restore(one, back) for one in result])
-
-    return resized

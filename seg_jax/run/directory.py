@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seg_jax.config import FREE, Config, ConfigError, checked, differences, load, to_json
 from seg_jax.data.labels import LabelError, LabelTable
+from seg_jax.run.lock import training, unwritable
 from seg_jax.runtime import process
 from seg_jax.runtime.files import write_bytes
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from seg_jax.run.saving import CheckpointWriter
     from seg_jax.run.stored import Meta
 
-# Fields of the length, which may grow; `train.length` says when.
+# Fields of the length, which may grow; `run.length` says when.
 LENGTH = ("train.steps", "train.epochs", "train.extend", "train.extended_at")
 
 
@@ -163,7 +164,7 @@ class RunDirectory:
           LockedError: another process trains here.
           ConfigError: it cannot be written.
         """
-        return _training(self)
+        return training(self.path, self.lock_file)
 
     def begin(self, config: Config) -> None:
         """Records the configuration of a new run, or refuses one with which the run here cannot be resumed.
@@ -212,35 +213,7 @@ class RunDirectory:
             try:
                 write_bytes(path, text.encode())
             except OSError as error:
-                raise _unwritable(self, error) from error
-
-
-@contextmanager
-def _training(run: RunDirectory) -> Iterator[None]:
-    from seg_jax.run import lock
-    from seg_jax.runtime import sharding
-
-    with ExitStack() as held:
-        refusal: ConfigError | None = None
-        if process.is_first():
-            try:
-                run.path.mkdir(parents=True, exist_ok=True)
-                held.enter_context(lock.exclusive(run.lock_file))
-            except lock.LockedError as error:
-                refusal = error
-            except OSError as error:
-                refusal = _unwritable(run, error)
-        said = sharding.exchange(str(refusal or ""))[0]  # all processes end, not the first one alone
-        if said:
-            raise refusal or ConfigError(said)
-        yield
-
-
-def _unwritable(run: RunDirectory, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"--workdir={run} cannot be written to ({error}). Free space there, make it writable, or name "
-        "another directory."
-    )
+                raise unwritable(self.path, error) from error
 
 
 def require_same_examples(meta: Mapping[str, Any], *splits: Examples) -> None:

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
-from tqdm import tqdm
 
 from seg_jax.config import Config
 from seg_jax.data import feed, sampler
-from seg_jax.run.directory import RunDirectory, require_same_examples
-from seg_jax.run.opening import Job, open_job
-from seg_jax.run.saving import CheckpointWriter
-from seg_jax.runtime import process, sharding
+from seg_jax.run.directory import RunDirectory
+from seg_jax.run.opening import Job, begin, open_training
+from seg_jax.runtime import process
 from seg_jax.runtime.process import Interruption
 from seg_jax.steps.state import TrainState
-from seg_jax.train import length, rate
+from seg_jax.train import rate
+from seg_jax.train.bar import Bar
 from seg_jax.train.clock import Profiler
 from seg_jax.train.health import PROGRAMS_IN_FLIGHT
 from seg_jax.train.hooks import NO_HOOKS, Hooks
-from seg_jax.train.length import Length
 from seg_jax.train.programs import Programs
-from seg_jax.train.progress import Progress
 from seg_jax.train.session import Session, saving_at_failure
-
-BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
 def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -> TrainState:
@@ -55,81 +48,43 @@ def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -
         process.make_deterministic()
     run = RunDirectory(workdir)
     with run.training():
-        job, plan = open_training(config, run, hooks)
+        job = open_training(config, run, source=hooks.source, own_losses=hooks.losses)
         checkpoints = run.checkpoint_writer(keep_last=job.config.checkpoint.keep_last)
         state, progress = begin(job, checkpoints)
-        logging.info("%s", summary(job, plan, run))
+        logging.info("%s", summary(job, run))
         with closing(Session(job, run, checkpoints, progress, start=int(state.step), hooks=hooks)) as session:
-            state = train(job, plan, session, state)
+            state = train(job, session, state)
         metric, patience = job.config.checkpoint.metric, job.config.early_stop.patience
         logging.info("%s", session.progress.outcome(split=job.splits[1].split, metric=metric, patience=patience))
     return state
 
 
-def open_training(config: Config, run: RunDirectory, hooks: Hooks) -> tuple[Job, Length]:
-    """The job that `run` is to be trained on, which records it, and its course; what cannot be resumed is refused."""
-    recorded = run.resumable()
-
-    def guard(config: Config) -> None:
-        run.begin(config)
-        length.refuse_jump(config, recorded, run)
-
-    job = open_job(
-        config,
-        (config.data.train_split, config.data.val_split),
-        run=run,
-        recorded=recorded,
-        guard=guard,
-        source=hooks.source,
-        own_losses=hooks.losses,
-    )
-    examples = len(job.splits[0])
-    config = length.lengthened(job.config, recorded, run, examples=examples)
-    plan = length.plan(config, examples=examples)
-    run.write_table(job.splits[0].table)
-    run.write_config(config)
-    functions = replace(
-        job.functions, config=config, steps=plan.steps, frozen_steps=plan.frozen, restarts=plan.restarts
-    )
-    return replace(job, config=config, functions=functions), plan
-
-
-def begin(job: Job, checkpoints: CheckpointWriter) -> tuple[TrainState, Progress]:
-    """State and progress of the newest checkpoint, or of step 0."""
-    restored = checkpoints.restore_latest(job.functions.abstract_state)
-    if restored is None:
-        return job.functions.init(), Progress()
-    state, meta = restored
-    require_same_examples(meta, *job.splits)
-    logging.info("resuming after step %d of %d", int(state.step), job.functions.steps)
-    return sharding.to_devices(state, job.mesh), Progress.from_json(meta["memory"])
-
-
-def summary(job: Job, plan: Length, run: RunDirectory) -> str:
+def summary(job: Job, run: RunDirectory) -> str:
     """One line on what is about to be trained."""
     train, val = job.splits
     height, width = train.size
     return (
         f"{job.config.model.name} on {job.config.model.encoder.name}, {len(train)} training and {len(val)} validation "
-        f"images of {height}x{width}, {len(train.table)} classes, {plan.steps} steps, "
+        f"images of {height}x{width}, {len(train.table)} classes, {job.functions.length.steps} steps, "
         f"{job.mesh.size} {jax.default_backend()} device(s), run directory {run}"
     )
 
 
-def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainState:
-    """The steps after those of `state`, to the end of `plan`, of the patience of early stopping, or to a signal."""
-    config, teacher, done = job.config, job.functions.teacher, int(state.step)
+def train(job: Job, session: Session, state: TrainState) -> TrainState:
+    """The steps after those of `state`, to the last, to the end of the patience of early stopping, or to a signal."""
+    config, functions, done = job.config, job.functions, int(state.step)
+    length, teacher = functions.length, functions.teacher
     health, clock = session.health, session.clock
-    programs = Programs(job.functions, job.splits[0].size, plan, health=health, clock=clock)
-    batches = training_batches(job, start=done, stop=plan.steps)
+    batches = training_batches(job, start=done, stop=length.steps)
     with (
         closing(batches),
-        progress_bar(done, plan.steps) as bar,
+        Bar(done, length.steps, epoch=session.epoch) as bar,
         closing(Profiler(config.profile, session.run.profile_folder)) as profiler,
         Interruption(processes=jax.process_count()) as interruption,
     ):
-        while done < plan.steps:
-            if done in plan.restarts:
+        programs = Programs(functions, job.splits[0].size, health=health, clock=clock, bar=bar)
+        while done < length.steps:
+            if done in length.restarts:
                 state = rate.begun_anew(session, done, state)
             if session.exhausted or interruption.now():
                 break
@@ -140,21 +95,23 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
             if profiler.begins(done):
                 profiler.open()
             with clock.waiting(), saving_at_failure(session, state):
-                batch = [next(batches) for _ in range(steps * job.functions.members)]
+                batch = [next(batches) for _ in range(steps * functions.members)]
             state, metrics = step(state, batch if len(batch) > 1 else batch[0], teacher)
             done += steps
             health.started(done, metrics)
-            evaluate_now = plan.evaluates(done)
+            evaluate_now = length.evaluates(done)
             save_now = evaluate_now or due(done, config.checkpoint.every_steps)
-            log_now = due(done, config.log.every_steps) or done == plan.steps
+            log_now = due(done, config.log.every_steps) or done == length.steps
             # Nothing is saved, evaluated or logged before every step up to here was found finite.
             last = health.settle(0 if save_now or log_now else PROGRAMS_IN_FLIGHT)
-            bar.set_postfix_str(clock.postfix(last), refresh=False)
-            bar.update(steps)
+            bar.advance(steps, clock.postfix(last), session.progress.record(config.checkpoint.metric))
             if log_now:
                 session.log(done, last)
-            score = session.evaluate(done, state) if evaluate_now else None
+            score = None
             if evaluate_now:
+                with clock.paused(), bar.compiling():
+                    session.evaluator.compile()
+                score = session.evaluate(done, state)
                 state = rate.lowered(session, done, state)
             if save_now:
                 session.save(state, score)
@@ -167,6 +124,7 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
             logging.warning("%s: saved step %d; run the same command to resume", interruption.name, done)
         else:
             session.write_facts(done, peak_memory=programs.peak_memory)
+            session.print_table()
     return state
 
 
@@ -184,19 +142,6 @@ def training_batches(job: Job, *, start: int, stop: int) -> Generator[Any]:
         processes=jax.process_count(),
     )
     return feed.batches(train, order, config.data, job.mesh)
-
-
-def progress_bar(done: int, total: int) -> tqdm:
-    """The progress bar of the first process; the others show none."""
-    return tqdm(
-        disable=not process.is_first(),
-        total=total,
-        initial=done,
-        file=sys.stderr,
-        mininterval=1,
-        dynamic_ncols=True,
-        bar_format=BAR,
-    )
 
 
 def due(step: int, every: int) -> bool:

@@ -1,5 +1,6 @@
 """Artefacts: what a file is, what it takes, and what it says when it is neither."""
 
+import errno
 import json
 import tracemalloc
 import zipfile
@@ -12,6 +13,7 @@ from seg_jax.data.labels import LabelTable
 from seg_jax.predict import artefacts
 from seg_jax.predict.artefacts import Artefact, ArtefactError
 from seg_jax.predict.contents import VERSION, members
+from seg_jax.runtime.errors import MachineError
 
 TABLE = LabelTable(("sky", "road"))
 
@@ -105,9 +107,19 @@ def made_up(monkeypatch, tmp_path):
         reader = lambda path: (documents, lambda metadata, table: darkness)  # noqa: E731
         monkeypatch.setattr(artefacts, "_kind", lambda path: "made up")
         monkeypatch.setattr(artefacts, "READERS", {"made up": reader})
+        (tmp_path / "a.onnx").touch()
         return artefacts.load(tmp_path / "a.onnx")
 
     return load
+
+
+def test_an_error_of_the_machine_is_no_damage(made_up, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(artefacts, "intact", refuse)
+    with pytest.raises(MachineError, match=r"a\.onnx could not be read now .*Too many open files"):
+        made_up(METADATA)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from seg_jax.config import Config, ConfigError, differences, require, with_fields
 from seg_jax.optim import schedules
 from seg_jax.run.directory import RunDirectory, rows
-from seg_jax.train.progress import Progress
+from seg_jax.run.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Length:
       restarts: steps after which the learning-rate schedule begins anew, in rising order.
     """
 
-    steps: int
-    every: int
-    frozen: int
+    steps: int = 1
+    every: int = 1
+    frozen: int = 0
     restarts: tuple[int, ...] = ()
 
     def evaluates(self, done: int) -> bool:
@@ -66,13 +66,18 @@ def plan(config: Config, *, examples: int) -> Length:
     return Length(steps, every, freeze_length(config, examples=examples, steps=steps), restarts)
 
 
+def epoch_length(config: Config, *, examples: int) -> float:
+    """The number of steps, not always a whole one, in which each of `examples` is seen once."""
+    return examples / config.train.batch_size
+
+
 def run_length(config: Config, *, examples: int) -> tuple[int, int]:
     """(steps of the run, steps between evaluations) for a training split of `examples`; epochs become steps here.
 
     Raises:
       ConfigError: the run would end within its warm-up.
     """
-    per_epoch = examples / config.train.batch_size
+    per_epoch = epoch_length(config, examples=examples)
     steps = config.train.steps or max(1, math.ceil(config.train.epochs * per_epoch))
     require(
         config.optim.warmup_steps < steps,
@@ -96,7 +101,7 @@ def freeze_length(config: Config, *, examples: int, steps: int) -> int:
     Raises:
       ConfigError: a second learning rate without a second phase.
     """
-    per_epoch = examples / config.train.batch_size
+    per_epoch = epoch_length(config, examples=examples)
     asked = config.finetune.freeze_steps or math.ceil(config.finetune.freeze_epochs * per_epoch)
     frozen = steps if config.finetune.freeze else min(asked, steps)
     require(

@@ -94,7 +94,10 @@ def splits_of(config: Config, names: str | None = None) -> list[Examples]:
 
 
 def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
-    """`inspect`: proposes a configuration for a directory, then shows the data that the configuration reads."""
+    """`inspect`: proposes a configuration for a directory, then shows the data that the configuration reads.
+
+    Returns 1 where a class of the table may be among what is ignored.
+    """
     out = options.out
     if options.dir:
         if rest:
@@ -110,6 +113,8 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
     stem = (out or Path(Path(name).stem)).with_suffix("")
     counts = inspect.measure(splits, threads=config.data.threads)
     print(inspect.text(counts, splits))
+    if fault := inspect.fault(counts, splits):
+        print(f"error: {fault}")
     pictures = inspect.pictures(counts, splits)
     for kind, content in pictures.items():
         write_bytes(stem.with_name(f"{stem.name}_{kind}.png"), content)
@@ -118,7 +123,7 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
         file = shlex.quote(str(out))
         print(f"next\n  python -m seg_jax.data lint --config={file}")
         print(f"  python -m seg_jax.main --config={file} --workdir=runs/{shlex.quote(out.stem)}")
-    return 0
+    return int(bool(fault))
 
 
 def run_lint(options: argparse.Namespace, rest: list[str]) -> int:

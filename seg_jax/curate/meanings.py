@@ -86,6 +86,8 @@ def _blended(tallies: Sequence[Tally], where: Mapping[str, str]) -> Iterator[Mes
 def hidden_classes(table: LabelTable, pixels: Mapping[str, np.ndarray]) -> list[str]:
     """Classes that no split has beside many ignored pixels, which may be theirs.
 
+    Tables that name other ignored values than 255 alone have said what these are, such as Cityscapes' own.
+
     Args:
       table: the label table.
       pixels: split -> number of pixels of each class id, int [256].
@@ -93,16 +95,15 @@ def hidden_classes(table: LabelTable, pixels: Mapping[str, np.ndarray]) -> list[
     counts = np.sum(list(pixels.values()), axis=0)
     missing = [name for i, name in enumerate(table.names) if not counts[i]]
     share = counts[IGNORE] / max(counts.sum(), 1)
-    return missing if share >= MANY else []
+    return missing if share >= MANY and table.ignore == (IGNORE,) else []
 
 
 def hidden_message(table: LabelTable, missing: Sequence[str], pixels: Mapping[str, np.ndarray]) -> str:
     """What is wrong about `hidden_classes`, and the cure."""
     counts = np.sum(list(pixels.values()), axis=0)
-    ignored = ", ".join(map(str, table.ignore)) or "colours"
     return (
         f"no split has a pixel of {', '.join(map(repr, missing))}, while {counts[IGNORE] / counts.sum():.1%} of the "
-        f'pixels are ignored ({ignored}); if the ignored value means a class, move it to the "values" of that in '
+        f'pixels are ignored ({IGNORE}); if the ignored value means a class, move it to the "values" of that in '
         "class_names.json, otherwise leave the class out (config.data.ignore_classes)."
     )
 

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from seg_jax.data.examples import Bad, Examples, Pair
@@ -74,15 +75,18 @@ def prepare(
         if None not in known:  # with separate disks only some processes may have a record: then all check again
             return _without(examples, _united(known), skip_bad)
 
-    def check(index: int) -> tuple[tuple[int, ...], Pair | None] | Bad:
+    def check(index: int) -> tuple[tuple[int, ...], list[int], Pair | None] | Bad:
         result = try_read(examples, index)
         if isinstance(result, Bad):
             return result
-        return result[1].shape, None if cache == "none" else result  # without a cache the pixels are not needed
+        counts = Image.fromarray(result[1]).histogram()
+        return result[1].shape, counts, None if cache == "none" else result  # without a cache no pixels are needed
 
     mine = range(process, n, processes) if cache == "none" else range(n)
     bad: dict[int, Bad] = {}
     sizes: dict[tuple[int, ...], list[int]] = {}
+    pixels = np.zeros(256, np.int64)
+    alone: dict[bool, str] = {}  # whether ignored pixels are beside one class alone -> an example
     arrays: Pair | None = None
     with closing(
         in_parallel(lambda k: check(mine[k]), len(mine), threads=threads, title=f"checking {examples.split}")
@@ -91,7 +95,10 @@ def prepare(
             if isinstance(result, Bad):
                 bad[i] = result
                 continue
-            size, pair = result
+            size, counts, pair = result
+            pixels += counts
+            if counts[IGNORE] and any(counts[:IGNORE]):
+                alone.setdefault(sum(map(bool, counts[:IGNORE])) == 1, examples.names[i])
             sizes.setdefault(size, []).append(i)
             if pair is not None:
                 arrays = arrays or _allocate(n, size, cache)
@@ -106,12 +113,36 @@ def prepare(
                 f"{first[0]}x{first[1]}; set config.data.size to bring all to one size"
             )
             bad |= {i: Bad(examples.names[i], why) for i in indices if [*size] != first}
+    alone = {bool(key): name for part in everyone([*alone.items()]) for key, name in part}
+    _refuse_one_class(examples, np.sum(everyone(pixels.tolist()), axis=0), alone)
     bad = _united(everyone({i: {"name": b.name, "why": b.why} for i, b in bad.items()}))
     if fingerprint:
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}
         text = json.dumps({"fingerprint": fingerprint, "bad": entries}, indent=1)
         write_bytes(record, text.encode())
     return _without(replace(examples, arrays=arrays), bad, skip_bad)
+
+
+def _refuse_one_class(examples: Examples, pixels: np.ndarray, alone: Mapping[bool, str]) -> None:
+    """Refuses a split of one class and ignored pixels, which may be those of the others; warns where it may be so.
+
+    Args:
+      examples: the split.
+      pixels: number of pixels of each class id, int [256].
+      alone: whether ignored pixels are beside one class alone -> an example.
+    """
+    present = [name for i, name in enumerate(examples.table.names) if pixels[i]]
+    where = (
+        f"the split {examples.split!r}: the ignored value is the only one beside a class in {alone.get(True, 'some')}"
+    )
+    cure = 'If it means a class, move it to the "values" of that in class_names.json; see python -m seg_jax.data lint.'
+    if len(present) == 1 and pixels[IGNORE] > 0.01 * pixels.sum():
+        raise DataError(
+            f"{where}, all labelled pixels are {present[0]!r}, and {pixels[IGNORE] / pixels.sum():.1%} are ignored: "
+            f"nothing can be learned. {cure}"
+        )
+    if True in alone and False not in alone and examples.table.ignore == (IGNORE,):
+        logging.warning("%s and beside several in none. %s", where, cure)
 
 
 def _united(findings: Iterable[dict[str, dict[str, str]]]) -> dict[int, Bad]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from seg_jax.data.images import DataError
+from seg_jax.data.images import DataError, fit_label
 from seg_jax.data.labels import LabelTable
 
 MAX_UNCROPPED = 512 * 512  # pixels; larger images are trained on in crops
@@ -66,6 +67,20 @@ def image_size(path: Path) -> tuple[int, int]:
             return image.size if rotated else image.size[::-1]
     except Exception as error:
         raise DataError(f"{path} cannot be read ({error}).") from error
+
+
+def resize_masks(photos: Sequence[Path], masks: Sequence[Path]) -> tuple[dict[str, Any], str]:
+    """`data.resize_masks` where some masks have another size than their photographs, and a note; only if that helps."""
+    sizes = [(photo, try_size(photo), try_size(mask)) for photo, mask in zip(photos, masks, strict=True)]
+    differ = [(photo, one, other) for photo, one, other in sizes if one and other and one != other]
+    if not differ or not all(fit_label(np.zeros(other, bool), one, 0).shape == one for _, one, other in differ):
+        return {}, ""
+    photo, one, other = differ[0]
+    note = (
+        f"{len(differ)} masks have another size than their photographs, such as {photo.name} of {one[0]}x{one[1]} with "
+        f"a mask of {other[0]}x{other[1]} (height x width): they are brought to it"
+    )
+    return {"data.resize_masks": True}, note
 
 
 def common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from seg_jax.curate.proposal import (
     common_size,
     first_split,
     image_size,
+    resize_masks,
     split_fields,
     training_fields,
     try_size,
@@ -166,6 +167,9 @@ def _labelled(root: Path, summary: str, fields: dict[str, Any], parts: Sequence[
     summary += "".join(f"\n{note}" for note in proposed.notes)
     if table and not present:
         summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
+    resized, note = resize_masks(photos, masks)
+    fields |= resized
+    summary += f"\n{note}" if note else ""
     sizes = [size for path in photos if (size := try_size(path))]
     size = sizes[0] if sizes else (256, 256)
     if len(set(sizes)) > 1:

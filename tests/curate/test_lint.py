@@ -101,7 +101,7 @@ def test_unpaired_and_undecodable_files(root):
         ("unusable", "val", "val/n0.png"),
     ]
     assert found[0].finding == f"has no mask {root}/trainannot/n0.png"
-    assert found[0].cure == "Add the file that is missing, or remove this one."
+    assert found[0].cure.startswith("Add it, or set --config.data.missing_mask=background if the photograph")
     assert (found[1].finding, found[1].cure) == ("is not an image that can be decoded", "Replace or remove it.")
 
 

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_jax.config import DataConfig, lookup, require
+from seg_jax.config import ConfigError, DataConfig, lookup, require
 from seg_jax.data.examples import Bad, Examples, check_sizes
-from seg_jax.data.images import DataError, read_image, resize_label
+from seg_jax.data.images import DataError, Stored, fit_label, read_image
+from seg_jax.data.labels import IGNORE, LabelTable
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
 from seg_jax.data.sampler import held_out
 from seg_jax.data.sources.patterns import Pattern
 
-Paths = tuple[Path, Path]  # photograph and mask
+Paths = tuple[Path, Path | None]  # photograph and mask, None where `missing_mask` says what it would be
 
 
 def load(data: DataConfig, split: str, *, seed: int) -> Examples:
@@ -30,7 +31,8 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         `mask_suffix`, the suffix of a mask's stem after the photograph's stem where `masks` is a directory; `list`, the
         pattern of a file with one 'image mask' pair per line, which replaces the search; `val_share`, the share of the
         pairs in the validation split where none of these names a split; `labels`, see `label_table`; `mask_format`,
-        see `masks.FORMATS`; `resize_masks`, whether masks may have another size.
+        see `masks.FORMATS`; `resize_masks`, whether masks may have another size; `missing_mask`, what a photograph
+        without a mask is.
       split: replaces '{split}' in the patterns.
       seed: samples the validation split.
 
@@ -54,21 +56,31 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         bad = [] if held_part else bad  # reported once, with the training split
     reader = MaskReader(table, data.mask_format)
 
+    background = _background(data, table) if data.missing_mask == "background" else 0
+
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         image_path, mask_path = pairs[index]
-        image, label = read_image(image_path, pages=False), reader.read(mask_path)
-        if data.resize_masks and _same_shape(image.shape[:2], label.shape):
-            label = resize_label(label, image.shape[:2])
-        check_sizes(image, label, image_name=image_path, mask_name=mask_path)
+        image = read_image(image_path, pages=False)
+        if mask_path is None:
+            return image, np.full(image.shape[:2], background, np.uint8)
+        label = reader.read(mask_path)
+        fitted = fit_label(label, image.shape[:2], IGNORE)
+        cure = " Set config.data.resize_masks=True." if fitted.shape == image.shape[:2] else ""
+        label = fitted if data.resize_masks else label
+        check_sizes(image, label, image_name=image_path, mask_name=mask_path, cure=cure)
         return image, label
+
+    def mask(index: int) -> Stored:
+        path = pairs[index][1]
+        return reader.stored(path) if path else Stored(np.full((1, 1), table.values[background][0]))
 
     return Examples(
         split=split,
-        names=tuple(f"{_shown(i, root)} + {_shown(m, root)}" for i, m in pairs),
+        names=tuple(" + ".join(_shown(path, root) for path in pair if path) for pair in pairs),
         read=read,
         table=table,
-        files=tuple(pairs),
-        mask=lambda i: reader.stored(pairs[i][1]),
+        files=tuple(tuple(path for path in pair if path) for pair in pairs),
+        mask=mask,
         reading=f"mask_format={data.mask_format}, resize_masks={data.resize_masks}",
         bad=tuple(bad),
     )
@@ -97,9 +109,17 @@ def _held_part(data: DataConfig, split: str) -> bool | None:
     return None
 
 
-def _same_shape(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Whether two sizes have the same proportions, up to the rounding of one of them."""
-    return abs(a[0] * b[1] - a[1] * b[0]) <= max(*a, *b)
+def _background(data: DataConfig, table: LabelTable) -> int:
+    """The class of photographs without a mask: that of the name 'background', or of the value 0."""
+    names = [name.strip("_ ").lower() for name in table.names]
+    zero = next((i for i, stored in enumerate(table.values) if 0 in stored), None)
+    found = names.index("background") if "background" in names else zero
+    if found is None:
+        raise ConfigError(
+            "config.data.missing_mask = 'background': the label table has no class 'background', and no class has the "
+            "value 0. Use 'refuse', or give a class that name."
+        )
+    return found
 
 
 def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list[Bad]]:
@@ -138,14 +158,20 @@ def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], lis
         general = photos if len(images.rest) < len(masks.rest) else annotations
         for key in [key for key, path in general.items() if path in both]:
             del general[key]
-    pairs, bad, used = [], [], set()
+    pairs: list[Paths] = []
+    bad, used = [], set()
     for key, photo in photos.items():
         mask_key = (*key[:-1], key[-1] + suffix)
         if mask_key in annotations:
             pairs.append((photo, annotations[mask_key]))
             used.add(mask_key)
+        elif data.missing_mask == "background":
+            pairs.append((photo, None))
         else:
-            bad.append(Bad(str(photo), f"has no mask {masks.fill(mask_key)}"))
+            cure = (
+                "add it, or set --config.data.missing_mask=background if the photograph shows nothing of the classes."
+            )
+            bad.append(Bad(str(photo), f"has no mask {masks.fill(mask_key)}; {cure}"))
     bad += [
         Bad(str(path), f"is a mask without a photograph in {images.base}")
         for key, path in annotations.items()
@@ -159,7 +185,8 @@ def _listed(root: Path, name: str) -> tuple[list[Paths], list[Bad]]:
     path = root / name
     if not path.is_file():
         raise DataError(f"config.data.list: there is no list file {path}.")
-    pairs, bad = [], []
+    pairs: list[Paths] = []
+    bad = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue

@@ -10,6 +10,8 @@ from seg_jax.curate.proposal import Proposal
 from seg_jax.data.images import DataError
 from seg_jax.runtime.files import write_bytes
 
+NAMES = "class_names.json"  # beside a configuration that needs a label table
+
 
 def propose(root: Path) -> Proposal:
     """A configuration for the data set in a directory.
@@ -43,7 +45,7 @@ def write(proposal: Proposal, out: Path) -> None:
     Raises:
       DataError: one of the files exists, and may have been edited.
     """
-    names = out.with_name("class_names.json")
+    names = out.with_name(NAMES)
     for path in (out, *((names,) if proposal.table else ())):
         if path.exists():
             raise DataError(f"{path} exists already; name another place with --out=FILE.py, or remove it.")
@@ -51,11 +53,16 @@ def write(proposal: Proposal, out: Path) -> None:
         raise DataError(f"--out={out}: a configuration is a Python file. Use --out={out.with_suffix('.py')}.")
     if proposal.table:
         write_bytes(names, proposal.table.to_json().encode())
+    write_configuration(proposal, out)
+
+
+def write_configuration(proposal: Proposal, out: Path) -> None:
+    """Writes the configuration file alone, over what is there."""
     lines = [f"    c.{field} = {value!r}" for field, value in proposal.fields.items()]
     imports = "from seg_jax.config import Config, default\n"
     if proposal.table:
         imports = f"from pathlib import Path\n\n{imports}"
-        lines.append(f'    c.data.labels = str(Path(__file__).resolve().with_name("{names.name}"))')
+        lines.append(f'    c.data.labels = str(Path(__file__).resolve().with_name("{NAMES}"))')
     summary = proposal.summary.replace("\\", "\\\\").replace('"""', "'''")
     text = (
         f'"""{summary}\n\nProposed by python -m seg_jax.data inspect.\n\n'

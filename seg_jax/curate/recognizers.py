@@ -13,10 +13,8 @@ from seg_jax.curate.proposal import (
     Proposal,
     common_size,
     first_split,
-    image_size,
     resize_masks,
     split_fields,
-    training_fields,
     try_size,
 )
 from seg_jax.data.images import DataError, read_image
@@ -32,8 +30,7 @@ def pets(root: Path) -> Proposal | None:
     if not (root / "annotations" / "trainval.txt").is_file() or not (root / "annotations" / "trimaps").is_dir():
         return None
     fields = {"data.source": "pets", "data.dir": str(root), "data.size": (256, 256)}
-    n = len((root / "annotations" / "trainval.txt").read_text(encoding="utf-8-sig").splitlines())
-    return Proposal(root, "Oxford-IIIT Pets from its archives", fields | training_fields((256, 256), n))
+    return Proposal(root, "Oxford-IIIT Pets from its archives", fields)
 
 
 def cityscapes(root: Path) -> Proposal | None:
@@ -43,11 +40,8 @@ def cityscapes(root: Path) -> Proposal | None:
     if not photos or not truth:
         return None
     fields = {"data.source": "cityscapes", "data.dir": str(root), "data.cityscapes.coarse": truth == "gtCoarse"}
-    n = len([path for path in photos if path.parts[-3] == "train"])
     fields |= {"data.cache": "none"} if len(photos) > 200 else {}
-    return Proposal(
-        root, f"Cityscapes ({truth}), {len(photos)} frames", fields | training_fields(image_size(photos[0]), n)
-    )
+    return Proposal(root, f"Cityscapes ({truth}), {len(photos)} frames", fields)
 
 
 def huggingface(root: Path) -> Proposal | None:
@@ -171,12 +165,11 @@ def _labelled(root: Path, summary: str, fields: dict[str, Any], parts: Sequence[
     fields |= resized
     summary += f"\n{note}" if note else ""
     sizes = [size for path in photos if (size := try_size(path))]
-    size = sizes[0] if sizes else (256, 256)
     if len(set(sizes)) > 1:
         size = common_size(sizes)
         fields["data.size"] = size
         summary += f"\nphotographs of {len(set(sizes))} sizes are brought to {size[0]}x{size[1]} (height x width)"
-    return Proposal(root, summary, fields | training_fields(size, len(parts[0])), table)
+    return Proposal(root, summary, fields, table)
 
 
 def side_by_side(root: Path) -> Proposal | None:
@@ -196,10 +189,9 @@ def side_by_side(root: Path) -> Proposal | None:
             palette.check(both[:, both.shape[1] // 2 :])
     except (DataError, LabelError):
         return None
-    size = both.shape[0], both.shape[1] // 2
     fields = {"data.source": "pairs", "data.dir": str(root), "data.train_split": train, "data.val_split": val}
     summary = f"photographs and masks side by side in one file ({len(groups[train])}, {len(groups[val])})"
-    return Proposal(root, summary, fields | training_fields(size, len(groups[train])))
+    return Proposal(root, summary, fields)
 
 
 # In the order in which they are tried; the more specific ones first.

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from seg_jax.data.examples import Bad, Examples, Pair
+from seg_jax.data.examples import Bad, Examples, Pair, refuse_one_class
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError
 from seg_jax.runtime.files import write_bytes
@@ -59,7 +59,7 @@ def prepare(
       exchange: see `sharding.exchange`.
 
     Returns:
-      The usable examples.
+      The usable examples; `labelled` says whether any of their pixels has a class.
 
     Raises:
       DataError: examples cannot be read, have unknown mask values or another size, or none is left.
@@ -73,7 +73,8 @@ def prepare(
     if cache == "none":
         known = everyone(_recall(record, fingerprint))
         if None not in known:  # with separate disks only some processes may have a record: then all check again
-            return _without(examples, _united(known), skip_bad)
+            examples = replace(examples, labelled=any(one["labelled"] for one in known))
+            return _without(examples, _united(one["bad"] for one in known), skip_bad)
 
     def check(index: int) -> tuple[tuple[int, ...], list[int], Pair | None] | Bad:
         result = try_read(examples, index)
@@ -113,36 +114,21 @@ def prepare(
                 f"{first[0]}x{first[1]}; set config.data.size to bring all to one size"
             )
             bad |= {i: Bad(examples.names[i], why) for i in indices if [*size] != first}
-    alone = {bool(key): name for part in everyone([*alone.items()]) for key, name in part}
-    _refuse_one_class(examples, np.sum(everyone(pixels.tolist()), axis=0), alone)
-    bad = _united(everyone({i: {"name": b.name, "why": b.why} for i, b in bad.items()}))
+    found = everyone(
+        {
+            "bad": {i: {"name": b.name, "why": b.why} for i, b in bad.items()},
+            "pixels": pixels.tolist(),
+            "alone": [*alone.items()],
+        }
+    )
+    pixels = np.sum([one["pixels"] for one in found], axis=0)
+    refuse_one_class(examples, pixels, {beside: name for one in found for beside, name in one["alone"]})
+    bad, labelled = _united(one["bad"] for one in found), bool(pixels[:IGNORE].any())
     if fingerprint:
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}
-        text = json.dumps({"fingerprint": fingerprint, "bad": entries}, indent=1)
+        text = json.dumps({"fingerprint": fingerprint, "bad": entries, "labelled": labelled}, indent=1)
         write_bytes(record, text.encode())
-    return _without(replace(examples, arrays=arrays), bad, skip_bad)
-
-
-def _refuse_one_class(examples: Examples, pixels: np.ndarray, alone: Mapping[bool, str]) -> None:
-    """Refuses a split of one class and ignored pixels, which may be those of the others; warns where it may be so.
-
-    Args:
-      examples: the split.
-      pixels: number of pixels of each class id, int [256].
-      alone: whether ignored pixels are beside one class alone -> an example.
-    """
-    present = [name for i, name in enumerate(examples.table.names) if pixels[i]]
-    where = (
-        f"the split {examples.split!r}: the ignored value is the only one beside a class in {alone.get(True, 'some')}"
-    )
-    cure = 'If it means a class, move it to the "values" of that in class_names.json; see python -m seg_jax.data lint.'
-    if len(present) == 1 and pixels[IGNORE] > 0.01 * pixels.sum():
-        raise DataError(
-            f"{where}, all labelled pixels are {present[0]!r}, and {pixels[IGNORE] / pixels.sum():.1%} are ignored: "
-            f"nothing can be learned. {cure}"
-        )
-    if True in alone and False not in alone and examples.table.ignore == (IGNORE,):
-        logging.warning("%s and beside several in none. %s", where, cure)
+    return _without(replace(examples, arrays=arrays, labelled=labelled), bad, skip_bad)
 
 
 def _united(findings: Iterable[dict[str, dict[str, str]]]) -> dict[int, Bad]:
@@ -249,10 +235,11 @@ def content_key(examples: Examples) -> str:
     return digest.hexdigest()
 
 
-def _recall(record: Path, fingerprint: str) -> dict[str, dict[str, str]] | None:
-    """The recorded findings of an earlier check of the same unchanged files, or None."""
+def _recall(record: Path, fingerprint: str) -> dict[str, Any] | None:
+    """{'bad', 'labelled'} of an earlier check of the same unchanged files, or None."""
     try:
         recorded = json.loads(record.read_text(encoding="utf-8"))
-        return recorded["bad"] if fingerprint and recorded["fingerprint"] == fingerprint else None
+        findings = {name: recorded[name] for name in ("bad", "labelled")}
+        return findings if fingerprint and recorded["fingerprint"] == fingerprint else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

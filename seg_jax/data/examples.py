@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from seg_jax.data.images import DataError, Stored, orientation
-from seg_jax.data.labels import LabelTable
+from seg_jax.data.labels import IGNORE, LabelTable
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -43,6 +44,7 @@ class Examples:
       reading: the fields besides files, table and size that change the result of `read`; '' if there are none.
       bad: examples that the source could not use (a photograph without a mask, say).
       content: a digest of what the examples hold, where names alone do not tell them apart; '' if they do.
+      labelled: whether any pixel has a class, which only the check of all examples knows.
       arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
     """
 
@@ -58,6 +60,7 @@ class Examples:
     reading: str = ""
     bad: tuple[Bad, ...] = ()
     content: str = ""
+    labelled: bool = True
     arrays: tuple[Any, Any] | None = None
 
     def __len__(self) -> int:
@@ -98,3 +101,29 @@ def check_sizes(image: np.ndarray, mask: np.ndarray, *, image_name: object, mask
         f"{image_name} has {size[0]}x{size[1]} pixels (height x width) but its mask {mask_name} has "
         f"{other[0]}x{other[1]}; they must agree.{cure}"
     )
+
+
+def refuse_one_class(examples: Examples, pixels: np.ndarray, alone: Mapping[bool, str]) -> None:
+    """Refuses a split of one class and ignored pixels, which may be those of the others; warns where it may be so.
+
+    Args:
+      examples: the split.
+      pixels: number of pixels of each class id, int [256].
+      alone: whether ignored pixels are beside one class alone -> an example.
+
+    Raises:
+      DataError: naming the example and the cure.
+    """
+    present = [name for i, name in enumerate(examples.table.names) if pixels[i]]
+    where = (
+        f"the split {examples.split!r}: the ignored value is the only one beside a class in {alone.get(True, 'some')}"
+    )
+    cure = 'If it means a class, move it to the "values" of that in class_names.json; see python -m seg_jax.data lint.'
+    share = pixels[IGNORE] / max(pixels.sum(), 1)
+    if len(present) == 1 and 0.01 < share < 0.95:  # where almost nothing is labelled, one class may be all of it
+        raise DataError(
+            f"{where}, all labelled pixels are {present[0]!r}, and {share:.1%} are ignored: nothing can be learned. "
+            f"{cure}"
+        )
+    if True in alone and False not in alone and examples.table.ignore == (IGNORE,):
+        logging.warning("%s and beside several in none. %s", where, cure)

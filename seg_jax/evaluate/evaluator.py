@@ -41,6 +41,10 @@ class Evaluator:
     def _step(self) -> Any:
         return self._functions.eval_step(self.examples.size)
 
+    def compile(self) -> None:
+        """Compiles the step now instead of at the first call."""
+        _ = self._step
+
     @property
     def flops(self) -> float:
         """Floating-point operations for one image, as XLA counts them; NaN where it does not."""

@@ -114,10 +114,10 @@ def refuse_one_class(examples: Examples, pixels: np.ndarray, alone: Mapping[bool
     Raises:
       DataError: naming the example and the cure.
     """
+    if True not in alone:
+        return
     present = [name for i, name in enumerate(examples.table.names) if pixels[i]]
-    where = (
-        f"the split {examples.split!r}: the ignored value is the only one beside a class in {alone.get(True, 'some')}"
-    )
+    where = f"the split {examples.split!r}: the ignored value is the only one beside a class in {alone[True]}"
     cure = 'If it means a class, move it to the "values" of that in class_names.json; see python -m seg_jax.data lint.'
     share = pixels[IGNORE] / max(pixels.sum(), 1)
     if len(present) == 1 and 0.01 < share < 0.95:  # where almost nothing is labelled, one class may be all of it
@@ -125,5 +125,5 @@ def refuse_one_class(examples: Examples, pixels: np.ndarray, alone: Mapping[bool
             f"{where}, all labelled pixels are {present[0]!r}, and {share:.1%} are ignored: nothing can be learned. "
             f"{cure}"
         )
-    if True in alone and False not in alone and examples.table.ignore == (IGNORE,):
+    if False not in alone and examples.table.ignore == (IGNORE,):
         logging.warning("%s and beside several in none. %s", where, cure)

@@ -104,7 +104,7 @@ def splits_of(config: Config, names: str | None = None) -> list[Examples]:
 def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
     """`inspect`: proposes a configuration for a directory, then shows the data that the configuration reads.
 
-    Returns 1 where a class of the table may be among what is ignored.
+    Returns 1 where a class of the table may be among what is ignored, or where labels are predictions.
     """
     out = options.out
     if not options.dir and not any(text.startswith(("--config", "-config")) for text in rest):
@@ -126,8 +126,8 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
     stem = (out or Path(Path(name).stem)).with_suffix("")
     counts = inspect.measure(splits, threads=config.data.threads)
     print(inspect.text(counts, splits))
-    if fault := inspect.fault(counts, splits):
-        print(f"error: {fault}")
+    faults = inspect.faults(counts, splits)
+    print("".join(f"error: {fault}\n" for fault in faults), end="")
     if options.dir:
         planned = plan.plan(plan.fingerprint(splits), plan.device())
         summary = f"{proposal.summary}\n\n{planned.text}"
@@ -143,7 +143,7 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
         file = shlex.quote(str(out))
         print(f"next\n  python -m seg_jax.data lint --config={file}")
         print(f"  python -m seg_jax.main --config={file} --workdir=runs/{shlex.quote(out.stem)}")
-    return int(bool(fault))
+    return int(bool(faults))
 
 
 def run_lint(options: argparse.Namespace, rest: list[str]) -> int:

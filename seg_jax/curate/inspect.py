@@ -55,15 +55,16 @@ def text(counts: Counts, splits: Sequence[Examples]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def fault(counts: Counts, splits: Sequence[Examples]) -> str:
-    """What is wrong with the classes as a whole, '' if nothing is: see `meanings.hidden_classes`."""
+def faults(counts: Counts, splits: Sequence[Examples]) -> list[str]:
+    """What is wrong with the labels as a whole: see `meanings.hidden_classes` and `meanings.predictions`."""
     table = splits[0].table
     pixels = {}
     for name, (split, _) in counts.items():
         pixels[name] = np.zeros(256, np.int64)
         pixels[name][: len(split.pixels)], pixels[name][IGNORE] = split.pixels, split.ignored
     missing = meanings.hidden_classes(table, pixels)
-    return meanings.hidden_message(table, missing, pixels) if missing else ""
+    hidden = [meanings.hidden_message(table, missing, pixels)] if missing else []
+    return hidden + [f"{e.split}: {what}" for e in splits if (what := meanings.predictions(e))]
 
 
 def _hex(color: Sequence[int]) -> str:

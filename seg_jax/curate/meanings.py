@@ -11,6 +11,7 @@ from seg_jax.curate.tally import Tally, damage, described, total
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelTable
+from seg_jax.data.prepared import is_prediction
 
 MANY = 0.01  # share of ignored pixels beside which a class that occurs nowhere is suspicious
 
@@ -108,8 +109,23 @@ def hidden_message(table: LabelTable, missing: Sequence[str], pixels: Mapping[st
     )
 
 
+def predictions(examples: Examples) -> str:
+    """What is wrong with labels that a network has predicted, '' if none are known to be."""
+    found = [paths[-1] for paths in examples.files if len(paths) == 2 and is_prediction(paths[-1])]
+    if not found:
+        return ""
+    return (
+        f"{len(found)} masks, such as {found[0].name}, were written by python -m seg_jax.predict: a network that "
+        "learns from them repeats the mistakes of another, and a score on them says nothing; correct them and save them "
+        "elsewhere, or leave them out."
+    )
+
+
 def of_splits(splits: Sequence[Examples], pixels: Mapping[str, np.ndarray]) -> Iterator[Message]:
-    """`hidden_classes` as a finding."""
+    """`hidden_classes` and `predictions` as findings."""
+    for examples in splits:
+        if what := predictions(examples):
+            yield "predictions", examples.split, examples.split, what
     table = splits[0].table
     if missing := hidden_classes(table, pixels):
         yield "class ignored", splits[0].split, splits[0].split, hidden_message(table, missing, pixels)

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from seg_jax.data.images import DataError, Encoded, write_image
+from seg_jax.data.prepared import PREDICTIONS
 from seg_jax.predict.predictor import Prediction
 from seg_jax.runtime.files import write_bytes
 
 Input = Path | Encoded | int  # a file, a picture from standard input, or the number of a camera
 
-RECORD = "predictions.jsonl"  # in the directory of results: one line for each finished input
+RECORD = PREDICTIONS  # in the directory of results: one line for each finished input
 
 
 def _grey(values: np.ndarray) -> np.ndarray:

@@ -220,6 +220,30 @@ def test_palettes_beside_plain_values(root):
     assert f"{root}/trainannot/n2.png a palette of colours" in finding.finding
 
 
+@pytest.mark.parametrize("record", [True, False])
+def test_predictions_as_labels(root, record):
+    """What python -m seg_jax.predict wrote: told by its record, or by the three pictures that it writes by default."""
+    for i in range(4):
+        label = mask()
+        kinds = {"mask": label} if record else {"mask": label, "color": photo(), "overlay": photo()}
+        for kind, array in kinds.items():
+            (root / "out").mkdir(exist_ok=True)
+            Image.fromarray(array).save(root / "out" / f"n{i}_{kind}.png")
+    if record:
+        (root / "out" / "predictions.jsonl").write_text("{}\n")
+    where, (finding,) = rows(root, "train", images="train/*.png", masks="out/*_mask.png")
+    assert where == [("predictions", "train", "train")]
+    assert finding.finding.startswith("4 masks, such as n0_mask.png, were written by python -m seg_jax.predict")
+    assert lint.failed([finding])
+
+
+def test_masks_that_are_named_like_predictions_are_none(root):
+    (root / "trainannot").rename(root / "out")
+    for path in sorted((root / "out").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    assert rows(root, "train", images="train/*.png", masks="out/*_mask.png") == ([], [])
+
+
 # ----- how masks fit their photographs
 
 

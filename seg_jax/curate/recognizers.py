@@ -14,6 +14,7 @@ from seg_jax.curate.proposal import (
     Proposal,
     common_size,
     first_split,
+    resize_masks,
     split_fields,
     try_size,
 )
@@ -178,6 +179,9 @@ def _labelled(
     lines, differ = beside.unused(root, documents, [*lists, *([present] if present else [])], masks)
     summary += "".join(["\ndocuments that are not used:", *(f"\n  {line}" for line in lines)]) if lines else ""
     faults = ("the tables of classes in the directories differ",) if differ else ()
+    resized, note = resize_masks(photos, masks)
+    fields |= resized
+    summary += f"\n{note}" if note else ""
     sizes = [size for path in photos if (size := try_size(path))]
     if len(set(sizes)) > 1:
         size = common_size(sizes)

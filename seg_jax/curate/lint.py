@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from seg_jax.curate import near
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
@@ -28,6 +29,7 @@ CURES: Mapping[str, str] = {
     "sizes": "Set config.data.size, which brings all to one size.",
     "duplicate": "Keep one of them.",
     "contradiction": "Keep the right mask, remove the others.",
+    "near duplicate": "Keep both in one split, as data.group does with directories: a score on it says little.",
     "leakage": "Keep it in one split: a score on what was trained on says nothing.",
 }
 # The same for notes, which may be intended and do not fail the check.
@@ -66,6 +68,7 @@ class Facts(NamedTuple):
       size: (height, width).
       constant: whether the photograph has only one colour.
       photo, label: digests of the decoded pixels.
+      small: the photograph as `near.reduced` gives it.
     """
 
     pixels: np.ndarray
@@ -73,6 +76,7 @@ class Facts(NamedTuple):
     constant: bool
     photo: bytes
     label: bytes
+    small: np.ndarray
 
 
 def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
@@ -85,6 +89,7 @@ def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
     findings: list[Finding] = []
     first: dict[bytes, tuple[str, str, bytes]] = {}  # photograph -> split, file and label of its first copy
     occurs = {}
+    small: list[near.Small] = []
     for examples in splits:
         findings += _unpaired(examples)
         sizes: dict[tuple[int, ...], list[str]] = {}
@@ -96,11 +101,16 @@ def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
                     continue
                 photo, mask = _file(examples, i, 0), _file(examples, i, -1)
                 pixels += facts.pixels
+                small.append(near.Small(examples.split, photo, facts.photo, facts.small))
                 sizes.setdefault(facts.size, []).append(photo)
                 findings += _of_pixels(examples, facts, photo, mask)
                 findings += _copies(examples.split, facts, photo, mask, first)
         occurs[examples.split] = pixels > 0
         findings += _sizes(examples, sizes)
+    for pair in near.pairs(small):
+        how = "mirrored, " * pair.mirrored + f"correlation {pair.correlation:.3f}"
+        what = f"nearly the photograph {pair.other.file} of the split {pair.other.split!r} ({how})"
+        findings.append(_finding("near duplicate", pair.one.split, pair.one.file, what))
     return [*findings, *_missing(splits, occurs)]
 
 
@@ -126,7 +136,7 @@ def _examined(examples: Examples, threads: int):
             return _finding("labels" if isinstance(error, LabelError) else "unusable", examples.split, file, str(error))
         pixels = np.array(Image.fromarray(label).histogram())
         constant = bool((image == image[0, 0]).all())
-        return Facts(pixels, label.shape, constant, _digest(image), _digest(label))
+        return Facts(pixels, label.shape, constant, _digest(image), _digest(label), near.reduced(image))
 
     return in_parallel(examine, len(examples), threads=threads, title=f"decoding {examples.split}")
 

@@ -131,7 +131,7 @@ def colored(i):
 
 
 TABLES = {
-    "classes.json": {"classes": [{"title": "Water", "color": "#E2A929"}, {"title": "Land", "color": "#8429F6"}], "x": 1},
+    "classes.json": {"classes": [{"title": "Water", "color": "#E2A929"}, {"title": "Land", "color": "#8429F6"}]},
     "meta.json": {"#E2A929": "Water", "#8429F6": "Land"},
     "ontology.json": [{"name": "Water", "color": [226, 169, 41]}, {"name": "Land", "color": [132, 41, 246]}],
 }  # fmt: skip

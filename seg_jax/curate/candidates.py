@@ -20,15 +20,18 @@ from PIL import Image
 from seg_jax.curate import kinds
 from seg_jax.curate.layout import SPLIT
 from seg_jax.data.images import DataError, read_stored
+from seg_jax.data.sources.patterns import loose
 
 PHOTO = re.compile(
     r"^(images?|imgs?|jpegimages|photos?|photographs?|rgb|pictures?|pics?|inputs?|originals?|frames?|sat)$"
 )
-MASK = re.compile(r"^(masks?|labels?|gt|groundtruth|truth|annot\w*|seg\w*|trimaps?|targets?|manual|semantic|classes)$")
+MASK = re.compile(
+    r"^(masks?|labels?|gt|groundtruth|truth|annot\w*|seg\w*|trimaps?|targets?|manual|semantic|class(es)?)$"
+)
 # What is made from photographs and masks, and other measurements of the same place.
 OTHER = re.compile(
     r"^(overlays?|viz|vis|visuali[sz]\w*|blend\w*|pred\w*|results?|outputs?|previews?|thumb\w*|depths?|disp\w*|heights?|"
-    r"dsm|dem|dtm|ndsm|elevation|nir|ir|infrared|thermal|lwir|edges?|bound\w*|contours?|instances?|inst|panoptic|weights?|"
+    r"dsm|dem|dtm|ndsm|elevation|nir|irrg|cir|ir|infrared|thermal|lwir|edges?|bound\w*|contours?|instances?|inst|objects?|panoptic|weights?|"
     r"conf\w*|prob\w*|uncertain\w*|fov|roi|skeletons?|heatmaps?|normals?|flow)$"
 )
 COLORED = re.compile(r"^colou?rs?$")  # a mask drawn for people, beside one of values
@@ -193,7 +196,7 @@ def _kinds(root: Path, paths: Sequence[Path], *, mask: bool) -> list[Kind]:
             stem = f"{before}*{after}"
         if (group := (path.parent, stem)) not in bands:
             bands[group] = Kind("", {"": path}, mask).bands
-        found.setdefault(("/".join(words), stem + path.suffix, bands[group]), {})[*example, core] = path
+        found.setdefault(("/".join(words), stem + path.suffix, bands[group]), {})[*example, loose([core])] = path
     result = []
     for (folder, name, _), files in found.items():
         places = {path.parent.relative_to(root).as_posix() for path in files.values()}

@@ -15,6 +15,7 @@ from seg_jax.data.sources import lists
 
 Paths = tuple[Path, Path]
 
+MAX_LISTS = 20  # more texts in a directory are labels of single photographs
 MIN_GROUPS = 3  # directories of examples from which on they are held out whole: of two, one would be half of the data
 
 
@@ -48,8 +49,9 @@ def find(root: Path, documents: Sequence[Path], matched: Layout | None) -> Lists
     """
     pairs = [pair for part in matched.pairs.values() for pair in part] if matched else []
     found: dict[tuple[str, bool], dict[str, tuple[Path, list[Paths]]]] = {}
+    crowds = Counter((path.parent, path.suffix) for path in documents)
     for path in documents:
-        if path.suffix.lower() not in LISTS:
+        if path.suffix.lower() not in LISTS or crowds[path.parent, path.suffix] > MAX_LISTS:
             continue
         asked: list[bool] = []
         named = _pairs(root, path, pairs, asked)

@@ -14,7 +14,7 @@ from seg_jax.curate.candidates import MASK, OTHER, PHOTO, Kind, by_marks
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.images import DataError
 
-MAJORITY = 0.8  # share of the files from which on the others are odd ones
+MAJORITY = 0.75  # share of the files from which on the others are odd ones
 MAX_LOOKED_AT = 2000  # masks that are decoded in search of odd ones
 
 
@@ -47,7 +47,16 @@ def tell_apart(root: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path
     return sorted(photos), sorted(masks)
 
 
-def odd_ones(masks: Sequence[Path]) -> dict[Path, str]:
+def odd_photographs(photos: Sequence[Path]) -> dict[Path, str]:
+    """The masks among photographs in colour -> what they are."""
+    forms = {path: form for path in photos if (form := _form(path))}
+    single = [path for path, form in forms.items() if form == "values"]
+    if len(single) > (1 - MAJORITY) * len(forms):
+        return {}
+    return {path: "looks like a mask, the other photographs are in colour" for path in single if _is_mask(path)}
+
+
+def odd_masks(masks: Sequence[Path]) -> dict[Path, str]:
     """The masks that are of another kind than nearly all others -> what they are; those that cannot be read are not."""
     forms = {path: form for path in masks if (form := _form(path))}
     if not forms:

@@ -83,12 +83,10 @@ def _check_splits(data: DataConfig, split: str) -> None:
         "data.list names one for each split",
         "Use 0.0, or patterns without '{split}'",
     )
-    if data.val_share:
-        lookup(
-            dict.fromkeys((data.train_split, data.val_split, *(("test",) if data.test_share else ()))),
-            split,
-            "data.val_split",
-        )
+    if data.val_share and split != data.train_split:  # `data.splits` reads the training split and takes its parts
+        lookup(dict.fromkeys((data.train_split, data.val_split)), split, "data.val_split")
+        rule = "no directory or list names a split 'test', and no share of the pairs is held out for it"
+        require(data.test_share > 0, data, "data.test_share", rule, "Use the value that the run was trained with")
     require(
         named or split == data.train_split or split != data.val_split,
         data,

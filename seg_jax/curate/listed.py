@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from seg_jax.data.sources import lists
 Paths = tuple[Path, Path]
 
 MAX_LISTS = 20  # more texts in a directory are labels of single photographs
+BEGINNING = "([^/]*?)[_ .-]?[0-9]+[.][^.]+$"  # value for data.group: the name up to its last number
 MIN_GROUPS = 3  # directories of examples from which on they are held out whole: of two, one would be half of the data
 
 
@@ -111,4 +113,9 @@ def groups(root: Path, photos: Sequence[Path]) -> tuple[str, str]:
             return "", f"{note}, both divided: set data.group if those of one directory resemble one another"
         note += ": whole ones are held out together, as of one patient, scene or video (data.group)"
         return "^" + "[^/]+/" * level + "([^/]+)/", note
+    words = Counter(re.sub(r"[_\-. ]?\d+$", "", photo.stem) for photo in photos)
+    if MIN_GROUPS <= len(words) <= len(photos) / 2:
+        shown = ", ".join(sorted(words)[:3]) + (", ..." if len(words) > 3 else "")
+        note = f"names of photographs begin with {len(words)} different words ({shown})"
+        return "", f"{note}: if these are patients, scenes or videos, set data.group to '{BEGINNING}'"
     return "", ""

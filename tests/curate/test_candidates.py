@@ -95,6 +95,9 @@ SETS = {
     "overlays beside": ("all/s{i}.png", "all/s{i}_mask.png", {"all/s{i}_overlay.png": overlay}),
     "heights": ("image/{i}.png", "label/{i}.png", {"height/{i}.png": height}),
     "heights without words": ("a/{i}.png", "b/{i}.png", {"c/{i}.png": height}),
+    "everything in a directory": (
+        "{i:04}/rgb.png", "{i:04}/label.png",
+        {"{i:04}/depth.png": height, "{i:04}/normals.png": photo, "{i:04}/inst.png": lambda i: truth(i) * 9 + i % 2}),
     "infra-red": ("s{i}/rgb.png", "s{i}/gt.png", {"s{i}/nir.png": grey}),
     "infra-red by suffix": ("x/s{i}_rgb.png", "x/s{i}_label.png", {"x/s{i}_nir.png": grey}),
     "fields of view": ("images/{i}_training.png", "truth/{i}_manual.png", {"mask/{i}_training_mask.png": view}),
@@ -148,6 +151,15 @@ def test_the_only_masks_are_taken_even_if_they_are_alike(tmp_path):
     root = make(tmp_path / "d", **{"images/{i}.png": photo, "masks/{i}.png": view})
     pairs, proposal = pairs_of(root, tmp_path / "my.py")
     assert len(pairs) == N and "not used" not in proposal.summary
+
+
+def test_kinds_with_counterparts_of_their_own_are_kept(tmp_path):
+    """Names repeat in another part of the data; nothing of it is passed over without a word."""
+    root = make(tmp_path / "d", **{"images/{i}.png": photo, "masks/{i}.png": truth, "x/i/{i}.png": photo})
+    make(root, **{"x/m/{i}.png": truth})
+    proposal = propose.propose(root)
+    assert proposal.files[0] == 4 * N and "not used" in proposal.summary
+    assert unfit(proposal, 0)
 
 
 # ----- odd files

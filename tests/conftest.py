@@ -84,7 +84,7 @@ def tiny_config():
 def undrawn(monkeypatch):
     """Plots are files without a picture: drawing them takes longer than the training of a tiny network."""
     for plot in ("curves", "confusion"):
-        monkeypatch.setattr(viz, plot, lambda *_: bytes(100))
+        monkeypatch.setattr(viz, plot, lambda *_, **__: bytes(100))
 
 
 @pytest.fixture

@@ -104,17 +104,24 @@ def started(monkeypatch):
     calls = []
     monkeypatch.setattr(sys, "argv", ["seg-jax"])
     monkeypatch.setattr(runpy, "run_module", lambda module, **_: calls.append((module, sys.argv)))
-    for name in demo.PRIVATE:
-        monkeypatch.delenv(name, raising=False)
     return calls
 
 
-def test_the_command_starts_streamlit(started, monkeypatch):
-    monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", "0.0.0.0")
+def test_the_command_starts_streamlit(started):
     assert demo.main(["runs/a b", "model.onnx"]) == 0
     assert started == [("streamlit", ["streamlit", "run", str(APP), "--", "runs/a b", "model.onnx"])]
-    assert os.environ["STREAMLIT_SERVER_ADDRESS"] == "0.0.0.0"
-    assert os.environ.pop("STREAMLIT_BROWSER_GATHER_USAGE_STATS") == "false"
+
+
+def test_the_page_is_for_this_machine_alone(tmp_path):
+    # What Streamlit reads when it is started from any directory, by our command or its own.
+    code = (
+        "from streamlit import config;"
+        f"config._main_script_path = {str(APP)!r};"
+        "names = ('server.address', 'browser.gatherUsageStats', 'server.showEmailPrompt');"
+        "print(*(config.get_option(name) for name in names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["127.0.0.1", "False", "False"], done.stderr
 
 
 def test_the_command_refuses_three_models(started, capsys):

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +15,7 @@ from absl import flags
 from seg_jax import data
 from seg_jax.config import Config, ConfigError, check_names, checked
 from seg_jax.config import flags as config_flags
-from seg_jax.curate import formats, inspect, lint, prepare, propose
+from seg_jax.curate import formats, inspect, lint, plan, prepare, propose
 from seg_jax.curate.proposal import unfit
 from seg_jax.data import stats
 from seg_jax.data.examples import Examples
@@ -80,10 +81,17 @@ def configuration(arguments: Sequence[str]) -> Config:
         rest = config_flags.parse(values, line)[1:]
     except ConfigError as error:
         raise ConfigError(f"{error} See python -m seg_jax.data --help.") from error
+    if rest and Path(rest[0]).is_dir():
+        raise ConfigError(
+            f"{rest[0]!r} is a directory, which `inspect` alone takes: it writes a configuration, for --config=FILE."
+        )
     if rest:
         raise ConfigError(f"unknown argument {rest[0]!r}. Overrides are spelled --config.GROUP.FIELD=VALUE.")
     if holder.value is None:
-        raise ConfigError("--config is missing. Try --config=configs/synthetic_unet.py.")
+        raise ConfigError(
+            "--config is missing: name a recipe or a configuration file. For a directory, `python -m seg_jax.data "
+            "inspect DIR` writes one."
+        )
     config = checked(holder.value)
     check_names(config, group="data.")
     data.check(config.data)
@@ -99,6 +107,11 @@ def splits_of(config: Config, names: str | None = None) -> list[Examples]:
 def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
     """`inspect`: proposes a configuration for a directory, then shows the data that the configuration reads."""
     out, proposal = options.out, None
+    if not options.dir and not any(text.startswith(("--config", "-config")) for text in rest):
+        raise ConfigError(
+            "inspect needs the directory of a data set: python -m seg_jax.data inspect DIR. A configuration that there "
+            "is already: --config=FILE."
+        )
     if options.dir:
         if rest:
             raise ConfigError(f"unknown argument {rest[0]!r}: inspect takes a directory or a configuration, not both.")
@@ -113,6 +126,13 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
     stem = (out or Path(Path(name).stem)).with_suffix("")
     counts = inspect.measure(splits, threads=config.data.threads)
     print(inspect.text(counts, splits))
+    if proposal:
+        planned = plan.plan(plan.fingerprint(splits), plan.device())
+        summary = f"{proposal.summary}\n\n{planned.text}"
+        propose.write_configuration(
+            replace(proposal, fields={**proposal.fields, **planned.fields}, summary=summary), out
+        )
+        print(f"\n{planned.text}\n")
     pictures = inspect.pictures(counts, splits)
     for kind, content in pictures.items():
         write_bytes(stem.with_name(f"{stem.name}_{kind}.png"), content)

@@ -13,7 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from seg_jax.curate import near
+from seg_jax.curate import meanings, near
+from seg_jax.curate.alignment import Fit, fit, misfits
+from seg_jax.curate.tally import Tally, tally
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
@@ -30,6 +32,12 @@ CURES: Mapping[str, str] = {
     "duplicate": "Keep one of them.",
     "contradiction": "Keep the right mask, remove the others.",
     "near duplicate": "Keep both in one split, as data.group does with directories: a score on it says little.",
+    "meaning": "Convert the masks to one form.",
+    "ignored alone": "Correct the label table.",
+    "class ignored": "Correct the label table.",
+    "blended": "Export the masks again, resized by nearest neighbour.",
+    "pose": "Save the masks as their photographs are.",
+    "orientation": "Turn the mask.",
     "leakage": "Keep it in one split: a score on what was trained on says nothing.",
 }
 # The same for notes, which may be intended and do not fail the check.
@@ -38,6 +46,7 @@ NOTES: Mapping[str, str] = {
     "class missing": "Add examples, merge the class (config.data.merge), or ignore it (config.data.ignore_classes).",
 }
 
+MAX_FITTED = 64  # examples of a split whose masks are compared with the edges of their photographs
 MAX_SHOWN = 20  # findings of a kind in the text
 
 
@@ -68,6 +77,8 @@ class Facts(NamedTuple):
       size: (height, width).
       constant: whether the photograph has only one colour.
       photo, label: digests of the decoded pixels.
+      tally: the stored values of the mask; None where the source does not give them.
+      fit: how the mask fits its photograph; None where that was not measured.
       small: the photograph as `near.reduced` gives it.
     """
 
@@ -76,6 +87,8 @@ class Facts(NamedTuple):
     constant: bool
     photo: bytes
     label: bytes
+    tally: Tally | None
+    fit: Fit | None
     small: np.ndarray
 
 
@@ -88,30 +101,35 @@ def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
     """
     findings: list[Finding] = []
     first: dict[bytes, tuple[str, str, bytes]] = {}  # photograph -> split, file and label of its first copy
-    occurs = {}
+    pixels = {examples.split: np.zeros(256, np.int64) for examples in splits}
+    tallies: dict[str, list[Tally]] = {examples.split: [] for examples in splits}
     small: list[near.Small] = []
     for examples in splits:
         findings += _unpaired(examples)
         sizes: dict[tuple[int, ...], list[str]] = {}
-        pixels = np.zeros(256, np.int64)
+        fits: list[Fit] = []
         with closing(_examined(examples, threads)) as results:
             for i, facts in enumerate(results):
                 if isinstance(facts, Finding):
                     findings.append(facts)
                     continue
                 photo, mask = _file(examples, i, 0), _file(examples, i, -1)
-                pixels += facts.pixels
+                pixels[examples.split] += facts.pixels
+                tallies[examples.split] += [facts.tally] if facts.tally else []
+                fits += [facts.fit] if facts.fit else []
                 small.append(near.Small(examples.split, photo, facts.photo, facts.small))
                 sizes.setdefault(facts.size, []).append(photo)
                 findings += _of_pixels(examples, facts, photo, mask)
                 findings += _copies(examples.split, facts, photo, mask, first)
-        occurs[examples.split] = pixels > 0
         findings += _sizes(examples, sizes)
+        findings += [_finding(kind, examples.split, file, what) for kind, file, what in misfits(fits)]
+    messages = [*meanings.of_tallies(splits[0].table, tallies), *meanings.of_splits(splits, pixels)]
+    findings += [_finding(*message) for message in messages]
     for pair in near.pairs(small):
         how = "mirrored, " * pair.mirrored + f"correlation {pair.correlation:.3f}"
         what = f"nearly the photograph {pair.other.file} of the split {pair.other.split!r} ({how})"
         findings.append(_finding("near duplicate", pair.one.split, pair.one.file, what))
-    return [*findings, *_missing(splits, occurs)]
+    return [*findings, *_missing(splits, {split: counts > 0 for split, counts in pixels.items()})]
 
 
 def failed(findings: Sequence[Finding]) -> bool:
@@ -126,6 +144,7 @@ def _unpaired(examples: Examples) -> Iterator[Finding]:
 
 def _examined(examples: Examples, threads: int):
     """The facts about each example, or the finding that makes it unusable."""
+    step = -(-len(examples) // MAX_FITTED)
 
     def examine(i: int) -> Facts | Finding:
         try:
@@ -136,7 +155,11 @@ def _examined(examples: Examples, threads: int):
             return _finding("labels" if isinstance(error, LabelError) else "unusable", examples.split, file, str(error))
         pixels = np.array(Image.fromarray(label).histogram())
         constant = bool((image == image[0, 0]).all())
-        return Facts(pixels, label.shape, constant, _digest(image), _digest(label), near.reduced(image))
+        photo, mask = _file(examples, i, 0), _file(examples, i, -1)
+        counted = tally(mask, examples.mask(i)) if examples.mask else None
+        fitted = fit(photo if examples.files else "", image, label) if i % step == 0 else None
+        small = near.reduced(image)
+        return Facts(pixels, label.shape, constant, _digest(image), _digest(label), counted, fitted, small)
 
     return in_parallel(examine, len(examples), threads=threads, title=f"decoding {examples.split}")
 

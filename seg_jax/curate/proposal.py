@@ -13,9 +13,7 @@ from PIL import Image
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 
-MAX_UNCROPPED = 512 * 512  # pixels; larger images are trained on in crops
 USED = 0.9  # share of the files below which something was probably not understood
-BATCH_PIXELS = 16 * 256 * 256
 
 
 @dataclass(frozen=True)
@@ -94,16 +92,3 @@ def common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     height, width = (median_low(side) for side in zip(*sizes, strict=True))
     scale = min(1.0, 512 / max(height, width))
     return max(32, round(height * scale / 32) * 32), max(32, round(width * scale / 32) * 32)
-
-
-def training_fields(size: tuple[int, int], n: int) -> dict[str, Any]:
-    """Crop, batch sizes and length that suit `n` photographs of (height, width); a thousand steps or more."""
-    fields: dict[str, Any] = {}
-    crop = size
-    if size[0] * size[1] > MAX_UNCROPPED:
-        crop = min(size[0] // 32 * 32, 512), min(size[1] // 32 * 32, 512)
-        fields["augment.crop"] = crop
-    for name, (height, width) in (("train.batch_size", crop), ("eval.batch_size", size)):
-        fields[name] = 1 << max(0, min(16, BATCH_PIXELS // (height * width)).bit_length() - 1)
-    epochs = max(20, -(-1000 * fields["train.batch_size"] // max(n, 1)))
-    return fields | {"train.epochs": float(epochs), "eval.every_epochs": float(max(1, epochs // 10))}

@@ -13,6 +13,8 @@ from seg_jax.curate.proposal import Proposal
 from seg_jax.data.images import DataError
 from seg_jax.runtime.files import write_bytes
 
+NAMES = "class_names.json"  # beside a configuration that needs a label table
+
 
 def propose(root: Path, *, images: str = "", masks: str = "") -> Proposal:
     """A configuration for the data set in a directory.
@@ -61,7 +63,7 @@ def write(proposal: Proposal, out: Path) -> None:
     Raises:
       DataError: one of the files exists, and may have been edited.
     """
-    names = out.with_name("class_names.json")
+    names = out.with_name(NAMES)
     lists = {out.with_name(f"{out.stem}_{split or 'pairs'}.csv"): pairs for split, pairs in proposal.pairs.items()}
     for path in (out, *((names,) if proposal.table else ()), *lists):
         if path.exists():
@@ -70,16 +72,21 @@ def write(proposal: Proposal, out: Path) -> None:
         raise DataError(f"--out={out}: a configuration is a Python file. Use --out={out.with_suffix('.py')}.")
     if proposal.table:
         write_bytes(names, proposal.table.to_json().encode())
+    for path, pairs in lists.items():
+        write_bytes(path, _csv(proposal.root, pairs).encode("utf-8", "surrogateescape"))
+    write_configuration(proposal, out)
+
+
+def write_configuration(proposal: Proposal, out: Path) -> None:
+    """Writes the configuration file alone, over what is there."""
     lines = [f"    c.{field} = {value!r}" for field, value in proposal.fields.items()]
     imports = "from seg_jax.config import Config, default\n"
-    if proposal.table or lists:
+    if proposal.table or proposal.pairs:
         imports = f"from pathlib import Path\n\n{imports}"
     beside = "str(Path(__file__).resolve().with_name({!r}))"
     if proposal.table:
-        lines.append(f"    c.data.labels = {beside.format(names.name)}")
-    for path, pairs in lists.items():
-        write_bytes(path, _csv(proposal.root, pairs).encode("utf-8", "surrogateescape"))
-    if lists:
+        lines.append(f"    c.data.labels = {beside.format(NAMES)}")
+    if proposal.pairs:
         name = f"{out.stem}_pairs.csv" if "" in proposal.pairs else f"{out.stem}_{{split}}.csv"
         lines.append(f"    c.data.list = {beside.format(name)}")
     summary = proposal.summary.replace("\\", "\\\\").replace('"""', "'''")

@@ -9,20 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_jax.curate import beside, candidates, classes, layout, listed, roles
+from seg_jax.curate import beside, candidates, classes, groups, known, layout, listed, roles
 from seg_jax.curate.proposal import (
     Proposal,
     common_size,
     first_split,
-    image_size,
     split_fields,
-    training_fields,
     try_size,
 )
 from seg_jax.data.images import DataError, read_image
 from seg_jax.data.labels import LabelError, builtin
 from seg_jax.data.labels.cityscapes import TABLES as CITYSCAPES
-from seg_jax.data.labels.masks import Palette
+from seg_jax.data.labels.palettes import Palette
 
 # ----- recognised by file names
 
@@ -32,8 +30,7 @@ def pets(root: Path) -> Proposal | None:
     if not (root / "annotations" / "trainval.txt").is_file() or not (root / "annotations" / "trimaps").is_dir():
         return None
     fields = {"data.source": "pets", "data.dir": str(root), "data.size": (256, 256)}
-    n = len((root / "annotations" / "trainval.txt").read_text(encoding="utf-8-sig").splitlines())
-    return Proposal(root, "Oxford-IIIT Pets from its archives", fields | training_fields((256, 256), n))
+    return Proposal(root, "Oxford-IIIT Pets from its archives", fields)
 
 
 def cityscapes(root: Path) -> Proposal | None:
@@ -43,11 +40,8 @@ def cityscapes(root: Path) -> Proposal | None:
     if not photos or not truth:
         return None
     fields = {"data.source": "cityscapes", "data.dir": str(root), "data.cityscapes.coarse": truth == "gtCoarse"}
-    n = len([path for path in photos if path.parts[-3] == "train"])
     fields |= {"data.cache": "none"} if len(photos) > 200 else {}
-    return Proposal(
-        root, f"Cityscapes ({truth}), {len(photos)} frames", fields | training_fields(image_size(photos[0]), n)
-    )
+    return Proposal(root, f"Cityscapes ({truth}), {len(photos)} frames", fields)
 
 
 def huggingface(root: Path) -> Proposal | None:
@@ -168,31 +162,29 @@ def _labelled(
     masks = [mask for part in parts for _, mask in part]
     summary += f" ({', '.join(str(len(part)) for part in parts)} pairs)"
     summary += "".join(f"\n{note}" for note in notes)
-    table = None
     present = beside.table_file(root, documents, masks)
+    values = groups.survey(masks)
     if present:
         summary += f"\n{present.relative_to(root)} tells the classes"
         fields |= {"data.labels": str(present)} if present not in [root / name for name in builtin.FILES] else {}
-        form = classes.mask_format(builtin.label_table(None, str(present)), masks)
-        fields |= {"data.mask_format": form} if form != "auto" else {}
+        proposed = known.known(builtin.label_table(None, str(present)), values, masks)
     else:
-        proposed = classes.classes(classes.survey(masks), masks)
-        table = proposed.table
-        fields |= {"data.labels": proposed.labels} if proposed.labels else {}
-        fields |= {"data.mask_format": proposed.mask_format} if proposed.mask_format != "auto" else {}
-        summary += "".join(f"\n{note}" for note in proposed.notes)
-        if table:
-            summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
+        proposed = classes.classes(values, masks)
+    table = proposed.table
+    fields |= {"data.labels": proposed.labels} if proposed.labels else {}
+    fields |= {"data.mask_format": proposed.mask_format} if proposed.mask_format != "auto" else {}
+    summary += "".join(f"\n{note}" for note in proposed.notes)
+    if table and not present:
+        summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
     lines, differ = beside.unused(root, documents, [*lists, *([present] if present else [])], masks)
     summary += "".join(["\ndocuments that are not used:", *(f"\n  {line}" for line in lines)]) if lines else ""
     faults = ("the tables of classes in the directories differ",) if differ else ()
     sizes = [size for path in photos if (size := try_size(path))]
-    size = sizes[0] if sizes else (256, 256)
     if len(set(sizes)) > 1:
         size = common_size(sizes)
         fields["data.size"] = size
         summary += f"\nphotographs of {len(set(sizes))} sizes are brought to {size[0]}x{size[1]} (height x width)"
-    return Proposal(root, summary, fields | training_fields(size, len(parts[0])), table, faults=faults)
+    return Proposal(root, summary, fields, table, faults=faults)
 
 
 def side_by_side(root: Path) -> Proposal | None:
@@ -212,10 +204,9 @@ def side_by_side(root: Path) -> Proposal | None:
             palette.check(both[:, both.shape[1] // 2 :])
     except (DataError, LabelError):
         return None
-    size = both.shape[0], both.shape[1] // 2
     fields = {"data.source": "pairs", "data.dir": str(root), "data.train_split": train, "data.val_split": val}
     summary = f"photographs and masks side by side in one file ({len(groups[train])}, {len(groups[val])})"
-    return Proposal(root, summary, fields | training_fields(size, len(groups[train])))
+    return Proposal(root, summary, fields)
 
 
 # In the order in which they are tried; the more specific ones first.

@@ -58,7 +58,7 @@ def prepare(
       exchange: see `sharding.exchange`.
 
     Returns:
-      The usable examples.
+      The usable examples; `labelled` says whether any of their pixels has a class.
 
     Raises:
       DataError: examples cannot be read, have unknown mask values or another size, or none is left.
@@ -72,18 +72,21 @@ def prepare(
     if cache == "none":
         known = everyone(_recall(record, fingerprint))
         if None not in known:  # with separate disks only some processes may have a record: then all check again
-            return _without(examples, _united(known), skip_bad)
+            examples = replace(examples, labelled=any(one["labelled"] for one in known))
+            return _without(examples, _united(one["bad"] for one in known), skip_bad)
 
-    def check(index: int) -> tuple[tuple[int, ...], Pair | None] | Bad:
+    def check(index: int) -> tuple[tuple[int, ...], bool, Pair | None] | Bad:
         result = try_read(examples, index)
         if isinstance(result, Bad):
             return result
-        return result[1].shape, None if cache == "none" else result  # without a cache the pixels are not needed
+        # Without a cache the pixels are not needed any more.
+        return result[1].shape, bool((result[1] != IGNORE).any()), None if cache == "none" else result
 
     mine = range(process, n, processes) if cache == "none" else range(n)
     bad: dict[int, Bad] = {}
     sizes: dict[tuple[int, ...], list[int]] = {}
     arrays: Pair | None = None
+    labelled = False
     with closing(
         in_parallel(lambda k: check(mine[k]), len(mine), threads=threads, title=f"checking {examples.split}")
     ) as results:
@@ -91,7 +94,8 @@ def prepare(
             if isinstance(result, Bad):
                 bad[i] = result
                 continue
-            size, pair = result
+            size, has_labels, pair = result
+            labelled |= has_labels
             sizes.setdefault(size, []).append(i)
             if pair is not None:
                 arrays = arrays or _allocate(n, size, cache)
@@ -106,12 +110,13 @@ def prepare(
                 f"{first[0]}x{first[1]}; set config.data.size to bring all to one size"
             )
             bad |= {i: Bad(examples.names[i], why) for i in indices if [*size] != first}
-    bad = _united(everyone({i: {"name": b.name, "why": b.why} for i, b in bad.items()}))
+    found = everyone({"bad": {i: {"name": b.name, "why": b.why} for i, b in bad.items()}, "labelled": labelled})
+    bad, labelled = _united(one["bad"] for one in found), any(one["labelled"] for one in found)
     if fingerprint:
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}
-        text = json.dumps({"fingerprint": fingerprint, "bad": entries}, indent=1)
+        text = json.dumps({"fingerprint": fingerprint, "bad": entries, "labelled": labelled}, indent=1)
         write_bytes(record, text.encode())
-    return _without(replace(examples, arrays=arrays), bad, skip_bad)
+    return _without(replace(examples, arrays=arrays, labelled=labelled), bad, skip_bad)
 
 
 def _united(findings: Iterable[dict[str, dict[str, str]]]) -> dict[int, Bad]:
@@ -175,6 +180,7 @@ def _without(examples: Examples, bad: dict[int, Bad], skip_bad: bool) -> Example
         read=chosen(examples.read) if arrays is None else (lambda i: (images[i], labels[i])),
         stored=examples.stored and chosen(examples.stored),
         instances=examples.instances and chosen(examples.instances),
+        mask=examples.mask and chosen(examples.mask),
         files=tuple(examples.files[i] for i in good) if examples.files else (),
         bad=all_bad,
         arrays=arrays,
@@ -217,10 +223,11 @@ def content_key(examples: Examples) -> str:
     return digest.hexdigest()
 
 
-def _recall(record: Path, fingerprint: str) -> dict[str, dict[str, str]] | None:
-    """The recorded findings of an earlier check of the same unchanged files, or None."""
+def _recall(record: Path, fingerprint: str) -> dict[str, Any] | None:
+    """{'bad', 'labelled'} of an earlier check of the same unchanged files, or None."""
     try:
         recorded = json.loads(record.read_text(encoding="utf-8"))
-        return recorded["bad"] if fingerprint and recorded["fingerprint"] == fingerprint else None
+        findings = {name: recorded[name] for name in ("bad", "labelled")}
+        return findings if fingerprint and recorded["fingerprint"] == fingerprint else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.data.images import DataError
+from seg_jax.data.images import DataError, Stored
 from seg_jax.data.labels import LabelTable
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -39,9 +39,11 @@ class Examples:
       resized: the (height, width) that `read` resizes every example to; (0, 0): as stored.
       stored: like `read` without the resizing; None where `read` does not resize.
       instances: index -> values of Cityscapes' `instanceIds`, uint16 [h w] as stored; None where there are none.
+      mask: index -> the mask before the label table, as `MaskReader.stored` gives it; None where there are none.
       reading: the fields besides files, table and size that change the result of `read`; '' if there are none.
       bad: examples that the source could not use (a photograph without a mask, say).
       content: a digest of what the examples hold, where names alone do not tell them apart; '' if they do.
+      labelled: whether any pixel has a class, which only the check of all examples knows.
       arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
     """
 
@@ -53,9 +55,11 @@ class Examples:
     resized: tuple[int, int] = (0, 0)
     stored: Callable[[int], Pair] | None = None
     instances: Callable[[int], np.ndarray] | None = None
+    mask: Callable[[int], Stored] | None = None
     reading: str = ""
     bad: tuple[Bad, ...] = ()
     content: str = ""
+    labelled: bool = True
     arrays: tuple[Any, Any] | None = None
 
     def __len__(self) -> int:

@@ -147,5 +147,6 @@ def take(examples: Examples, indices: Sequence[int]) -> Examples:
         read=chosen(examples.read),
         stored=examples.stored and chosen(examples.stored),
         instances=examples.instances and chosen(examples.instances),
+        mask=examples.mask and chosen(examples.mask),
         files=tuple(examples.files[i] for i in indices) if examples.files else (),
     )

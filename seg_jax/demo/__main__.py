@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from seg_jax.runtime import extras
-
-# A visitor's photographs are nobody else's: the page is for this machine alone unless the environment says otherwise.
-PRIVATE = {"STREAMLIT_SERVER_ADDRESS": "127.0.0.1", "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,8 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not extras.is_installed("demo"):
         print(f"error: the demo needs streamlit. Add it: {extras.install_command('demo')}", file=sys.stderr)
         return 1
-    for name, value in PRIVATE.items():
-        os.environ.setdefault(name, value)
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), "--", *options.models]
     runpy.run_module("streamlit", run_name="__main__", alter_sys=True)
     return 0

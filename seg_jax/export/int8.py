@@ -10,6 +10,7 @@ import numpy as np
 
 from seg_jax import data
 from seg_jax.export.network import Network
+from seg_jax.predict import seal
 
 MAX_IMAGES = 32  # calibration images
 
@@ -57,6 +58,7 @@ def quantize(model: Path, out: Path, images: Iterator[np.ndarray]) -> None:
         )
     finally:
         logger.setLevel(level)
+    seal.seal(out)
 
 
 OPERATORS: Sequence[str] = ("Conv", "ConvTranspose", "MatMul", "Add", "Concat", "MaxPool", "Resize")

@@ -95,7 +95,7 @@ class Network:
     ) -> Network:
         """A network in memory; arguments as for `load`; `step` and `trained_size` go into `metadata`."""
         config = functions.config
-        metadata = {"format": VERSION, "seg_jax": __version__}
+        metadata = {"format": VERSION, "seg_jax": __version__, "sealed": True}
         metadata |= {"classes": list(table.names), "colors": [list(color) for color in table.colors]}
         metadata |= {"mean": list(config.data.mean), "std": list(config.data.std), "trained_size": list(trained_size)}
         metadata |= {"head": config.loss.head, "size": list(size) if size else None, "output": output}

@@ -11,6 +11,7 @@ import numpy as np
 from seg_jax.export import primitives, trace
 from seg_jax.export.graph import Graph
 from seg_jax.export.network import Network
+from seg_jax.predict import seal
 
 
 def build(network: Network) -> Any:
@@ -32,4 +33,7 @@ def write(network: Network, path: Path) -> None:
     """Writes the model with the documents as its metadata properties."""
     import onnx
 
-    onnx.save(build(network), path)
+    model = build(network)
+    model.metadata_props.add(key=seal.NAME, value=seal.BLANK)
+    onnx.save(model, path)
+    seal.seal(path)

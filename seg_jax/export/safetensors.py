@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from seg_jax.export.network import Network
+from seg_jax.predict import seal
 from seg_jax.run.stored import flatten
 
 
@@ -15,4 +16,5 @@ def write(network: Network, path: Path) -> None:
     """Writes {'params/encoder/stem/conv/kernel': array, ...} with the documents as its metadata."""
     from safetensors.numpy import save
 
-    path.write_bytes(save(flatten(network.weights), metadata=network.documents))
+    path.write_bytes(save(flatten(network.weights), metadata={**network.documents, seal.NAME: seal.BLANK}))
+    seal.seal(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seg_jax.export import xla_call
 from seg_jax.export.network import Network
+from seg_jax.predict import seal
 
 
 def write(network: Network, path: Path) -> None:
@@ -29,3 +30,4 @@ def write(network: Network, path: Path) -> None:
             file.write_text(text, encoding="utf-8")
             module.documents.append(tf.saved_model.Asset(str(file)))
         tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+    seal.seal(path)

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from seg_jax.export.network import Network
+from seg_jax.predict import seal
 
 
 def write(network: Network, path: Path) -> None:
@@ -14,3 +15,5 @@ def write(network: Network, path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in content.items():
             archive.writestr(name, data)
+        archive.comment = seal.BLANK.encode()
+    seal.seal(path)

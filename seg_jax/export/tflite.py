@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from seg_jax.config import ConfigError
 from seg_jax.export import xla_call
 from seg_jax.export.network import Network
+from seg_jax.predict import seal
 
 
 def write(network: Network, path: Path) -> None:
@@ -45,3 +46,5 @@ def write(network: Network, path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         for name, text in network.documents.items():
             archive.writestr(name, text)
+        archive.comment = seal.BLANK.encode()
+    seal.seal(path)

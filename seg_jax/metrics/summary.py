@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from seg_jax.metrics import Report, bootstrap
 
 
@@ -31,6 +33,21 @@ def describe(report: Report) -> list[str]:
         names = (f"{report.images.names[i]} {_number(report.images.miou[i])}" for i in worst[:3])
         lines.append(f"worst images: {', '.join(names)}")
     return lines
+
+
+def brief(report: Report) -> str:
+    """The scores that one looks at first, in a line: mean IoU, pixel accuracy, loss."""
+    scores = report.scores
+    words = [f"mean IoU {_number(scores['miou'])}", f"pixel accuracy {_number(scores['pixel_accuracy'])}"]
+    if report.above is not None:
+        words.insert(1, f"above {report.above[0]:g} {_number(scores['miou_above'])}")
+    return ", ".join([*words, f"loss {_number(scores['loss'])}"])
+
+
+def worst_classes(report: Report, count: int = 5) -> str:
+    """The `count` classes of the lowest IoU with it, the worst first; classes that do not occur have none."""
+    present = [i for i in np.argsort(report.iou, kind="stable") if not np.isnan(report.iou[i])]
+    return ", ".join(f"{report.names[i]} {_number(report.iou[i])}" for i in present[:count])
 
 
 def _number(value: float) -> str:

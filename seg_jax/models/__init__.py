@@ -42,6 +42,7 @@ __all__ = [
     "read",
     "reduction",
     "traced_for",
+    "width",
 ]
 
 MIN_PROBABILITY = 1e-30  # smaller ones are clipped before the logarithm
@@ -83,6 +84,23 @@ def build(config: Config, *, classes: int) -> nn.Module:
         align_corners=model.align_corners,
         binary=binary,
     )
+
+
+def width(config: Config) -> int:
+    """`model.channels` of a new network: the configured one, or the architecture's own for this encoder.
+
+    0 where the architecture needs no encoder to know it. Nothing is computed: the encoder is traced.
+
+    Raises:
+      ConfigError: a name is unknown.
+    """
+    architecture = lookup(MODELS, config.model.name, "model.name")
+    if config.model.channels or architecture.width is None:
+        return config.model.channels
+    encoder = build(config, classes=2).encoder
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    features, _ = jax.eval_shape(lambda x: encoder.init_with_output(jax.random.key(0), x, False), image)
+    return architecture.width(config.model.encoder.name, features[-1].shape[-1])
 
 
 def init(model: nn.Module, key: jax.Array, shape: tuple[int, ...]) -> tuple[Any, Any]:

@@ -22,12 +22,14 @@ class Encoder:
       epsilon: style of arithmetic ('torch', 'keras' or 'smp') -> epsilon of its norms, for the available styles.
       namings: library -> names in its weight files; {} without weight files.
       keras: the function of keras.applications with ImageNet weights, or ''.
+      package: the module of the extra 'pretrained' that holds ImageNet weights, or ''.
     """
 
     build: Callable[[ModelConfig, Style, str], nn.Module]
     epsilon: Mapping[str, float] = field(default_factory=lambda: {"torch": 1e-5})
     namings: Mapping[str, Naming] = field(default_factory=dict)
     keras: str = ""
+    package: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Architecture:
     Attributes:
       build: (config.model, classes, style of its blocks) -> module.
       output_stride: default output stride of the encoder, as in the paper.
+      width: (name of the encoder, channels of its coarsest features) -> `model.channels` of a new network that names
+        none; None: `build` knows its default without the encoder.
       names: library -> (decoder -> {path of our module in the decoder: the library's layer}), for weights of whole
         networks.
       transformers_prefix: what transformers puts in front of the names of the encoder's layers.
@@ -44,6 +48,7 @@ class Architecture:
 
     build: Callable[[ModelConfig, int, Style], nn.Module]
     output_stride: int = 32
+    width: Callable[[str, int], int] | None = None
     names: Mapping[str, Callable[[Any], Mapping[str, str]]] = field(default_factory=dict)
     transformers_prefix: str = ""
 

@@ -6,7 +6,6 @@ ONNX and TFLite not even JAX.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import zipfile
@@ -19,9 +18,13 @@ import numpy as np
 from PIL import Image
 
 from seg_jax.config import Size
-from seg_jax.data.images import resize_label, resize_probabilities
+from seg_jax.data.images import resize_label
 from seg_jax.data.labels import LabelTable
+from seg_jax.data.probabilities import resize_probabilities
+from seg_jax.predict.seal import digest, intact
 from seg_jax.runtime.extras import install_command
+
+__all__ = ["Artefact", "ArtefactError", "at_size", "digest", "load", "rebuilt"]
 
 VERSION = 1  # version of the fields of metadata.json
 
@@ -83,13 +86,21 @@ def load(path: str | Path) -> Artefact:
       path: a file, or the directory of a SavedModel.
 
     Raises:
-      ArtefactError: the file is missing or not an artefact, or its runtime is not installed.
+      ArtefactError: the file is missing, not an artefact, or not as it was written; its runtime is not installed.
     """
     path = Path(path).expanduser()
     kind = _kind(path)
+    changed = ArtefactError(
+        f"{path} is not as it was exported: its content and the checksum inside disagree. Copy or export it again."
+    )
     try:
+        sealed = intact(path)
+        if sealed is False:
+            raise changed
         documents, read = READERS[kind](path)
         metadata = json.loads(documents["metadata.json"])
+        if sealed is None and metadata.get("sealed"):  # earlier exports have no checksum
+            raise changed
         if metadata["format"] > VERSION:
             raise ArtefactError(f"{path} was written by seg_jax {metadata['seg_jax']}, which is newer. Update seg_jax.")
         table = LabelTable.from_json(documents["class_names.json"])
@@ -105,17 +116,6 @@ def load(path: str | Path) -> Artefact:
             f"{path} cannot be used ({type(error).__name__}: {str(error)[:200]!r}). It is damaged, or "
             "not written by python -m seg_jax.export; export it again."
         ) from error
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file; for a directory, of the names and contents of all files in it."""
-    sha256 = hashlib.sha256()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            sha256.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
-        sha256.update(file.read_bytes())
-    return sha256.hexdigest()
 
 
 def _kind(path: Path) -> str:

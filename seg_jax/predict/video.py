@@ -31,6 +31,12 @@ def _av() -> Any:
     return av
 
 
+AV_TIME_BASE = 1_000_000  # FFmpeg's unit of time, in a second
+MISSING = (
+    2  # frames that a whole file may lack at its end: durations are rounded, and that of the last is often unknown
+)
+
+
 class Frames:
     """The frames of a video file or a camera, in order.
 
@@ -61,12 +67,29 @@ class Frames:
         self.count = int(self._stream.frames)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yields frames, uint8 [h w 3]; raises DataError where the file is damaged."""
+        """Yields frames, uint8 [h w 3]; raises DataError where the file is damaged, or ends before its header says."""
+        end = start = float(self._container.start_time or 0) / AV_TIME_BASE
         try:
-            for frame in self._container.decode(self._stream):
-                yield frame.to_ndarray(format="rgb24")
+            for packet in self._container.demux():  # of sound, too: it may be longer than the pictures
+                if packet.pts is not None:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                if packet.stream.index == self._stream.index:
+                    for frame in packet.decode():
+                        yield frame.to_ndarray(format="rgb24")
         except _av().FFmpegError as error:
             raise DataError(f"{self._source} cannot be decoded any further ({error}).") from error
+        seconds = self._seconds()
+        if seconds - (end - start) > MISSING / self.rate:
+            raise DataError(
+                f"{self._source} is cut off: it ends after {end - start:.1f} of the {seconds:.1f} seconds in its "
+                "header. Copy it again; --frames=N takes the first N frames of it."
+            )
+
+    def _seconds(self) -> float:
+        """The duration in the header; 0 if it has none. FFmpeg derives that of AVI from the size of the file."""
+        if self._container.format.name == "avi":
+            return float(self.count / self.rate)
+        return float(self._container.duration or 0) / AV_TIME_BASE
 
     def close(self) -> None:
         """Closes the file or the camera."""

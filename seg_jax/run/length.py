@@ -66,13 +66,18 @@ def plan(config: Config, *, examples: int) -> Length:
     return Length(steps, every, freeze_length(config, examples=examples, steps=steps), restarts)
 
 
+def epoch_length(config: Config, *, examples: int) -> float:
+    """The number of steps, not always a whole one, in which each of `examples` is seen once."""
+    return examples / config.train.batch_size
+
+
 def run_length(config: Config, *, examples: int) -> tuple[int, int]:
     """(steps of the run, steps between evaluations) for a training split of `examples`; epochs become steps here.
 
     Raises:
       ConfigError: the run would end within its warm-up.
     """
-    per_epoch = examples / config.train.batch_size
+    per_epoch = epoch_length(config, examples=examples)
     steps = config.train.steps or max(1, math.ceil(config.train.epochs * per_epoch))
     require(
         config.optim.warmup_steps < steps,
@@ -96,7 +101,7 @@ def freeze_length(config: Config, *, examples: int, steps: int) -> int:
     Raises:
       ConfigError: a second learning rate without a second phase.
     """
-    per_epoch = examples / config.train.batch_size
+    per_epoch = epoch_length(config, examples=examples)
     asked = config.finetune.freeze_steps or math.ceil(config.finetune.freeze_epochs * per_epoch)
     frozen = steps if config.finetune.freeze else min(asked, steps)
     require(

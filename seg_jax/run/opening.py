@@ -14,6 +14,7 @@ from seg_jax import data
 from seg_jax.config import Config, ConfigError, DataConfig, check_classes, require, weighting, with_fields
 from seg_jax.data import feed, stats
 from seg_jax.data.examples import Examples
+from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.losses import OwnLoss
 from seg_jax.run import length, pretrained, program, teacher
@@ -135,12 +136,32 @@ def open_training(
 
     splits = (config.data.train_split, config.data.val_split)
     job = open_job(config, splits, run=run, recorded=recorded, guard=guard, source=source, own_losses=own_losses)
+    for one, field in zip(job.splits, ("train_split", "val_split"), strict=True):
+        require_labels(one, field)
     train = job.splits[0]
     config = length.lengthened(job.config, recorded, run, examples=len(train))
     functions = replace(job.functions, config=config, length=length.plan(config, examples=len(train)))
     run.write_table(train.table)
     run.write_config(config)
     return replace(job, config=config, functions=functions)
+
+
+def require_labels(examples: Examples, field: str) -> None:
+    """Refuses a split in which every pixel is ignored: it teaches nothing, and no score of it exists.
+
+    Args:
+      examples: the split, checked.
+      field: that of `config.data` which names it.
+
+    Raises:
+      DataError: with the number of masks, and what to do.
+    """
+    if not examples.labelled:
+        raise DataError(
+            f"config.data.{field} = {examples.split!r} has no labelled pixel: its {len(examples)} masks say 'ignore' "
+            f"everywhere, as those of a test set do. Name a split with labels: --config.data.{field}=NAME. If these "
+            "masks do have labels, `python -m seg_jax.data inspect` shows what their values are taken for."
+        )
 
 
 def begin(job: Job, checkpoints: CheckpointWriter) -> tuple[TrainState, Progress]:

@@ -23,7 +23,13 @@ from seg_jax.run.directory import RunDirectory, rows
 from seg_jax.runtime import trees
 
 # What a configuration leaves open: field -> the value that says so.
-OPEN = {"model.encoder.style": "auto", "model.encoder.output_stride": 0, "data.mean": (), "data.std": ()}
+OPEN = {
+    "model.encoder.style": "auto",
+    "model.encoder.output_stride": 0,
+    "model.channels": 0,
+    "data.mean": (),
+    "data.std": (),
+}
 
 
 def resolve(config: Config, recorded: Config | None = None) -> Config:
@@ -53,6 +59,7 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
     decided = {
         "model.encoder.output_stride": architecture.output_stride,
         "model.encoder.style": styles[0],
+        "model.channels": models.width(config),
         "data.mean": models.IMAGENET[0],
         "data.std": models.IMAGENET[1],
         **demands,
@@ -74,7 +81,8 @@ def _demands_of_weights(config: Config) -> tuple[Config, dict[str, Any]]:
     path = Path(source).expanduser()
     if is_run(source):
         then = flatten(RunDirectory(path).config())
-        return config, {field: then[field] for field in OPEN if field != "model.encoder.output_stride"}
+        ours = ("model.encoder.output_stride",) if whole else ("model.encoder.output_stride", "model.channels")
+        return config, {field: then[field] for field in OPEN if field not in ours}
     folder = models.folders.read(path) if source != "imagenet" and models.folders.is_folder(path) else None
     if folder:
         config = models.folders.filled(config, folder, whole=whole)

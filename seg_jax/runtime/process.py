@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import hashlib
+import importlib.util
 import logging
 import os
 import platform
@@ -67,27 +68,43 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seg_jax"
 
 
+CACHE_SIZE = 2 * 2**30  # bytes
+
+
 def use_compilation_cache() -> None:
     """Caches compiled programs in the user's cache directory: a second start takes seconds less.
 
     Set JAX_COMPILATION_CACHE_DIR to another directory, or to '' for no cache. Compiled programs are specific to a
-    processor model and home directories are shared between machines, so each model has its own folder.
+    processor model and home directories are shared between machines, so each model has its own folder. It has at most
+    `CACHE_SIZE` bytes, or JAX_COMPILATION_CACHE_MAX_SIZE: JAX removes what was not used for longest.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     try:
         directory = cache_directory() / "xla" / _processor()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _note_last_use(directory)
     except OSError as error:
         logging.warning("no compilation cache: %s", error)
         return
     # A small network compiles in less than a second, JAX's default below which nothing is cached.
     min_seconds = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    lockable = importlib.util.find_spec("filelock") is not None  # without it JAX refuses to bound its cache
+    max_size = os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_SIZE if lockable else -1))
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_compilation_cache_dir", str(directory))
         sys.modules["jax"].config.update("jax_persistent_cache_min_compile_time_secs", float(min_seconds))
+        sys.modules["jax"].config.update("jax_compilation_cache_max_size", int(max_size))
     else:  # JAX reads these when it is imported, which exported files may never need
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory)
+
+
+def _note_last_use(directory: Path) -> None:
+    """Completes what a killed process, or one without a bound, left: JAX fails at every entry that has no `-atime`."""
+    for entry in directory.glob("*-cache"):
+        note = entry.with_name(f"{entry.name.removesuffix('-cache')}-atime")
+        if not note.exists():
+            note.write_bytes(entry.stat().st_mtime_ns.to_bytes(8, "little"))
 
 
 def _processor() -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import jax
-from tqdm import tqdm
 
 from seg_jax.config import Config
 from seg_jax.data import feed, sampler
@@ -20,13 +18,12 @@ from seg_jax.runtime import process
 from seg_jax.runtime.process import Interruption
 from seg_jax.steps.state import TrainState
 from seg_jax.train import rate
+from seg_jax.train.bar import Bar
 from seg_jax.train.clock import Profiler
 from seg_jax.train.health import PROGRAMS_IN_FLIGHT
 from seg_jax.train.hooks import NO_HOOKS, Hooks
 from seg_jax.train.programs import Programs
 from seg_jax.train.session import Session, saving_at_failure
-
-BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
 def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -> TrainState:
@@ -78,14 +75,14 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
     config, functions, done = job.config, job.functions, int(state.step)
     length, teacher = functions.length, functions.teacher
     health, clock = session.health, session.clock
-    programs = Programs(functions, job.splits[0].size, health=health, clock=clock)
     batches = training_batches(job, start=done, stop=length.steps)
     with (
         closing(batches),
-        progress_bar(done, length.steps) as bar,
+        Bar(done, length.steps, epoch=session.epoch) as bar,
         closing(Profiler(config.profile, session.run.profile_folder)) as profiler,
         Interruption(processes=jax.process_count()) as interruption,
     ):
+        programs = Programs(functions, job.splits[0].size, health=health, clock=clock, bar=bar)
         while done < length.steps:
             if done in length.restarts:
                 state = rate.begun_anew(session, done, state)
@@ -107,12 +104,14 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
             log_now = due(done, config.log.every_steps) or done == length.steps
             # Nothing is saved, evaluated or logged before every step up to here was found finite.
             last = health.settle(0 if save_now or log_now else PROGRAMS_IN_FLIGHT)
-            bar.set_postfix_str(clock.postfix(last), refresh=False)
-            bar.update(steps)
+            bar.advance(steps, clock.postfix(last), session.progress.record(config.checkpoint.metric))
             if log_now:
                 session.log(done, last)
-            score = session.evaluate(done, state) if evaluate_now else None
+            score = None
             if evaluate_now:
+                with clock.paused(), bar.compiling():
+                    session.evaluator.compile()
+                score = session.evaluate(done, state)
                 state = rate.lowered(session, done, state)
             if save_now:
                 session.save(state, score)
@@ -125,6 +124,7 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
             logging.warning("%s: saved step %d; run the same command to resume", interruption.name, done)
         else:
             session.write_facts(done, peak_memory=programs.peak_memory)
+            session.print_table()
     return state
 
 
@@ -142,19 +142,6 @@ def training_batches(job: Job, *, start: int, stop: int) -> Generator[Any]:
         processes=jax.process_count(),
     )
     return feed.batches(train, order, config.data, job.mesh)
-
-
-def progress_bar(done: int, total: int) -> tqdm:
-    """The progress bar of the first process; the others show none."""
-    return tqdm(
-        disable=not process.is_first(),
-        total=total,
-        initial=done,
-        file=sys.stderr,
-        mininterval=1,
-        dynamic_ncols=True,
-        bar_format=BAR,
-    )
 
 
 def due(step: int, every: int) -> bool:

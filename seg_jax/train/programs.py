@@ -10,6 +10,7 @@ from typing import Any
 from seg_jax.config import Config
 from seg_jax.run.cost import peak_memory
 from seg_jax.run.program import Functions, Size
+from seg_jax.train.bar import Bar
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import Health
 
@@ -22,11 +23,12 @@ class Programs:
       size: (height, width) of the training images.
       health: the steps in flight, which finish before a program is compiled.
       clock: does not count compilation as training.
+      bar: shows that a program is being compiled.
     """
 
-    def __init__(self, functions: Functions, size: Size, *, health: Health, clock: Clock):
+    def __init__(self, functions: Functions, size: Size, *, health: Health, clock: Clock, bar: Bar):
         self._functions, self._size = functions, size
-        self._health, self._clock = health, clock
+        self._health, self._clock, self._bar = health, clock, bar
         self._compiled: dict[tuple[bool, int], Any] = {}
         self.peak_memory = 0  # bytes on each device; 0 until a program was compiled
 
@@ -44,7 +46,7 @@ class Programs:
     def _compile(self, *, frozen: bool, steps: int) -> Any:
         self._health.settle()
         begin = time.perf_counter()
-        with self._clock.paused():
+        with self._clock.paused(), self._bar.compiling():
             compiled = self._functions.train_step(self._size, frozen=frozen, steps=steps)
             self.peak_memory = max(self.peak_memory, peak_memory(compiled))
         what = ("decoder's " if frozen else "") + ("training step" if steps == 1 else f"{steps} training steps")

@@ -19,9 +19,10 @@ from seg_jax import models, report
 from seg_jax.config import flatten, to_json
 from seg_jax.data.images import write_image
 from seg_jax.evaluate.evaluator import Evaluator, left_out
-from seg_jax.metrics import Report, plain
+from seg_jax.metrics import Report, plain, summary
 from seg_jax.run import log
 from seg_jax.run.directory import RunDirectory
+from seg_jax.run.length import epoch_length
 from seg_jax.run.opening import Job
 from seg_jax.run.progress import Progress
 from seg_jax.run.saving import CheckpointWriter, SaveError
@@ -65,7 +66,9 @@ class Session:
             on_step=hooks.on_step,
         )
         self._hooks = hooks
+        self.epoch = epoch_length(job.config, examples=len(self.train))
         self._report: Report | None = None  # of the newest evaluation
+        self._best: Report | None = None  # that of this process
         self.evaluator = Evaluator(job.functions, self.val)
         self._begin = time.perf_counter()
         self._writes = process.is_first()  # the other processes only compute
@@ -91,21 +94,25 @@ class Session:
         self.checkpoints.check()
 
     def evaluate(self, step: int, state: TrainState) -> float | None:
-        """Evaluates, prints the table, writes the pictures; the score by which 'best' is chosen, higher is better."""
+        """Evaluates, prints a summary, writes the pictures; the score by which 'best' is chosen, higher is better."""
         with self.clock.paused():
             split, metric = self.val.split, self.config.checkpoint.metric
             weights = state.weights(averaged=self.config.eval.averaged)
             result = self.evaluator(**weights, step=step)
             result.protocol["left_out"] |= left_out(self.train)
             self._report = result
-            if self._writes:
-                tqdm.write(f"\nstep {step}, {split}\n{result.table()}\n", file=sys.stdout)
             self._writer.scalars(step, {f"{split}/{name}": value for name, value in scalars(result).items()})
             panels = self.evaluator.panels(**weights)
             self._writer.images(step, {f"{split}/{i}": picture for i, picture in enumerate(panels.values())})
             value = result.scores[metric]
             score = None if math.isnan(value) else -value if metric == "loss" else value
-            if self._writes and self.progress.is_gain(score):
+            gain = self.progress.is_gain(score)
+            self._best = result if gain else self._best
+            if self._writes:
+                best = ", the best so far" if gain else ""
+                tqdm.write(f"step {step}, {split}: {summary.brief(result)}{best}", file=sys.stdout)
+                tqdm.write(f"  worst classes: {summary.worst_classes(result)}", file=sys.stdout)
+            if self._writes and gain:
                 with log.warn_on_disk_error(f"the report of step {step}"):
                     report.write(self.run.path, result, panels, self.val.table)
                     if panels:
@@ -115,6 +122,11 @@ class Session:
                 with log.warn_on_disk_error(self.run.curves_file.name):
                     report.write_curves(self.run.path)
         return score
+
+    def print_table(self) -> None:
+        """Prints every class of the best evaluation of this process, or of the newest where none was the best."""
+        if self._writes and (shown := self._best or self._report):
+            print(f"\nstep {shown.protocol['step']}, {self.val.split}\n{shown.table()}\n")
 
     def show_report(self, step: int) -> None:
         """Calls `on_evaluate` with the newest report; it may end the run, so that `step` is to be saved before."""

@@ -177,6 +177,29 @@ def test_long_lists_are_cut_short():
     assert checking.listing([Bad("e", "why")] * 20).count("\n") == 19
 
 
+# ----- labels
+
+
+BLANK = {i: (pair(i)[0], np.full(SIZE, IGNORE, np.uint8)) for i in range(N)}
+
+
+@pytest.mark.parametrize("cache", ["none", "host"])
+def test_a_split_says_whether_it_has_labels(tmp_path, cache):
+    blank = Source(broken=BLANK).examples()
+    assert not prepare(blank, tmp_path, cache=cache).labelled
+    one = np.full(SIZE, IGNORE, np.uint8)
+    one[2, 3] = 1
+    assert prepare(Source(broken={**BLANK, 5: (pair(5)[0], one)}).examples(), tmp_path, cache=cache).labelled
+
+
+def test_labels_that_another_process_has_seen(tmp_path):
+    last = {i: what for i, what in BLANK.items() if i != N - 1}
+    ends = together([Source(broken=last).examples() for _ in range(3)], [tmp_path] * 3)
+    assert [examples.labelled for examples in ends] == [True] * 3
+    ends = together([Source(broken=BLANK).examples() for _ in range(3)], [tmp_path] * 3)
+    assert [examples.labelled for examples in ends] == [False] * 3
+
+
 # ----- several processes
 
 

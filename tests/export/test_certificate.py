@@ -10,7 +10,7 @@ from seg_jax import export
 from seg_jax.export import __main__ as command
 from seg_jax.export import certificate
 from seg_jax.export.certificate import EXACT, Samples
-from seg_jax.predict import artefacts
+from seg_jax.predict import artefacts, seal
 from seg_jax.runtime import extras
 
 K = 8  # classes of the synthetic scenes
@@ -92,6 +92,7 @@ def test_a_damaged_artefact_is_not_written(run, tmp_path, monkeypatch, capsys):
         weights = next(array for array in model.graph.initializer if len(array.dims) == 4)
         weights.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weights), weights.name))
         onnx.save(model, path)
+        seal.seal(path)
 
     monkeypatch.setitem(command.FORMATS, "onnx", replace(whole, write=damaged))
     out = tmp_path / "there" / "a.onnx"

@@ -79,6 +79,24 @@ def test_a_file_runs_with_its_runtime_alone(form, run, start, tmp_path, capsys):
     wanted = artefacts.rebuilt(network.functions, network.weights, network.metadata)
     for image, result in zip(given, np.load(results).values(), strict=True):
         np.testing.assert_allclose(result, wanted(image), atol=1e-4)
+    assert_changes_are_noticed(out)
+
+
+def assert_changes_are_noticed(artefact):
+    """Flips bits all over a file, or a directory's files, and cuts its end off: none of these loads."""
+    for file in [artefact] if artefact.is_file() else sorted(path for path in artefact.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        seal = content.find(b"seg_jax sha256")
+        places = {*np.linspace(0, len(content) - 1, 10).astype(int).tolist(), *([seal, seal + 20] if seal >= 0 else [])}
+        for at in sorted(places):
+            file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            with pytest.raises(artefacts.ArtefactError, match=r"not as it was exported|not an exported|cannot be used"):
+                artefacts.load(artefact)
+        file.write_bytes(content[: len(content) // 2])
+        with pytest.raises(artefacts.ArtefactError):
+            artefacts.load(artefact)
+        file.write_bytes(content)
+    artefacts.load(artefact)
 
 
 def test_a_size_and_labels_inside(trained_run, start, tmp_path):
@@ -123,6 +141,19 @@ def test_the_archive_keeps_the_run_as_it_is(make_run, tmp_path):
     exact = Network.load(run)
     assert exact.metadata["config"]["model"]["dtype"] == "float32"
     assert not np.array_equal(artefact(image), artefacts.rebuilt(exact.functions, exact.weights, exact.metadata)(image))
+
+
+def test_an_archive_without_a_checksum_is_an_older_one(network, tmp_path):
+    from safetensors.numpy import load, save
+
+    FORMATS["safetensors"].write(network, tmp_path / "new")
+    arrays = load((tmp_path / "new").read_bytes())
+    older = replace(network, metadata={name: value for name, value in network.metadata.items() if name != "sealed"})
+    (tmp_path / "old").write_bytes(save(arrays, metadata=older.documents))
+    assert artefacts.load(tmp_path / "old").table == network.table
+    (tmp_path / "stripped").write_bytes(save(arrays, metadata=network.documents))
+    with pytest.raises(artefacts.ArtefactError, match=r"stripped is not as it was exported.*Copy or export it again"):
+        artefacts.load(tmp_path / "stripped")
 
 
 def test_an_archive_may_hold_half_the_bytes(network, tmp_path):

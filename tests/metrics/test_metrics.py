@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seg_jax.metrics import Images, Report, above, confusion_matrices, of_confusion
+from seg_jax.metrics import Images, Report, above, confusion_matrices, of_confusion, summary
 from seg_jax.metrics.counts import confusion_of
 
 IGNORE = 255
@@ -319,3 +320,19 @@ def test_counts_above_agree_with_the_confusion_matrix_of_sure_predictions():
     counts = above(np.eye(K, dtype=np.float32)[prediction], label, 0.5)
     exact = report(count(prediction, label, K))
     np.testing.assert_array_equal(counts, [exact.tp, exact.fp, exact.fn])
+
+
+def test_a_summary_by_hand():
+    # IoU 1/2 of road, 1/4 of pole, 2/2 of sky; cars do not occur, so they are not among the worst.
+    report = Report(
+        names=("road", "pole", "car", "sky"),
+        tp=np.array([1, 1, 0, 2]),
+        fp=np.array([1, 0, 0, 0]),
+        fn=np.array([0, 3, 0, 0]),
+        loss=0.25,
+    )
+    assert summary.brief(report) == "mean IoU 0.583, pixel accuracy 0.571, loss 0.250"
+    assert summary.worst_classes(report) == "pole 0.250, road 0.500, sky 1.000"
+    assert summary.worst_classes(report, count=1) == "pole 0.250"
+    above = (0.5, np.array([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]]))
+    assert summary.brief(replace(report, above=above)).startswith("mean IoU 0.583, above 0.5 0.500, ")

@@ -33,7 +33,8 @@ def keras_weights(tmp_path):
 
 def decided(config):
     fields = (config.model.encoder.style, config.model.encoder.output_stride, config.data.mean, config.data.std)
-    assert not any(value == left_open for value, left_open in zip(fields, pretrained.OPEN.values(), strict=True))
+    named = {field: value for field, value in pretrained.OPEN.items() if field != "model.channels"}  # FCN's alone
+    assert not any(value == left_open for value, left_open in zip(fields, named.values(), strict=True))
     return fields
 
 
@@ -77,6 +78,29 @@ def test_two_sources_are_one_too_many(tiny_config):
     config = tiny_config({"model.weights": "runs/a", "model.encoder.weights": "b.h5"})
     with pytest.raises(ConfigError, match=r"model\.weights = 'runs/a' and .*'b\.h5': .*Leave one of them empty"):
         pretrained.resolve(config)
+
+
+# ----- the width of FCN's hidden layers
+
+
+@pytest.mark.parametrize(("encoder", "alpha", "channels"), [("vgg16", 1.0, 4096), ("mobilenetv2", 1.0, 320)])
+def test_a_new_fcn_is_as_wide_as_its_encoder_allows(tiny_config, encoder, alpha, channels):
+    config = {"model.name": "fcn8s", "model.encoder.name": encoder, "model.encoder.alpha": alpha}
+    config |= {"model.encoder.depth": 0, "model.channels": 0}
+    assert pretrained.resolve(tiny_config(config)).model.channels == channels
+    assert pretrained.resolve(tiny_config({**config, "model.channels": 7})).model.channels == 7
+    assert pretrained.resolve(tiny_config({**config, "model.name": "fpn"})).model.channels == 0
+
+
+@pytest.mark.parametrize("recorded", [0, 320])
+def test_a_recorded_fcn_keeps_its_width(tiny_config, recorded):
+    # 0 is what runs recorded when 4096 was the width on every encoder: their checkpoints have 4096 channels.
+    fcn = {"model.name": "fcn8s", "model.encoder.name": "mobilenetv2", "model.encoder.depth": 0, "model.channels": 0}
+    then = from_json(to_json(tiny_config({**fcn, "model.channels": recorded})))
+    now = pretrained.resolve(tiny_config(fcn), then)
+    assert now.model.channels == recorded
+    shapes = jax.eval_shape(lambda: models.init(models.build(now, classes=2), jax.random.key(0), (1, 32, 32, 3)))[0]
+    assert shapes["decoder"]["fc7"]["conv"]["kernel"].shape == (1, 1, *2 * (recorded or 4096,))
 
 
 # ----- a folder of save_pretrained

@@ -71,6 +71,21 @@ def test_left_out_examples_are_in_the_report(config_for, folder, tmp_path):
     assert protocol["images"] == 4
 
 
+@pytest.mark.parametrize(("folder_of_masks", "field"), [("trainannot", "train_split"), ("valannot", "val_split")])
+@pytest.mark.parametrize("cache", ["none", "host"])
+def test_a_split_without_a_labelled_pixel_is_refused(
+    config_for, folder, tmp_path, monkeypatch, folder_of_masks, field, cache
+):
+    monkeypatch.setattr("seg_jax.train.loop.train", lambda *_: pytest.fail("a step was about to run"))
+    masks = sorted((folder / folder_of_masks).iterdir())
+    for path in masks:
+        Image.fromarray(np.full((32, 40), 255, np.uint8)).save(path)
+    expected = rf"config\.data\.{field} = '\w+' has no labelled pixel: its {len(masks)} masks .*--config\.data\.{field}"
+    for _ in range(2):  # the second time the files are known, and not read again
+        with pytest.raises(DataError, match=expected):
+            train_and_evaluate(config_for(data__cache=cache), tmp_path / "run")
+
+
 def test_early_stopping_survives_a_restart(config_for, tmp_path, caplog):
     config = config_for(optim__lr=1e-12, early_stop__patience=2, train__steps=40)
     config.model.norm = "group"  # no running statistics: nothing changes, so no evaluation is a gain

@@ -95,7 +95,7 @@ class DataConfig(Group, path="data"):
     )
     mask_format: str = field(
         "auto",
-        "what masks hold: index, color, nearest (damaged colours); auto: as the channels are",
+        "what masks hold: index, color, nearest (damaged colours), alpha; auto: as the channels are",
         names="seg_jax.data.labels.masks:FORMATS",
     )
     resize_masks: bool = field(False, "bring masks to the size of their photographs (folder)")

@@ -72,7 +72,7 @@ class ModelConfig(Group, path="model"):
     )
     channels: int = field(
         0,
-        "of the decoder (all but unet, segnet); 0: as in the paper",
+        "of the decoder (all but unet, segnet); 0: as in the paper; fcn: a quarter of the encoder's, on vgg16 4096",
         Rule(lambda n: n >= 0, "it is a number of channels", "Use 0 for the width of the paper"),
     )
     upsampling: str = field(

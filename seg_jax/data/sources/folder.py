@@ -55,7 +55,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         image_path, mask_path = pairs[index]
-        image, label = read_image(image_path), reader.read(mask_path)
+        image, label = read_image(image_path, pages=False), reader.read(mask_path)
         if data.resize_masks and _same_shape(image.shape[:2], label.shape):
             label = resize_label(label, image.shape[:2])
         check_sizes(image, label, image_name=image_path, mask_name=mask_path)
@@ -67,6 +67,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         read=read,
         table=table,
         files=tuple(pairs),
+        mask=lambda i: reader.stored(pairs[i][1]),
         reading=f"mask_format={data.mask_format}, resize_masks={data.resize_masks}",
         bad=tuple(bad),
     )

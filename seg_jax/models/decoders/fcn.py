@@ -16,6 +16,8 @@ from seg_jax.models.entries import Architecture
 from seg_jax.models.layers import ConvNormAct, Dtype, Head, Style
 from seg_jax.models.operators import pad_edge, window
 
+PAPER = 4096  # hidden channels; also of runs that recorded none, which are older than `hidden_channels`
+
 
 def bilinear(key: jax.Array, shape: tuple[int, int, int, int], dtype: Any = jnp.float32) -> jax.Array:
     """Initial kernel [4 4 c c] of `UpScore`: bilinear interpolation of each channel to twice the size."""
@@ -55,15 +57,14 @@ class FCNDecoder(nn.Module):
     Attributes:
       classes: channels of the logits.
       stride: stride of the final scores for an encoder of stride 32: 32 (no skip), 16 (one skip) or 8 (two).
-      channels: channels of the two hidden layers (fc6 and fc7), 4096 in the paper. The kernel of the first has 7x7xcxd
-        parameters: 103 million on VGG-16 (512 channels), 411 million on ResNet-50 (2048 channels), where 512 channels
-        make 51 million.
+      channels: channels d of the two hidden layers (fc6 and fc7); the kernel of the first has 7x7xcxd parameters for
+        features of c channels. See `hidden_channels`.
       dropout: rate after each of them, 0.5 in the paper.
     """
 
     classes: int
     stride: int = 8
-    channels: int = 4096
+    channels: int = PAPER
     dropout: float = 0.5
     style: Style = Style()
 
@@ -96,12 +97,21 @@ class FCNDecoder(nn.Module):
         return {"logits": x}
 
 
+def hidden_channels(encoder: str, features: int) -> int:
+    """Channels of fc6 and fc7 on an encoder whose coarsest features have `features` channels.
+
+    4096 on VGG-16, whose own classifier they are (Long et al. 2015). On others 4096 would be 100 to 400 million
+    parameters on a network of 2 to 40 million: they have a quarter of the features' channels, as torchvision's FCNHead.
+    """
+    return PAPER if encoder.startswith("vgg") else max(1, features // 4)
+
+
 def _build(model: ModelConfig, classes: int, style: Style, *, stride: int) -> nn.Module:
     return FCNDecoder(
-        classes=classes, stride=stride, channels=model.channels or 4096, dropout=model.dropout, style=style
+        classes=classes, stride=stride, channels=model.channels or PAPER, dropout=model.dropout, style=style
     )
 
 
-FCN32S = Architecture(partial(_build, stride=32))
-FCN16S = Architecture(partial(_build, stride=16))
-FCN8S = Architecture(partial(_build, stride=8))
+FCN32S = Architecture(partial(_build, stride=32), width=hidden_channels)
+FCN16S = Architecture(partial(_build, stride=16), width=hidden_channels)
+FCN8S = Architecture(partial(_build, stride=8), width=hidden_channels)

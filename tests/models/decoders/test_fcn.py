@@ -68,6 +68,20 @@ def test_a_smaller_width_by_hand(parameters):
     assert models.count(decoder) == hidden + heads
 
 
+@pytest.mark.parametrize(("encoder", "features"), [("mobilenetv2", 1280), ("resnet18", 512), ("mit_b0", 256)])
+def test_hidden_layers_are_in_proportion_to_the_encoder(parameters, tiny_config, encoder, features):
+    fcn = {"model.name": "fcn8s", "model.encoder.name": encoder, "model.encoder.depth": 5, "model.channels": 0}
+    width = models.width(tiny_config(fcn))
+    assert width == features // 4
+    fc7 = width * width + width
+    assert models.count(parameters("fcn8s", encoder, **{"model.channels": width})["decoder"]["fc7"]) == fc7
+
+
+@pytest.mark.parametrize("encoder", ["vgg16", "vgg16_bn"])
+def test_hidden_layers_on_vgg_are_the_papers(tiny_config, encoder):
+    assert models.width(tiny_config({"model.name": "fcn32s", "model.encoder.name": encoder})) == 4096
+
+
 @pytest.mark.parametrize(("stride", "rows"), [(32, 2), (16, 4), (8, 8)])
 @pytest.mark.parametrize("strides", [(1, 2, 4, 8, 16, 32), (2, 4, 8, 16, 32), (8, 16, 32)])
 def test_scores_end_at_the_stride(stride, rows, strides):

@@ -51,8 +51,14 @@ class View:
 
 def image_files(root: Path) -> list[Path]:
     """The files below `root` with the extension of an image, sorted, without hidden ones."""
-    files = (path for path in walk(root) if path.suffix.lower() in EXTENSIONS and path.is_file())
-    return [path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    paths = [path for path in walk(root) if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    links = {path.resolve(): path for path in paths if path.is_symlink() and path.is_dir()}
+    # Of a link to a directory elsewhere in `root` the link says to what it belongs.
+    links = {real: link for real, link in links.items() if real.is_relative_to(root) and real.parent != link.parent}
+    files = [path for path in paths if path.suffix.lower() in EXTENSIONS and path.is_file()]
+    for real, link in links.items():
+        files = [link / path.relative_to(real) if path.is_relative_to(real) else path for path in files]
+    return sorted(files)
 
 
 def find(root: Path, photos: Sequence[Path], masks: Sequence[Path]) -> Layout | None:
@@ -165,6 +171,11 @@ def _together(root: Path, directories: Mapping[str, Mapping[str, Sequence[Path]]
 
 def _affixes(photos: set[Key], masks: set[Key]) -> Affixes:
     """The prefixes and suffixes around the common part of the names of photographs and masks."""
+    alone = ({name for _, name in photos}, {name for _, name in masks})
+    if (
+        len(photos) > 1 and all(len(names) == 1 for names in alone) and alone[0] != alone[1]
+    ):  # one directory for each example
+        return alone[0].pop(), "", alone[1].pop(), ""
     candidates: dict[Affixes, None] = {("", "", "", ""): None}
     for directory, name in sorted(photos)[:2]:
         beside = sorted(other for place, other in masks if place == directory)[:500]

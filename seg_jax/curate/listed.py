@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from seg_jax.data.sources import lists
 
 Paths = tuple[Path, Path]
 
+MAX_LISTS = 20  # more texts in a directory are labels of single photographs
+BEGINNING = "([^/]*?)[_ .-]?[0-9]+[.][^.]+$"  # value for data.group: the name up to its last number
 MIN_GROUPS = 3  # directories of examples from which on they are held out whole: of two, one would be half of the data
 
 
@@ -48,8 +51,9 @@ def find(root: Path, documents: Sequence[Path], matched: Layout | None) -> Lists
     """
     pairs = [pair for part in matched.pairs.values() for pair in part] if matched else []
     found: dict[tuple[str, bool], dict[str, tuple[Path, list[Paths]]]] = {}
+    crowds = Counter((path.parent, path.suffix) for path in documents)
     for path in documents:
-        if path.suffix.lower() not in LISTS:
+        if path.suffix.lower() not in LISTS or crowds[path.parent, path.suffix] > MAX_LISTS:
             continue
         asked: list[bool] = []
         named = _pairs(root, path, pairs, asked)
@@ -109,4 +113,9 @@ def groups(root: Path, photos: Sequence[Path]) -> tuple[str, str]:
             return "", f"{note}, both divided: set data.group if those of one directory resemble one another"
         note += ": whole ones are held out together, as of one patient, scene or video (data.group)"
         return "^" + "[^/]+/" * level + "([^/]+)/", note
+    words = Counter(re.sub(r"[_\-. ]?\d+$", "", photo.stem) for photo in photos)
+    if MIN_GROUPS <= len(words) <= len(photos) / 2:
+        shown = ", ".join(sorted(words)[:3]) + (", ..." if len(words) > 3 else "")
+        note = f"names of photographs begin with {len(words)} different words ({shown})"
+        return "", f"{note}: if these are patients, scenes or videos, set data.group to '{BEGINNING}'"
     return "", ""

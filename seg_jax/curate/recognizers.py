@@ -111,9 +111,10 @@ def folder(root: Path, *, images: str = "", masks: str = "") -> Proposal | None:
         summary += f", those in the lists {named.template}" if named else ""
     pairs = named.splits if named else matched.pairs if matched else {}
     used = {path for part in pairs.values() for pair in part for path in pair}
-    odd = roles.odd_ones(sorted({mask for part in pairs.values() for _, mask in part}))
-    pairs = {split: [pair for pair in part if pair[1] not in odd] for split, part in pairs.items()}
-    notes += [f"{mask.relative_to(root)} {why}: left out until it is replaced" for mask, why in odd.items()]
+    odd = roles.odd_masks(sorted({mask for part in pairs.values() for _, mask in part}))
+    odd |= roles.odd_photographs(sorted({photo for part in pairs.values() for photo, _ in part}))
+    pairs = {split: [pair for pair in part if not {*pair} & odd.keys()] for split, part in pairs.items()}
+    notes += [f"{path.relative_to(root)} {why}: left out until it is replaced" for path, why in odd.items()]
     # Patterns would match the files of other kinds, or an odd one, again.
     surpassed = {*files} - {*photos, *labels}
     exactly = bool(odd) or (named is None and matched is not None and layout.matches(matched, surpassed))
@@ -132,7 +133,9 @@ def folder(root: Path, *, images: str = "", masks: str = "") -> Proposal | None:
         fields = {field: value for field, value in fields.items() if field not in ("data.images", "data.masks")}
     unpaired = {*photos, *labels} - used
     summary += f"; {len(unpaired)} other image files are not used" if unpaired else ""
-    summary += "" if train and val else "; a tenth of them is held out to evaluate on"
+    if not (train and val):
+        summary += "; whole directories" if "data.group" in fields else "; a tenth of them"
+        summary += " are held out to evaluate on" if "data.group" in fields else " is held out to evaluate on"
     proposal = _labelled(root, summary, fields, list(parts.values()), notes, documents, named.files if named else ())
     known = len(used) + len(unpaired - _without_truth(root, unpaired, used))
     return replace(proposal, files=(known, len(used) - 2 * len(odd)), pairs=parts if exactly else {})
@@ -164,8 +167,8 @@ def _labelled(
     values = groups.survey(masks)
     if present:
         summary += f"\n{present.relative_to(root)} tells the classes"
-        proposed = known.known(builtin.label_table(None, str(present)), values, masks)
         fields |= {"data.labels": str(present)} if present not in [root / name for name in builtin.FILES] else {}
+        proposed = known.known(builtin.label_table(None, str(present)), values, masks)
     else:
         proposed = classes.classes(values, masks)
     table = proposed.table

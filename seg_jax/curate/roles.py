@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from seg_jax.curate import kinds
-from seg_jax.curate.candidates import MASK, OTHER, PHOTO, Kind, by_marks
+from seg_jax.curate.file_kinds import MASK, OTHER, PHOTO, Kind, by_marks, by_name
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.images import DataError
 
-MAJORITY = 0.8  # share of the files from which on the others are odd ones
+MAJORITY = 0.75  # share of the files from which on the others are odd ones
+MAX_NAMED = 30  # files of one name that are decoded
 MAX_LOOKED_AT = 2000  # masks that are decoded in search of odd ones
 
 
@@ -28,7 +30,13 @@ def tell_apart(root: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path
         folders.setdefault(path.parent, []).append(path)
     photos: set[Path] = set()
     masks: set[Path] = set()
-    for alike in by_marks(folders).values():
+    named_alike = by_name(root, files)
+    for alike in named_alike.values():
+        sample = [alike[i] for i in np.unique(np.linspace(0, len(alike) - 1, min(MAX_NAMED, len(alike))).astype(int))]
+        found = sum(_is_mask(path) for path in sample)
+        (masks if 2 * found > len(sample) else photos).update(alike)
+    rest = [path for path in files if path.name not in named_alike]
+    for alike in by_marks(rest).values():
         for both, told in zip((photos, masks), kinds.tell_apart(root, alike), strict=True):
             both.update(told)
     named = {folder: Kind(folder.relative_to(root).as_posix(), {}, False) for folder in folders}
@@ -47,7 +55,16 @@ def tell_apart(root: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path
     return sorted(photos), sorted(masks)
 
 
-def odd_ones(masks: Sequence[Path]) -> dict[Path, str]:
+def odd_photographs(photos: Sequence[Path]) -> dict[Path, str]:
+    """The masks among photographs in colour -> what they are."""
+    forms = {path: form for path in photos if (form := _form(path))}
+    single = [path for path, form in forms.items() if form == "values"]
+    if len(single) > (1 - MAJORITY) * len(forms):
+        return {}
+    return {path: "looks like a mask, the other photographs are in colour" for path in single if _is_mask(path)}
+
+
+def odd_masks(masks: Sequence[Path]) -> dict[Path, str]:
     """The masks that are of another kind than nearly all others -> what they are; those that cannot be read are not."""
     forms = {path: form for path in masks if (form := _form(path))}
     if not forms:

@@ -39,10 +39,12 @@ def load(source: Callable[..., Examples], data: DataConfig, split: str, *, seed:
       ConfigError: the shares leave nothing to train on, or `group` is no regular expression.
       DataError: an example has no group, or there are too few of them.
     """
-    shares = {name: share for name, share in ((data.val_split, data.val_share), (TEST, data.test_share)) if share}
-    if not shares or split not in (data.train_split, *shares):
+    parts = {data.train_split: 0}
+    parts |= {data.val_split: 1} if data.val_share and data.val_split not in (data.train_split, TEST) else {}
+    parts |= {TEST: 2} if data.test_share else {}  # also where it is evaluated, as data.val_split
+    if split not in parts or not (data.val_share or data.test_share):
         return source(data, split, seed=seed)
-    if sum(shares.values()) >= 1:
+    if data.val_share + data.test_share >= 1:
         raise ConfigError(
             f"config.data.test_share = {data.test_share}: with data.val_share = {data.val_share} nothing is left to "
             "train on. Use 0.1 for each."
@@ -51,9 +53,8 @@ def load(source: Callable[..., Examples], data: DataConfig, split: str, *, seed:
         data = data.copy()
         data.update({"huggingface": {"val_share": 0.0}, "pets": {"val_share": 0.0}})
     whole = source(data, data.train_split, seed=seed)
-    parts = assign(seed, groups(whole, data), list(shares.values()))
-    number = 0 if split == data.train_split else 1 + list(shares).index(split)
-    part = take(whole, np.flatnonzero(parts == number).tolist())
+    numbers = assign(seed, groups(whole, data), (data.val_share, data.test_share))
+    part = take(whole, np.flatnonzero(numbers == parts[split]).tolist())
     # What cannot be used is reported once, with the training split.
     return replace(part, split=split, bad=whole.bad if split == data.train_split else ())
 
@@ -98,24 +99,28 @@ def assign(seed: int, groups: Sequence[str], shares: Sequence[float]) -> np.ndar
     Args:
       seed: samples the groups.
       groups: the group of each example; a group is not divided.
-      shares: in 0..1, together less than 1. A part has at least one group; another joins if that brings it nearer.
+      shares: in 0..1, together less than 1. A part has at least one group; another joins if that brings it nearer. The
+        part of a share of 0 is empty.
 
     Raises:
       DataError: there are fewer groups than parts.
     """
     sizes = Counter(groups)
     names = list(sizes)
-    if len(names) <= len(shares):
+    asked = sum(share > 0 for share in shares)
+    if len(names) <= asked:
         raise DataError(
-            f"{len(groups)} examples in {len(names)} group(s) cannot be divided into {len(shares) + 1} splits. Use "
+            f"{len(groups)} examples in {len(names)} group(s) cannot be divided into {asked + 1} splits. Use "
             "fewer shares, or a data.group that tells more groups apart."
         )
     order = [names[i] for i in permutation(seed, 0, len(names))]
     parts = dict.fromkeys(names, 0)
     for number, share in enumerate(shares, start=1):
-        free = [name for name in order if not parts[name]]
-        for name in _chosen(free, sizes, share * len(groups), keep=len(shares) - number + 1):
-            parts[name] = number
+        if share:
+            free = [name for name in order if not parts[name]]
+            for name in _chosen(free, sizes, share * len(groups), keep=asked):
+                parts[name] = number
+            asked -= 1
     return np.array([parts[group] for group in groups])
 
 
@@ -142,5 +147,6 @@ def take(examples: Examples, indices: Sequence[int]) -> Examples:
         read=chosen(examples.read),
         stored=examples.stored and chosen(examples.stored),
         instances=examples.instances and chosen(examples.instances),
+        mask=examples.mask and chosen(examples.mask),
         files=tuple(examples.files[i] for i in indices) if examples.files else (),
     )

@@ -95,6 +95,17 @@ def test_linked_directories(tmp_path):
     assert sum(map(len, examples)) == 12
 
 
+def test_links_within_the_directory(tmp_path):
+    root = pairs(tmp_path / "d", "images/a/{i}.png", "masks/a/{i}.png", n=8)
+    pairs(root, "store/i/{i}.png", "store/m/{i}.png", n=4)
+    (root / "images" / "b").symlink_to(root / "store" / "i", target_is_directory=True)
+    (root / "masks" / "b").symlink_to("../store/m", target_is_directory=True)
+    (root / "images" / "newest").symlink_to("a", target_is_directory=True)
+    config, examples, proposal = written(root, tmp_path / "my.py")
+    assert (config.data.images, config.data.masks) == ("images/**/*", "masks/**/*")
+    assert sum(map(len, examples)) == 12 and proposal.files == (24, 24)
+
+
 # ----- groups
 
 
@@ -123,6 +134,18 @@ def test_a_directory_for_each_example_is_no_group(tmp_path):
     assert config.data.group == "" and "directories" not in proposal.summary
 
 
+def test_beginnings_of_names_are_told_and_what_is_told_works(tmp_path):
+    root = tmp_path / "d"
+    for case in range(5):
+        pairs(root, f"images/case{case}_{{i}}.jpg", f"masks/case{case}_{{i}}.png", n=6)
+    config, _, proposal = written(root, tmp_path / "my.py")
+    assert config.data.group == ""
+    (expression,) = re.findall(r"begin with 5 different words \(case0, .*set data\.group to '(.*)'", proposal.summary)
+    config = configuration([f"--config={tmp_path / 'my.py'}", f"--config.data.group={expression}"])
+    cases = [{name[len("images/case")] for name in data.load(config, split).names} for split in ("train", "val")]
+    assert [len(found) for found in cases] == [4, 1] and not cases[0] & cases[1]
+
+
 # ----- tables
 
 
@@ -131,10 +154,7 @@ def colored(i):
 
 
 TABLES = {
-    "classes.json": {
-        "classes": [{"title": "Water", "color": "#E2A929"}, {"title": "Land", "color": "#8429F6"}],
-        "x": 1,
-    },
+    "classes.json": {"classes": [{"title": "Water", "color": "#E2A929"}, {"title": "Land", "color": "#8429F6"}]},
     "meta.json": {"#E2A929": "Water", "#8429F6": "Land"},
     "ontology.json": [{"name": "Water", "color": [226, 169, 41]}, {"name": "Land", "color": [132, 41, 246]}],
 }  # fmt: skip

@@ -95,12 +95,19 @@ SETS = {
     "overlays beside": ("all/s{i}.png", "all/s{i}_mask.png", {"all/s{i}_overlay.png": overlay}),
     "heights": ("image/{i}.png", "label/{i}.png", {"height/{i}.png": height}),
     "heights without words": ("a/{i}.png", "b/{i}.png", {"c/{i}.png": height}),
+    "everything in a directory": (
+        "{i:04}/rgb.png", "{i:04}/label.png",
+        {"{i:04}/depth.png": height, "{i:04}/normals.png": photo, "{i:04}/inst.png": lambda i: truth(i) * 9 + i % 2}),
     "infra-red": ("s{i}/rgb.png", "s{i}/gt.png", {"s{i}/nir.png": grey}),
     "infra-red by suffix": ("x/s{i}_rgb.png", "x/s{i}_label.png", {"x/s{i}_nir.png": grey}),
     "fields of view": ("images/{i}_training.png", "truth/{i}_manual.png", {"mask/{i}_training_mask.png": view}),
     "colours": ("photos/s{i}.png", "out/s{i}_mask.png", {"out/s{i}_color.png": lambda i: COLORS[truth(i)]}),
     "instances": ("p/s{i}.png", "p/s{i}_semantic.png", {"p/s{i}_instance.png": lambda i: truth(i) * 20 + i}),
     "predictions": ("images/{i}.png", "masks/{i}.png", {"predictions/{i}.png": reader}),
+    "objects of VOC": (
+        "JPEGImages/{i}.png", "SegmentationClass/{i}.png", {"SegmentationObject/{i}.png": lambda i: truth(i) * 7}),
+    "false colours": ("o/p_{i}_RGB.png", "l/p_{i}_label.png", {"o/p_{i}_IRRG.png": photo}),
+    "heights with zeros": ("rgb/{i}.png", "gt/{i}.png", {"dsm/{i:03}.png": height}),
     "edges": ("images/{i}.png", "annotations/{i}.png", {"edges/{i}.png": lambda i: (truth(i) == 2).astype(np.uint8)}),
 }  # fmt: skip
 
@@ -146,6 +153,15 @@ def test_the_only_masks_are_taken_even_if_they_are_alike(tmp_path):
     assert len(pairs) == N and "not used" not in proposal.summary
 
 
+def test_kinds_with_counterparts_of_their_own_are_kept(tmp_path):
+    """Names repeat in another part of the data; nothing of it is passed over without a word."""
+    root = make(tmp_path / "d", **{"images/{i}.png": photo, "masks/{i}.png": truth, "x/i/{i}.png": photo})
+    make(root, **{"x/m/{i}.png": truth})
+    proposal = propose.propose(root)
+    assert proposal.files[0] == 4 * N and "not used" in proposal.summary
+    assert unfit(proposal, 0)
+
+
 # ----- odd files
 
 
@@ -171,8 +187,21 @@ def test_a_grey_photograph_among_masks(tmp_path):
     assert "labels/2.png looks like a photograph" in proposal.summary
 
 
-def test_a_few_odd_ones_decide_nothing():
-    assert roles.odd_ones([]) == {}
+def test_a_mask_among_photographs(tmp_path):
+    def image(i):
+        return truth(i) if i == 1 else photo(i)
+
+    root = make(tmp_path / "d", **{"images/{i}.png": image, "masks/{i}.png": truth})
+    pairs, proposal = pairs_of(root, tmp_path / "my.py")
+    assert len(pairs) == N - 1 and ("images/1.png", "masks/1.png") not in pairs
+    assert "images/1.png looks like a mask" in proposal.summary
+
+
+def test_without_a_majority_nothing_is_odd(tmp_path):
+    root = make(tmp_path, **{"a{i}.png": lambda i: photo(i) if i % 2 else truth(i), "g{i}.png": grey})
+    files = sorted(root.glob("a*.png"))
+    assert roles.odd_masks(files) == roles.odd_photographs(files) == roles.odd_masks([]) == {}
+    assert roles.odd_photographs([*root.glob("a[135].png"), *root.glob("g0.png")]) == {}  # grey, but no mask
 
 
 def test_photographs_of_low_contrast(tmp_path):

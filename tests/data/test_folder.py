@@ -400,6 +400,7 @@ MORE_LISTS = {
     "quotes and spaces": '"train/n2.png" "trainannot/n2.png"\n"train/n0.png" "trainannot/n0.png"',
     "backslashes": "train\\n2.png trainannot\\n2.png\ntrain\\n0.png trainannot\\n0.png",
     "another machine": "D:\\a\\train\\n2.png,D:\\a\\trainannot\\n2.png\nD:\\a\\train\\n0.png,D:\\a\\trainannot\\n0.png",
+    "deep in another machine": "/m/x/y/train/n2.png,/trainannot/n2.png\nC:\\d\\e\\train\\n0.png,/b/c/trainannot/n0.png",
     "without extensions": "train/n2 trainannot/n2\ntrain/n0 trainannot/n0",
     "stems": "n2\nn0\n",
     "stems with a header": "ImageId\nn2\nn0\n",
@@ -425,6 +426,14 @@ def test_names_with_spaces(tmp_path, between):
     (tmp_path / "pairs.txt").write_text(between.join(names) + "\r\n\r\n", encoding="utf-8", newline="")
     (tmp_path / "class_names.json").write_text(json.dumps(NAMES), encoding="utf-8")
     assert_pairs(load(tmp_path, list="pairs.txt"), [1])
+
+
+def test_paths_from_the_directory_of_the_list(tmp_path):
+    dataset(tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "train.txt").write_text("../train/n1.png ../trainannot/n1.png\n")
+    examples = load(tmp_path, list="lists/{split}.txt")
+    assert_pairs(examples, [1])
 
 
 def test_stems_that_are_not_there_are_reported(tmp_path):

@@ -92,6 +92,17 @@ def test_three_ways(tmp_path):
         loaded(**fields, val_share=0.5)
 
 
+def test_the_test_split_is_evaluated_as_the_validation_split(tmp_path):
+    fields = pairs(tmp_path, [f"{i:02}" for i in range(20)])
+    shares = {"val_share": 0.2, "test_share": 0.1}
+    _, val, test = loaded(**fields, **shares)
+    (evaluated,) = loaded(("test",), **fields, **shares, val_split="test")
+    assert evaluated.names == test.names and not set(test.names) & set(val.names)
+    # Without a share there is no such split; it is not the validation part, nor everything.
+    with pytest.raises(ConfigError, match=r"data\.test_share = 0\.0: no directory or list names a split 'test'"):
+        loaded(("test",), **fields, val_share=0.2, val_split="test")
+
+
 def test_whole_directories(tmp_path):
     fields = pairs(tmp_path, [f"patient{p}/{i}" for p in range(6) for i in range(4)])
     parts = loaded(**fields, val_share=0.2, test_share=0.2, group="^images/([^/]+)/")

@@ -190,8 +190,9 @@ def read_groups(path: Path) -> dict[str, list[str]]:
         groups = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise LabelError(f"cannot read the groups of classes {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise LabelError(f"{path} is not valid JSON in UTF-8: {error}") from error
+    except (ValueError, RecursionError) as error:
+        place = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise LabelError(f"{path} is not valid JSON in UTF-8{place}. Correct it there.") from error
     if not isinstance(groups, dict) or not all(
         isinstance(members, list) and all(isinstance(name, str) for name in members) for members in groups.values()
     ):

@@ -32,8 +32,8 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
       data: reads `dir`, the directory of the data set; `images` and `masks`, directories or patterns below it;
         `mask_suffix`, the suffix of a mask's stem after the photograph's stem where `masks` is a directory; `list`, the
         pattern of a list file, see `lists.read`, which replaces the search or chooses from it; `val_share`, see
-        `data.splits`; `labels`, see `label_table`; `mask_format`, see `masks.FORMATS`; `resize_masks`, whether masks may
-        have another size; `missing_mask`, what a photograph without a mask is.
+        `data.splits`; `labels`, see `label_table`; `mask_format`, see `masks.FORMATS`; `resize_masks`, whether masks
+        may have another size; `missing_mask`, what a photograph without a mask is.
       split: replaces '{split}' in the patterns.
       seed: unused.
 
@@ -95,12 +95,10 @@ def _check_splits(data: DataConfig, split: str) -> None:
         "data.list names one for each split",
         "Use 0.0, or patterns without '{split}'",
     )
-    if data.val_share:
-        lookup(
-            dict.fromkeys((data.train_split, data.val_split, *(("test",) if data.test_share else ()))),
-            split,
-            "data.val_split",
-        )
+    if data.val_share and split != data.train_split:  # `data.splits` reads the training split and takes its parts
+        lookup(dict.fromkeys((data.train_split, data.val_split)), split, "data.val_split")
+        rule = "no directory or list names a split 'test', and no share of the pairs is held out for it"
+        require(data.test_share > 0, data, "data.test_share", rule, "Use the value that the run was trained with")
     require(
         named or split == data.train_split or split != data.val_split,
         data,
@@ -149,14 +147,13 @@ def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], lis
             "Use another directory, or a pattern such as '{split}/*_mask.png'",
         )
         general = photos if len(images.rest) < len(masks.rest) else annotations
-        for key in [key for key, path in general.items() if path in both]:
+        for key in [key for key, path in general.items() if path in paired]:
             del general[key]
     twins = {key: (*key[:-1], key[-1] + suffix) for key in photos}
     free = annotations.keys() - set(twins.values())
     twins |= _spelled_otherwise({key: twin for key, twin in twins.items() if twin not in annotations}, free)
-    pairs: list[Paths] = [
-        (photo, annotations[twins[key]]) for key, photo in photos.items() if twins[key] in annotations
-    ]
+    paired = {key: twin for key, twin in twins.items() if twin in annotations}
+    pairs: list[Paths] = [(photos[key], annotations[twin]) for key, twin in paired.items()]
     require(
         images.stars == masks.stars or bool(pairs),
         data,
@@ -198,9 +195,12 @@ def _spelled_otherwise(twins: Mapping[Key, Key], free: Collection[Key]) -> dict[
 def _listed(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list[Bad]]:
     """The pairs of a list; a photograph that is also in the list of the other split is refused."""
 
+    def matched(split: str) -> list[lists.Paths]:
+        return [(photo, mask) for photo, mask in _matched(root, data, split)[0] if mask]
+
     def pairs_of(split: str) -> tuple[list[Paths], list[Bad]]:
-        path = root / data.list.format(split=split)
-        return lists.read(root, path, lambda: _matched(root, data, split)[0])
+        pairs, bad = lists.read(root, root / data.list.format(split=split), lambda: matched(split))
+        return [*pairs], bad
 
     pairs, bad = pairs_of(split)
     other = data.val_split if split == data.train_split else data.train_split

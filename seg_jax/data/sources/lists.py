@@ -67,7 +67,7 @@ def read(root: Path, path: Path, matched: Callable[[], Sequence[Paths]]) -> tupl
             raise DataError(
                 f"{path}, line {row.number}: {row.text!r} is not 'image mask'; separate two paths by a tab."
             )
-        image, mask = (below(root, row.cells[column]) for column in columns)
+        image, mask = (below(root, row.cells[column], beside=path.parent) for column in columns)
         missing = [str(p) for p in (image, mask) if not p.is_file()]
         if missing:
             bad.append(Bad(f"{path}, line {row.number}", f"names a file that does not exist: {', '.join(missing)}"))
@@ -78,21 +78,29 @@ def read(root: Path, path: Path, matched: Callable[[], Sequence[Paths]]) -> tupl
     return pairs, bad
 
 
-def below(root: Path, listed: str) -> Path:
-    """A listed path as it is, or moved below `root`: the paths in SegNet's lists start with '/SegNet/CamVid/'."""
+def below(root: Path, listed: str, *, beside: Path | None = None) -> Path:
+    """A listed path as it is, below `root`, or with as many of its last parts as are there.
+
+    SegNet's lists start with '/SegNet/CamVid/', and others with the drive of another machine.
+
+    Args:
+      root: directory of the data set.
+      listed: the path; it may have backslashes, and no extension.
+      beside: the directory of the list, from which paths may be told too.
+    """
     path = Path(listed)
     if path.is_absolute() and path.is_file():
         return path
-    first = root / path.relative_to(path.anchor)
     for text in dict.fromkeys((listed, listed.replace("\\", "/"))):
         parts = [part for part in Path(text).parts if part != Path(text).anchor]
-        for tail in (parts, parts[-2:]):
-            place = root.joinpath(*tail)
+        tails = [parts[i:] for i in range(max(1, len(parts) - 1))]  # at least a directory and a name
+        places = [root.joinpath(*tail) for tail in tails] + ([beside.joinpath(*parts)] if beside else [])
+        for place in places:
             endings = ("",) if place.suffix.lower() in EXTENSIONS else EXTENSIONS
             for candidate in (Path(f"{place}{ending}") for ending in endings):
                 if candidate.is_file():
                     return candidate
-    return first
+    return root / path.relative_to(path.anchor)
 
 
 def _cells(root: Path, line: str) -> tuple[str, ...]:

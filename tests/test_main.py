@@ -78,7 +78,7 @@ def test_run_directory_explains_itself(finished):
     names = {p.name for p in finished.iterdir()}
     assert names >= {
         *("config.json", "class_names.json", "checkpoints", "metrics.jsonl", "report.json"),
-        *("curves.png", "confusion.png", "predictions.png", "sample.png"),
+        *("curves.png", "curves.pdf", "confusion.png", "confusion.pdf", "predictions.png", "sample.png"),
     }
     report = json.loads((finished / "report.json").read_text())
     assert report["protocol"]["images"] == 6

@@ -188,7 +188,7 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
             logging.warning("%s: saved step %d; run the same command to resume", interruption.name, done)
         else:
             session.write_facts(done, peak_memory=programs.peak_memory)
-            session.print_table()
+            session.conclude()
     return state
 
 

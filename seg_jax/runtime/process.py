@@ -49,7 +49,7 @@ def quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for name in ("absl", "datasets", "jax", "orbax", "tensorflow", "matplotlib", "PIL"):
+    for name in ("absl", "datasets", "fontTools", "jax", "orbax", "tensorflow", "matplotlib", "PIL"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Orbax and CLU raise an error and also log it with a traceback from their threads and tasks.
     for name in ("absl", "asyncio"):

@@ -173,9 +173,11 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
                 session.log(done, last)
             score = None
             if evaluate_now:
-                with clock.paused(), bar.compiling():
-                    session.evaluator.compile()
-                score = session.evaluate(done, state)
+                if not session.evaluator.is_compiled:
+                    with clock.paused(), bar.compiling():
+                        session.evaluator.compile()
+                with bar.showing("evaluating"):
+                    score = session.evaluate(done, state)
                 state = rate.lowered(session, done, state)
             if save_now:
                 session.save(state, score)

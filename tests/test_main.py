@@ -66,6 +66,21 @@ def finished(run, tmp_path_factory) -> Path:
     return workdir
 
 
+def test_no_file_is_promised_that_is_not_there(tmp_path, tiny_config):
+    from seg_jax.main import contents
+
+    (tmp_path / "metrics.jsonl").touch()  # an interrupted run, before its first evaluation
+    said = contents(tmp_path, tiny_config({"log.tensorboard": False}))
+    assert said.startswith("  metrics.jsonl    ") and "seg_jax.predict" in said
+    for absent in ("report.json", "predictions.png", "curves.png", "checkpoints", "tensorboard"):
+        assert absent not in said
+    (tmp_path / "report.json").touch()
+    (tmp_path / "checkpoints").mkdir()
+    said = contents(tmp_path, tiny_config()).splitlines()
+    assert said[0].split() == ["report.json", "the", "best", "checkpoint", "on", "'val'"]
+    assert said[2].split()[0] == "checkpoints/" and "tensorboard.main" in said[-1]
+
+
 def picture(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)

@@ -10,14 +10,14 @@ usage: ./launch.sh [FLAGS...]              train; by default a U-Net on syntheti
        ./launch.sh lint                    check format, style and types
        ./launch.sh demo [MODEL [MODEL]]    a page in the browser, of what ./launch.sh has trained
        ./launch.sh add EXTRA...            install optional packages of these: demo,
-                                           huggingface, onnx, tfds, tflite, video
+                                           huggingface, onnx, pretrained, tfds, tflite, video
        ./launch.sh --help                  this text (--helpfull: every flag of the program)
 
 Needs only Python 3.11, 3.12 or 3.13. The first launch makes .venv and installs the versions that
 requirements.txt pins, with uv where it is on the PATH and else with pip; later launches start at
 once. The environment is made anew when the pins, its Python or the accelerator change, or when an
 install was interrupted. test, lint and demo each add the pins of requirements-VERB.txt; add takes
-versions from those of test, which has every extra.
+versions from those of test, which has every extra; the next environment has its packages too.
 
 FLAGS go to `python -m seg_jax.main`, after these defaults:
   --config=configs/synthetic_unet.py    unless FLAGS have a --config
@@ -147,7 +147,8 @@ find_python() {
 # --- environment ----------------------------------------------------------------------------------
 
 # A stamp inside the environment says what it has: "incomplete" while anything is being installed, and then its Python,
-# accelerator and pins, followed by a line for each verb whose own pins are there too.
+# accelerator and pins, followed by a line for each verb whose own pins are there too. "add NAME" stands for an extra;
+# these lines outlive the environment, so that the next one has the same extras.
 run_stamp() { echo "python $version, accelerator $accelerator, requirements $(cksum <requirements.txt)"; }
 verb_stamp() { echo "$1 $(cksum <"requirements-$1.txt")"; }
 
@@ -202,7 +203,7 @@ unlock() {
   if [ "$(readlink "$lock")" = "$(uname -n):$$" ]; then rm -f "$lock"; fi
 }
 
-# make_environment: empty, with a stamp that says "incomplete".
+# make_environment: empty, with a stamp that says "incomplete" and names the extras of the one before.
 make_environment() {
   local make
   if [ -d "$venv" ] && [ ! -e "$stamp" ] && [ -n "$(ls -A "$venv")" ]; then
@@ -213,27 +214,40 @@ make_environment() {
   # Anew, because an install on top would keep what other pins or another accelerator had brought.
   rm -rf "$venv"
   mkdir "$venv"
-  echo incomplete >"$stamp"
+  write_stamp incomplete
   make=("$python" -m venv)
   if has_uv; then make+=(--without-pip); fi # uv needs none inside, and it takes seconds
   "${make[@]}" "$venv" || die "$python cannot make $venv; on Debian and Ubuntu install python3-venv"
 }
 
-# install NAME PACKAGES...: NAME is run, demo, lint, test or add.
+# write_stamp LINES...: with those of the extras.
+write_stamp() {
+  local name
+  printf '%s\n' "$@" >"$stamp"
+  for name in ${added[@]+"${added[@]}"}; do echo "add $name"; done >>"$stamp"
+}
+
+# install NAME PACKAGES...: NAME is run, demo, lint or test.
 install() {
-  local name=$1 line has=()
+  local name=$1 line extra again=() has=()
   shift
   # In the same call as the pins, so that they hold for the accelerator's packages too.
   [ "$accelerator" = cpu ] || set -- "$@" "jax[$accelerator]"
 
+  added=()
+  while read -r line; do
+    case $line in
+      "add "*) added+=("${line#add }") ;;
+      "$name "* | incomplete) ;;
+      *) has+=("$line") ;;
+    esac
+  done < <(cat "$stamp" 2>/dev/null)
   if holds run; then
     say "installing for ./launch.sh $name into $venv"
-    while read -r line; do
-      case $line in "$name "*) ;; *) has+=("$line") ;; esac
-    done <"$stamp"
-    echo incomplete >"$stamp"
+    write_stamp incomplete
   else
     find_python
+    again=(${added[@]+"${added[@]}"})
     make_environment
     has=("$(run_stamp)")
   fi
@@ -244,9 +258,17 @@ install() {
     pip_install --no-deps -r requirements-test-optional.txt ||
       say "requirements-test-optional.txt could not be installed, see above; the tests that need it skip"
   fi
+  added=()
+  for extra in ${again[@]+"${again[@]}"}; do
+    if install_extras "$extra"; then
+      added+=("$extra")
+    else
+      say "the packages of $extra could not be installed again, see above; ./launch.sh add $extra tries once more"
+    fi
+  done
 
   case $name in demo | lint | test) has+=("$(verb_stamp "$name")") ;; esac
-  printf '%s\n' "${has[@]}" >"$stamp"
+  write_stamp "${has[@]}"
 }
 
 # prepare run|demo|lint|test ARGS...: after this, $venv/bin/python is ready to run. ARGS are those of run.
@@ -275,8 +297,10 @@ prepare() {
 
 # check_flags ARGS...: refuses what seg_jax.main would refuse after minutes of installation.
 check_flags() {
-  "$python" -ISc 'if True:
+  "$python" -IBSc 'if True:
     import difflib, re, sys
+    sys.path.insert(0, "")
+    from seg_jax.config import ConfigError, typos
     with open("seg_jax/main.py", encoding="utf-8") as file:
         names = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", file.read())
     names.append("config")  # which seg_jax/config/flags.py defines
@@ -289,14 +313,19 @@ check_flags() {
         is_flag = re.match(r"--?[^\d.-]", argument)  # -1 is the value of the one before it
         if is_flag and name not in [*names, "?"] and name.removeprefix("no") not in names:
             near = "".join(f" Did you mean --{near}?" for near in difflib.get_close_matches(name, names, 1))
+            near = near or typos.meant(argument)
             sys.exit(f"launch.sh: unknown flag {argument}.{near} ./launch.sh --help lists them; nothing was installed")
+    try:
+        typos.refuse_unknown(sys.argv[1:])
+    except ConfigError as error:
+        sys.exit(f"launch.sh: {error} Nothing was installed")
   ' "$@"
 }
 
 # extras NAME...: what pyproject.toml requires for them, a line each.
 extras() {
   local with=$venv/bin/python
-  holds run || with=$python
+  version_of "$with" >/dev/null || with=$python
   "$with" -ISc 'if True:
     import sys, tomllib
     with open("pyproject.toml", "rb") as file:
@@ -309,17 +338,44 @@ extras() {
   ' "$@"
 }
 
-# add NAME...: installs these extras in the versions of the pins.
-add() {
+# install_extras NAME...: in the versions of the pins.
+install_extras() {
   local lines package packages=()
+  lines=$(extras "$@") || return 1
+  while read -r package; do packages+=("$package"); done <<<"$lines"
+  [ "$accelerator" = cpu ] || packages+=("jax[$accelerator]") # which the pins of its packages hold for
+  pip_install -c requirements-test.txt -c requirements-test-optional.txt "${packages[@]}"
+}
+
+# add NAME...: installs these extras, and has them installed again with every environment that follows.
+add() {
+  local name line has=()
   find_accelerator
   holds run || find_python
-  lines=$(extras "$@") || exit 1 # before the minutes that prepare may take
-  while read -r package; do packages+=("$package"); done <<<"$lines"
+  extras "$@" >/dev/null || exit 1 # before the minutes that prepare may take
   prepare run
   lock
-  install add -c requirements-test.txt -c requirements-test-optional.txt "${packages[@]}"
+  say "installing for ./launch.sh add into $venv"
+  added=()
+  while read -r line; do
+    case $line in "add "*) added+=("${line#add }") ;; *) has+=("$line") ;; esac
+  done <"$stamp"
+  write_stamp incomplete
+  install_extras "$@" || die "the installation failed, see above; the next launch starts it anew"
+  for name in "$@"; do
+    case " ${added[*]-} " in *" $name "*) ;; *) added+=("$name") ;; esac
+  done
+  write_stamp "${has[@]}"
   unlock
+}
+
+# check_models ARGS...: refuses what the demo would refuse after minutes of installation.
+check_models() {
+  local model
+  for model in "$@"; do
+    case $model in -*) die "demo $model: it takes run directories and exported files alone; nothing was installed" ;; esac
+    [ -e "$model" ] || die "demo $model: there is no such run directory or file; nothing was installed"
+  done
 }
 
 # --- main -----------------------------------------------------------------------------------------
@@ -343,10 +399,12 @@ case ${1:-} in
     ;;
   demo)
     shift
+    check_models "$@"
     prepare demo
     exec "$venv/bin/python" -m seg_jax.demo "$@"
     ;;
   lint)
+    [ $# = 1 ] || die "lint $2: it takes no arguments; nothing was installed"
     prepare lint
     failed=0
     "$venv/bin/python" -m ruff format --check . || failed=1

@@ -3,4 +3,5 @@
 from setuptools import find_packages, setup
 
 # The recipes of configs/ are `seg_jax.recipes` in a wheel, so that `--config=camvid_unet` finds them.
-setup(packages=[*find_packages(include=["seg_jax*"]), "seg_jax.recipes"], package_dir={"seg_jax.recipes": "configs"})
+recipes = ["seg_jax.recipes", *(f"seg_jax.recipes.{folder}" for folder in find_packages("configs"))]
+setup(packages=[*find_packages(include=["seg_jax*"]), *recipes], package_dir={"seg_jax.recipes": "configs"})

@@ -109,7 +109,7 @@ def main() -> None:
         config = pretrained.resolve(configuration(case, batch=options.batch * sharding.batch_parts(mesh)))
         functions = program.Functions(config, classes=CLASSES, mesh=mesh)
         compiled = functions.train_step(case.size)
-        sent, flops = traffic(compiled.as_text(), devices=DEVICES), cost.count_flops(compiled)
+        sent, flops = traffic(compiled.as_text() or "", devices=DEVICES), cost.count_flops(compiled)
         volumes[name] = (flops, sent.total)
         kinds = ", ".join(f"{kind} {size / 2**20:.1f}" for kind, size in sorted(sent.bytes.items()))
         count = models.count(functions.abstract_state.params)

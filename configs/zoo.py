@@ -6,6 +6,7 @@ Parts that are left out are those of `unet,mobilenetv2,synthetic`. docs/models.m
 encoders; the data sets are the keys of `DATASETS`. Measured combinations: docs/models.md.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from seg_jax.config import Config, ConfigError, default, did_you_mean, recipe
@@ -53,7 +54,7 @@ def _folder() -> Config:
     return c
 
 
-DATASETS = {
+DATASETS: Mapping[str, Callable[[], Config]] = {
     "camvid": partial(recipe, "camvid_unet"),
     "cityscapes": _cityscapes,
     "folder": _folder,

@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -67,8 +68,6 @@ def main(argv: list[str]) -> int:
             return fail("--config is missing. Try --config=configs/synthetic_unet.py.")
         else:
             config = RunDirectory(workdir).config()
-        if config.log.tensorboard and MODE.value == "train":
-            process.hide_accelerators_from_tensorflow()
         return {"train": train, "eval": evaluate, "dry_run": dry_run, "lr_range": lr_range}[MODE.value](config, workdir)
     except ValueError as error:
         if type(error) is ValueError:  # not one of ours: a defect, which deserves its traceback
@@ -78,9 +77,19 @@ def main(argv: list[str]) -> int:
 
 def train(config, workdir: Path) -> int:
     """--mode=train."""
+    from seg_jax.run.directory import RunDirectory
+    from seg_jax.run.finished import finished_step
+
+    step = finished_step(config, RunDirectory(workdir))
+    if step is not None:
+        conclude(config, workdir, f"finished already, step {step}: nothing is left to train")
+        return 0
+
     from seg_jax.train.health import DivergedError
     from seg_jax.train.loop import train_and_evaluate
 
+    if config.log.tensorboard:
+        process.hide_accelerators_from_tensorflow()
     try:
         state = train_and_evaluate(config, workdir)
     except DivergedError as error:
@@ -89,11 +98,16 @@ def train(config, workdir: Path) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         return fail(f"{error}. Free space in {workdir}, or make it writable; then run the same command to resume.")
-    if not process.is_first():
-        return 0
-    print(f"\nfinished step {int(state.step)}; everything is in {workdir}")
-    print(contents(workdir, config))
+    conclude(config, workdir, f"finished step {int(state.step)}")
     return 0
+
+
+def conclude(config, workdir: Path, headline: str) -> None:
+    """Prints what a run has left behind, and what to do with it; the first process does."""
+    if not process.is_first():
+        return
+    print(f"\n{headline}; everything is in {workdir}")
+    print(contents(workdir, config))
 
 
 def contents(workdir: Path, config) -> str:
@@ -178,6 +192,7 @@ def parse(argv: list[str]) -> list[str]:
     Without --config an evaluation has the configuration that the run recorded, for overrides to change.
     """
     if "--helpfull" in argv:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is how a long text is read, and no error
         print(f"Fields of a configuration:\n{lines()}\n")
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # absl's flags are defined before they are read
     for name in ("--mode", "--config", "--workdir"):

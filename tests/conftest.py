@@ -125,7 +125,7 @@ def shared_programs(compiled_programs, monkeypatch):
         make = getattr(Functions, name)
 
         def shared(self, *arguments, **options):
-            length = (self.steps, self.frozen_steps, self.restarts)
+            length = (self.length.steps, self.length.frozen, self.length.restarts)
             key = (name, identity(self), length, arguments, tuple(sorted(options.items())))
             if key not in compiled_programs:
                 compiled_programs[key] = make(self, *arguments, **options)

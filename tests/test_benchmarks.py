@@ -36,6 +36,7 @@ import json, sys
 absent = ("tensorflow", "tensorflow_datasets", "clu", "matplotlib", "ml_collections.config_flags")
 sys.modules.update(dict.fromkeys(absent))
 from benchmarks import scaling, train_step
+from seg_jax.run.length import Length
 fields = {"model.encoder.style": "torch", "model.encoder.width": 4, "model.encoder.depth": 2}
 train_step.CASES = {"tiny": train_step.Case(fields, "Unet", "none", (32, 32))}
 row = train_step.measure("tiny", batch=2, steps=1)
@@ -144,7 +145,7 @@ def test_efficiency_by_hand():
 
 def test_gradients_are_what_a_split_of_the_batch_sends(tiny_config):
     mesh = sharding.make_mesh(8)
-    functions = program.Functions(pretrained.resolve(tiny_config()), classes=3, mesh=mesh, steps=10)
+    functions = program.Functions(pretrained.resolve(tiny_config()), classes=3, mesh=mesh)
     sent = scaling.traffic(functions.train_step((32, 32)).as_text(), devices=8).bytes
     gradients = 2 * 7 / 8 * 4 * models.count(functions.abstract_state.params)
     assert set(sent) == {"all-reduce"} and gradients <= sent["all-reduce"] <= 1.3 * gradients  # and batch statistics

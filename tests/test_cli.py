@@ -1,5 +1,6 @@
 """The command `seg-jax`: every verb reaches its program with its arguments, quickly, and as an installed script."""
 
+import importlib.metadata
 import importlib.util
 import os
 import runpy
@@ -152,3 +153,45 @@ def test_how_to_add_an_extra(monkeypatch, tmp_path):
     assert extras.install_command("onnx") == "./launch.sh add onnx"
     there["onnxruntime"] = object()
     assert extras.is_installed("onnx")
+
+
+HOSTED = {
+    **{name: "99" for name in ("absl-py", "flax", "h5py", "jax", "matplotlib", "numpy", "optax", "orbax-checkpoint")},
+    **{name: "99" for name in ("pillow", "safetensors", "tensorboard", "tensorstore", "tqdm")},
+}
+
+
+@pytest.mark.parametrize(
+    ("there", "tensorflow", "wanted"),
+    [
+        (HOSTED, True, ["clu>=0.0.12", "ml_collections>=1.1"]),
+        (HOSTED | {"clu": "0.0.12", "ml_collections": "1.1.0rc1"}, True, ["ml_collections>=1.1"]),
+        (HOSTED | {"clu": "1", "ml_collections": "2"}, True, []),
+        # An accelerator stays with its jax, also where only another package is missing.
+        (
+            HOSTED | {"clu": "1", "jax-cuda12-plugin": "0.7"},
+            True,
+            ["jax[cuda12]>=0.10.2", "ml_collections>=1.1"],
+        ),
+        (HOSTED | {"clu": "1", "ml_collections": "2", "jax": "0.7", "libtpu": "1"}, True, ["jax[tpu]>=0.10.2"]),
+        (HOSTED | {"clu": "1", "ml_collections": "2", "jax": "0.7"}, True, ["jax>=0.10.2"]),
+        (HOSTED | {"clu": "1", "ml_collections": "2"}, False, ["tensorflow"]),
+    ],
+)
+def test_what_a_hosted_notebook_lacks(monkeypatch, there, tensorflow, wanted):
+    def version(name):
+        if name not in there:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return there[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if tensorflow else None)
+    found = extras.lacking(REPOSITORY / "pyproject.toml")
+    if wanted == ["tensorflow"]:  # tensorflow-cpu where there is one
+        assert len(found) == 1 and found[0].startswith("tensorflow")
+    else:
+        assert found == wanted
+
+
+def test_here_nothing_is_lacking():
+    assert extras.lacking(REPOSITORY / "pyproject.toml") == []

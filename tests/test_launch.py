@@ -17,6 +17,7 @@ import pytest
 from absl import app, flags
 
 from seg_jax import main
+from seg_jax.runtime import extras
 from seg_jax.runtime.process import KEEP
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -71,6 +72,10 @@ class Machine:
         text = re.sub(r"\s+", "", (REPOSITORY / "seg_jax/main.py").read_text())
         defined = re.findall(r'DEFINE_\w+\("\w+"', text)
         (self.root / "seg_jax/main.py").write_text(MAIN + f"# {defined}")
+        (self.root / "seg_jax/config").symlink_to(REPOSITORY / "seg_jax/config")  # which knows the fields
+        for name in ("x.py", "configs/x.py"):
+            (self.root / name).parent.mkdir(exist_ok=True)
+            (self.root / name).touch()
         (self.root / ".ci").mkdir()
         for name in FILES:
             (self.root / name).parent.mkdir(exist_ok=True)
@@ -270,7 +275,7 @@ def test_the_environment_may_be_elsewhere(machine, tmp_path):
         (["--config=configs/x.py"], ["--workdir=runs/x", "--config=configs/x.py"]),
         (["--config", "x.py:y/z"], ["--workdir=runs/x", "--config", "x.py:y/z"]),
         (["-config", "x.py"], ["--workdir=runs/x", "-config", "x.py"]),
-        (["-config=x.py", "--config.a=1"], ["--workdir=runs/x", "-config=x.py", "--config.a=1"]),
+        (["-config=x.py", "--config.seed=1"], ["--workdir=runs/x", "-config=x.py", "--config.seed=1"]),
         (["--workdir=here"], [DEFAULTS[1], "--workdir=here"]),
         (["--workdir", "here"], [DEFAULTS[1], "--workdir", "here"]),
         (["--workdir=here", "--config=x.py"], ["--workdir=here", "--config=x.py"]),
@@ -299,6 +304,14 @@ def test_no_flag_that_the_program_has_is_refused(machine):
         (["--hlep"], "unknown flag --hlep. Did you mean --help? ./launch.sh --help lists them"),
         (["--config=x.py", "-wrokdir=y"], "unknown flag -wrokdir=y. Did you mean --workdir?"),
         (["--zzz.y=3"], "unknown flag --zzz.y=3. ./launch.sh --help"),
+        (["--epochs=3"], "unknown flag --epochs=3. Did you mean --config.train.epochs=3?"),
+        (["--config.epochs=3"], 'config has no field "epochs". Did you mean --config.train.epochs=3?'),
+        (["--config.optim.lrr=3"], 'config.optim has no field "lrr". Did you mean "lr"? Nothing was installed'),
+        (["--config=camvid_unett"], "--config=camvid_unett: there is no file 'camvid_unett', and no recipe of that"),
+        (["--config", "configs/nowhere.py"], "--config=configs/nowhere.py: there is no file"),
+        (["demo", "--hlep"], "demo --hlep: it takes run directories and exported files alone"),
+        (["demo", "nowhere"], "demo nowhere: there is no such run directory or file"),
+        (["lint", "--fix"], "lint --fix: it takes no arguments"),
         (["tset"], "unknown command 'tset', not one of: test, lint, demo, add, help"),
     ],
 )
@@ -550,12 +563,77 @@ def test_add_on_a_fresh_machine(machine):
     assert CONSTRAINED in second
 
 
+def extras_of(machine):
+    """The extras that each call of `add`, or one like it, has installed; by one package of each."""
+    calls = [call for call in machine.calls("uv") if CONSTRAINED in call]
+    return [[name for name in ("av", "onnxruntime", "streamlit") if f" {name}>" in f"{call}>"] for call in calls]
+
+
+@pytest.mark.parametrize("change", [change_pins, change_accelerator, change_python, lose_python])
+def test_extras_outlive_the_environment(machine, change):
+    machine.launch()
+    machine.run("add", "video")
+    machine.run("add", "onnx", "video")
+    environment = change(machine)
+    machine.launch(**environment)
+    assert extras_of(machine) == [["av"], ["av", "onnxruntime"], ["av"], ["onnxruntime"]]
+    machine.launch(**environment)
+    machine.run("lint", **environment)
+    assert len(extras_of(machine)) == 4
+
+
+def test_extras_outlive_an_interrupted_installation(machine):
+    machine.launch()
+    machine.run("add", "onnx")
+    change_pins(machine)
+    machine.fake("uv", "kill -9 $PPID")
+    assert machine.run().returncode == -9
+    machine.fake("uv")
+    machine.launch()
+    assert extras_of(machine) == [["onnxruntime"]] * 2
+
+
+def test_an_extra_that_fails_breaks_nothing(machine):
+    machine.launch()
+    machine.run("add", "video")
+    change_pins(machine)
+    machine.fake("uv", 'case $* in *-test.txt*) echo "no wheel for this Python" >&2; exit 1 ;; esac')
+    seen = machine.launch()
+    assert "no wheel for this Python" in seen["messages"]
+    assert "launch.sh: the packages of video could not be installed again" in seen["messages"]
+    assert machine.launch()["messages"] == ""
+
+
 @pytest.mark.parametrize("arguments", [[], ["onxn"], ["onnx", "nothing"], ["cuda12"]])
 def test_add_names_what_there_is_before_it_installs(arguments, machine):
     done = machine.run("add", *arguments)
     assert done.returncode == 1
-    assert "not one of demo, huggingface, onnx, tfds, tflite, video" in done.stderr
+    assert "not one of demo, huggingface, onnx, pretrained, tfds, tflite, video" in done.stderr
     assert machine.calls("uv") == []
+
+
+@pytest.mark.parametrize("name", extras.EXTRAS)
+def test_the_hint_of_an_extra_installs_what_it_needs(machine, monkeypatch, name):
+    machine.launch()
+    monkeypatch.setattr(sys, "prefix", str(machine.venv))
+    program, *arguments = extras.install_command(name).split()
+    assert program == "./launch.sh" and machine.run(*arguments).returncode == 0
+    assert machine.calls("uv")[-1].endswith(f"{CONSTRAINED} {' '.join(extras.EXTRAS[name].requires)}")
+
+
+def test_there_are_no_other_hints_than_that_of_extras():
+    """Hints in code are those of `install_command`; those in pages and tests name extras that there are."""
+    sources = [path for path in (REPOSITORY / "seg_jax").rglob("*.py") if path.name != "extras.py"]
+    written = re.compile(r"pip install|launch\.sh add|seg_jax\[\w")
+    assert [str(path) for path in sources if written.search(path.read_text(encoding="utf-8"))] == []
+    pages = [path for folder in ("docs", "tests", "notebooks") for path in (REPOSITORY / folder).rglob("*.[mpi][dpy]*")]
+    named = {
+        name
+        for path in [*pages, REPOSITORY / "README.md"]
+        for names in re.findall(r"launch\.sh add ((?:[a-z]+ ?)+)`?", path.read_text(encoding="utf-8"))
+        for name in names.split()
+    }
+    assert {"onnx", "tfds", "tflite", "video"} <= named <= set(extras.EXTRAS)
 
 
 def test_help_names_every_extra(machine):
@@ -580,6 +658,8 @@ LINT = ["-m ruff format --check .", "-m ruff check .", "-m mypy"]
 
 
 def test_demo_hands_its_models_on(machine):
+    (machine.root / "runs/a b").mkdir(parents=True)
+    (machine.root / "model.onnx").touch()
     assert machine.run("demo", "runs/a b", "model.onnx").returncode == 0
     assert machine.calls("uv") == [INSTALL_DEMO]
     assert machine.calls("python3")[-1] == "-m seg_jax.demo runs/a b model.onnx"
@@ -630,6 +710,7 @@ def test_real_installation(tmp_path):
     for name in ("launch.sh", "requirements.txt"):
         shutil.copy(REPOSITORY / name, root / name)
     (root / "seg_jax/main.py").write_text("import jax; print(f'jax=={jax.__version__}')")
+    (root / "seg_jax/config").symlink_to(REPOSITORY / "seg_jax/config")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SEG_JAX_")}
     try:
         for _ in range(2):

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.runs import QUIET, REPOSITORY, TINY, manifest
+from seg_jax.config import with_fields
+from tests.runs import QUIET, REPOSITORY, TINY, array_file, flip, manifest
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +124,37 @@ def test_tensorboard_shows_everything(finished):
 
 
 def test_same_command_again_changes_nothing(run, finished):
-    before = manifest(finished, 12)
-    result = run("seg_jax.main", *TINY, f"--workdir={finished}", QUIET)
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    began = time.perf_counter()
+    # TensorFlow, and the data, are not even looked at.
+    result = run("seg_jax.main", *TINY, f"--workdir={finished}", PYTHONPROFILEIMPORTTIME="1")
+    assert time.perf_counter() - began < 20
     assert result.returncode == 0, result.stderr
-    assert manifest(finished, 12) == before
+    assert "finished already, step 12: nothing is left to train; everything is in" in result.stdout
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if "import time" in line}
+    assert "jax" in imported and not imported & {"tensorflow", "clu", "orbax", "optax"}
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+@pytest.mark.parametrize("change", ["longer", "damaged", "no end", "extended, then killed"])
+def test_a_run_that_is_not_finished_is_not_called_so(finished, tmp_path, change):
+    from seg_jax.run.directory import RunDirectory
+    from seg_jax.run.finished import finished_step
+
+    run = RunDirectory(shutil.copytree(finished, tmp_path / "run"))
+    config = run.config()
+    assert finished_step(config, run) == 12
+    if change == "longer":
+        config = with_fields(config, {"train.steps": 13})
+    elif change == "damaged":
+        path = array_file(run.checkpoints_folder, 12)
+        flip(path, path.stat().st_size // 2)
+    elif change == "no end":
+        run.facts_file.unlink()
+    else:  # what the directory recorded is already longer than what the newest checkpoint was saved for
+        config = with_fields(config, {"train.steps": 24, "train.extend": True, "train.extended_at": (12,)})
+        run.write_config(config)
+    assert finished_step(config, run) is None
 
 
 def test_another_configuration_is_refused(run, finished):
@@ -193,6 +221,23 @@ def test_predict_any_size(run, here, finished, tmp_path):
     assert "broken.jpg is not an image" in why
     assert (out / "wide_color.png").exists()
     assert json.loads(here(*command, "--json", "--overwrite").stdout)["images"] == 4
+
+
+def test_predict_without_out_writes_to_a_new_folder(here, finished, tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(finished / "sample.png", photos / "a.png")
+    monkeypatch.chdir(photos)
+    for number in (1, 2):  # the second time the folder has the results of the first, which are no photographs
+        result = here("seg_jax.predict", str(finished), ".")
+        assert result.returncode == 0, result.stderr
+        assert "1 images in" in result.stdout and result.stdout.endswith(f"results in predictions/{number}\n")
+        assert (photos / "predictions" / str(number) / "a_overlay.png").is_file()
+    result = here("seg_jax.predict", str(finished), "predictions/1/a_overlay.png", "--json")
+    assert json.loads(result.stdout)["images"] == 1  # which was named itself
+    assert sorted(path.name for path in Path("predictions").iterdir()) == ["1", "2", "3"]
+    assert here("seg_jax.predict", str(finished), "nothing.png").returncode == 1
+    assert not Path("predictions/4").exists()
 
 
 def test_predict_writes_what_is_asked_for(here, finished, tmp_path):

@@ -88,13 +88,15 @@ def test_a_line_is_a_name_a_version_and_a_marker(file):
 def test_every_dependency_is_pinned(python):
     extras, groups = PROJECT["project"]["optional-dependencies"], PROJECT["dependency-groups"]
     run = PROJECT["project"]["dependencies"]
-    everything = [line for name, lines in extras.items() if name not in ("tflite", "tpu") for line in lines]
+    everything = [
+        line for name, lines in extras.items() if name not in ("pretrained", "tflite", "tpu") for line in lines
+    ]
     for file, wanted in {
         "requirements.txt": run,
         "requirements-demo.txt": run + extras["demo"] + extras["onnx"],
         "requirements-lint.txt": run + groups["lint"],
         "requirements-test.txt": run + everything + groups["lint"] + groups["test"],
-        OPTIONAL: groups["test-optional"] + extras["tflite"],
+        OPTIONAL: groups["test-optional"] + extras["pretrained"] + extras["tflite"],
     }.items():
         pinned = pins(file, python)
         for requirement in map(Requirement, wanted):

@@ -26,7 +26,8 @@ import sys, zipfile
 names = zipfile.ZipFile(sys.argv[1]).namelist()
 tops = {name.split("/")[0] for name in names}
 assert tops == {"seg_jax", next(top for top in tops if top.endswith(".dist-info"))}, f"the wheel has {tops}"
-for name in ("seg_jax/py.typed", "seg_jax/recipes/zoo.py", "seg_jax/demo/.streamlit/config.toml"):
+recipes = ("seg_jax/recipes/zoo.py", "seg_jax/recipes/reference/pets_tfds.py")
+for name in ("seg_jax/py.typed", "seg_jax/demo/.streamlit/config.toml", *recipes):
     assert name in names, f"the wheel has no {name}"
 PYTHON
 
@@ -92,7 +93,8 @@ for form in $forms; do
   run predict "$form/model.stablehlo" "$form/run/sample.png" --out="$form/of-the-artefact"
   cmp "$form/masks/sample_mask.png" "$form/of-the-artefact/sample_mask.png"
   run data inspect data --out="$form/inspected.py"
-  run train --config="$form/inspected.py" --workdir="$form/second" "${small[@]}"
+  run train --config="$form/inspected.py" --workdir="$form/second" --config.model.encoder.weights='' \
+    --config.model.encoder.norm=batch "${small[@]}"
   run predict "$form/second" data/images/val --out="$form/second-masks"
 done
 say "the wheel works: $forms"

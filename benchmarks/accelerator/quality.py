@@ -31,6 +31,7 @@ from seg_jax.export import FORMATS, certificate
 from seg_jax.export.network import Network
 from seg_jax.predict import artefacts
 from seg_jax.run import pretrained, program
+from seg_jax.run.length import Length
 from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 
@@ -80,7 +81,9 @@ def fields(config: Config) -> dict[str, Any]:
 def measured_rate(config: Config, size: tuple[int, int], classes: int) -> tuple[float, float]:
     """(steps a second, seconds of compilation) of the program that the training runs, on noise."""
     mesh = sharding.make_mesh(1)
-    functions = program.Functions(pretrained.resolve(config), classes=classes, mesh=mesh, steps=10_000)
+    functions = program.Functions(
+        pretrained.resolve(config), classes=classes, mesh=mesh, length=Length(10_000, every=10_000)
+    )
     dispatch = config.train.steps_per_dispatch
     begin = time.perf_counter()
     step = functions.train_step(size, steps=dispatch)
@@ -140,9 +143,10 @@ def train(result: dict[str, Any], recorder: Recorder, options: Mapping[str, Any]
     config = configuration(tiny=tiny, data=data)
     result |= {"fields": fields(config), "unpack_s": time.perf_counter() - begin}
     if data is None:
-        size, classes = tuple(config.data.size), 5
+        size, classes = config.data.size, 5
     else:
-        size, classes = np.load(data / "train_images.npy", mmap_mode="r").shape[1:3], 11
+        height, width = np.load(data / "train_images.npy", mmap_mode="r").shape[1:3]
+        size, classes = (height, width), 11
     rate, compile_s = recorded_rate(config), 0.0
     result["rate_from"] = "results/" if rate else "measured"
     if rate is None:

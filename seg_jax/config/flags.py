@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 import re
 import sys
 import traceback
@@ -14,13 +12,11 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from seg_jax.config import recipes
+from seg_jax.config import recipes, typos
 from seg_jax.config.check import draft
 from seg_jax.config.default import Config
 from seg_jax.config.errors import ConfigError
-from seg_jax.config.fields import Group, declarations, wrong_type
-
-OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)")
+from seg_jax.config.fields import declarations, wrong_type
 
 
 def define(values: flags.FlagValues, argv: Sequence[str] | None = None, *, recorded: Config | None = None) -> Any:
@@ -47,7 +43,7 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     Raises:
       ConfigError: a flag, the file, a field or a value is wrong; in one line.
     """
-    _check_overrides(argv)
+    typos.refuse_unknown(argv[1:])
     line = _with_paths(argv)
     sys.modules.pop("config_config", None)  # where ml_collections would find the functions of the file before
     path = next((text.partition("=")[2].partition(":")[0] for text in line if text.startswith("--config=")), "")
@@ -78,17 +74,6 @@ def _with_paths(argv: Sequence[str]) -> list[str]:
     return line
 
 
-def _check_overrides(argv: Sequence[str]) -> None:
-    for text in argv:
-        if match := OVERRIDE.match(text):
-            value = functools.reduce(operator.getitem, match[2].split("."), Config())
-            if isinstance(value, Group):
-                first = next(iter(value.items()))[0]
-                raise ConfigError(
-                    f"config.{match[2]} is a group of fields. Set one of them: --config.{match[2]}.{first}=VALUE."
-                )
-
-
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
@@ -97,6 +82,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _reason(error: Exception, path: str) -> str:
     """One line on what went wrong, with the line of the configuration file where there is one."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        near = re.search(r"Did you mean: ([^ ,]+)", str(error))  # one of the program's own flags
+        cure = f" Did you mean --{near[1]}?" if near else typos.meant(error.flagvalue)
+        return f"Unknown command line flag {error.flagname!r}.{cure}"
     first = list(_chain(error))[-1]
     if isinstance(first, SyntaxError):
         return f"{first.filename}:{first.lineno}: {first.msg}."

@@ -1,4 +1,4 @@
-"""Ready-made configurations by name: `camvid_unet`, `zoo:unet,resnet34,camvid`, or the path of a file.
+"""Ready-made configurations by name: `camvid_unet`, `reference/cityscapes_ids_unet`, `zoo:unet,resnet34,camvid`.
 
 They are the files of `configs/` in a clone; a wheel has them as `seg_jax/recipes/`.
 """
@@ -22,8 +22,9 @@ def directory() -> Path:
 
 
 def names() -> list[str]:
-    """The names of all recipes; none where the package was copied without them."""
-    return sorted(path.stem for path in directory().glob("*.py") if path.stem != "__init__")
+    """The names of all recipes, 'FOLDER/NAME' below a folder; none where the package was copied without them."""
+    paths = (path.relative_to(directory()) for path in directory().rglob("*.py") if path.stem != "__init__")
+    return sorted(path.with_suffix("").as_posix() for path in paths)
 
 
 def find(text: str) -> str:
@@ -37,7 +38,7 @@ def find(text: str) -> str:
         return f"{Path(name).expanduser()}{colon}{argument}"
     if name in names():
         return f"{directory() / name}.py{colon}{argument}"
-    near = did_you_mean(Path(name).stem, names())
+    near = did_you_mean(name.removesuffix(".py"), names())
     raise ConfigError(
         f"--config={text}: there is no file {name!r}, and no recipe of that name.{near} "
         f"Recipes: {', '.join(names()) or 'none'}."

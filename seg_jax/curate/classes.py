@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seg_jax.curate.kinds import LOSSY, MAX_DISTINCT, color_codes, distinct, peaks
-from seg_jax.data.checking import in_parallel
+from seg_jax.curate import groups
+from seg_jax.curate.groups import Values
+from seg_jax.curate.kinds import MAX_DISTINCT, is_lossy, peaks
+from seg_jax.curate.tally import GAP, damage, described, total
 from seg_jax.data.images import DataError, read_stored
-from seg_jax.data.labels import IGNORE, Color, LabelError, LabelTable, cityscapes, palette
+from seg_jax.data.labels import IGNORE, Color, LabelTable, cityscapes, palette
 from seg_jax.data.labels.builtin import CAMVID, CAMVID32
-from seg_jax.data.labels.masks import MaskReader
 
-MAX_COLLECTED = 5000  # values or colours; more of them are damage and are not collected
 MAX_SAMPLED = 24  # masks in which the original colours are searched for when JPEG has damaged them
+BINARY = LabelTable(names=("background", "foreground"), values=((0,), (255,)), ignore=())
 CAMVID_FRAME = ("0001TP_", "0006R0_", "0016E5_", "Seq05VD_")  # prefixes of CamVid's file names
-
-
-@dataclass(frozen=True)
-class Values:
-    """The values or colours in some masks.
-
-    Attributes:
-      colors: whether they are colours, red * 65536 + green * 256 + blue, rather than values.
-      codes: every value or colour, ascending; only some if there are more than `MAX_COLLECTED`.
-      palette: value -> its colour in the palette of palette files.
-    """
-
-    colors: bool
-    codes: tuple[int, ...]
-    palette: Mapping[int, Color]
 
 
 @dataclass(frozen=True)
@@ -42,7 +28,7 @@ class Classes:
     """A proposed label table.
 
     Attributes:
-      table: the table to write to a file; None where `labels` names a built-in one.
+      table: the table to write to a file; None where `labels` names a built-in one, or where there is a file already.
       labels: value for `data.labels`.
       mask_format: value for `data.mask_format`.
       notes: the assumptions made.
@@ -54,83 +40,85 @@ class Classes:
     notes: tuple[str, ...] = ()
 
 
-def survey(masks: Sequence[Path], *, threads: int = 4) -> Values:
-    """Decodes all masks, skipping those that cannot be decoded.
-
-    Raises:
-      DataError: none can be decoded, or some contain values and others colours.
-    """
-
-    def read(i: int) -> tuple[bool, np.ndarray, np.ndarray | None] | DataError:
-        try:
-            stored = read_stored(masks[i])
-        except DataError as error:
-            return error
-        return stored.pixels.ndim == 3, np.unique(color_codes(stored.pixels)), stored.palette
-
-    kinds: dict[bool, Path] = {}
-    found: set[int] = set()
-    colors: dict[int, Color] = {}
-    with closing(in_parallel(read, len(masks), threads=threads, title="reading masks")) as results:
-        for path, result in zip(masks, results, strict=True):
-            if isinstance(result, DataError):
-                unread = result
-                continue
-            is_color, values, palette_colors = result
-            kinds.setdefault(is_color, path)
-            if len(found) <= MAX_COLLECTED:
-                found.update(values.tolist())
-            if palette_colors is not None:
-                for value in values[values < len(palette_colors)].tolist():
-                    red, green, blue = palette_colors[value].tolist()
-                    colors.setdefault(value, (red, green, blue))
-    if not kinds:
-        raise DataError(f"no mask can be decoded: {unread}")
-    if len(kinds) == 2:
-        raise DataError(
-            f"{kinds[False]} contains values and {kinds[True]} colours. Convert the masks to one form, or write "
-            "class_names.json with both and a configuration by hand."
-        )
-    return Values(True in kinds, tuple(sorted(found)), colors)
-
-
-def mask_format(table: LabelTable, masks: Sequence[Path]) -> str:
-    """A value for `data.mask_format`: the first format in which the table can read some masks, 'auto' if none can."""
-    sample = _sample(masks)
-    forms = ["auto", "color"]
-    if any(distinct(read_stored(path).pixels) > MAX_DISTINCT for path in sample):  # else unknown colours are classes
-        forms.append("nearest")
-    for form in forms:
-        reader = MaskReader(table, form)
-        try:
-            for path in sample:
-                reader.read(path)
-            return form
-        except (DataError, LabelError):
-            continue
-    return "auto"
-
-
 def classes(values: Values, masks: Sequence[Path]) -> Classes:
     """A label table that gives every value or colour a meaning.
 
     Raises:
-      DataError: the masks contain only one value, or more than a table can have.
+      DataError: the masks contain only one value, or more than a table can have; or a value has several meanings.
     """
-    codes = list(values.codes)
-    if len(codes) > MAX_DISTINCT or any(path.suffix.lower() in LOSSY for path in masks):
-        originals = peaks(read_stored(path).pixels for path in _sample(masks))
-        if originals and len(originals) < len(codes):
-            return _damaged(originals)
+    if any(one.in_alpha for one in values.tallies):
+        note = "the content is in the alpha channel: opaque is foreground"
+        return Classes(BINARY, mask_format="alpha", notes=(note,))
+    if values.colors and all(one.grey for one in values.tallies):
+        tallies = tuple(replace(one, colors=False, codes=one.codes & 255) for one in values.tallies)
+        proposed = classes(Values(tallies, total(tallies)), masks)
+        return replace(proposed, mask_format="index") if proposed.mask_format == "auto" else proposed
+    if not values.colors and groups.palettes_differ(values.tallies):
+        return _of_palettes(values, masks)
+    groups.refuse(values.tallies)
+    if found := originals(values, masks):
+        colors, note = found
+        names = _names([0, 255]) if colors == [(0, 0, 0), (255, 255, 255)] else tuple(map(_named, colors))
+        return Classes(_table(names, tuple(colors)), mask_format="nearest", notes=(note,))
+    codes = values.codes
     if values.colors:
         return _of_colors([_color(code) for code in codes], masks)
     if codes[-1] <= max(CAMVID.ignore[:-1]) and len(codes) >= 10 and _is_camvid(masks):
         return Classes(None, labels="camvid", notes=("the file names are those of CamVid, the values SegNet's",))
-    labelled, ignored, note = _ignored(codes)
-    colors = tuple(values.palette.get(value, (0, 0, 0)) for value in labelled)
-    colors = colors if len(set(colors)) == len(labelled) else palette(len(labelled))
-    table = _table(_names(labelled), colors, values=tuple((value,) for value in labelled), ignore=ignored)
-    return Classes(table, notes=note)
+    kept, ignored, notes = _ignored(values)
+    shown = tuple(values.whole.palette.get(value[0], (0, 0, 0)) for value in kept)
+    shown = shown if len(set(shown)) == len(kept) else palette(len(kept))
+    table = _table(_names([value[0] for value in kept]), shown, values=kept, ignore=ignored)
+    return Classes(table, notes=notes)
+
+
+def _of_palettes(values: Values, masks: Sequence[Path]) -> Classes:
+    """Classes for palette files in which a value has the palette's colour, whatever the value."""
+    one, other = groups.palettes_differ(values.tallies) or ("", "")
+    if plain := [tally.name for tally in values.tallies if not tally.palette]:
+        raise DataError(
+            f"the palettes of {one} and {other} show a value in different colours, and {plain[0]} has no palette. "
+            "Write all masks as colours, or all as plain values."
+        )
+    proposed = _of_colors(sorted({color for tally in values.tallies for color in tally.palette.values()}), masks)
+    note = f"palettes differ, such as those of {one} and {other}: their colours are read, not the values"
+    return replace(proposed, mask_format="color", notes=(*proposed.notes, note))
+
+
+def originals(values: Values, masks: Sequence[Path]) -> tuple[list[Color], str] | None:
+    """The colours of the classes in masks that JPEG or resizing has damaged, and a note; None for others.
+
+    Values are grey. Black and white are restored, other colours kept as measured.
+
+    Raises:
+      DataError: the classes are too close to each other for what is between them to have a nearest one.
+    """
+    note = "the masks were damaged (JPEG, or resizing): each pixel means the nearest of these colours"
+    whole = values.whole
+    lossy = any(is_lossy(path) for path in masks)
+    blended = damage(whole)
+    if blended.any() and not lossy:
+        colors = [_color(code) if whole.colors else (code, code, code) for code in whole.codes[~blended].tolist()]
+        if not whole.colors and min(b[0] - a[0] for a, b in pairwise(colors)) < GAP:
+            raise DataError(
+                f"the masks were resized with interpolation: the values {described(whole, blended)} occur only between "
+                f"others, which are {described(whole, ~blended)} and too close to tell what was between them. Export "
+                "the masks again, resized by nearest neighbour."
+            )
+        share = whole.pixels[blended].sum() / whole.pixels.sum()
+        note += f"; {described(whole, blended)} ({share:.2%} of the pixels) are only between others"
+    elif len(whole.codes) > MAX_DISTINCT or lossy:
+        colors = peaks(read_stored(path).pixels for path in sample(masks)) or []
+        if lossy and not colors and len(whole.codes) > 1:
+            raise DataError(
+                f"the masks are JPEG files, with {described(whole, whole.codes >= 0)}: JPEG changes values by several, "
+                "so classes that are this close to each other are lost. Export the masks again as PNG."
+            )
+        if not 0 < len(colors) < len(whole.codes):
+            return None
+    else:
+        return None
+    return sorted((_restored(red), _restored(green), _restored(blue)) for red, green, blue in colors), note
 
 
 def _of_colors(colors: list[Color], masks: Sequence[Path]) -> Classes:
@@ -147,34 +135,33 @@ def _of_colors(colors: list[Color], masks: Sequence[Path]) -> Classes:
         ordered = sorted(colors, key=list(reversed(by_color)).index)
         notes = ("the colours are those of Cityscapes",)
         return Classes(_table(tuple(by_color[color] for color in ordered), tuple(ordered)), notes=notes)
-    if all(red == green == blue for red, green, blue in colors):
-        labelled, ignored, note = _ignored([color[0] for color in colors])
-        greys, ignore_colors = (tuple((v, v, v) for v in group) for group in (labelled, ignored))
-        return Classes(_table(_names(labelled), greys, ignore_colors=ignore_colors), notes=note)
     return Classes(_table(tuple(_named(color) for color in colors), tuple(colors)))
-
-
-def _damaged(colors: list[Color]) -> Classes:
-    """Classes for colours that were blurred: black and white are restored, others kept as measured."""
-    clean = tuple(sorted((_restored(red), _restored(green), _restored(blue)) for red, green, blue in colors))
-    black_and_white = clean == ((0, 0, 0), (255, 255, 255))
-    names = _names([0, 255]) if black_and_white else tuple(_named(color) for color in clean)
-    note = "the masks were damaged (JPEG, or resizing): each pixel means the nearest of these colours"
-    return Classes(_table(names, clean), mask_format="nearest", notes=(note,))
 
 
 def _restored(value: int) -> int:
     return 0 if value < 20 else 255 if value > 235 else value
 
 
-def _ignored(values: list[int]) -> tuple[list[int], tuple[int, ...], tuple[str, ...]]:
-    """(values of classes, ignored values, assumptions)."""
-    if IGNORE not in values:
-        return values, (IGNORE,), ()
-    others = [value for value in values if value != IGNORE]
-    if len(others) >= 2 and others[-1] < MAX_DISTINCT:
-        return others, (IGNORE,), ("255 is ignored, as is usual beside class indices",)
-    return values, (), ("255 is a class: the other values are not a row of class indices",)
+def _ignored(values: Values) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...], tuple[str, ...]]:
+    """(values of each class, ignored values, assumptions)."""
+    codes = values.codes
+    single = tuple((value,) for value in codes)
+    if IGNORE not in codes:
+        return single, (IGNORE,), ()
+    others = [value for value in codes if value != IGNORE]
+    if len(others) < 2 or others[-1] >= MAX_DISTINCT:
+        return single, (), ("255 is a class: the other values are not a row of class indices",)
+    only, among = groups.alone(values.tallies, frozenset({IGNORE}), frozenset(codes))
+    if not only:
+        return single[:-1], (IGNORE,), ("255 is ignored, as is usual beside class indices",)
+    if among:
+        note = f"255 is ignored, as in {among[0]}; but it is the only value beside another in {only[0]}: look at both"
+        return single[:-1], (IGNORE,), (note,)
+    if others == [0, 1]:
+        other = next(one.name for one in values.tallies if 1 in one.values)
+        note = f"1 and 255 are the same class: {other} contains 0 and 1, {only[0]} contains 0 and 255"
+        return ((0,), (1, IGNORE)), (), (note,)
+    return single, (), (f"255 is a class: it is the only value beside another in {only[0]}",)
 
 
 def _names(values: list[int]) -> tuple[str, ...]:
@@ -191,7 +178,7 @@ def _table(names: tuple[str, ...], colors: tuple[Color, ...], **fields: Any) -> 
     return LabelTable(names=names, colors=colors, **fields)
 
 
-def _sample(masks: Sequence[Path]) -> list[Path]:
+def sample(masks: Sequence[Path]) -> list[Path]:
     """At most `MAX_SAMPLED` masks spread evenly over all, without those that cannot be decoded."""
     chosen = [masks[i] for i in np.unique(np.linspace(0, len(masks) - 1, min(MAX_SAMPLED, len(masks))).astype(int))]
     return [path for path in chosen if _readable(path)]

@@ -9,39 +9,48 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.data.images import DataError, read_stored
+from seg_jax.curate.tally import color_codes, tally
+from seg_jax.data.images import DataError, Stored, read_stored
 
 MAX_DISTINCT = 64  # values or colours in a mask; a photograph has more
-LOSSY = (".jpg", ".jpeg")
+AREAS, AREA = 0.5, 0.02  # least share of the pixels inside areas, of all and of two colours, in a blurred mask
 MAX_PIXELS = 1 << 18  # pixels of damaged masks that are compared with colours
 MAX_DECODED = 120  # files decoded to tell photographs from masks
 
 
 def is_mask(path: Path) -> bool:
-    """Whether a file looks like a mask: few values or colours, or JPEG's blur around few colours.
+    """Whether a file looks like a mask: few values or colours, or the blur of JPEG or resizing around few colours.
 
     Raises:
       DataError: it cannot be read.
     """
     try:
-        pixels = read_stored(path).pixels
+        stored = read_stored(path, pages=True)  # which reading the data refuses, with the reason
     except DataError as error:
         if "is not an image" in str(error) or "cannot be read" in str(error):
             raise
         return False  # CMYK and the like
-    if distinct(pixels) <= MAX_DISTINCT:
-        return True
-    return path.suffix.lower() in LOSSY and peaks([pixels]) is not None
+    return distinct(stored.pixels) <= MAX_DISTINCT or peaks([stored.pixels]) is not None or _has_areas(stored)
+
+
+def _has_areas(stored: Stored) -> bool:
+    """Whether most of an image is areas of exactly one colour, of two colours at least, which noise forbids in a
+    photograph: one alone may be overexposed, or what is around a scan.
+    """
+    counted = tally("", stored)
+    share = counted.inside / counted.pixels.sum()
+    return bool(share.sum() > AREAS and (share > AREA).sum() >= 2)
+
+
+def is_lossy(path: Path) -> bool:
+    """Whether a file is JPEG, whatever its name."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\xff\xd8"
 
 
 def distinct(pixels: np.ndarray) -> int:
     """The number of different values [h w] or colours [h w 3]."""
     return len(np.unique(color_codes(pixels)))
-
-
-def color_codes(pixels: np.ndarray) -> np.ndarray:
-    """Values [h w] unchanged, colours [h w 3] as red * 65536 + green * 256 + blue, [h w]."""
-    return pixels if pixels.ndim == 2 else pixels.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
 
 
 def peaks(masks: Iterable[np.ndarray]) -> list[tuple[int, int, int]] | None:

@@ -13,6 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from seg_jax.curate import meanings
+from seg_jax.curate.alignment import Fit, fit, misfits
+from seg_jax.curate.tally import Tally, tally
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
@@ -28,6 +31,12 @@ CURES: Mapping[str, str] = {
     "sizes": "Set config.data.size, which brings all to one size.",
     "duplicate": "Keep one of them.",
     "contradiction": "Keep the right mask, remove the others.",
+    "meaning": "Convert the masks to one form.",
+    "ignored alone": "Correct the label table.",
+    "class ignored": "Correct the label table.",
+    "blended": "Export the masks again, resized by nearest neighbour.",
+    "pose": "Save the masks as their photographs are.",
+    "orientation": "Turn the mask.",
     "leakage": "Keep it in one split: a score on what was trained on says nothing.",
 }
 # The same for notes, which may be intended and do not fail the check.
@@ -36,6 +45,7 @@ NOTES: Mapping[str, str] = {
     "class missing": "Add examples, merge the class (config.data.merge), or ignore it (config.data.ignore_classes).",
 }
 
+MAX_FITTED = 64  # examples of a split whose masks are compared with the edges of their photographs
 MAX_SHOWN = 20  # findings of a kind in the text
 
 
@@ -66,6 +76,8 @@ class Facts(NamedTuple):
       size: (height, width).
       constant: whether the photograph has only one colour.
       photo, label: digests of the decoded pixels.
+      tally: the stored values of the mask; None where the source does not give them.
+      fit: how the mask fits its photograph; None where that was not measured.
     """
 
     pixels: np.ndarray
@@ -73,6 +85,8 @@ class Facts(NamedTuple):
     constant: bool
     photo: bytes
     label: bytes
+    tally: Tally | None
+    fit: Fit | None
 
 
 def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
@@ -84,24 +98,29 @@ def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
     """
     findings: list[Finding] = []
     first: dict[bytes, tuple[str, str, bytes]] = {}  # photograph -> split, file and label of its first copy
-    occurs = {}
+    pixels = {examples.split: np.zeros(256, np.int64) for examples in splits}
+    tallies: dict[str, list[Tally]] = {examples.split: [] for examples in splits}
     for examples in splits:
         findings += _unpaired(examples)
         sizes: dict[tuple[int, ...], list[str]] = {}
-        pixels = np.zeros(256, np.int64)
+        fits: list[Fit] = []
         with closing(_examined(examples, threads)) as results:
             for i, facts in enumerate(results):
                 if isinstance(facts, Finding):
                     findings.append(facts)
                     continue
                 photo, mask = _file(examples, i, 0), _file(examples, i, -1)
-                pixels += facts.pixels
+                pixels[examples.split] += facts.pixels
+                tallies[examples.split] += [facts.tally] if facts.tally else []
+                fits += [facts.fit] if facts.fit else []
                 sizes.setdefault(facts.size, []).append(photo)
                 findings += _of_pixels(examples, facts, photo, mask)
                 findings += _copies(examples.split, facts, photo, mask, first)
-        occurs[examples.split] = pixels > 0
         findings += _sizes(examples, sizes)
-    return [*findings, *_missing(splits, occurs)]
+        findings += [_finding(kind, examples.split, file, what) for kind, file, what in misfits(fits)]
+    messages = [*meanings.of_tallies(splits[0].table, tallies), *meanings.of_splits(splits, pixels)]
+    findings += [_finding(*message) for message in messages]
+    return [*findings, *_missing(splits, {split: counts > 0 for split, counts in pixels.items()})]
 
 
 def failed(findings: Sequence[Finding]) -> bool:
@@ -116,6 +135,7 @@ def _unpaired(examples: Examples) -> Iterator[Finding]:
 
 def _examined(examples: Examples, threads: int):
     """The facts about each example, or the finding that makes it unusable."""
+    step = -(-len(examples) // MAX_FITTED)
 
     def examine(i: int) -> Facts | Finding:
         try:
@@ -126,7 +146,10 @@ def _examined(examples: Examples, threads: int):
             return _finding("labels" if isinstance(error, LabelError) else "unusable", examples.split, file, str(error))
         pixels = np.array(Image.fromarray(label).histogram())
         constant = bool((image == image[0, 0]).all())
-        return Facts(pixels, label.shape, constant, _digest(image), _digest(label))
+        photo, mask = _file(examples, i, 0), _file(examples, i, -1)
+        counted = tally(mask, examples.mask(i)) if examples.mask else None
+        fitted = fit(photo if examples.files else "", image, label) if i % step == 0 else None
+        return Facts(pixels, label.shape, constant, _digest(image), _digest(label), counted, fitted)
 
     return in_parallel(examine, len(examples), threads=threads, title=f"decoding {examples.split}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -13,8 +13,7 @@ from PIL import Image
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 
-MAX_UNCROPPED = 512 * 512  # pixels; larger images are trained on in crops
-BATCH_PIXELS = 16 * 256 * 256
+USED = 0.9  # share of the files below which something was probably not understood
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,32 @@ class Proposal:
       summary: a description of the data set, with the assumptions made.
       fields: the fields of the configuration that differ from the defaults.
       table: a label table to write beside the configuration; None if there is one already.
+      files: number of image files that a search looked at, and how many of them are in pairs; (0, 0): not known.
+      faults: what has to be corrected before the configuration is of use.
+      pairs: split -> photographs and masks, for lists to write beside the configuration where patterns would also match
+        files that are left out; '' is the split of a single list.
     """
 
     root: Path
     summary: str
     fields: Mapping[str, Any]
     table: LabelTable | None = None
+    files: tuple[int, int] = (0, 0)
+    faults: tuple[str, ...] = ()
+    pairs: Mapping[str, Sequence[tuple[Path, Path]]] = field(default_factory=dict)
+
+
+def unfit(proposal: Proposal, unreadable: int) -> list[str]:
+    """What stands against a training with the proposal: its faults, and too few files that are used.
+
+    Args:
+      proposal: the proposal.
+      unreadable: examples that its configuration cannot read.
+    """
+    total, paired = proposal.files
+    used = max(0, paired - 2 * unreadable)
+    few = [f"{used} of {total} image files are used, less than nine tenths"] if used < USED * total else []
+    return [*proposal.faults, *few]
 
 
 def split_fields(splits: Sequence[str]) -> dict[str, str]:
@@ -73,16 +92,3 @@ def common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     height, width = (median_low(side) for side in zip(*sizes, strict=True))
     scale = min(1.0, 512 / max(height, width))
     return max(32, round(height * scale / 32) * 32), max(32, round(width * scale / 32) * 32)
-
-
-def training_fields(size: tuple[int, int], n: int) -> dict[str, Any]:
-    """Crop, batch sizes and length that suit `n` photographs of (height, width); a thousand steps or more."""
-    fields: dict[str, Any] = {}
-    crop = size
-    if size[0] * size[1] > MAX_UNCROPPED:
-        crop = min(size[0] // 32 * 32, 512), min(size[1] // 32 * 32, 512)
-        fields["augment.crop"] = crop
-    for field, (height, width) in (("train.batch_size", crop), ("eval.batch_size", size)):
-        fields[field] = 1 << max(0, min(16, BATCH_PIXELS // (height * width)).bit_length() - 1)
-    epochs = max(20, -(-1000 * fields["train.batch_size"] // max(n, 1)))
-    return fields | {"train.epochs": float(epochs), "eval.every_epochs": float(max(1, epochs // 10))}

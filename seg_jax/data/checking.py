@@ -180,6 +180,7 @@ def _without(examples: Examples, bad: dict[int, Bad], skip_bad: bool) -> Example
         read=chosen(examples.read) if arrays is None else (lambda i: (images[i], labels[i])),
         stored=examples.stored and chosen(examples.stored),
         instances=examples.instances and chosen(examples.instances),
+        mask=examples.mask and chosen(examples.mask),
         files=tuple(examples.files[i] for i in good) if examples.files else (),
         bad=all_bad,
         arrays=arrays,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.data.images import DataError
+from seg_jax.data.images import DataError, Stored
 from seg_jax.data.labels import LabelTable
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -39,6 +39,7 @@ class Examples:
       resized: the (height, width) that `read` resizes every example to; (0, 0): as stored.
       stored: like `read` without the resizing; None where `read` does not resize.
       instances: index -> values of Cityscapes' `instanceIds`, uint16 [h w] as stored; None where there are none.
+      mask: index -> the mask before the label table, as `MaskReader.stored` gives it; None where there are none.
       reading: the fields besides files, table and size that change the result of `read`; '' if there are none.
       bad: examples that the source could not use (a photograph without a mask, say).
       content: a digest of what the examples hold, where names alone do not tell them apart; '' if they do.
@@ -54,6 +55,7 @@ class Examples:
     resized: tuple[int, int] = (0, 0)
     stored: Callable[[int], Pair] | None = None
     instances: Callable[[int], np.ndarray] | None = None
+    mask: Callable[[int], Stored] | None = None
     reading: str = ""
     bad: tuple[Bad, ...] = ()
     content: str = ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,9 @@ from seg_jax.runtime.files import write_bytes
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
-MAX_BAND = 64  # rows of a band of probabilities
+PAGED = ("TIFF", "GIF", "PNG", "WEBP")  # formats of several pages or frames; in a phone's MPO the others are previews
+NEW_SUBFILE_TYPE = 254  # TIFF's tag for the purpose of a page
+ORIENTATION = 0x0112  # EXIF's tag
 
 
 class DataError(ValueError):
@@ -37,17 +38,36 @@ class Encoded(io.BytesIO):
         return self.name
 
 
-def _open(path: Path | Encoded) -> Image.Image:
+def _open(path: Path | Encoded, *, pages: bool = True) -> Image.Image:
+    """The first picture of a file; without `pages` a file of several pictures is refused."""
     try:
-        with Image.open(path) as image:  # `with`, since files of several pictures stay open; only the first is read
+        with Image.open(path) as image:  # `with`, since files of several pictures stay open
+            count = 1 if pages else _pages(image)
             image.load()
-        return image
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is not an image that can be decoded; replace or remove it.") from error
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
     except Exception as error:  # for damaged files decoders raise OSError, SyntaxError, EOFError...
         raise DataError(f"{path} cannot be read ({error}); replace or remove it.") from error
+    if count > 1:
+        raise DataError(
+            f"{path} contains {count} pages or frames, of which all but the first would be lost. Save each as a file "
+            "of its own, those of photographs and masks under the same names."
+        )
+    return image
+
+
+def _pages(image: Image.Image) -> int:
+    """The number of pictures in a file, without the reduced copies and transparency masks that a TIFF may contain."""
+    if image.format not in PAGED or (count := getattr(image, "n_frames", 1)) == 1:
+        return 1
+    if image.format == "TIFF":
+        for page in range(count - 1, 0, -1):
+            image.seek(page)
+            count -= bool(image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & 0b101)  # type: ignore[attr-defined]
+        image.seek(0)
+    return count
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -57,13 +77,40 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def read_image(path: Path | Encoded) -> np.ndarray:
+def read_image(path: Path | Encoded, *, pages: bool = True) -> np.ndarray:
     """A photograph as uint8 [h w 3] RGB, see `rgb`.
 
+    Args:
+      path: the file.
+      pages: whether to read the first picture of a file of several, as prediction does, instead of refusing the file.
+
     Raises:
-      DataError: the file is missing, truncated, or not an image.
+      DataError: the file is missing, truncated, or not an image; its pixels are floating-point numbers.
     """
-    return rgb(_open(path))
+    image = _open(path, pages=pages)
+    if image.mode == "F":  # Pillow would clip at 0 and 255: values in 0..1 would become a black picture
+        low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
+        raise DataError(
+            f"{path} contains floating-point values from {low:g} to {high:g}; a photograph has 8 bits. "
+            f"Scale it: image = {scaling(low, high)}."
+        )
+    return rgb(image)
+
+
+def scaling(low: float, high: float, name: str = "image") -> str:
+    """The expression of NumPy that brings the array `name`, with values from `low` to `high`, to 0..255 as uint8."""
+    if low >= 0 and high <= 1:
+        return f"({name} * 255).round().astype(np.uint8)"
+    if low >= 0 and high <= 255:
+        return f"{name}.round().astype(np.uint8)"
+    return f"np.interp({name}, ({low:g}, {high:g}), (0, 255)).round().astype(np.uint8)"
+
+
+def orientation(path: Path | Encoded) -> int:
+    """EXIF's orientation of an image file, 1 (upright) to 8; 1 where the file does not say."""
+    with contextlib.suppress(Exception), Image.open(path) as image:  # the reader of the pixels reports damage
+        return int(image.getexif().get(ORIENTATION, 1))
+    return 1
 
 
 def rgb(image: Image.Image) -> np.ndarray:
@@ -83,23 +130,26 @@ class Stored(NamedTuple):
     Attributes:
       pixels: one value for each pixel, uint8 or uint16 [h w], or colours, uint8 [h w 3].
       palette: the palette of a palette file, uint8 [n 3]; None for other files.
+      alpha: the alpha channel, uint8 [h w]; None for files without one.
     """
 
     pixels: np.ndarray
     palette: np.ndarray | None = None
+    alpha: np.ndarray | None = None
 
 
-def read_stored(path: Path | Encoded, *, colors: bool = True) -> Stored:
-    """The stored content of a mask file, upright: values of one channel, or colours (RGB, or RGBA without alpha).
+def read_stored(path: Path | Encoded, *, colors: bool = True, pages: bool = False) -> Stored:
+    """The stored content of a mask file, upright: values of one channel, or colours.
 
     Args:
       path: the file.
-      colors: whether to accept masks of colours.
+      colors: whether to accept masks of colours; those with three equal channels are masks of values.
+      pages: whether to read the first picture of a file of several, instead of refusing the file.
 
     Raises:
       DataError: the file is missing, truncated, not an image, or an image of another kind.
     """
-    image = _upright(_open(path))
+    image = _upright(_open(path, pages=pages))
     if image.mode == "1":
         return Stored(np.asarray(image).astype(np.uint8))
     if image.mode == "L":
@@ -111,12 +161,25 @@ def read_stored(path: Path | Encoded, *, colors: bool = True) -> Stored:
         if values.min() < 0 or values.max() > 65535:
             raise DataError(f"{path} has mask values from {values.min()} to {values.max()}; they must be in 0..65535.")
         return Stored(values.astype(np.uint16))
-    if colors and image.mode in ("RGB", "RGBA"):
-        return Stored(np.asarray(image)[..., :3])
+    if image.mode == "LA":
+        values, alpha = np.moveaxis(np.asarray(image), -1, 0)
+        return Stored(values, alpha=alpha)
+    if image.mode in ("RGB", "RGBA"):
+        pixels = np.asarray(image)
+        alpha = pixels[..., 3] if image.mode == "RGBA" else None
+        if colors:
+            return Stored(pixels[..., :3], alpha=alpha)
+        if is_grey(pixels):
+            return Stored(pixels[..., 0], alpha=alpha)
     raise DataError(
         f"{path} is a {image.mode} image; a mask has one channel whose values are class indices, as grey or palette "
         f"PNG{', or RGB colours' if colors else ''}. Convert it to class indices first."
     )
+
+
+def is_grey(pixels: np.ndarray) -> bool:
+    """Whether the first three channels of an image [h w c] are equal."""
+    return bool((pixels[..., 1:3] == pixels[..., :1]).all())
 
 
 def read_mask(path: Path | Encoded) -> np.ndarray:
@@ -139,61 +202,6 @@ def resize(image: np.ndarray, label: np.ndarray, size: tuple[int, int]) -> tuple
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resizes class ids [h w] to `size` = (height, width) by nearest neighbour."""
     return np.asarray(Image.fromarray(label).resize((size[1], size[0]), Image.Resampling.NEAREST))
-
-
-def resize_probabilities(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes class probabilities, float32 [h w k], to `size` = (height, width); bilinear, antialiased."""
-    if probabilities.shape[:2] == tuple(size):
-        return probabilities
-    resized = np.empty((*size, probabilities.shape[-1]), np.float32)
-    top = 0
-    for band in resized_bands(probabilities, size):
-        resized[top : top + len(band)] = band
-        top += len(band)
-    return resized
-
-
-def resized_bands(probabilities: np.ndarray, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """`resize_probabilities` in bands of at most `MAX_BAND` rows from the top, float32 [rows w k], to save memory.
-
-    Pillow resizes the rows. Resized in parts, columns would get other numbers than resized as a whole, so they are
-    resized here by Pillow's method: where an image grows, every number equals Pillow's.
-    """
-    if probabilities.shape[:2] == tuple(size):
-        yield from (probabilities[top : top + MAX_BAND] for top in range(0, size[0], MAX_BAND))
-        return
-    rows, weights = _triangles(probabilities.shape[0], size[0])
-    for top in range(0, size[0], MAX_BAND):
-        band, shares = rows[top : top + MAX_BAND], weights[top : top + MAX_BAND]
-        first, last = band.min(), band.max()
-        wide = np.empty((last + 1 - first, size[1], probabilities.shape[-1]), np.float32)
-        for k in range(probabilities.shape[-1]):
-            plane = Image.fromarray(np.ascontiguousarray(probabilities[first : last + 1, :, k]))
-            wide[..., k] = np.asarray(plane.resize((size[1], len(wide)), Image.Resampling.BILINEAR))
-        resized = np.empty((len(band), *wide.shape[1:]), np.float32)
-        for i, (sources, factors) in enumerate(zip(band - first, shares, strict=True)):
-            total = np.zeros(wide.shape[1:])
-            for source, factor in zip(sources[factors > 0], factors[factors > 0], strict=True):
-                total += wide[source] * factor
-            resized[i] = total
-        yield resized
-
-
-def _triangles(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
-    """(indices, weights), [new n] each, of the at most n old pixels that make up each new one along an axis.
-
-    The weights form a triangle around the new pixel's centre, two pixels wide in the smaller of the two images.
-    """
-    scale = old / new
-    reach = max(scale, 1.0)
-    middle = (np.arange(new) + 0.5) * scale
-    first = np.maximum(middle - reach + 0.5, 0).astype(int)
-    stop = np.minimum(middle + reach + 0.5, old).astype(int)
-    indices = first[:, None] + np.arange((stop - first).max())
-    weights = np.maximum(1 - np.abs((indices - middle[:, None] + 0.5) * (1 / reach)), 0)
-    weights[indices >= stop[:, None]] = 0
-    # cumsum adds one after the other, as Pillow does; sum has another order.
-    return np.minimum(indices, old - 1), weights / np.cumsum(weights, axis=1)[:, -1:]
 
 
 def write_image(path: Path, array: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from seg_jax.runtime import extras, process
+from seg_jax.runtime import extras, machine, process
 from seg_jax.runtime.version import __version__
 
 PACKAGES = (
@@ -74,7 +74,7 @@ def collect() -> dict[str, Any]:
         "tensorflow_gpu": tensorflow_gpu(),
         "environment": {name: os.environ[name] for name in sorted(os.environ) if VARIABLES.fullmatch(name)},
         "cpu": _cpu(),
-        "memory": _memory(),
+        "memory": machine.memory(),
         "caches": _caches(),
         "disk": {place: shutil.disk_usage(place).free for place in (os.getcwd(), tempfile.gettempdir())},
     }
@@ -129,7 +129,7 @@ def tensorflow_gpu() -> str:
 
 def _cpu() -> dict[str, Any]:
     features, model = set(), platform.processor()
-    for line in _lines("/proc/cpuinfo"):
+    for line in machine.lines("/proc/cpuinfo"):
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):
             features |= set(value.split())
@@ -137,29 +137,6 @@ def _cpu() -> dict[str, Any]:
             model = value.strip()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"model": model, "cores": cores, "features": [name for name in CPU_FEATURES if name in features]}
-
-
-def _memory() -> dict[str, Any]:
-    """Of the machine, of the control group that this process is in, and how Linux gives out huge pages."""
-    amounts = {}
-    for line in _lines("/proc/meminfo"):
-        name, _, value = line.partition(":")
-        amounts[name] = int(value.split()[0]) * 1024
-    limit = "".join(_lines("/sys/fs/cgroup/memory.max"))
-    pages = re.search(r"\[(\w+)\]", "".join(_lines("/sys/kernel/mm/transparent_hugepage/enabled")))
-    return {
-        "total": amounts.get("MemTotal"),
-        "available": amounts.get("MemAvailable"),
-        "limit": int(limit) if limit.isdecimal() else None,
-        "huge_pages": pages[1] if pages else None,
-    }
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
 
 
 def _caches() -> dict[str, dict[str, Any]]:

@@ -14,8 +14,8 @@ import numpy as np
 from seg_jax.config import Config, EvalConfig
 from seg_jax.data import feed, pipeline, sampler
 from seg_jax.data.examples import Examples
-from seg_jax.data.images import resized_bands
 from seg_jax.data.labels.cityscapes import write_prediction
+from seg_jax.data.probabilities import resized_bands
 from seg_jax.evaluate.seen import Seen
 from seg_jax.metrics import Images, Report, bootstrap, cityscapes, compat
 from seg_jax.metrics.detailed import Counter

@@ -22,12 +22,14 @@ class Encoder:
       epsilon: style of arithmetic ('torch', 'keras' or 'smp') -> epsilon of its norms, for the available styles.
       namings: library -> names in its weight files; {} without weight files.
       keras: the function of keras.applications with ImageNet weights, or ''.
+      package: the module of the extra 'pretrained' that holds ImageNet weights, or ''.
     """
 
     build: Callable[[ModelConfig, Style, str], nn.Module]
     epsilon: Mapping[str, float] = field(default_factory=lambda: {"torch": 1e-5})
     namings: Mapping[str, Naming] = field(default_factory=dict)
     keras: str = ""
+    package: str = ""
 
 
 @dataclass(frozen=True)

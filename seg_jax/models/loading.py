@@ -16,7 +16,7 @@ from seg_jax.models.decoders import MODELS
 from seg_jax.models.encoders import ENCODERS
 from seg_jax.models.entries import Encoder
 from seg_jax.models.segmenter import Segmenter
-from seg_jax.models.weights import convert, files
+from seg_jax.models.weights import convert, files, imagenet
 from seg_jax.models.weights.naming import Naming
 
 # Heads that a library's file may hold beside the one that gives the logits: of a classifier, or for training alone.
@@ -71,14 +71,16 @@ def _deeper(naming: Naming, network: Any) -> tuple[str, ...]:
 
 
 def read(config: Config, source: str) -> files.WeightFile:
-    """The weight file at the path `source`; for 'imagenet' the weights that keras.applications has for this encoder.
+    """The weight file at the path `source`; for 'imagenet' those of a package, or of keras.applications.
 
     Raises:
       WeightsError: there are none, or they cannot be read.
     """
     if source == "imagenet":
         encoder = config.model.encoder
-        return files.from_keras(_encoder(config).keras, encoder=encoder.name, alpha=encoder.alpha)
+        if package := _encoder(config).package:
+            return imagenet.from_package(package)
+        return imagenet.from_keras(_encoder(config).keras, encoder=encoder.name, alpha=encoder.alpha)
     return files.read(Path(source).expanduser())
 
 

@@ -1,4 +1,4 @@
-"""Prediction: python -m seg_jax.predict MODEL INPUT... --out=DIR.
+"""Prediction: python -m seg_jax.predict MODEL INPUT... [--out=DIR].
 
 MODEL is a run directory or an exported file. TensorFlow is imported only for a SavedModel, and JAX not for ONNX.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -22,10 +23,13 @@ from tqdm import tqdm
 
 from seg_jax.data.images import DataError
 from seg_jax.predict.inputs import find, output_names
-from seg_jax.predict.output import KINDS, Results
+from seg_jax.predict.output import KINDS, Input, Results
 from seg_jax.predict.predictor import Predictor
 from seg_jax.predict.video import SUFFIXES
 from seg_jax.predict.work import Work
+from seg_jax.runtime.files import numbered_folder
+
+FOLDER = Path("predictions")  # below which results are numbered where no --out names another
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,9 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             window=options.window,
             overlap=options.overlap,
         )
+        if options.out is None:
+            inputs = [item for item in inputs if not _is_earlier_result(item, options.inputs)]
+            options.out = numbered_folder(FOLDER)
         identity = f"{predictor.identity} {options.window} {options.overlap} {options.frames}"
         results = Results(options.out, options.write, identity)
-    except ValueError as error:  # all errors of this project
+    except (ValueError, OSError) as error:  # an error of this project, or no place for a new folder
         print(f"error: {error}", file=sys.stderr)
         return 1
     named = list(zip(output_names(inputs), inputs, strict=True))
@@ -72,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print(f"interrupted after {work.images} images; run the same command to resume", file=sys.stderr)
+            resume = f"run the command with --out={shlex.quote(str(options.out))} to resume"
+            print(f"interrupted after {work.images} images; {resume}", file=sys.stderr)
             return 130
         finally:
             work.close()
@@ -106,7 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="image, folder, quoted glob, video, camera number, or - for stdin"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="directory for the results")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help=f"directory for the results, whose finished inputs are skipped (default: a new one, {FOLDER}/1, 2, ...)",
+    )
     parser.add_argument(
         "--write",
         type=_kinds,
@@ -141,6 +154,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="repeat finished inputs")
     parser.add_argument("--json", action="store_true", help="print a JSON summary instead of lines")
     return parser
+
+
+def _is_earlier_result(item: Input, named: Sequence[str]) -> bool:
+    """Whether a file is in `FOLDER`, and an input only because the folder around that was named."""
+    results = FOLDER.resolve()
+    around = {Path(text).expanduser().resolve() for text in named} & {*results.parents}
+    return isinstance(item, Path) and bool(around) and results in item.resolve().parents
 
 
 def _kinds(text: str) -> tuple[str, ...]:

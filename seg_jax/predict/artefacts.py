@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from seg_jax.config import Size
-from seg_jax.data.images import resize_label, resize_probabilities
+from seg_jax.data.images import resize_label
 from seg_jax.data.labels import LabelTable
+from seg_jax.data.probabilities import resize_probabilities
 from seg_jax.predict.seal import digest, intact
 from seg_jax.runtime.extras import install_command
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seg_jax.run.checkpoint import Checkpoints
     from seg_jax.run.saving import CheckpointWriter
 
-# Fields of the length, which may grow; `train.length` says when.
+# Fields of the length, which may grow; `run.length` says when.
 LENGTH = ("train.steps", "train.epochs", "train.extend", "train.extended_at")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import jax
@@ -14,11 +14,15 @@ from seg_jax import data
 from seg_jax.config import Config, ConfigError, DataConfig, check_classes, require, weighting, with_fields
 from seg_jax.data import feed, stats
 from seg_jax.data.examples import Examples
+from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.losses import OwnLoss
-from seg_jax.run import pretrained, program, teacher
-from seg_jax.run.directory import RunDirectory
+from seg_jax.run import length, pretrained, program, teacher
+from seg_jax.run.directory import RunDirectory, require_same_examples
+from seg_jax.run.progress import Progress
+from seg_jax.run.saving import CheckpointWriter
 from seg_jax.runtime import sharding
+from seg_jax.steps.state import TrainState
 
 Weigh = Callable[[Examples, DataConfig, str], tuple[float, ...]]
 
@@ -91,8 +95,11 @@ def open_job(
     guard(config)
     examples = tuple(data.load(config, split, source=source) for split in splits)
     found = examples[0].table
-    if table is not None and found.names != table.names:
+    if table is not None and sorted(found.names) != sorted(table.names):
         raise ConfigError(f"the data has the classes {found.names}, the run in {run} {table.names}; they must agree.")
+    if table is not None and found.names != table.names:
+        logging.info("the data has the classes of the run in another order; they are matched by name")
+        examples = tuple(data.in_order(one, table.names) for one in examples)
     table = table or found
     check_classes(config, classes=len(table))
     teacher.check(config, table)
@@ -100,8 +107,77 @@ def open_job(
         examples = tuple(feed.prepare(one, config.data, mesh, record=run.checked(one.split)) for one in examples)
     if scheme := weighting(config):
         config = with_fields(config, {"loss.class_weights": weigh(examples[0], config.data, scheme)})
-    functions = program.Functions(config, classes=len(table), mesh=mesh, own_losses=own_losses)
+    functions = program.Functions(config, classes=len(table), mesh=mesh, own_losses=own_losses, names=table.names)
     return Job(config, mesh, examples, functions)
+
+
+def open_training(
+    config: Config,
+    run: RunDirectory,
+    *,
+    source: data.Source | None = None,
+    own_losses: Mapping[str, OwnLoss] = MappingProxyType({}),
+) -> Job:
+    """The job that `run` is to be trained on, with its length; the run directory records both.
+
+    Args:
+      config: what to train; it is not changed.
+      run: the run directory, new or to be resumed.
+      source, own_losses: see `open_job`.
+
+    Raises:
+      ConfigError: `run` cannot be resumed with this configuration or these data; or as `open_job`.
+    """
+    recorded = run.resumable()
+
+    def guard(config: Config) -> None:
+        run.begin(config)
+        length.refuse_jump(config, recorded, run)
+
+    splits = (config.data.train_split, config.data.val_split)
+    job = open_job(config, splits, run=run, recorded=recorded, guard=guard, source=source, own_losses=own_losses)
+    for one, field in zip(job.splits, ("train_split", "val_split"), strict=True):
+        require_labels(one, field)
+    train = job.splits[0]
+    config = length.lengthened(job.config, recorded, run, examples=len(train))
+    functions = replace(job.functions, config=config, length=length.plan(config, examples=len(train)))
+    run.write_table(train.table)
+    run.write_config(config)
+    return replace(job, config=config, functions=functions)
+
+
+def require_labels(examples: Examples, field: str) -> None:
+    """Refuses a split in which every pixel is ignored: it teaches nothing, and no score of it exists.
+
+    Args:
+      examples: the split, checked.
+      field: that of `config.data` which names it.
+
+    Raises:
+      DataError: with the number of masks, and what to do.
+    """
+    if not examples.labelled:
+        raise DataError(
+            f"config.data.{field} = {examples.split!r} has no labelled pixel: its {len(examples)} masks say 'ignore' "
+            f"everywhere, as those of a test set do. Name a split with labels: --config.data.{field}=NAME. If these "
+            "masks do have labels, `python -m seg_jax.data inspect` shows what their values are taken for."
+        )
+
+
+def begin(job: Job, checkpoints: CheckpointWriter) -> tuple[TrainState, Progress]:
+    """State and progress of the newest checkpoint, or of step 0.
+
+    Raises:
+      ConfigError: the examples are not those that the run was started with.
+      CheckpointError, WeightsError: the arrays cannot be read, or do not fit.
+    """
+    restored = checkpoints.restore_latest(job.functions.abstract_state)
+    if restored is None:
+        return job.functions.init(), Progress()
+    state, meta = restored
+    require_same_examples(meta, *job.splits)
+    logging.info("resuming after step %d of %d", int(state.step), job.functions.length.steps)
+    return sharding.to_devices(state, job.mesh), Progress.from_json(meta["memory"])
 
 
 def configured_mesh(config: Config) -> Mesh:

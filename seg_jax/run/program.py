@@ -25,6 +25,7 @@ from seg_jax.config import (
 from seg_jax.data import stats
 from seg_jax.run import initial
 from seg_jax.run.directory import RunDirectory
+from seg_jax.run.length import Length
 from seg_jax.run.teacher import Teacher
 from seg_jax.runtime import sharding
 from seg_jax.steps import distil, evaluate, predict, train
@@ -62,19 +63,17 @@ class Functions:
       config: the whole configuration, resolved.
       classes: number of classes.
       mesh: the devices.
-      steps: length of the run, for the learning-rate schedule.
-      frozen_steps: number of steps, at the run's start, with a frozen encoder.
-      restarts: steps at which the learning-rate schedule begins anew.
+      length: the course of the run, which the learning-rate schedule follows; what is not trained needs none.
       own_losses: the functions of the names in `config.loss.own`.
+      names: of the classes; by them the head of another run is taken.
     """
 
     config: Config
     classes: int
     mesh: Mesh
-    steps: int = 1
-    frozen_steps: int = 0
-    restarts: tuple[int, ...] = ()
+    length: Length = field(default_factory=Length)
     own_losses: Mapping[str, losses.OwnLoss] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
     @cached_property
     def network(self) -> Any:
@@ -101,9 +100,9 @@ class Functions:
         return optim.build(
             self.config.optim,
             self.config.finetune,
-            steps=self.steps,
-            frozen_steps=self.frozen_steps,
-            restarts=self.restarts,
+            steps=self.length.steps,
+            frozen_steps=self.length.frozen,
+            restarts=self.length.restarts,
         )
 
     @property
@@ -121,7 +120,10 @@ class Functions:
           WeightsError: they do not fit, see `pretrained.start`.
         """
         places = jax.tree.map(lambda array: array.sharding, self.abstract_state)
-        return initial.state(self.network, self.optimizer, self.config, self.mesh, places=places)
+        return initial.state(
+            *(self.network, self.optimizer, self.config, self.mesh),
+            **{"places": places, "names": self.names, "classes": self.classes},
+        )
 
     @cached_property
     def abstract_state(self) -> TrainState:

@@ -1,4 +1,4 @@
-"""Atomic writes."""
+"""Atomic writes, and folders that nobody else writes to."""
 
 from __future__ import annotations
 
@@ -22,3 +22,16 @@ def write_bytes(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def numbered_folder(base: Path) -> Path:
+    """Makes `base/1`, or the first higher number that is not there; two programs at once get two folders."""
+    base.mkdir(parents=True, exist_ok=True)
+    number = max((int(path.name) for path in base.iterdir() if path.name.isdecimal()), default=0)
+    while True:
+        number += 1
+        try:
+            (base / str(number)).mkdir()
+            return base / str(number)
+        except FileExistsError:
+            continue

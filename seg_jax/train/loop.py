@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,17 @@ import jax
 
 from seg_jax.config import Config
 from seg_jax.data import feed, sampler
-from seg_jax.data.examples import Examples
-from seg_jax.data.images import DataError
-from seg_jax.run.directory import RunDirectory, require_same_examples
-from seg_jax.run.opening import Job, open_job
-from seg_jax.run.saving import CheckpointWriter
-from seg_jax.runtime import process, sharding
+from seg_jax.run.directory import RunDirectory
+from seg_jax.run.opening import Job, begin, open_training
+from seg_jax.runtime import process
 from seg_jax.runtime.process import Interruption
 from seg_jax.steps.state import TrainState
-from seg_jax.train import length, rate
+from seg_jax.train import rate
 from seg_jax.train.bar import Bar
 from seg_jax.train.clock import Profiler
 from seg_jax.train.health import PROGRAMS_IN_FLIGHT
 from seg_jax.train.hooks import NO_HOOKS, Hooks
-from seg_jax.train.length import Length
 from seg_jax.train.programs import Programs
-from seg_jax.train.progress import Progress
 from seg_jax.train.session import Session, saving_at_failure
 
 
@@ -54,101 +48,43 @@ def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -
         process.make_deterministic()
     run = RunDirectory(workdir)
     with run.training():
-        job, plan = open_training(config, run, hooks)
+        job = open_training(config, run, source=hooks.source, own_losses=hooks.losses)
         checkpoints = run.checkpoint_writer(keep_last=job.config.checkpoint.keep_last)
         state, progress = begin(job, checkpoints)
-        logging.info("%s", summary(job, plan, run))
+        logging.info("%s", summary(job, run))
         with closing(Session(job, run, checkpoints, progress, start=int(state.step), hooks=hooks)) as session:
-            state = train(job, plan, session, state)
+            state = train(job, session, state)
         metric, patience = job.config.checkpoint.metric, job.config.early_stop.patience
         logging.info("%s", session.progress.outcome(split=job.splits[1].split, metric=metric, patience=patience))
     return state
 
 
-def open_training(config: Config, run: RunDirectory, hooks: Hooks) -> tuple[Job, Length]:
-    """The job that `run` is to be trained on, which records it, and its course; what cannot be resumed is refused."""
-    recorded = run.resumable()
-
-    def guard(config: Config) -> None:
-        run.begin(config)
-        length.refuse_jump(config, recorded, run)
-
-    job = open_job(
-        config,
-        (config.data.train_split, config.data.val_split),
-        run=run,
-        recorded=recorded,
-        guard=guard,
-        source=hooks.source,
-        own_losses=hooks.losses,
-    )
-    for one, field in zip(job.splits, ("train_split", "val_split"), strict=True):
-        require_labels(one, field)
-    examples = len(job.splits[0])
-    config = length.lengthened(job.config, recorded, run, examples=examples)
-    plan = length.plan(config, examples=examples)
-    run.write_table(job.splits[0].table)
-    run.write_config(config)
-    functions = replace(
-        job.functions, config=config, steps=plan.steps, frozen_steps=plan.frozen, restarts=plan.restarts
-    )
-    return replace(job, config=config, functions=functions), plan
-
-
-def require_labels(examples: Examples, field: str) -> None:
-    """Refuses a split in which every pixel is ignored: it teaches nothing, and no score of it exists.
-
-    Args:
-      examples: the split, checked.
-      field: that of `config.data` which names it.
-
-    Raises:
-      DataError: with the number of masks, and what to do.
-    """
-    if not examples.labelled:
-        raise DataError(
-            f"config.data.{field} = {examples.split!r} has no labelled pixel: its {len(examples)} masks say 'ignore' "
-            f"everywhere, as those of a test set do. Name a split with labels: --config.data.{field}=NAME. If these "
-            "masks do have labels, `python -m seg_jax.data inspect` shows what their values are taken for."
-        )
-
-
-def begin(job: Job, checkpoints: CheckpointWriter) -> tuple[TrainState, Progress]:
-    """State and progress of the newest checkpoint, or of step 0."""
-    restored = checkpoints.restore_latest(job.functions.abstract_state)
-    if restored is None:
-        return job.functions.init(), Progress()
-    state, meta = restored
-    require_same_examples(meta, *job.splits)
-    logging.info("resuming after step %d of %d", int(state.step), job.functions.steps)
-    return sharding.to_devices(state, job.mesh), Progress.from_json(meta["memory"])
-
-
-def summary(job: Job, plan: Length, run: RunDirectory) -> str:
+def summary(job: Job, run: RunDirectory) -> str:
     """One line on what is about to be trained."""
     train, val = job.splits
     height, width = train.size
     return (
         f"{job.config.model.name} on {job.config.model.encoder.name}, {len(train)} training and {len(val)} validation "
-        f"images of {height}x{width}, {len(train.table)} classes, {plan.steps} steps, "
+        f"images of {height}x{width}, {len(train.table)} classes, {job.functions.length.steps} steps, "
         f"{job.mesh.size} {jax.default_backend()} device(s), run directory {run}"
     )
 
 
-def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainState:
-    """The steps after those of `state`, to the end of `plan`, of the patience of early stopping, or to a signal."""
-    config, teacher, done = job.config, job.functions.teacher, int(state.step)
+def train(job: Job, session: Session, state: TrainState) -> TrainState:
+    """The steps after those of `state`, to the last, to the end of the patience of early stopping, or to a signal."""
+    config, functions, done = job.config, job.functions, int(state.step)
+    length, teacher = functions.length, functions.teacher
     health, clock = session.health, session.clock
-    batches = training_batches(job, start=done, stop=plan.steps)
+    batches = training_batches(job, start=done, stop=length.steps)
     with (
         closing(batches),
-        Bar(done, plan.steps, epoch=session.epoch) as bar,
+        Bar(done, length.steps, epoch=session.epoch) as bar,
         closing(Profiler(config.profile, session.run.profile_folder)) as profiler,
         Interruption(processes=jax.process_count()) as interruption,
     ):
-        programs = Programs(job.functions, job.splits[0].size, plan, health=health, clock=clock, bar=bar)
-        while done < plan.steps:
-            if done in plan.restarts:
+        programs = Programs(functions, job.splits[0].size, health=health, clock=clock, bar=bar)
+        while done < length.steps:
+            if done in length.restarts:
                 state = rate.begun_anew(session, done, state)
             if session.exhausted or interruption.now():
                 break
@@ -159,13 +95,13 @@ def train(job: Job, plan: Length, session: Session, state: TrainState) -> TrainS
             if profiler.begins(done):
                 profiler.open()
             with clock.waiting(), saving_at_failure(session, state):
-                batch = [next(batches) for _ in range(steps * job.functions.members)]
+                batch = [next(batches) for _ in range(steps * functions.members)]
             state, metrics = step(state, batch if len(batch) > 1 else batch[0], teacher)
             done += steps
             health.started(done, metrics)
-            evaluate_now = plan.evaluates(done)
+            evaluate_now = length.evaluates(done)
             save_now = evaluate_now or due(done, config.checkpoint.every_steps)
-            log_now = due(done, config.log.every_steps) or done == plan.steps
+            log_now = due(done, config.log.every_steps) or done == length.steps
             # Nothing is saved, evaluated or logged before every step up to here was found finite.
             last = health.settle(0 if save_now or log_now else PROGRAMS_IN_FLIGHT)
             bar.advance(steps, clock.postfix(last), session.progress.record(config.checkpoint.metric))

@@ -13,30 +13,28 @@ from seg_jax.run.program import Functions, Size
 from seg_jax.train.bar import Bar
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import Health
-from seg_jax.train.length import Length
 
 
 class Programs:
     """Training steps, compiled when they are first needed.
 
     Args:
-      functions: the run's functions.
+      functions: the run's functions, with its length.
       size: (height, width) of the training images.
-      length: the course of the run.
       health: the steps in flight, which finish before a program is compiled.
       clock: does not count compilation as training.
       bar: shows that a program is being compiled.
     """
 
-    def __init__(self, functions: Functions, size: Size, length: Length, *, health: Health, clock: Clock, bar: Bar):
-        self._functions, self._size, self._length = functions, size, length
+    def __init__(self, functions: Functions, size: Size, *, health: Health, clock: Clock, bar: Bar):
+        self._functions, self._size = functions, size
         self._health, self._clock, self._bar = health, clock, bar
         self._compiled: dict[tuple[bool, int], Any] = {}
         self.peak_memory = 0  # bytes on each device; 0 until a program was compiled
 
     def after(self, done: int) -> tuple[int, Any]:
         """(number of steps, compiled (state, batches, teacher) -> (state, metrics)) that follow `done` steps."""
-        length = self._length
+        length = self._functions.length
         steps = dispatch_length(self._functions.config, done, every=length.every, ends=length.ends)
         frozen = done < length.frozen
         if (frozen, steps) not in self._compiled:

@@ -22,7 +22,9 @@ from seg_jax.evaluate.evaluator import Evaluator, left_out
 from seg_jax.metrics import Report, plain, summary
 from seg_jax.run import log
 from seg_jax.run.directory import RunDirectory
+from seg_jax.run.length import epoch_length
 from seg_jax.run.opening import Job
+from seg_jax.run.progress import Progress
 from seg_jax.run.saving import CheckpointWriter, SaveError
 from seg_jax.runtime import process, sharding
 from seg_jax.runtime.files import write_bytes
@@ -30,8 +32,6 @@ from seg_jax.steps.state import TrainState
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import DivergedError, Health, diverged
 from seg_jax.train.hooks import NO_HOOKS, Hooks
-from seg_jax.train.length import epoch_length
-from seg_jax.train.progress import Progress
 
 
 class Session:

@@ -122,7 +122,14 @@ def test_a_recorded_configuration_is_changed_and_stays():
         (["--config=default", "--config.eval.flip=perhaps"], "config.eval.flip = 'perhaps': this is True or False."),
         (["--config=default", "--config.augment.crop=3"], "config.augment.crop = (3,): a size is (height, width)"),
         (["--config.optim.lr=1", "--config=default"], "before a value for --config was specified"),
-        (["--config=default", "--what=1"], "Unknown command line flag 'what'"),
+        (["--config=default", "--config.epochs=3"], 'has no field "epochs". Did you mean --config.train.epochs=3?'),
+        (["--config=default", "--config.seed.x=3"], "config.seed.x: config.seed is a field, not a group."),
+        (["--config=default", "--what=1"], "Unknown command line flag 'what'."),
+        (["--config=default", "--confg=3"], "Unknown command line flag 'confg'. Did you mean --config?"),
+        (["--config=default", "--epochs=3"], "flag 'epochs'. Did you mean --config.train.epochs=3?"),
+        (["--config=default", "--epoch", "3"], "flag 'epoch'. Did you mean --config.train.epochs?"),
+        (["--lr=1", "--config=default"], "'lr'. Did you mean --config.optim.lr=1 or --config.finetune.lr=1?"),
+        (["--config=default", "--batch-size=8"], "--config.train.batch_size=8 or --config.eval.batch_size=8?"),
     ],
 )  # fmt: skip
 def test_wrong_command_lines_are_explained_in_a_line(arguments, message):

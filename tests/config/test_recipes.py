@@ -16,8 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_recipes_are_those_of_the_folder():
-    assert recipes.names() == sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
-    assert {"camvid_unet", "default", "synthetic_unet", "zoo"} <= set(recipes.names())
+    files = [path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*.py")]
+    assert recipes.names() == sorted(str(path)[: -len(".py")] for path in files if path.stem != "__init__")
+    assert {"camvid_unet", "default", "synthetic_unet", "zoo", "reference/pets_tfds"} <= set(recipes.names())
 
 
 def test_a_recipe_is_what_its_file_gives():
@@ -34,7 +35,13 @@ def test_a_recipe_may_be_changed():
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("camvid-unet", "camvid_unet"), ("runs/synthetic_unett.py", "synthetic_unet")]
+    ("name", "near"),
+    [
+        ("camvid-unet", "camvid_unet"),
+        ("runs/synthetic_unett.py", "synthetic_unet"),
+        ("cityscapes_ids_unet", "reference/cityscapes_ids_unet"),
+        ("configs/pets_tfds.py", "reference/pets_tfds"),
+    ],
 )
 def test_an_unknown_recipe_has_a_neighbour(name, near):
     with pytest.raises(ConfigError, match=f"no recipe of that name. Did you mean '{near}'. Recipes: camvid"):

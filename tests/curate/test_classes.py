@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax.curate import classes
+from seg_jax.curate import classes, groups, known
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.labels.builtin import CAMVID32
@@ -26,7 +26,7 @@ def save(tmp_path, arrays, *, name="m{}.png", palette=None):
 
 
 def proposed(paths):
-    return classes.classes(classes.survey(paths, threads=2), paths)
+    return classes.classes(groups.survey(paths, threads=2), paths)
 
 
 def blocks(*stored, dtype=np.uint8):
@@ -141,22 +141,22 @@ def test_damaged_files_are_passed_over(tmp_path):
     good = save(tmp_path, [blocks(0, 1)])
     assert proposed([tmp_path / "broken.png", *good]).table.names == ("background", "foreground")
     with pytest.raises(DataError, match=r"no mask can be decoded: .*broken.png"):
-        classes.survey([tmp_path / "broken.png"])
+        groups.survey([tmp_path / "broken.png"])
 
 
 TABLE = LabelTable(names=("a", "b"), colors=((200, 0, 0), (0, 0, 200)))
 
 
 def test_form_of_known_masks(tmp_path):
-    assert classes.mask_format(TABLE, save(tmp_path, [blocks(0, 1, 255)])) == "auto"
-    assert classes.mask_format(TABLE, save(tmp_path, [blocks((200, 0, 0), (0, 0, 200))])) == "auto"
+    assert known.mask_format(TABLE, save(tmp_path, [blocks(0, 1, 255)])) == "auto"
+    assert known.mask_format(TABLE, save(tmp_path, [blocks((200, 0, 0), (0, 0, 200))])) == "auto"
     shown = save(tmp_path, [blocks(5, 6)], palette=[(0, 0, 0)] * 5 + [(200, 0, 0), (0, 0, 200)])
-    assert classes.mask_format(TABLE, shown) == "color"
+    assert known.mask_format(TABLE, shown) == "color"
     noise = np.random.default_rng(0).integers(-8, 9, (24, 48, 3))
     damaged = np.clip(blocks((200, 0, 0), (0, 0, 200)).astype(int) + noise, 0, 255).astype(np.uint8)
-    assert classes.mask_format(TABLE, save(tmp_path, [damaged])) == "nearest"
+    assert known.mask_format(TABLE, save(tmp_path, [damaged])) == "nearest"
 
 
 def test_a_colour_without_a_class_is_not_hidden(tmp_path):
     # Nearest colours would give it a class without a word.
-    assert classes.mask_format(TABLE, save(tmp_path, [blocks((200, 0, 0), (205, 0, 0))])) == "auto"
+    assert known.mask_format(TABLE, save(tmp_path, [blocks((200, 0, 0), (205, 0, 0))])) == "auto"

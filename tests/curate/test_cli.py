@@ -62,6 +62,10 @@ def test_two_directories_train_two_minutes_later(config, tmp_path, capsys):
         ["1", "255", "#093ab2", "foreground", shown.split("foreground ")[1].split()[0]],
     ]
     assert f"python -m seg_jax.main {config}" in shown
+    assert "for this device (8 x cpu, " in shown and "U-Net on mobilenetv2 with ImageNet's weights" in shown
+    assert re.search(r"expected, within a factor of two: \d+ (min|h), \d+\.\d GiB of memory", shown)
+    written = (tmp_path / "my_config.py").read_text()
+    assert "expected, within a factor of two" in written and "c.model.encoder.name = 'mobilenetv2'" in written
     for kind in ("sheet", "classes"):
         with Image.open(tmp_path / f"my_config_{kind}.png") as picture:
             assert picture.format == "PNG"
@@ -69,7 +73,8 @@ def test_two_directories_train_two_minutes_later(config, tmp_path, capsys):
     program.check(read, devices=1)
     assert [len(data.load(read, split)) for split in ("train", "val")] == [11, 1]
     command = [sys.executable, "-m", "seg_jax.main", config, f"--workdir={tmp_path / 'run'}", "--config.train.steps=2"]
-    command += ["--config.model.encoder.width=4", "--config.model.encoder.depth=2", "--config.train.batch_size=2"]
+    command += ["--config.model.encoder.name=plain", "--config.model.encoder.weights=", "--config.optim.warmup_steps=0"]
+    command += ["--config.model.encoder.width=4", "--config.model.encoder.depth=4", "--config.train.batch_size=2"]
     command += ["--config.eval.batch_size=2", "--config.log.tensorboard=False"]
     command += ["--config.loss.class_weights=median_frequency"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
@@ -134,7 +139,8 @@ def test_prepare(config, tmp_path, capsys):
         (["lint", "{config}", "--config.data.source=foldr"], r"'foldr' is not one of.*'folder'\?"),
         (["lint", "{config}", "--config.data.dir=/nowhere"], r"'/nowhere' is not a directory"),
         (["lint", "{config}", "--json=/proc/no/file"], r"/proc/no"),
-        (["inspect"], r"--config is missing"),
+        (["lint", "{root}"], r"is a directory, which `inspect` alone takes"),
+        (["inspect"], r"inspect needs the directory of a data set: python -m seg_jax.data inspect DIR"),
         (["inspect", "/nowhere"], r"/nowhere is not a directory"),
         (["inspect", "{root}", "{config}"], r"a directory or a configuration, not both"),
         (["inspect", "{root}", "--out={root}/x.txt"], r"a configuration is a Python file"),

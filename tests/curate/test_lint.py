@@ -1,6 +1,7 @@
 """What is wrong with a data set: one finding for each kind of fault, with file, finding and cure."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from PIL import Image
 
 from configs import default
 from seg_jax import data
-from seg_jax.curate import lint
+from seg_jax.curate import alignment, lint
 from seg_jax.data.examples import Examples
 from seg_jax.data.labels import IGNORE, LabelTable
+from seg_jax.data.sources import python
 
 RNG = np.random.default_rng(0)
 
@@ -108,11 +110,164 @@ def test_empty_masks(root):
     label = np.zeros((8, 12), np.uint8)
     label[0] = IGNORE
     put(root, "val", "n1", label=label)
-    where, (empty, single) = rows(root)
-    assert where == [("all ignored", "train", "trainannot/n0.png"), ("one class", "val", "valannot/n1.png")]
+    where, (empty, single, alone) = rows(root)
+    assert where == [
+        ("all ignored", "train", "trainannot/n0.png"),
+        ("one class", "val", "valannot/n1.png"),
+        ("ignored alone", "val", "valannot/n1.png"),
+    ]
+    assert alone.finding.startswith("the values are 0, 255, of which 255 is ignored, the only one beside a class in 1")
     assert single.finding == "the only class is 'road', 87.5% of the pixels"
     assert lint.failed([empty])
     assert not lint.failed([single])  # which may be as it should be
+
+
+# ----- what the values mean
+
+
+def test_a_class_that_is_ignored(root):
+    """Two names beside masks of 0 and 255."""
+    for split, n in (("train", 4), ("val", 2)):
+        for i in range(n):
+            put(root, split, f"n{i}", label=mask() * 255)
+    where, found = rows(root)
+    assert [row for row in where if row[0] not in ("one class", "class missing")] == [
+        ("ignored alone", "train", "trainannot/n0.png"),
+        ("class ignored", "train", "train"),
+    ]
+    (hidden,) = (f for f in found if f.kind == "class ignored")
+    assert hidden.finding == "no split has a pixel of 'car', while 50.0% of the pixels are ignored (255)"
+    assert lint.failed([hidden])
+    names = {"classes": [{"name": "road", "values": [0]}, {"name": "car", "values": [255]}], "ignore": []}
+    (root / "class_names.json").write_text(json.dumps(names))  # what the cure says
+    assert rows(root) == ([], [])
+
+
+def test_masks_of_two_scales(root):
+    for i in (1, 3):
+        put(root, "train", f"n{i}", label=mask() * 255)
+    where, found = rows(root)
+    assert [row for row in where if row[0] != "one class"] == [("ignored alone", "train", "trainannot/n1.png")]
+    assert f"in 2 files, while {root}/trainannot/n0.png has the values 0, 1" in found[-1].finding
+
+
+def test_ignored_borders_of_most_files_are_no_finding(root):
+    for i in range(4):
+        label = mask()
+        label[:, :2] = IGNORE
+        put(root, "train", f"n{i}", label=label)
+    where, _ = rows(root)
+    assert where == []
+    put(root, "train", "n3", label=np.where(mask(), IGNORE, 0).astype(np.uint8))
+    assert [row[0] for row in rows(root)[0]] == ["one class", "ignored alone"]
+    for i in range(4, 7):
+        put(root, "train", f"n{i}", photo(), label)
+    assert [row[0] for row in rows(root)[0]] == ["one class"]  # beside several classes in six files, alone in one
+
+
+@pytest.mark.parametrize("source", ["arrays", "python"])
+def test_values_in_arrays_mean_what_they_do_in_files(tmp_path, source):
+    images, labels = np.stack([photo() for _ in range(4)]), np.stack([mask() * (255 if i % 2 else 1) for i in range(4)])
+    if source == "arrays":
+        np.savez(tmp_path / "train.npz", images=images, labels=labels)
+        (tmp_path / "class_names.json").write_text(json.dumps(["road", "car"]))
+        splits = load(tmp_path, "train", source="arrays")
+    else:
+        splits = [python.examples((images, labels), "train", LabelTable(names=("road", "car")))]
+    found = lint.lint(splits, threads=1)
+    assert [(f.kind, f.file) for f in found if f.kind in lint.CURES] == [("ignored alone", "train[1]")]
+
+
+def test_blended_values(root):
+    """A table that gives classes to the grey borders of resized masks."""
+    values = [0, 40, 90, 130, 255]
+    for i in range(4):
+        label = np.zeros((24, 36), np.uint8)
+        label[:, 10 + i :] = 255
+        label[:, 10 + i : 13 + i] = (40, 90, 130)
+        put(root, "train", f"n{i}", photo((24, 36)), label)
+    names = [{"name": f"class {v}", "values": [v]} for v in values]
+    (root / "class_names.json").write_text(json.dumps({"classes": names, "ignore": []}))
+    (finding,) = lint.lint(load(root, "train"), threads=1)
+    assert finding.kind == "blended"
+    assert re.match(r"40, 90, 130 \(8\.33% of the pixels\) occur only between others", finding.finding)
+    two = [{"name": "road", "color_values": [[0, 0, 0]]}, {"name": "car", "color_values": [[255, 255, 255]]}]
+    (root / "class_names.json").write_text(json.dumps({"classes": two}))
+    assert lint.lint(load(root, "train", mask_format="nearest"), threads=1) == []
+
+
+def indexed(values, colors):
+    image = Image.fromarray(values).convert("P")
+    image.putdata(values.reshape(-1).tolist())
+    image.putpalette(np.asarray(colors, np.uint8).reshape(-1).tolist())
+    return image
+
+
+def test_palettes_that_differ(root):
+    red, blue = [(0, 0, 0), (200, 0, 0)], [(0, 0, 0), (0, 0, 200)]
+    for i, colors in enumerate((red, red, blue, red)):
+        indexed(mask(), colors).save(root / "trainannot" / f"n{i}.png")
+    where, (finding,) = rows(root, "train")
+    assert where == [("meaning", "train", "trainannot/n2.png")]
+    assert f"of {root}/trainannot/n0.png show a value in different colours" in finding.finding
+    assert rows(root, "train", mask_format="index") == ([], [])  # for somebody who knows that values count
+
+
+def test_palettes_beside_plain_values(root):
+    indexed(mask(), [(0, 0, 0), (200, 0, 0)]).save(root / "trainannot" / "n2.png")
+    where, (finding,) = rows(root, "train")
+    assert where == [("meaning", "train", "trainannot/n0.png")]
+    assert f"{root}/trainannot/n2.png a palette of colours" in finding.finding
+
+
+# ----- how masks fit their photographs
+
+
+def disc(i, size=(60, 60)):
+    """A photograph of a bright disc, not in the middle, and its mask."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    label = (np.hypot(y - 12 - i, x - 37 - i % 2) < 9).astype(np.uint8)
+    noise = RNG.integers(0, 20, (*size, 3))
+    return (60 + 120 * label[..., None] + noise).astype(np.uint8), label
+
+
+@pytest.mark.parametrize("pose", [name for name in alignment.POSES if name != "as they are"])
+def test_masks_in_another_pose(root, pose):
+    for i in range(6):
+        image, label = disc(i)
+        # A mask is stored in the pose that the named one undoes.
+        undone = next(p for p in alignment.POSES.values() if (alignment.POSES[pose](p(label)) == label).all())
+        put(root, "train", f"n{i}", image, np.ascontiguousarray(undone(label)))
+    where, found = rows(root, "train")
+    assert where == [("pose", "train", "train/n0.png")]
+    assert re.match(rf"6 of 6 masks fit their photographs \d+\.\d times better {pose} \(", found[0].finding)
+
+
+def test_masks_that_fit(root):
+    for i in range(6):
+        put(root, "train", f"n{i}", *disc(i))
+    assert rows(root, "train") == ([], [])
+    image, label = disc(2)
+    put(root, "train", "n2", image, np.ascontiguousarray(label.T))  # one of six is no evidence of a habit
+    assert rows(root, "train") == ([], [])
+
+
+@pytest.mark.parametrize("tag", alignment.UPRIGHT)
+def test_photographs_that_exif_turns(root, tag):
+    """A square photograph whose mask was drawn on the pixels as they are stored."""
+    for i in range(4):
+        put(root, "train", f"n{i}", *disc(i))
+    image, label = disc(5)
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    (root / "train" / "n3.png").unlink()
+    Image.fromarray(image).save(root / "train" / "n3.jpg", quality=95, exif=exif)
+    put(root, "train", "n3", label=label)
+    where, (finding,) = rows(root, "train")
+    assert where == [("orientation", "train", "train/n3.jpg")]
+    assert finding.finding.startswith(f"EXIF turns the photograph (orientation {tag}) and its mask fits")
+    Image.fromarray(label).save(root / "trainannot" / "n3.png", exif=exif)  # turned as the photograph is
+    assert rows(root, "train") == ([], [])
 
 
 def test_classes_that_occur_nowhere(root):

@@ -14,7 +14,6 @@ from seg_jax.curate.__main__ import configuration
 from seg_jax.data.images import DataError
 from seg_jax.data.labels.cityscapes import LABELS
 from seg_jax.run import program
-from seg_jax.train import length
 
 # How ml_collections loads a configuration file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -141,14 +140,6 @@ def test_sizes_that_differ(tmp_path):
     assert tuple(config.data.size) == (64, 96)  # the median, in multiples of 32
     assert "photographs of 3 sizes" in proposal.summary
     assert data.load(config, "train").read(0)[0].shape == (64, 96, 3)
-
-
-def test_fields_that_fit_the_images(tmp_path):
-    root = pairs(tmp_path / "d", "{s}/{i}.png", "{s}annot/{i}.png", size=(600, 800), splits=(("train", 2), ("val", 1)))
-    config, _ = written(root, tmp_path / "my.py")
-    assert tuple(config.augment.crop) == (512, 512)
-    assert (config.train.batch_size, config.eval.batch_size) == (4, 2)
-    assert length.run_length(config, examples=2)[0] == 1000
 
 
 # ----- what its names give away

@@ -133,7 +133,77 @@ def test_other_arrays_are_refused(tmp_path, form, images, labels, message):
     with pytest.raises(DataError, match=re.escape(message)) as error:
         load(write(tmp_path, form, images=images, labels=labels))
     assert str(error.value).startswith(str(tmp_path))
-    assert "Convert them with .astype(np.uint8)." in str(error.value)
+    assert re.search(r"\. (Use|Give) .+\.$", str(error.value))
+
+
+HOT = np.eye(len(NAMES), dtype=np.float32)[np.where(LABELS == IGNORE, 0, LABELS)]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (IMAGES / 255, None),  # as an instruction to cast alone, this became black pictures
+        (IMAGES.astype(np.float32) / 255, None),
+        (IMAGES.astype(np.float64), None),
+        (IMAGES.astype(np.int32), None),
+        (IMAGES.astype(np.float32).transpose(0, 3, 1, 2) / 255, None),
+        (IMAGES[..., 0], None),
+        (IMAGES[..., :1] / 255, None),
+        (np.concatenate([IMAGES, IMAGES[..., :1]], -1), None),
+        (None, LABELS.astype(np.int64)),
+        (None, LABELS.astype(np.float32)),
+        (None, LABELS[..., None]),
+        (None, LABELS[:, None].astype(np.int32)),
+        (None, np.where(LABELS == IGNORE, -1, LABELS.astype(np.int64))),
+        (None, HOT),
+        (None, HOT.transpose(0, 3, 1, 2)),
+    ],
+)
+def test_the_cure_of_an_error_mends_it(tmp_path, images, labels):
+    with pytest.raises(DataError) as error:
+        load(write(tmp_path, "npz", images=images, labels=labels))
+    cure = re.search(r"Use (.+?)(, where .*)?\.$", str(error.value))[1]
+    mended = eval(cure, {"np": np, "images": images, "labels": labels})
+    given = {"images": mended} if labels is None else {"labels": mended}
+    examples = load(write(tmp_path, "npz", **given))
+    for i in range(N):
+        image, label = examples.read(i)
+        np.testing.assert_array_equal(image, IMAGES[i])
+        expected = (
+            np.where(LABELS[i] == IGNORE, 0, LABELS[i]) if labels is not None and HOT.size == labels.size else LABELS[i]
+        )
+        np.testing.assert_array_equal(label, expected)
+
+
+def test_the_cure_of_sixteen_bits_keeps_the_range(tmp_path):
+    images = IMAGES.astype(np.uint16) * 51  # 0..4080, twelve bits
+    with pytest.raises(DataError) as error:
+        load(write(tmp_path, "npz", images=images))
+    mended = eval(re.search(r"Use (.+)\.$", str(error.value))[1], {"np": np, "images": images})
+    (first, *_, last) = (load(write(tmp_path, "npz", images=mended)).read(i)[0] for i in range(N))
+    assert (first.min(), last.max()) == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "cure"),
+    [
+        (
+            IMAGES / np.float32(np.nan),
+            None,
+            "They are NaN or infinite in places; correct them, such as by np.nan_to_num",
+        ),
+        (IMAGES[..., [0, 1, 2, 0, 1]], None, r"Choose three of the 5 channels, such as images\[..., :3\]"),
+        (IMAGES[None], None, "Give 4 dimensions"),
+        (None, LABELS[:4], "Give one label for each image, of its size"),
+        (None, LABELS + 0.5, "no whole numbers"),
+        (None, LABELS.astype(np.int64) + 70000, "at most 65535; number the classes from 0"),
+        (None, np.repeat(LABELS[..., None], 3, -1), "neither one nor a class each"),
+        (None, LABELS.astype(str), "Give whole numbers"),
+    ],
+)
+def test_where_no_expression_is_a_cure(tmp_path, images, labels, cure):
+    with pytest.raises(DataError, match=cure):
+        load(write(tmp_path, "npz", images=images, labels=labels))
 
 
 def test_other_names_are_refused(tmp_path):

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from configs import default
 from seg_jax import data
@@ -47,6 +47,16 @@ def with_value(value, dtype=np.uint8):
     return encoded(mask)
 
 
+def with_preview(array):
+    """A TIFF whose second page says that it is the first one reduced, as geographical programs write it."""
+    buffer = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(buffer, new=True) as file:
+        Image.fromarray(array).save(file, "TIFF")
+        file.newFrame()
+        Image.fromarray(np.ascontiguousarray(array[::2, ::2])).save(file, "TIFF", tiffinfo={254: 1})
+    return buffer.getvalue()
+
+
 def flipped(content, at):
     return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
 
@@ -56,6 +66,7 @@ def half(content):
 
 
 JPEG = encoded(PHOTO, "JPEG", quality=90)
+OTHER = [Image.fromarray(255 - PHOTO)]
 PALETTE = Image.fromarray(MASK).convert("P")
 UNREADABLE = r"cannot be read|is not an image|truncated"
 
@@ -87,6 +98,11 @@ PHOTOGRAPHS = {
     "another size": (encoded(PHOTO[:, :16]), "24x16.*24x32|24x32.*24x16"),
     "turned on its side": (encoded(PHOTO.swapaxes(0, 1)), "32x24.*24x32|24x32.*32x24"),
     "one pixel": (encoded(PHOTO[:1, :1]), "1x1"),
+    "pages": (encoded(PHOTO, "TIFF", save_all=True, append_images=OTHER), "contains 2 pages or frames"),
+    "an animated PNG": (encoded(PHOTO, save_all=True, append_images=OTHER), "contains 2 pages or frames"),
+    "an animated GIF": (encoded(PHOTO, "GIF", save_all=True, append_images=OTHER), "contains 2 pages or frames"),
+    "an animated WebP": (encoded(PHOTO, "WEBP", save_all=True, append_images=OTHER), "contains 2 pages or frames"),
+    "floating point in 0..1": (encoded(Image.fromarray(PHOTO[..., 0] / np.float32(255)), "TIFF"), r"image \* 255"),
     "nothing": (None, "is a mask without a photograph"),
 }
 # The same for the mask.
@@ -101,7 +117,8 @@ MASKS = {
     "a 32-bit value": (encoded(Image.fromarray(np.full(SIZE, 70_000, np.int32)), "TIFF"), "70000"),
     "a negative value": (encoded(Image.fromarray(np.full(SIZE, -1, np.int32)), "TIFF"), "-1"),
     "floating point": (encoded(Image.fromarray(MASK.astype(np.float32)), "TIFF"), "is a F image"),
-    "grey with alpha": (encoded(np.stack([MASK, MASK], -1)), "is a LA image"),
+    "several pages": (encoded(MASK, "TIFF", save_all=True, append_images=[Image.fromarray(MASK)]), "contains 2 pages"),
+    "content in alpha alone": (encoded(np.stack([MASK * 0, MASK], -1)), "mask_format='alpha'"),
     "colours without a table of them": (encoded(PHOTO), "colour"),
     "a JPEG of class indices": (encoded(MASK * 100, "JPEG", quality=30), r"mask value .* is not in the label table"),
     "CMYK": (encoded(Image.fromarray(PHOTO).convert("CMYK"), "TIFF"), "is a CMYK image"),
@@ -115,11 +132,13 @@ SOUND = {
     "a TIFF called PNG": (encoded(PHOTO, "TIFF"), encoded(MASK, "TIFF")),
     "a BMP called PNG": (encoded(PHOTO, "BMP"), encoded(MASK, "BMP")),
     "CMYK": (encoded(Image.fromarray(PHOTO).convert("CMYK"), "JPEG", quality=95), encoded(MASK)),
-    "several pictures": (
-        encoded(PHOTO, "WEBP", save_all=True, append_images=[Image.fromarray(255 - PHOTO)], lossless=True),
+    "grey with alpha": (encoded(PHOTO), encoded(np.stack([MASK, MASK], -1))),
+    "three equal channels": (encoded(PHOTO), encoded(np.repeat(MASK[..., None], 3, -1))),
+    "TIFFs with a preview": (with_preview(PHOTO), with_preview(MASK)),
+    "a phone's JPEG with a preview": (
+        encoded(PHOTO, "MPO", quality=98, subsampling=0, save_all=True, append_images=OTHER),
         encoded(MASK),
     ),
-    "an animated PNG": (encoded(PHOTO, save_all=True, append_images=[Image.fromarray(255 - PHOTO)]), encoded(MASK)),
     "grey": (encoded(PHOTO[..., 0]), encoded(MASK)),
     "alpha": (encoded(np.concatenate([PHOTO, PHOTO[..., :1]], -1)), encoded(MASK)),
     "16-bit grey": (encoded(PHOTO[..., 0].astype(np.uint16) * 257), encoded(MASK.astype(np.uint16))),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from seg_jax.data import images
+from seg_jax.data import probabilities as bands_of
 from seg_jax.data.images import EXTENSIONS, DataError, read_image, read_mask, resize, write_image
 from seg_jax.runtime.files import write_bytes
 
@@ -122,6 +122,23 @@ def test_the_first_of_several_pictures(tmp_path, name):
     options = {"lossless": True} if name == "a.webp" else {}
     path = save(tmp_path / name, PHOTO, save_all=True, append_images=[Image.fromarray(255 - PHOTO)], **options)
     np.testing.assert_array_equal(read_image(path), PHOTO)
+    with pytest.raises(DataError, match=re.escape(f"{path} contains 2 pages or frames, of which all but the first")):
+        read_image(path, pages=False)
+    with pytest.raises(DataError, match="contains 2 pages or frames"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 255), (-3, 5), (0.25, 60000)])
+def test_photographs_of_floating_point_are_refused_with_a_cure(tmp_path, low, high):
+    image = np.linspace(low, high, 12, dtype=np.float32).reshape(3, 4)
+    path = save(tmp_path / "a.tif", image)
+    with pytest.raises(
+        DataError, match=r"contains floating-point values from .* to .*; a photograph has 8 bits"
+    ) as error:
+        read_image(path)
+    cure = re.search(r"image = (.*)\.$", str(error.value))[1]
+    mended = read_image(save(tmp_path / "a.png", eval(cure, {"np": np, "image": image})))
+    assert (mended.min(), mended.max()) == (0, 255)
 
 
 def test_damaged_exif_does_not_lose_the_photograph(tmp_path):
@@ -275,7 +292,6 @@ def test_32_bit_masks(tmp_path):
     [
         ("a.png", PHOTO, "RGB"),
         ("a.png", np.concatenate([PHOTO, PHOTO[..., :1]], -1), "RGBA"),
-        ("a.png", np.stack([GREY, GREY], -1), "LA"),
         ("a.jpg", PHOTO, "RGB"),
         ("a.tif", GREY.astype(np.float32), "F"),
     ],
@@ -318,10 +334,10 @@ def by_pillow(probabilities, size):
 @pytest.mark.parametrize("size", [(150, 200), (67, 90), (1, 3)])
 def test_probabilities_in_bands_are_those_of_the_whole(small, size):
     probabilities = np.random.default_rng(0).random((*small, 3)).astype(np.float32)
-    bands = list(images.resized_bands(probabilities, size))
-    assert all(0 < len(band) <= images.MAX_BAND for band in bands)
+    bands = list(bands_of.resized_bands(probabilities, size))
+    assert all(0 < len(band) <= bands_of.MAX_BAND for band in bands)
     found = np.concatenate(bands)
-    np.testing.assert_array_equal(found, images.resize_probabilities(probabilities, size))
+    np.testing.assert_array_equal(found, bands_of.resize_probabilities(probabilities, size))
     assert found.dtype == np.float32 and found.shape == (*size, 3)
     # A processor that multiplies and adds at once may round the last bit otherwise.
     np.testing.assert_array_max_ulp(found, by_pillow(probabilities, size), maxulp=1)
@@ -329,9 +345,9 @@ def test_probabilities_in_bands_are_those_of_the_whole(small, size):
 
 def test_resized_probabilities_by_hand():
     column = np.array([0, 1], np.float32)[:, None, None]
-    (band,) = images.resized_bands(column, (4, 1))
+    (band,) = bands_of.resized_bands(column, (4, 1))
     assert band[:, 0, 0].tolist() == [0, 0.25, 0.75, 1]
-    (band,) = images.resized_bands(np.arange(4, dtype=np.float32)[:, None, None], (2, 1))
+    (band,) = bands_of.resized_bands(np.arange(4, dtype=np.float32)[:, None, None], (2, 1))
     # Middles at 1 and 3, triangles that reach 2 pixels: weights 3, 3, 1 of seven, and the same from below.
     np.testing.assert_allclose(band[:, 0, 0], [5 / 7, 16 / 7])
 

@@ -1,5 +1,7 @@
 """Examples from Python: the forms they may have, what is refused, and what their digest notices."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -98,6 +100,28 @@ def test_other_splits_are_refused(content, message):
 def test_other_pairs_are_refused(pair, error, message):
     with pytest.raises(error, match=message):
         python.examples([pair], "val", TABLE).read(0)
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        (IMAGES[0] / 255, None),
+        (IMAGES[0].transpose(2, 0, 1) / 255, None),
+        (None, LABELS[0] / 1),
+        (None, LABELS[0][..., None]),
+        (None, np.where(LABELS[0] == IGNORE, -1, LABELS[0])),
+    ],
+)
+def test_the_cure_of_an_error_mends_it(image, label):
+    expected = python.examples([(IMAGES[0], LABELS[0])], "val", TABLE).read(0)
+    image, label = IMAGES[0] if image is None else image, LABELS[0] if label is None else label
+    with pytest.raises((DataError, LabelError)) as error:
+        python.examples([(image, label)], "val", TABLE).read(0)
+    cure = re.search(r"Use (.+?)(, where .*)?\.$", str(error.value))[1]
+    mended = eval(cure, {"np": np, "image": image, "label": label})
+    pair = (image, mended) if cure.count("label") else (mended, label)
+    for one, other in zip(python.examples([pair], "val", TABLE).read(0), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_digest_notices_what_changes():

@@ -16,6 +16,7 @@ from seg_jax.config import ConfigError
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError
 from seg_jax.runtime.extras import install_command
+from tests.builders import builder, pets
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets is not installed")
 
@@ -29,26 +30,6 @@ def pair(split, i):
     """A picture that tells which example it is of."""
     value = i if split == "train" else 100 + i
     return np.full((4, 6, 3), value, np.uint8), np.full((4, 6, 1), i % 3, np.uint8)
-
-
-def builder(called, features, example):
-    """A builder class of this name; it is found by its files alone, as those of other programs are."""
-
-    class Builder(tfds.core.GeneratorBasedBuilder):
-        name = called
-        VERSION = tfds.core.Version("4.0.0")
-
-        def _info(self):
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features()))
-
-        def _split_generators(self, manager):
-            return {split: self._generate_examples(split, n) for split, n in COUNTS.items()}
-
-        def _generate_examples(self, split, n):
-            for i in range(n):
-                yield i, example(split, i)
-
-    return Builder
 
 
 def photograph():
@@ -79,17 +60,6 @@ def many_example(split, i):
     return {"left": image, "right": 255 - image, "ids": mask, "depth": 7 + mask}
 
 
-def pets():
-    return {
-        "image": tfds.features.Image(encoding_format="jpeg"),
-        "segmentation_mask": tfds.features.Image(shape=(None, None, 1), use_colormap=True),
-        "label": tfds.features.ClassLabel(num_classes=37),
-        "species": tfds.features.ClassLabel(num_classes=2),
-        "file_name": tfds.features.Text(),
-        "head_bbox": tfds.features.BBoxFeature(),
-    }
-
-
 def pets_example(split, i):
     image, mask = pair(split, i)
     box = tfds.features.BBox(0.0, 0.0, 1.0, 1.0)
@@ -103,9 +73,9 @@ def prepared(tmp_path_factory):
     place = tmp_path_factory.mktemp("tfds")
     with tfds.core.registered.skip_registration():
         builders = [
-            builder("tiny", labelled, labelled_example),
-            builder("many", many, many_example),
-            builder("oxford_iiit_pet", pets, pets_example),
+            builder("tiny", labelled, labelled_example, COUNTS),
+            builder("many", many, many_example, COUNTS),
+            builder("oxford_iiit_pet", pets, pets_example, COUNTS),
         ]
     tfds.display_progress_bar(False)
     for form in FORMATS:

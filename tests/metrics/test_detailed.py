@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from seg_jax.data.images import resized_bands
+from seg_jax.data.probabilities import resized_bands
 from seg_jax.metrics import Images, Report, boundary, calibration, counts, summary
 from seg_jax.metrics.detailed import Counter
 from seg_jax.predict import windows

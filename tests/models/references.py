@@ -282,6 +282,8 @@ def timm_encoders():
     maps = {
         "resnet50": resnet_maps,
         "efficientnet_b3": timm_efficientnet_maps,
+        "tf_efficientnet_lite0": timm_efficientnet_maps,
+        "tf_efficientnet_lite2": timm_efficientnet_maps,
         "mobilenetv1_100": timm_mobilenetv1_maps,
         "mobilenetv2_100": timm_mobilenet_maps,
         "convnext_tiny": timm_convnext_maps,

@@ -1,8 +1,6 @@
 """Every model and every encoder against the same list of promises; a new entry of a table is tested by being there."""
 
-import importlib
 from functools import cache, partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +10,11 @@ import pytest
 from jax.extend.core import Var, jaxprs_in_params
 
 from seg_jax import losses, models
-from seg_jax.config import ConfigError
+from seg_jax.config import ConfigError, recipes
 from seg_jax.models import ENCODERS, MODELS, layers
 from seg_jax.models.decoders import unet
 from seg_jax.run import pretrained, program
+from seg_jax.run.length import Length
 from seg_jax.run.saving import CheckpointWriter
 from seg_jax.runtime import sharding
 from seg_jax.steps.state import TrainState
@@ -627,20 +626,23 @@ def test_unknown_names_are_refused(build, field, name, meant):
         build({field: name})
 
 
-CONFIGS = sorted(p.stem for p in (Path(__file__).parents[2] / "configs").glob("*.py") if p.stem != "__init__")
-DEEP_CONFIGS = {"danet_efficientnetb3", "deeplabv3plus_resnet101", "camvid_deeplabv3plus", "pets_mobilenetv2"}
+CONFIGS = recipes.names()
+DEEP_CONFIGS = {
+    "camvid_deeplabv3plus",
+    *("reference/cityscapes_ids_danet", "reference/road_scenes_deeplabv3plus", "reference/pets_tfds"),
+}
 
 
 @pytest.mark.parametrize("file", [pytest.param(file, marks=slow_if(file, DEEP_CONFIGS)) for file in CONFIGS])
 def test_every_configuration_builds(file):
-    config = importlib.import_module(f"configs.{file}").get_config()
+    config = recipes.recipe(file)
     config.data.dir = config.data.dir or "somewhere"
     config.model.encoder.weights = ""  # there may be none here
     mesh = sharding.make_mesh(1)
     program.check(config, devices=1)
     config = pretrained.resolve(config)
     program.check(config, devices=1)
-    built = program.Functions(config, classes=11, mesh=mesh, steps=10)
+    built = program.Functions(config, classes=11, mesh=mesh, length=Length(10, every=10))
     state = built.abstract_state
     size = next(size for size in (config.augment.crop, config.data.size, (96, 128)) if all(size))
     image = jax.ShapeDtypeStruct((config.train.batch_size, *size, 3), jnp.float32)

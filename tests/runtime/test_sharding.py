@@ -10,6 +10,7 @@ from jax.sharding import AxisType
 
 from seg_jax.config import ConfigError
 from seg_jax.run import opening, pretrained, program
+from seg_jax.run.length import Length
 from seg_jax.runtime import sharding
 
 CLASSES = 3
@@ -67,7 +68,7 @@ def results(request, tiny_config):
 
     def build(devices, model, space):
         mesh = sharding.make_mesh(devices, model=model, space=space)
-        return program.Functions(config, classes=CLASSES, mesh=mesh, steps=10)
+        return program.Functions(config, classes=CLASSES, mesh=mesh, length=Length(10, every=10))
 
     start = jax.device_get(build(*SPLITS[0]).init())
 

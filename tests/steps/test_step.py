@@ -13,6 +13,7 @@ from configs import default
 from seg_jax import losses, models, optim
 from seg_jax.models import layers
 from seg_jax.run import cost, pretrained, program
+from seg_jax.run.length import Length
 from seg_jax.runtime import sharding
 from seg_jax.steps import distil, train
 from seg_jax.steps.state import TrainState
@@ -389,7 +390,9 @@ def small(tiny_config):
     config = tiny_config(
         {"augment.scale": (0.5, 2.0), "augment.rotate": 10.0, "augment.brightness": 0.3, "augment.hue": 0.1}
     )
-    return program.Functions(pretrained.resolve(config), classes=CLASSES, mesh=sharding.make_mesh(1), steps=10)
+    return program.Functions(
+        pretrained.resolve(config), classes=CLASSES, mesh=sharding.make_mesh(1), length=Length(10, every=10)
+    )
 
 
 @pytest.fixture(scope="module")

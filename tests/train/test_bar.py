@@ -3,9 +3,9 @@
 import pytest
 import tqdm
 
+from seg_jax.run.progress import Progress
 from seg_jax.train import bar as bars
 from seg_jax.train.bar import Bar
-from seg_jax.train.progress import Progress
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ import pytest
 
 from seg_jax import optim
 from seg_jax.config import ConfigError
-from seg_jax.run import program
+from seg_jax.run import length, program
 from seg_jax.runtime import sharding
-from seg_jax.train import length
 from seg_jax.train.loop import train_and_evaluate
 from tests.runs import lines, manifest
 

@@ -3,6 +3,7 @@
 import pytest
 
 from seg_jax.run import cost, pretrained, program
+from seg_jax.run.length import Length
 from seg_jax.runtime import sharding
 from seg_jax.train import memory
 
@@ -10,7 +11,7 @@ from seg_jax.train import memory
 @pytest.fixture(scope="module")
 def functions(tiny_config):
     config = pretrained.resolve(tiny_config({"augment.crop": (128, 128), "data.size": (128, 128)}))
-    return program.Functions(config, classes=3, mesh=sharding.make_mesh(2), steps=10)
+    return program.Functions(config, classes=3, mesh=sharding.make_mesh(2), length=Length(10, every=10))
 
 
 @pytest.fixture(scope="module")

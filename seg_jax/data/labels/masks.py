@@ -2,154 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from seg_jax.data.images import Encoded, Stored, read_stored
-from seg_jax.data.labels import Color, LabelError, LabelTable
-from seg_jax.data.labels.colors import indices, lookup, nearest_table
-
-# Mean distance from the palette in RGB: masks damaged by JPEG have 5 to 10, photographs 28 and more.
-MAX_DISTANCE = 20.0
-
-
-class Palette:
-    """The colours with a meaning in the masks of a label table.
-
-    Attributes:
-      colors: the colours, int32 [k 3].
-      ids: the class id of each colour, uint8 [k], 255 for ignore.
-
-    Raises:
-      LabelError: a colour has two meanings, or there are more than 256 of them.
-    """
-
-    def __init__(self, table: LabelTable):
-        self.meaning: dict[Color, int] = {}
-        for i, color in table.color_meanings():
-            other = self.meaning.setdefault(color, i)
-            if other != i:
-                raise LabelError(
-                    f"the colour {color} means both {table.name(other)!r} and {table.name(i)!r}; keep one of them in "
-                    '"color_values" of class_names.json.'
-                )
-        if not 1 <= len(self.meaning) <= 256:
-            raise LabelError(f"{len(self.meaning)} colours have a meaning in masks; there can be 1 to 256.")
-        self.colors = np.array(list(self.meaning), np.int32)
-        self.ids = np.array(list(self.meaning.values()), np.uint8)
-
-    @cached_property
-    def _exact(self) -> np.ndarray:
-        """uint16 [2**24]: 1 + class id, 0 for an unknown colour. Memory pages without a colour are never allocated."""
-        table = np.zeros(1 << 24, np.uint16)
-        table[indices(self.colors)] = self.ids.astype(np.uint16) + 1
-        return table
-
-    @cached_property
-    def _position(self) -> np.ndarray:
-        """uint8 [2**24]: the position of the nearest colour."""
-        return nearest_table(self.colors)
-
-    @cached_property
-    def _nearest(self) -> np.ndarray:
-        """uint8 [2**24]: the class id of the nearest colour."""
-        return self.ids.take(self._position)
-
-    def exact(self, mask: np.ndarray) -> np.ndarray:
-        """Colours, uint8 [h w 3 or 4] -> class ids, uint8 [h w]; an alpha channel is ignored.
-
-        Raises:
-          LabelError: the mask has colours without a meaning; names each with its pixel count.
-        """
-        entries = lookup(self._exact, mask)
-        if entries.all():
-            return (entries - 1).astype(np.uint8)
-        colors, counts = np.unique(mask[entries == 0][:, :3], axis=0, return_counts=True)
-        order = np.argsort(-counts, kind="stable")[:8]
-        shown = ", ".join(f"{tuple(colors[i].tolist())} ({counts[i]} pixels)" for i in order)
-        more = f" and {len(colors) - 8} more" if len(colors) > 8 else ""
-        grey = "; their channels are equal: if these are class indices, save one channel"
-        raise LabelError(
-            f'mask colour {shown}{more} is not in the label table. Add it to a class\'s "color_values" or to '
-            "\"ignore_colors\" in class_names.json, or set config.data.mask_format='nearest' for masks that JPEG has "
-            f"damaged{grey if (colors == colors[:, :1]).all() else ''}."
-        )
-
-    def nearest(self, mask: np.ndarray) -> np.ndarray:
-        """Colours, uint8 [h w 3 or 4] -> ids of the classes with the nearest colour in RGB, uint8 [h w].
-
-        Exact; ties go to the colour that is first in the table.
-        """
-        return lookup(self._nearest, mask)
-
-    def distance(self, mask: np.ndarray) -> np.ndarray:
-        """The distance of each pixel from the nearest colour in RGB, 0..441, float32 [h w]."""
-        difference = mask[..., :3] - self.colors[lookup(self._position, mask)]
-        return np.sqrt(np.square(difference).sum(axis=-1), dtype=np.float32)
-
-    def check(self, mask: np.ndarray) -> None:
-        """Refuses a picture that has other colours than the table, such as a photograph.
-
-        Raises:
-          LabelError: the mean distance of the pixels from the nearest colour exceeds `MAX_DISTANCE`.
-        """
-        sample = mask[::2, ::2]
-        distance = self.distance(sample)
-        if distance.mean() > MAX_DISTANCE:
-            colors, counts = np.unique(sample[distance > MAX_DISTANCE][:, :3], axis=0, return_counts=True)
-            raise LabelError(
-                f"the mean distance of this mask from the colours of the label table is {distance.mean():.0f}, where "
-                f"JPEG alone leaves less than {MAX_DISTANCE:.0f}: these are other colours, most of all "
-                f"{tuple(colors[counts.argmax()].tolist())}. Add it to the table, or use the table of this data set."
-            )
-
-
-@dataclass(frozen=True)
-class Distances:
-    """Distances of the pixels of masks from the nearest colour of a palette.
-
-    Attributes:
-      masks: number of masks measured.
-      counts: int64 [443], number of pixels by distance in RGB, rounded up.
-      mean: the mean distance, before rounding.
-    """
-
-    masks: int
-    counts: np.ndarray
-    mean: float
-
-    @classmethod
-    def measure(cls, palette: Palette, masks: Iterable[np.ndarray]) -> Distances:
-        """The distances of all pixels of some masks, uint8 [h w 3 or 4]."""
-        counts, total, n = np.zeros(443, np.int64), 0.0, 0
-        for mask in masks:
-            distance = palette.distance(mask)
-            counts += np.bincount(np.ceil(distance).astype(np.int64).reshape(-1), minlength=443)
-            total += float(distance.sum(dtype=np.float64))
-            n += 1
-        return cls(n, counts, total / max(int(counts.sum()), 1))
-
-    def within(self, distance: int) -> float:
-        """The share of pixels within `distance` of a colour of the palette."""
-        return float(self.counts[: distance + 1].sum() / max(int(self.counts.sum()), 1))
-
-    def __str__(self) -> str:
-        farthest = int(np.flatnonzero(self.counts).max(initial=0))
-        return (
-            f"{self.masks} masks: {self.within(0):.1%} of the pixels have a colour of the table, {self.within(20):.1%} "
-            f"are within 20 of one in RGB; on average {self.mean:.1f}, at most {farthest}"
-        )
-
+from seg_jax.data.images import Encoded, Stored, is_grey, read_stored
+from seg_jax.data.labels import LabelError, LabelTable
+from seg_jax.data.labels.palettes import Palette
 
 FORMATS: Mapping[str, str] = {
     "auto": "values where the file has one channel, colours where it has three",
     "index": "values, and colours are refused",
     "color": "colours, also those of a palette file",
-    "nearest": "colours, and each pixel means the nearest one, for masks damaged by JPEG",
+    "nearest": "colours, and each pixel means the nearest one, for masks damaged by JPEG or resizing",
+    "alpha": "the alpha channel: 255 where it is 128 or more, 0 elsewhere",
 }
 
 
@@ -182,6 +51,21 @@ class MaskReader:
         except LabelError as error:
             raise LabelError(f"{path}: {error}") from error
 
+    def stored(self, path: Path | Encoded) -> Stored:
+        """The values or colours of a mask file that the label table is asked for; nearest ones are those of the table.
+
+        Raises:
+          DataError, LabelError: as for `read`.
+        """
+        stored = read_stored(path, colors=self.form != "index")
+        if self.form == "alpha":
+            return Stored(_opaque(stored))
+        if self.form == "color":
+            return Stored(_colors(stored))
+        if self.form == "nearest":
+            return Stored(self.palette.restored(_colors(stored)))
+        return stored if self.form == "auto" else Stored(stored.pixels)
+
     def _label(self, stored: Stored) -> np.ndarray:
         if self.form in ("color", "nearest"):
             pixels = _colors(stored)
@@ -189,11 +73,25 @@ class MaskReader:
                 return self.palette.exact(pixels)
             self.palette.check(pixels)
             return self.palette.nearest(pixels)
+        if self.form == "alpha":
+            return self.table.encode(_opaque(stored))
+        if stored.alpha is not None:
+            _refuse_alpha(stored.pixels, stored.alpha)
         if stored.pixels.ndim == 3:
-            return self.palette.exact(stored.pixels)
+            return self._of_colors(stored.pixels)
         if stored.palette is not None and self.form == "auto":
             self._compare(stored.pixels, stored.palette)
         return self.table.encode(stored.pixels)
+
+    def _of_colors(self, pixels: np.ndarray) -> np.ndarray:
+        """Class ids of colours, or of values that were stored in three equal channels."""
+        try:
+            return self.palette.exact(pixels)
+        except LabelError:
+            if is_grey(pixels):
+                with contextlib.suppress(LabelError):
+                    return self.table.encode(pixels[..., 0])
+            raise
 
     def _compare(self, pixels: np.ndarray, palette: np.ndarray) -> None:
         """Refuses a palette file whose colours and values have different meanings."""
@@ -215,9 +113,30 @@ class MaskReader:
                 )
 
 
+def _opaque(stored: Stored) -> np.ndarray:
+    """255 where a mask is opaque and 0 where it is transparent, uint8 [h w]."""
+    if stored.alpha is None:
+        raise LabelError("this mask has no alpha channel; set config.data.mask_format='auto'.")
+    if 0 < stored.alpha.max() < 128:
+        raise LabelError(
+            f"the alpha channel has values up to {stored.alpha.max()}, all of which count as transparent. Multiply it "
+            "so that what is meant has 255."
+        )
+    return np.where(stored.alpha >= 128, np.uint8(255), np.uint8(0))
+
+
+def _refuse_alpha(pixels: np.ndarray, alpha: np.ndarray) -> None:
+    """Refuses a mask of a single colour whose content is in its alpha channel."""
+    if (alpha != alpha[0, 0]).any() and (pixels == pixels[0, 0]).all():
+        raise LabelError(
+            "all pixels have one colour, and only the alpha channel differs. Set config.data.mask_format='alpha', "
+            'which reads 255 where a pixel is opaque and 0 elsewhere, with "values": [0] and [255] in class_names.json.'
+        )
+
+
 def _colors(stored: Stored) -> np.ndarray:
     """A mask as colours, uint8 [h w 3]."""
-    pixels, palette = stored
+    pixels, palette, _ = stored
     if pixels.ndim == 3:
         return pixels
     if palette is not None:

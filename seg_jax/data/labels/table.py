@@ -132,9 +132,9 @@ class LabelTable:
     def from_json(cls, content: str) -> LabelTable:
         """Reads `class_names.json`.
 
-        Three forms are understood: the full one that `to_json` writes (all but the names is optional), a list of names
-        `["sky", "road"]`, and a mapping from name to colour `{"sky": [70, 130, 180], ...}`. In the last two the stored
-        values are 0, 1, 2... in that order and 255 is ignored.
+        Besides the full form that `to_json` writes (all but the names is optional) there are a list of names
+        `["sky", "road"]`, a mapping from name to colour `{"sky": [70, 130, 180], ...}`, and those of `forms.fields`.
+        Where no ids are written, the stored values are 0, 1, 2... in that order; 255 is ignored unless it is a class.
 
         Raises:
           LabelError: the text is not JSON or has another form.

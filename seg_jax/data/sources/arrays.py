@@ -14,7 +14,8 @@ import numpy as np
 
 from seg_jax.config import DataConfig
 from seg_jax.data.examples import Examples, Pair
-from seg_jax.data.images import DataError
+from seg_jax.data.forms import image_cure, label_cure
+from seg_jax.data.images import DataError, Stored
 from seg_jax.data.labels import LabelError
 from seg_jax.data.labels.builtin import label_table
 
@@ -41,12 +42,13 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise DataError(
             f"{files[0]}: images are {images.dtype} {list(images.shape)}, not uint8 [n h w 3], RGB in 0..255. "
-            "Convert them with .astype(np.uint8)."
+            f"{image_cure(images, leading=1, name='images')}"
         )
     if labels.dtype not in (np.uint8, np.uint16) or labels.shape != images.shape[:3]:
         raise DataError(
             f"{files[-1]}: labels are {labels.dtype} {list(labels.shape)}, not uint8 or uint16 "
-            f"{list(images.shape[:3])}, one value for each pixel of the images. Convert them with .astype(np.uint8)."
+            f"{list(images.shape[:3])}, one value for each pixel of the images. "
+            f"{label_cure(labels, leading=1, name='labels')}"
         )
 
     def read(index: int) -> Pair:
@@ -61,6 +63,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         read=read,
         table=table,
         files=(files,) * len(images),
+        mask=lambda i: Stored(np.asarray(labels[i])),
     )
 
 

@@ -73,6 +73,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         read=read,
         table=table,
         files=tuple((photos[frame], masks[frame][0]) for frame in frames),
+        mask=lambda i: masks[frames[i]][1].stored(masks[frames[i]][0]),
         instances=(lambda i: read_mask(instances[frames[i]])) if instances.keys() >= set(frames) else None,
         bad=tuple(bad),
     )

@@ -45,14 +45,17 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     names = tuple(f"{name}[{row}]" for row in rows)
     part, reader = _encoded(part, image, mask), MaskReader(table, data.mask_format)
 
-    def read(index: int) -> Pair:
+    def files(index: int) -> list[Path | Encoded]:
         cells = part[int(rows[index])]
-        photo, values = (_file(cells[column], f"{names[index]}, column {column!r}") for column in (image, mask))
-        pixels, label = read_image(photo), reader.read(values)
+        return [_file(cells[column], f"{names[index]}, column {column!r}") for column in (image, mask)]
+
+    def read(index: int) -> Pair:
+        photo, values = files(index)
+        pixels, label = read_image(photo, pages=False), reader.read(values)
         check_sizes(pixels, label, image_name=photo, mask_name=values)
         return pixels, label
 
-    return Examples(split=split, names=names, read=read, table=table)
+    return Examples(split=split, names=names, read=read, table=table, mask=lambda i: reader.stored(files(i)[1]))
 
 
 def _content(data: DataConfig, root: Path | None) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from seg_jax.data.labels import LabelError, LabelTable
 from seg_jax.data.labels.builtin import FILES, label_table
 from seg_jax.data.labels.cityscapes import TABLES
 from seg_jax.data.labels.colors import lookup, nearest_table
-from seg_jax.data.labels.masks import Distances, Palette
+from seg_jax.data.labels.palettes import Distances, Palette
 from seg_jax.data.sampler import permutation
 
 MAX_SAMPLED = 16  # masks whose distances from the palette are logged
@@ -146,7 +146,7 @@ def _files(directory: Path) -> list[Path]:
 
 def _halves(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Photograph and mask of colours, both uint8 [h w 3]."""
-    both = read_image(path)
+    both = read_image(path, pages=False)
     width = both.shape[1]
     if width % 2:
         raise DataError(

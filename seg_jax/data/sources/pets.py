@@ -61,6 +61,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         read=read,
         table=table,
         files=tuple(pairs),
+        mask=lambda i: reader.stored(pairs[i][1]),
         bad=tuple(bad),
     )
 

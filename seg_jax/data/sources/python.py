@@ -10,7 +10,8 @@ import numpy as np
 
 from seg_jax.config import ConfigError, DataConfig
 from seg_jax.data.examples import Examples, Pair, check_sizes
-from seg_jax.data.images import DataError
+from seg_jax.data.forms import image_cure, label_cure
+from seg_jax.data.images import DataError, Stored
 from seg_jax.data.labels import LabelError, LabelTable
 
 SAMPLED = 256  # examples whose content is part of a split's digest: reading them all twice would double the start
@@ -64,11 +65,15 @@ def examples(content: Any, split: str, table: LabelTable) -> Examples:
     def read(index: int) -> Pair:
         return _checked(pair(index), f"{split}[{index}]", table)
 
+    def mask(index: int) -> Stored:
+        return Stored(np.asarray(pair(index)[1]))
+
     return Examples(
         split=split,
         names=tuple(f"{split}[{i}]" for i in range(n)),
         read=read,
         table=table,
+        mask=mask,
         content=_digest(pair, n),
     )
 
@@ -94,16 +99,23 @@ def _checked(pair: Any, name: str, table: LabelTable) -> Pair:
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} is not a pair (image, label) of arrays: {error}.") from error
     if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
-        raise DataError(f"{name}: the image is {image.dtype} {list(image.shape)}, not uint8 [h w 3], RGB in 0..255.")
+        raise DataError(
+            f"{name}: the image is {image.dtype} {list(image.shape)}, not uint8 [h w 3], RGB in 0..255. "
+            f"{image_cure(image, leading=0, name='image')}"
+        )
     if label.dtype == bool:
         label = label.astype(np.uint8)
     if label.ndim != 2 or label.dtype.kind not in "iu":
         raise DataError(
-            f"{name}: the label is {label.dtype} {list(label.shape)}, not integer [h w], a value each pixel."
+            f"{name}: the label is {label.dtype} {list(label.shape)}, not integer [h w], a value each pixel. "
+            f"{label_cure(label, leading=0, name='label')}"
         )
     check_sizes(image, label, image_name=f"the image of {name}", mask_name="label")
     if label.size and (label.min() < 0 or label.max() > 65535):
-        raise LabelError(f"{name}: the label has values {label.min()} to {label.max()}; they are between 0 and 65535.")
+        raise LabelError(
+            f"{name}: the label has values {label.min()} to {label.max()}; they are between 0 and 65535. "
+            f"{label_cure(label, leading=0, name='label')}"
+        )
     try:
         return image, table.encode(label)
     except LabelError as error:

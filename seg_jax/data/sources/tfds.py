@@ -62,19 +62,28 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     parse = _parser(builder.info.features, image, mask)
     reader = MaskReader(table, data.mask_format)
 
-    def read(index: int) -> Pair:
+    def files(index: int) -> list[Encoded]:
         name = names[index]
         try:
             example = parse(fetch(int(rows[index])))
         except Exception as error:  # a damaged file: OSError, or errors of the protocol buffers
             raise DataError(f"{name} cannot be read ({error}); prepare {builder.info.full_name} again.") from error
-        photo, values = (Encoded(example[key], f"{name}, feature {key!r}") for key in (image, mask))
-        pixels, label = read_image(photo), reader.read(values)
+        return [Encoded(example[key], f"{name}, feature {key!r}") for key in (image, mask)]
+
+    def read(index: int) -> Pair:
+        photo, values = files(index)
+        pixels, label = read_image(photo, pages=False), reader.read(values)
         check_sizes(pixels, label, image_name=photo, mask_name=values)
         return pixels, label
 
-    files = tuple((locations[row][0],) for row in rows)
-    return Examples(split=split, names=names, read=read, table=table, files=files)
+    return Examples(
+        split=split,
+        names=names,
+        read=read,
+        table=table,
+        files=tuple((locations[row][0],) for row in rows),
+        mask=lambda i: reader.stored(files(i)[1]),
+    )
 
 
 def _prepared(name: str, data_dir: str) -> Any:

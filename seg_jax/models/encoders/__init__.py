@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from seg_jax.models.encoders import convnext, efficientnet, mit, mobilenet, mobilenetv2, plain, resnet, vgg
+from seg_jax.models.encoders import (
+    convnext,
+    efficientnet,
+    efficientnet_lite,
+    mit,
+    mobilenet,
+    mobilenetv2,
+    plain,
+    resnet,
+    vgg,
+)
 from seg_jax.models.entries import Encoder
 
 ENCODERS: Mapping[str, Encoder] = {
@@ -14,6 +24,7 @@ ENCODERS: Mapping[str, Encoder] = {
     **mobilenet.ENCODERS,
     **mobilenetv2.ENCODERS,
     **efficientnet.ENCODERS,
+    **efficientnet_lite.ENCODERS,
     **convnext.ENCODERS,
     **mit.ENCODERS,
 }

@@ -1,4 +1,4 @@
-"""EfficientNet-B0 to B7 (Tan and Le 2019) as feature pyramids.
+"""EfficientNet-B0 to B7 (Tan and Le 2019) as feature pyramids; `efficientnet_lite` has those for small devices.
 
 Files of timm's tf_efficientnet_* have the same tensor names as those of its efficientnet_*, but need TensorFlow's
 arithmetic: for B0 to B4 set model.encoder.style = 'keras'. From B5 on these names imply that style, because timm has
@@ -8,7 +8,7 @@ hardly any other weights of these; timm's own efficientnet_b5 (symmetric padding
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -44,6 +44,12 @@ LAYOUTS: dict[str, tuple[float, float, int]] = {
     "efficientnet_b6": (1.8, 2.6, 528),
     "efficientnet_b7": (2.0, 3.1, 600),
 }
+# The same for the Lite networks.
+LITE: dict[str, tuple[float, float, int]] = {
+    **{"efficientnet_lite0": (1.0, 1.0, 224), "efficientnet_lite1": (1.0, 1.1, 240)},
+    **{"efficientnet_lite2": (1.1, 1.2, 260), "efficientnet_lite3": (1.2, 1.4, 280)},
+    "efficientnet_lite4": (1.4, 1.8, 300),
+}
 # Torchvision's weights of these were converted from TensorFlow.
 FROM_TENSORFLOW = ("efficientnet_b5", "efficientnet_b6", "efficientnet_b7")
 
@@ -59,7 +65,7 @@ class EfficientNet(nn.Module):
     The classifier's 1x1 convolution after the last block is left out.
 
     Attributes:
-      layout: a key of `LAYOUTS`.
+      layout: a key of `LAYOUTS` or `LITE`.
       output_stride: 32, 16 or 8: stages beyond it are dilated instead of strided, so that features keep this stride.
       depth: number of times the resolution is halved; blocks after the last map are left out.
       drop_path: block i of n, counted from 0, has the rate drop_path * i / n.
@@ -76,21 +82,30 @@ class EfficientNet(nn.Module):
     style: Style = Style()
 
     @property
+    def scaling(self) -> tuple[float, float, int]:
+        """(width, depth, side of the training images)."""
+        return {**LAYOUTS, **LITE}[self.layout]
+
+    @property
+    def lite(self) -> bool:
+        """ReLU6 for swish and no squeeze and excitation; stem, first and last stage are those of B0."""
+        return self.layout in LITE
+
+    @property
     def reduction(self) -> int:
         """Input height and width must be multiples of this."""
         return min(self.output_stride, 2**self.depth)
 
     def _counts(self) -> list[int]:
         """The number of blocks of each stage."""
-        return [math.ceil(LAYOUTS[self.layout][1] * blocks) for _, _, blocks, _, _ in ROWS]
+        counts = [math.ceil(self.scaling[1] * blocks) for _, _, blocks, _, _ in ROWS]
+        return [1, *counts[1:-1], 1] if self.lite else counts
 
     def _taps(self) -> list[int]:
         """For each of the five maps, the number of blocks after which it is taken."""
         ends = [0, *accumulate(self._counts())]
-        taps = [ends[0 if self.smp else 1], ends[2], ends[3], ends[5], ends[7]]
-        if self.smp and self.layout == "efficientnet_b0":
-            taps[3] = ends[4] + 1
-        return taps
+        fourth = ends[4] + 1 if self.smp and self.layout == "efficientnet_b0" else ends[5]
+        return [ends[0 if self.smp else 1], ends[2], ends[3], fourth, ends[7]]
 
     def blocks(self) -> list[tuple[int, int]]:
         """(stage, block), both from 1, of all blocks up to `depth`."""
@@ -100,7 +115,7 @@ class EfficientNet(nn.Module):
     def _padding(self, kernel: int, reach: int, step: int, dilation: int) -> tuple[int, int] | None:
         """Padding of the convolution that halves the resolution to 1 / `reach` (unless dilated); None: the style's."""
         if self.smp and step == 2:
-            return pads("same", -(-LAYOUTS[self.layout][2] * 2 // reach), kernel, 2, 1)
+            return pads("same", -(-self.scaling[2] * 2 // reach), kernel, 2, 1)
         if self.style.padding == "same" and step == 1:
             # On maps of even size, every window begins at the same pixel as in the strided convolution.
             before = (kernel - 2) // 2 * dilation
@@ -110,11 +125,10 @@ class EfficientNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> list[jax.Array]:
         """[b h w c] -> `depth` feature maps, finest first."""
-        width = LAYOUTS[self.layout][0]
-        stem = divisible(32 * width)
-        x = ConvNormAct(
-            stem, 3, 2, activation="silu", padding=self._padding(3, 2, 2, 1), style=self.style, name="stem"
-        )(x, train)
+        width, activation = self.scaling[0], "relu6" if self.lite else "silu"
+        stem = 32 if self.lite else divisible(32 * width)
+        padding = self._padding(3, 2, 2, 1)
+        x = ConvNormAct(stem, 3, 2, activation=activation, padding=padding, style=self.style, name="stem")(x, train)
         features: list[jax.Array] = []
         taps = self._taps()
         for number, (stage, i) in enumerate(self.blocks()):
@@ -135,6 +149,8 @@ class EfficientNet(nn.Module):
                 self._padding(kernel, reach, step, dilation) if strided else None,
                 self.drop_path * number / taps[-1],
                 self.style,
+                activation,
+                not self.lite,
                 name=f"stage{stage}_block{i}",
             )(x, train)
         return [*features, x]
@@ -146,17 +162,20 @@ PARTS = (
 )
 
 
-def _named(
-    stem: tuple[str, str], block: Callable[[int, int, int], list[str]]
+def named(
+    stem: tuple[str, str], block: Callable[[int, int, int], list[str]], parts: Sequence[str] = PARTS
 ) -> Callable[[EfficientNet], dict[str, str]]:
-    """`Naming.layers` from the names of the stem and a function (stage, block, number of blocks before) -> names."""
+    """`Naming.layers` from the names of the stem and a function (stage, block, number of blocks before) -> names.
+
+    Those are the names of `parts`, or in the first stage of all but the first two: it does not expand.
+    """
 
     def layers(net: EfficientNet) -> dict[str, str]:
         names = {"stem/conv": stem[0], "stem/norm": stem[1]}
         for number, (stage, i) in enumerate(net.blocks()):
             theirs = block(stage, i, number)
-            parts = PARTS[-len(theirs) :]  # the first stage does not expand
-            names |= {f"stage{stage}_block{i}/{part}": name for part, name in zip(parts, theirs, strict=True)}
+            ours = parts[-len(theirs) :]
+            names |= {f"stage{stage}_block{i}/{part}": name for part, name in zip(ours, theirs, strict=True)}
         return names
 
     return layers
@@ -195,21 +214,19 @@ def _smp(stage: int, i: int, number: int) -> list[str]:
 
 NAMINGS = {
     "torchvision": Naming(
-        _named(("features.0.0", "features.0.1"), _torchvision), unused=(r"(classifier|features\.8)\..*",)
+        named(("features.0.0", "features.0.1"), _torchvision), unused=(r"(classifier|features\.8)\..*",)
     ),
-    "timm": Naming(_named(("conv_stem", "bn1"), _timm), unused=(r"(classifier|conv_head|bn2)\..*",)),
-    "smp": Naming(_named(("_conv_stem", "_bn0"), _smp), style="smp", unused=(r"(_conv_head|_bn1|_fc)\..*",)),
+    "timm": Naming(named(("conv_stem", "bn1"), _timm), unused=(r"(classifier|conv_head|bn2)\..*",)),
+    "smp": Naming(named(("_conv_stem", "_bn0"), _smp), style="smp", unused=(r"(_conv_head|_bn1|_fc)\..*",)),
     # The file's layer `normalization` has ImageNet's deviation in place of the variance, so it divides by its root;
     # Keras divides by that root again (https://github.com/tensorflow/tensorflow/issues/49930). Together this is the
     # usual normalisation.
     "keras": Naming(
-        _named(("stem_conv", "stem_bn"), _keras),
+        named(("stem_conv", "stem_bn"), _keras),
         layout="keras",
         style="keras",
         unused=(
-            r"normalization(_\d+)?/.*",
-            r"top_(conv|bn)/.*",
-            r"(conv2d|batch_normalization)_\d+/\d",
+            *(r"normalization(_\d+)?/.*", r"top_(conv|bn)/.*", r"(conv2d|batch_normalization)_\d+/\d"),
             *KERAS_CLASSIFIER,
         ),
     ),
@@ -223,7 +240,8 @@ def namings(layout: str) -> Mapping[str, Naming]:
     return {**NAMINGS, "timm": replace(NAMINGS["timm"], style="keras")}
 
 
-def _build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
+def build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.Module:
+    """The encoder that `config.model.encoder` describes."""
     return EfficientNet(
         layout=layout,
         output_stride=model.encoder.output_stride,
@@ -235,9 +253,8 @@ def _build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn
 
 
 def _entry(layout: str) -> Encoder:
-    name = layout.replace("efficientnet_b", "EfficientNetB")
-    build = partial(_build, layout=layout)
-    return Encoder(build, epsilon(layout), namings(layout), name)
+    keras = layout.replace("efficientnet_b", "EfficientNetB")
+    return Encoder(partial(build, layout=layout), epsilon(layout), namings(layout), keras)
 
 
 ENCODERS: Mapping[str, Encoder] = {layout: _entry(layout) for layout in LAYOUTS}

@@ -19,6 +19,8 @@ class MBConv(nn.Module):
       channels: channels of the output.
       expansion: factor by which the channels grow inside.
       kernel, stride, dilation, padding: those of the depthwise convolution; padding None: the style's.
+      activation: a key of `ACTIVATIONS`.
+      gated: with squeeze and excitation.
     """
 
     channels: int
@@ -29,6 +31,8 @@ class MBConv(nn.Module):
     padding: tuple[int, int] | None
     drop_path: float
     style: Style
+    activation: str = "silu"
+    gated: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -36,22 +40,23 @@ class MBConv(nn.Module):
         hidden = x.shape[-1] * self.expansion
         y = x
         if self.expansion > 1:
-            y = ConvNormAct(hidden, 1, activation="silu", style=self.style, name="expand")(y, train)
+            y = ConvNormAct(hidden, 1, activation=self.activation, style=self.style, name="expand")(y, train)
         y = ConvNormAct(
             hidden,
             self.kernel,
             self.stride,
             self.dilation,
             groups=hidden,
-            activation="silu",
+            activation=self.activation,
             padding=self.padding,
             style=self.style,
             name="depthwise",
         )(y, train)
-        gate = jnp.mean(y, axis=(1, 2), keepdims=True)
-        gate = Conv(x.shape[-1] // 4, 1, bias=True, dtype=self.style.dtype, name="squeeze")(gate)
-        gate = Conv(hidden, 1, bias=True, dtype=self.style.dtype, name="excite")(nn.silu(gate))
-        y = y * nn.sigmoid(gate)
+        if self.gated:
+            gate = jnp.mean(y, axis=(1, 2), keepdims=True)
+            gate = Conv(x.shape[-1] // 4, 1, bias=True, dtype=self.style.dtype, name="squeeze")(gate)
+            gate = Conv(hidden, 1, bias=True, dtype=self.style.dtype, name="excite")(nn.silu(gate))
+            y = y * nn.sigmoid(gate)
         y = ConvNormAct(self.channels, 1, activation="none", style=self.style, name="project")(y, train)
         if x.shape != y.shape:
             return y

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from seg_jax.models.weights import pickles
 from seg_jax.models.weights.naming import uncompiled
 
 
@@ -55,7 +56,7 @@ def read(path: Path) -> WeightFile:
     """Reads a weight file or a folder of `save_pretrained`; suffixes in `READERS`.
 
     Raises:
-      WeightsError: no such file, damage, another format, a value that is not finite, a PyTorch archive without torch.
+      WeightsError: no such file, damage, another format, a value that is not finite.
     """
     source = path
     path = next((path / name for name in IN_FOLDERS if (path / name).is_file()), path)
@@ -139,25 +140,22 @@ def _safetensors(path: Path) -> WeightFile:
 
 def _torch(path: Path) -> WeightFile:
     try:
-        import torch
-    except ImportError as error:
+        state = pickles.load(path)
+    except pickles.PickleError as error:
         raise WeightsError(
-            f"{path} is a PyTorch archive, which only torch can read. Install torch, or convert the file once, where "
-            "torch is: safetensors.torch.save_file(torch.load(PATH, weights_only=True), 'weights.safetensors')."
+            f"{path} is no plain state dict: {error}. Pickles are read as data alone, because they can run programs. "
+            "Save model.state_dict(), or fetch the file again."
         ) from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WeightsError(
-            f"{path} is not a plain state dict ({type(error).__name__}: {str(error).splitlines()[0]}); it is read with "
-            "weights_only=True, because a pickle can run programs."
-        ) from error
+    nested = 0
     while isinstance(state, dict) and (keys := [key for key in STATES if isinstance(state.get(key), dict)]):
         logging.info("%s: the weights under %r are read%s", path, keys[0], f", not {keys[1:]}" if keys[1:] else "")
-        state = state[keys[0]]
-    if not isinstance(state, dict) or not all(hasattr(value, "numpy") for value in state.values()):
+        state, nested = state[keys[0]], nested + 1
+        if nested > len(STATES):
+            raise WeightsError(f"{path} holds itself under {keys[0]!r}. Save model.state_dict().")
+    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(value, np.ndarray) for value in state.values()):
         raise WeightsError(f"{path} holds no state dict. Save model.state_dict().")
-    tensors = {name: tensor.detach().float().numpy() for name, tensor in state.items()}
+    tensors = {name: np.asarray(array, np.float32) for name, array in state.items()}
     return WeightFile(path, "torch", _without_counters(tensors))
 
 
@@ -205,7 +203,7 @@ def _h5(path: Path, content: io.BytesIO | None = None) -> WeightFile:
             key = re.sub(r"(^|/)(layers|_layer_checkpoint_dependencies)/", r"\1", name).replace("/vars/", "/")
             key = re.sub(r"^(functional(_\d+)?/)+", "", key)
         else:
-            key = _layer_and_weight(name)
+            key = layer_and_weight(name)
         others = {"optimizer", "optimizer_weights", "seed_generator"} & set(name.split("/"))
         if others or name.startswith("vars/") or array.dtype.kind != "f":
             continue
@@ -215,7 +213,7 @@ def _h5(path: Path, content: io.BytesIO | None = None) -> WeightFile:
     return WeightFile(path, "keras", tensors, ordered)
 
 
-def _layer_and_weight(name: str) -> str:
+def layer_and_weight(name: str) -> str:
     """model/layer/layer/kernel:0 -> layer/kernel. A layer scale's only weight has no name; it is called gamma here."""
     key = "/".join(name.split("/")[-2:]).removesuffix(":0")
     return re.sub(r"/[Vv]ariable(_\d+)?$", "/gamma", key)
@@ -227,34 +225,3 @@ READERS: Mapping[str, Callable[[Path], WeightFile]] = {
     ".safetensors": _safetensors,
     **dict.fromkeys((".pth", ".pt", ".ckpt", ".bin"), _torch),
 }
-
-
-def from_keras(function: str, *, encoder: str, alpha: float) -> WeightFile:
-    """ImageNet weights by name, through keras.applications' own downloader and cache (~/.keras/models).
-
-    Args:
-      function: of keras.applications, such as 'MobileNetV2'; '': it has no such network.
-      encoder: our name, for messages.
-      alpha: width multiplier of the MobileNets.
-
-    Raises:
-      WeightsError: Keras has none for this network, or could not fetch them.
-    """
-    if not function:
-        raise WeightsError(
-            f"keras.applications has no {encoder}, so model.encoder.weights = 'imagenet' cannot be fetched. "
-            "Pass the path of a weight file of torchvision or timm (.safetensors)."
-        )
-    import keras
-
-    # MobileNets warn without the size that they were trained at; the weights do not depend on it.
-    options = {"input_shape": (224, 224, 3), **({"alpha": alpha} if "MobileNet" in function else {})}
-    try:
-        network = getattr(keras.applications, function)(weights="imagenet", include_top=False, **options)
-    except Exception as error:
-        raise WeightsError(
-            f"keras.applications.{function} could not fetch its weights ({type(error).__name__}: {error}). Without a "
-            "network, fetch the file elsewhere and pass its path."
-        ) from error
-    tensors = {_layer_and_weight(weight.path): np.asarray(weight) for weight in network.weights}
-    return WeightFile(Path(f"keras.applications.{function}"), "keras", tensors)

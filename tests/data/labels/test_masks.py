@@ -11,7 +11,8 @@ from PIL import Image
 
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
-from seg_jax.data.labels.masks import FORMATS, Distances, MaskReader, Palette
+from seg_jax.data.labels.masks import FORMATS, MaskReader
+from seg_jax.data.labels.palettes import Distances, Palette
 
 SKY, ROAD, LANE, VOID = (70, 130, 180), (128, 64, 128), (128, 0, 192), (0, 0, 0)
 # The lane means road too, and void is ignored. Stored values: 7 sky, 2 road, 9 ignored.
@@ -208,7 +209,7 @@ def test_palette_files_are_values(tmp_path, name, form):
 
 def test_palette_files_may_show_the_right_colours(tmp_path):
     path = put(tmp_path / "m.png", indexed(VALUES, {7: SKY, 2: LANE, 9: VOID}))
-    for form in FORMATS:
+    for form in FORMATS.keys() - {"alpha"}:
         np.testing.assert_array_equal(MaskReader(TABLE, form).read(path), LABEL)
 
 
@@ -231,6 +232,58 @@ def test_palette_files_of_colours(tmp_path):
     with pytest.raises(LabelError, match=r"value 0 \(1 pixels\).* All colours .* in the table, though.*='color'"):
         MaskReader(TABLE).read(path)
     np.testing.assert_array_equal(MaskReader(TABLE, "color").read(path), LABEL)
+
+
+# A square, whose soft border has values below and above 128; transparent, half transparent, opaque.
+SOFT = np.array([[0, 0, 100, 200, 255, 255]], np.uint8)
+BINARY = LabelTable(names=("background", "lesion"), values=((0,), (255,)), ignore=())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("color", [0, 255, 77])
+def test_content_in_alpha_alone(tmp_path, channels, color):
+    pixels = np.concatenate([np.full((1, 6, channels), color, np.uint8), SOFT[..., None]], -1)
+    path = put(tmp_path / "m.png", pixels)
+    np.testing.assert_array_equal(MaskReader(BINARY, "alpha").read(path), [[0, 0, 0, 1, 1, 1]])
+    for form in ("auto", "index"):
+        with pytest.raises(LabelError, match=r"only the alpha channel differs. Set config.data.mask_format='alpha'"):
+            MaskReader(BINARY, form).read(path)
+
+
+def test_masks_that_are_transparent_or_opaque_everywhere(tmp_path):
+    for alpha, label in ((0, 0), (255, 1)):
+        path = put(tmp_path / "m.png", np.full((2, 3, 4), (9, 9, 9, alpha), np.uint8))
+        assert (MaskReader(BINARY, "alpha").read(path) == label).all()
+
+
+def test_alpha_that_cannot_be_meant(tmp_path):
+    faint = put(tmp_path / "m.png", np.stack([SOFT, SOFT // 255], -1))
+    with pytest.raises(LabelError, match="the alpha channel has values up to 1, all of which count as transparent"):
+        MaskReader(BINARY, "alpha").read(faint)
+    with pytest.raises(LabelError, match=r"has no alpha channel; set config.data.mask_format='auto'"):
+        MaskReader(BINARY, "alpha").read(put(tmp_path / "n.png", SOFT))
+
+
+@pytest.mark.parametrize("form", ["auto", "index"])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_values_in_several_channels(tmp_path, form, channels):
+    """Grey with alpha, and three equal channels: class indices, though the table's colours are others."""
+    pixels = np.repeat(VALUES[..., None], channels, -1)
+    if channels != 3:
+        pixels[..., -1] = 255
+    np.testing.assert_array_equal(MaskReader(TABLE, form).read(put(tmp_path / "m.png", pixels)), LABEL)
+
+
+@pytest.mark.parametrize("form", ["auto", "color", "nearest"])
+def test_red_and_blue_exchanged(tmp_path, form):
+    path = put(tmp_path / "m.png", np.tile(COLORS[..., ::-1], (8, 8, 1)))
+    table = replace(TABLE, ignore_colors=((0, 200, 90),), color_values=((SKY,), (ROAD, LANE, VOID)))
+    with pytest.raises(
+        LabelError, match=re.escape(f"{path}: the colours of this mask are in the label table once red")
+    ):
+        MaskReader(table, form).read(path)
+    other = put(tmp_path / "n.png", np.asarray(Image.open(path))[..., ::-1])  # what the message says
+    np.testing.assert_array_equal(MaskReader(table, form).read(other)[:2, :3], [[0, 1, 1], [1, 1, 0]])
 
 
 def test_unknown_contents_are_named_with_the_file(tmp_path):

@@ -3,9 +3,7 @@
 import json
 import pickle
 import re
-import sys
 import zipfile
-from types import SimpleNamespace
 
 import h5py
 import ml_dtypes
@@ -15,6 +13,7 @@ from safetensors.numpy import save_file
 
 from seg_jax import models
 from seg_jax.models.weights.files import WeightsError, read
+from tests.models.weights import archives
 
 KERNEL = np.arange(54, dtype=np.float32).reshape(3, 3, 3, 2)
 VECTOR = np.array([0.5, -1.0], np.float32)
@@ -139,84 +138,48 @@ def test_half_precision_is_read(tmp_path):
     assert_holds(read(tmp_path / "half.safetensors"), tensors)
 
 
-class FakeTensor:
-    def __init__(self, array):
-        self.array = array
-
-    def detach(self):
-        return self
-
-    def float(self):
-        return FakeTensor(np.asarray(self.array, np.float32))
-
-    def numpy(self):
-        return self.array
-
-
-@pytest.fixture
-def fake_torch(monkeypatch):
-    """fake_torch(content): torch whose `load` gives that, or raises it."""
-
-    def install(content):
-        def load(path, *, map_location, weights_only):
-            assert map_location == "cpu" and weights_only is True
-            if isinstance(content, Exception):
-                raise content
-            return content
-
-        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(load=load))
-
-    return install
+# ----- archives of PyTorch, see archives.py
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".bin"])
 @pytest.mark.parametrize("keys", [(), ("state_dict",), ("model",), ("model_ema", "module")])
-def test_archives_of_torch(tmp_path, fake_torch, suffix, keys):
-    state = {name: FakeTensor(array) for name, array in STATE.items()}
-    state["bn1.num_batches_tracked"] = FakeTensor(np.int64(7))
+def test_archives_of_torch(tmp_path, suffix, keys):
+    state = {**STATE, "bn1.num_batches_tracked": np.array(7)}
     for key in reversed(keys):
         state = {key: state, "epoch": 3, "ema": None}
-    fake_torch(state)
     path = tmp_path / f"model{suffix}"
-    path.write_bytes(b"x")
-    file = read(path)
-    assert file.layout == "torch"
-    assert_holds(file, STATE)
+    for save in (archives.save_zip, archives.save_stream):
+        save(state, path)
+        file = read(path)
+        assert file.layout == "torch"
+        assert_holds(file, STATE)
 
 
-def test_averaged_weights_are_preferred(tmp_path, fake_torch, caplog):
+def test_averaged_weights_are_preferred(tmp_path, caplog):
     caplog.set_level("INFO")
-    last = {"a": FakeTensor(VECTOR)}
-    fake_torch({"model": last, "model_ema": {"a": FakeTensor(VECTOR + 1)}, "optimizer": {"a": 3}})
     path = tmp_path / "model.pth"
-    path.write_bytes(b"x")
+    archives.save_zip({"model": {"a": VECTOR}, "model_ema": {"a": VECTOR + 1}, "optimizer": {"a": 3}}, path)
     assert_holds(read(path), {"a": VECTOR + 1})
     assert "the weights under 'model_ema' are read, not ['model']" in caplog.text
 
 
-@pytest.mark.parametrize("content", [3, [1, 2], {"epoch": 3}, {"state_dict": {"a": 1}}])
-def test_archives_of_torch_without_tensors(tmp_path, fake_torch, content):
-    fake_torch(content)
+LOOP: dict[str, object] = {}
+LOOP["model"] = LOOP
+
+
+@pytest.mark.parametrize("content", [3, [1, 2], {"epoch": 3}, {"state_dict": {"a": 1}}, {3: VECTOR}, LOOP])
+def test_archives_of_torch_without_tensors(tmp_path, content):
     path = tmp_path / "model.pth"
-    path.write_bytes(b"x")
-    refused(path, "holds no state dict. Save model.state_dict().")
+    archives.save_zip(content, path)
+    refused(path, "Save model.state_dict().")
 
 
-def test_archives_that_torch_refuses(tmp_path, fake_torch):
-    fake_torch(pickle.UnpicklingError("Weights only load failed.\nMany lines of advice."))
-    path = tmp_path / "model.pth"
-    path.write_bytes(b"x")
-    message = refused(
-        path, "is not a plain state dict (UnpicklingError: Weights only load failed.)", "weights_only=True"
-    )
-    assert "advice" not in message
-
-
-def test_archives_without_torch(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    path = tmp_path / "model.pth"
-    path.write_bytes(b"x")
-    refused(path, "only torch can read", "Install torch, or convert the file", "safetensors.torch.save_file")
+def test_the_two_forms_of_torch(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed; what it writes is compared with archives.py")
+    tensors = {name: torch.from_numpy(array) for name, array in STATE.items()}
+    for zipped in (True, False):
+        torch.save({"state_dict": tensors}, tmp_path / "model.pth", _use_new_zipfile_serialization=zipped)
+        assert_holds(read(tmp_path / "model.pth"), STATE)
 
 
 class Dangerous:
@@ -229,16 +192,12 @@ class Dangerous:
         return open, (str(self.path), "w")
 
 
-def test_no_program_in_an_archive_is_run(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch is not installed; it is needed for .pth only")
-    good, bad, victim = tmp_path / "good.pth", tmp_path / "bad.pth", tmp_path / "victim"
-    torch.save({"state_dict": {name: torch.from_numpy(array) for name, array in STATE.items()}}, good)
-    assert_holds(read(good), STATE)
-    torch.save({"state_dict": Dangerous(victim)}, bad)
-    refused(bad, "is not a plain state dict", "weights_only=True")
+@pytest.mark.parametrize("save", [archives.save_zip, archives.save_stream])
+def test_no_program_in_an_archive_is_run(tmp_path, save):
+    path, victim = tmp_path / "bad.pth", tmp_path / "victim"
+    save({"state_dict": {"a": VECTOR}, "hooks": Dangerous(victim)}, path)
+    refused(path, "it names io.open, which is no part of a state dict", "they can run programs")
     assert not victim.exists()
-    bad.write_bytes(good.read_bytes()[:-100])
-    refused(bad, "is not a plain state dict")
 
 
 # ----- damage

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from seg_jax.config import ConfigError, load
+from seg_jax.run import length
 from seg_jax.run.directory import RunDirectory
-from seg_jax.train import length
-from seg_jax.train.length import Length
+from seg_jax.run.length import Length
 from seg_jax.train.loop import train_and_evaluate
 from tests.runs import lines, manifest
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from seg_jax.config import Config, ConfigError, differences, require, with_fields
 from seg_jax.optim import schedules
 from seg_jax.run.directory import RunDirectory, rows
-from seg_jax.train.progress import Progress
+from seg_jax.run.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Length:
       restarts: steps after which the learning-rate schedule begins anew, in rising order.
     """
 
-    steps: int
-    every: int
-    frozen: int
+    steps: int = 1
+    every: int = 1
+    frozen: int = 0
     restarts: tuple[int, ...] = ()
 
     def evaluates(self, done: int) -> bool:

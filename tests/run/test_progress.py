@@ -1,6 +1,6 @@
 """What a run remembers: by hand, and under the keys of earlier checkpoints."""
 
-from seg_jax.train.progress import Progress
+from seg_jax.run.progress import Progress
 
 
 def test_a_course_by_hand():

@@ -1,0 +1,43 @@
+"""Whether a run has anything left to do, told from its directory alone: no data is read and nothing is compiled."""
+
+from __future__ import annotations
+
+import json
+
+from seg_jax.config import FREE, Config, checked, differences, with_fields
+from seg_jax.run import pretrained
+from seg_jax.run.directory import RunDirectory
+from seg_jax.run.stored import PARTS, Stored
+
+
+def finished_step(config: Config, run: RunDirectory) -> int | None:
+    """The last step of a run that this configuration has finished.
+
+    A run is finished where `run.json`, which is written at the end, names the newest checkpoint, that checkpoint is
+    whole, and its own configuration is this one, length included. Whether the data is still there makes no difference.
+
+    Args:
+      config: what the user asks for; it may leave open what the run has decided.
+      run: the run directory.
+
+    Returns:
+      None where there is something to do or to complain about, which the way through `opening` finds out.
+    """
+    try:
+        ended = json.loads(run.facts_file.read_text(encoding="utf-8"))["steps"]
+        checkpoints = run.checkpoints()
+        if ended != max(checkpoints.steps(), default=None):
+            return None
+        stored = Stored(checkpoints.directory / str(ended))
+        meta = stored.meta()
+        then = checked(meta["config"])
+        now = pretrained.resolve(config, then)
+        if not now.train.extended_at:
+            now = with_fields(now, {"train.extended_at": then.train.extended_at})
+        if differences(now, then, free=FREE):
+            return None
+        for part in PARTS:
+            stored.arrays(part, meta)
+    except (OSError, ValueError, KeyError, TypeError):  # a file that is missing, damaged, or of another version
+        return None
+    return int(ended)

@@ -147,7 +147,7 @@ def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], lis
             "Use another directory, or a pattern such as '{split}/*_mask.png'",
         )
         general = photos if len(images.rest) < len(masks.rest) else annotations
-        for key in [key for key, path in general.items() if path in paired]:
+        for key in [key for key, path in general.items() if path in both]:
             del general[key]
     twins = {key: (*key[:-1], key[-1] + suffix) for key in photos}
     free = annotations.keys() - set(twins.values())

@@ -116,8 +116,8 @@ def predictions(examples: Examples) -> str:
         return ""
     return (
         f"{len(found)} masks, such as {found[0].name}, were written by python -m seg_jax.predict: a network that "
-        "learns from them repeats the mistakes of another, and a score on them says nothing; correct them and save them "
-        "elsewhere, or leave them out."
+        "learns from them repeats the mistakes of another, and a score on them says nothing; correct them and save "
+        "them elsewhere, or leave them out."
     )
 
 

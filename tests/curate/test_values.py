@@ -202,6 +202,27 @@ def test_masks_that_count_from_another_value(tmp_path, names):
         propose.propose(tmp_path / "d")
 
 
+@pytest.mark.parametrize("names", [None, ["sky", "disc", "ground", "box"]])
+@pytest.mark.parametrize("factor", [10, 85])
+def test_masks_of_two_scales_of_several_classes(tmp_path, names, factor):
+    dataset(tmp_path / "d", lambda y, i: y * np.uint8(factor if i % 2 else 1), classes=4, names=names)
+    with pytest.raises(
+        DataError, match=r"s0.png and .*s1.png have the same number of classes in about the same shares"
+    ):
+        propose.propose(tmp_path / "d")
+
+
+def test_files_of_other_classes_do_not_disagree(tmp_path):
+    """Half of the files have a disc alone, the other half ground and a box."""
+
+    def mask(y, i):
+        return np.where(y > 1 if i % 2 else y == 1, y, 0).astype(np.uint8)
+
+    truth = dataset(tmp_path / "d", mask, classes=4)
+    truth = {name: mask(label, i) for i, (name, label) in enumerate(truth.items())}
+    assert_true(inspected(tmp_path / "d", tmp_path)[0], truth)
+
+
 def test_files_without_the_first_or_the_last_class_do_not_disagree(tmp_path):
     truth = dataset(tmp_path / "d", lambda y, i: np.clip(y, i % 2, 2 + i % 2).astype(np.uint8), classes=4)
     truth = {name: np.clip(label, i % 2, 2 + i % 2) for i, (name, label) in enumerate(truth.items())}
@@ -272,6 +293,24 @@ def test_interpolated_class_indices_are_lost(tmp_path, names):
     dataset(tmp_path / "d", lambda y, i: resized(values[y]), classes=4, names=names)
     with pytest.raises(DataError, match=r"resized with interpolation: .* too close to tell .* by nearest neighbour"):
         propose.propose(tmp_path / "d")
+
+
+@pytest.mark.parametrize("names", [None, ["background", "lesion"]])
+def test_soft_borders_of_16_bits(tmp_path, names):
+    def mask(y, i):
+        return np.asarray(resized(binary(y))).astype(np.uint16) * 257
+
+    dataset(tmp_path / "d", mask, names=names)
+    with pytest.raises(DataError, match=r"the masks of 16 bits were resized with interpolation.* by nearest neighbour"):
+        propose.propose(tmp_path / "d")
+
+
+def test_close_values_in_jpeg_stay_apart(tmp_path):
+    values = np.array([0, 30, 60, 90], np.uint8)
+    truth = dataset(tmp_path / "d", lambda y, i: values[y], classes=4, extension="jpg")
+    splits, _ = inspected(tmp_path / "d", tmp_path)
+    assert len(splits[0].table) == 4
+    assert_true(splits, truth, exact=0.95)
 
 
 @pytest.mark.parametrize("width", [1, 2])

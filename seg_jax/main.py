@@ -20,6 +20,7 @@ from absl import app, flags
 from seg_jax.config import ConfigError, checked
 from seg_jax.config import flags as config_flags
 from seg_jax.config.page import lines
+from seg_jax.runtime.errors import SegJaxError
 
 CONFIG = config_flags.define(flags.FLAGS)
 WORKDIR = flags.DEFINE_string("workdir", None, "The run directory: checkpoints, metrics, pictures, report.")
@@ -69,10 +70,12 @@ def main(argv: list[str]) -> int:
         else:
             config = RunDirectory(workdir).config()
         return {"train": train, "eval": evaluate, "dry_run": dry_run, "lr_range": lr_range}[MODE.value](config, workdir)
-    except ValueError as error:
-        if type(error) is ValueError:  # not one of ours: a defect, which deserves its traceback
-            raise
+    except SegJaxError as error:
         return fail(str(error))
+    except OSError as error:  # a full disk, no descriptor, a share that stalls
+        return fail(
+            f"{error}. The machine refuses: what is stored is unchanged. Mend that, and run the same command again."
+        )
 
 
 def train(config, workdir: Path) -> int:
@@ -85,15 +88,12 @@ def train(config, workdir: Path) -> int:
         conclude(config, workdir, f"finished already, step {step}: nothing is left to train")
         return 0
 
-    from seg_jax.train.health import DivergedError
     from seg_jax.train.loop import train_and_evaluate
 
     if config.log.tensorboard:
         process.hide_accelerators_from_tensorflow()
     try:
         state = train_and_evaluate(config, workdir)
-    except DivergedError as error:
-        return fail(str(error))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
@@ -104,24 +104,40 @@ def train(config, workdir: Path) -> int:
 
 def conclude(config, workdir: Path, headline: str) -> None:
     """Prints what a run has left behind, and what to do with it; the first process does."""
-    from seg_jax.run.directory import RunDirectory
-
     if not process.is_first():
         return
+    print(f"\n{headline}; everything is in {workdir}")
+    print(contents(workdir, config))
+
+
+def contents(workdir: Path, config) -> str:
+    """What a training has left, a line for each kind of file that is there, and the commands that come next."""
+    from seg_jax.run.directory import RunDirectory
+
+    run = RunDirectory(workdir)
+    kinds = {
+        f"the best checkpoint on {config.data.val_split!r}": [
+            run.report.report,
+            run.report.confusion,
+            run.report.predictions,
+        ],
+        "the course of the training": [run.curves_file, run.metrics_file],
+        "the newest and the best": [run.checkpoints_folder],
+    }
+    rows = []
+    for what, paths in kinds.items():
+        if names := " ".join(path.name + "/" * path.is_dir() for path in paths if path.exists()):
+            rows.append(f"  {names:<42}  {what}")
     python = os.path.relpath(sys.executable) if sys.executable.startswith(os.getcwd()) else sys.executable
-    run, place = RunDirectory(workdir), shlex.quote(str(workdir))
-    report = " ".join(path.name for path in (run.report.report, run.report.confusion, run.report.predictions))
-    print(
-        f"""
-{headline}; everything is in {workdir}
-  {report:<42}  the best checkpoint on {config.data.val_split!r}
-  {f"{run.curves_file.name} {run.metrics_file.name}":<42}  the course of the training
-  {f"{run.checkpoints_folder.name}/":<42}  the newest and the best
-next
-  {python} -m seg_jax.predict {place} {place}/{run.sample_file.name} --out={place}/masks
-  {python} -m seg_jax.main --mode=eval --workdir={place}
-  {python} -m tensorboard.main --logdir={place}"""
-    )
+    place = shlex.quote(str(run))
+    rows += [
+        "next",
+        f"  {python} -m seg_jax.predict {place} {place}/{run.sample_file.name} --out={place}/masks",
+        f"  {python} -m seg_jax.main --mode=eval --workdir={place}",
+    ]
+    if config.log.tensorboard:
+        rows.append(f"  {python} -m tensorboard.main --logdir={place}")
+    return "\n".join(rows)
 
 
 def evaluate(config, workdir: Path) -> int:

@@ -105,8 +105,9 @@ class DataConfig(Group, path="data"):
         choices=("refuse", "background"),
     )
     val_share: float = field(
-        0.0, "share of the pairs to evaluate on, where no directory or list has '{split}' (folder)", SHARE_OF_SPLIT
+        0.0, "share of the training split to evaluate on, where no directory or list has '{split}'", SHARE_OF_SPLIT
     )
+    test_share: float = field(0.0, "share of the training split that is the split 'test'", SHARE_OF_SPLIT)
     list: str = field(
         "", "instead of a search: file of 'image mask' lines below data.dir, such as '{split}.txt' (folder)"
     )
@@ -134,6 +135,12 @@ class DataConfig(Group, path="data"):
         free=True,
     )
     skip_bad: bool = field(False, "leave unusable examples out and list them in the report, instead of stopping")
+    megapixels: int = field(
+        80,
+        "images of more million pixels are refused by their header, before decoding",
+        AT_LEAST_ONE,
+        free=True,
+    )
     threads: int = field(4, "files read and decoded at once", AT_LEAST_ONE, free=True)
     prefetch: int = field(2, "batches prepared ahead when reading from files", AT_LEAST_ONE, free=True)
     cityscapes: CityscapesConfig = group(CityscapesConfig)
@@ -142,3 +149,7 @@ class DataConfig(Group, path="data"):
     tfds: TfdsConfig = group(TfdsConfig)
     huggingface: HuggingFaceConfig = group(HuggingFaceConfig)
     synthetic: SyntheticConfig = group(SyntheticConfig)
+    # The last one: from here on the name is that of the field.
+    group: str = field(
+        "", "regular expression on paths: examples where it finds the same text are in one split, such as '^([^/]+)/'"
+    )

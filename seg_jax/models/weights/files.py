@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.models.weights import pickles
-
-
-class WeightsError(ValueError):
-    """A weight file that cannot be used; the message says which, why, and what to do."""
+from seg_jax.models.weights import hdf5, pickles
+from seg_jax.models.weights.errors import WeightsError
+from seg_jax.models.weights.naming import uncompiled
 
 
 @dataclass(frozen=True)
@@ -64,18 +62,16 @@ def read(path: Path) -> WeightFile:
         raise WeightsError(
             f"there are no weights at {path}{none}. Pass the path of a weight file or of a run directory."
         )
-    if path.name.endswith(".index.json"):
-        file = _shards(path)
-    elif path.suffix.lower() not in READERS:
+    read_as = _shards if path.name.endswith(".index.json") else READERS.get(path.suffix.lower())
+    if read_as is None:
         raise WeightsError(
             f"{path} is none of {', '.join(READERS)}. Other pickles and archives are not read: they can run programs."
         )
-    else:
-        file = READERS[path.suffix.lower()](path)
+    file = read_as(path)
     if not file.tensors:
         raise WeightsError(f"{path} holds no arrays. Pass the path of the file that holds the weights.")
     _require_finite(path, file.tensors)
-    return replace(file, path=source)
+    return replace(file, path=source, tensors=uncompiled(file.tensors))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -178,25 +174,7 @@ def _keras(path: Path) -> WeightFile:
 
 
 def _h5(path: Path, content: io.BytesIO | None = None) -> WeightFile:
-    import h5py
-
-    found: dict[str, np.ndarray] = {}
-    elsewhere = WeightsError(f"{path} takes arrays from another file, which is not opened. Save all in one file.")
-
-    def visit(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            if item.external or item.is_virtual:
-                raise elsewhere
-            found[name] = item[()]
-
-    try:
-        with h5py.File(content or path) as file:
-            ordered = "layers" in file or "_layer_checkpoint_dependencies" in file
-            if isinstance(file.get("model_weights", getlink=True), h5py.ExternalLink):
-                raise elsewhere
-            file.get("model_weights", file).visititems(visit)
-    except (OSError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"{path} is not a whole HDF5 file ({error}); fetch it again.") from error
+    found, ordered = hdf5.arrays(path, content)
     tensors: dict[str, np.ndarray] = {}
     for name, array in found.items():
         if ordered:

@@ -119,6 +119,19 @@ def test_safetensors(tmp_path):
     assert_holds(file, STATE)
 
 
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        ({"encoder._orig_mod.conv1.weight", "decoder.bias"}, {"encoder.conv1.weight", "decoder.bias"}),
+        ({"net.encoder._orig_mod.a", "net.decoder._orig_mod.b"}, {"net.encoder.a", "net.decoder.b"}),
+        ({"_orig_mod.encoder.a", "_orig_mod.decoder.b"}, {"_orig_mod.encoder.a", "_orig_mod.decoder.b"}),  # a prefix
+    ],
+)
+def test_names_of_parts_that_were_compiled(tmp_path, written, read_as):
+    save_file({name: VECTOR for name in written}, tmp_path / "a.safetensors")
+    assert set(read(tmp_path / "a.safetensors").tensors) == read_as
+
+
 def test_half_precision_is_read(tmp_path):
     tensors = {"a": VECTOR.astype(ml_dtypes.bfloat16), "b": VECTOR.astype(np.float16)}
     save_file(tensors, tmp_path / "half.safetensors")
@@ -273,8 +286,20 @@ def test_arrays_in_other_files_are_not_read(tmp_path):
         file.create_dataset("conv/kernel", (2,), "f4", external=[(str(tmp_path / "raw"), 0, 8)])
     with h5py.File(tmp_path / "link.h5", "w") as file:
         file["model_weights"] = h5py.ExternalLink(str(secret), "model_weights")
-    for name in ("virtual.h5", "external.h5", "link.h5"):
+    with h5py.File(tmp_path / "deep.h5", "w") as file:
+        file["dense/kernel"] = KERNEL
+        file["conv/kernel"] = h5py.ExternalLink(str(secret), "conv/kernel")
+    with h5py.File(tmp_path / "twice.h5", "w") as file:
+        file["model_weights"] = h5py.SoftLink("/hidden")
+        file["hidden"] = h5py.ExternalLink(str(secret), "model_weights")
+    for name in ("virtual.h5", "external.h5", "link.h5", "deep.h5", "twice.h5"):
         refused(tmp_path / name, "takes arrays from another file, which is not opened")
+
+
+def test_an_array_of_any_size_in_a_small_file_is_not_allocated(tmp_path):
+    with h5py.File(tmp_path / "bomb.h5", "w") as file:
+        file.create_dataset("conv/kernel", (2**20, 2**20), "f4", chunks=(1024, 1024))  # no chunk is stored
+    refused(tmp_path / "bomb.h5", "conv/kernel announces 4,398,046,511,104 bytes")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])

@@ -11,6 +11,7 @@ from typing import Any
 # __init__.pyi tells type checkers the same.
 _HOMES = {
     "Predictor": "seg_jax.predict.predictor",
+    "SegJaxError": "seg_jax.runtime.errors",
     "__version__": "seg_jax.runtime.version",
     "create_model": "seg_jax.run.model",
     "train": "seg_jax.train",

@@ -20,6 +20,7 @@ from absl import app, flags
 from seg_jax.config import ConfigError, checked
 from seg_jax.config import flags as config_flags
 from seg_jax.config.page import lines
+from seg_jax.runtime.errors import SegJaxError
 
 CONFIG = config_flags.define(flags.FLAGS)
 WORKDIR = flags.DEFINE_string("workdir", None, "The run directory: checkpoints, metrics, pictures, report.")
@@ -69,10 +70,12 @@ def main(argv: list[str]) -> int:
         else:
             config = RunDirectory(workdir).config()
         return {"train": train, "eval": evaluate, "dry_run": dry_run, "lr_range": lr_range}[MODE.value](config, workdir)
-    except ValueError as error:
-        if type(error) is ValueError:  # not one of ours: a defect, which deserves its traceback
-            raise
+    except SegJaxError as error:
         return fail(str(error))
+    except OSError as error:  # a full disk, no descriptor, a share that stalls
+        return fail(
+            f"{error}. The machine refuses: what is stored is unchanged. Mend that, and run the same command again."
+        )
 
 
 def train(config, workdir: Path) -> int:
@@ -85,15 +88,12 @@ def train(config, workdir: Path) -> int:
         conclude(config, workdir, f"finished already, step {step}: nothing is left to train")
         return 0
 
-    from seg_jax.train.health import DivergedError
     from seg_jax.train.loop import train_and_evaluate
 
     if config.log.tensorboard:
         process.hide_accelerators_from_tensorflow()
     try:
         state = train_and_evaluate(config, workdir)
-    except DivergedError as error:
-        return fail(str(error))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise

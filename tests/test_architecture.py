@@ -53,7 +53,7 @@ DOORS = {
     "onnx": Door(("export",), lazily=True),
     "onnxruntime": Door(("export.int8", "predict.artefacts"), lazily=True),
     "ai_edge_litert": Door(("predict.artefacts",), lazily=True),
-    "h5py": Door(("models.weights.files",), lazily=True),
+    "h5py": Door(("models.weights.hdf5",), lazily=True),
     "keras": Door(("models.weights.imagenet",), lazily=True),
     "torch": Door(()),
     "pickle": Door(("models.weights.pickles",)),

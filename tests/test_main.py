@@ -183,13 +183,12 @@ def test_predict_any_size(run, here, finished, tmp_path):
     assert "broken.jpg" in result.stderr and "Traceback" not in result.stderr
     entries = {e["name"]: e for e in map(json.loads, (out / "predictions.jsonl").read_text().splitlines())}
     for name, size in {**sizes, "sample": (32, 48)}.items():
-        stem = Path(name).name
-        mask = picture(out / f"{stem}_mask.png")
+        mask = picture(out / f"{name}_mask.png")
         assert mask.shape == size and mask.dtype == np.uint8 and mask.max() < 8
-        assert picture(out / f"{stem}_color.png").shape == (*size, 3)
-        assert picture(out / f"{stem}_overlay.png").shape[1] == size[1]
-        assert f"{stem}.png" in result.stdout
-        assert abs(sum(entries[stem]["shares"].values()) - 1) < 1e-4
+        assert picture(out / f"{name}_color.png").shape == (*size, 3)
+        assert picture(out / f"{name}_overlay.png").shape[1] == size[1]
+        assert f"{name}.png" in result.stdout
+        assert abs(sum(entries[name]["shares"].values()) - 1) < 1e-4
     assert "4 images in" in result.stdout and "images/s" in result.stdout
 
     # The same command again does what is missing: what was never possible, and what was removed.

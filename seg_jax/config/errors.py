@@ -6,10 +6,12 @@ import difflib
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
+from seg_jax.runtime.errors import SegJaxError
+
 T = TypeVar("T")
 
 
-class ConfigError(ValueError):
+class ConfigError(SegJaxError, ValueError):
     """A configuration that cannot be run; the message says which field, why, and what to do."""
 
 

@@ -8,9 +8,7 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
-from PIL import Image
-
-from seg_jax.data.images import DataError
+from seg_jax.data.decoder import DataError, opened
 from seg_jax.data.labels import LabelTable
 
 USED = 0.9  # share of the files below which something was probably not understood
@@ -79,12 +77,9 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
       DataError: the file cannot be read.
     """
-    try:
-        with Image.open(path) as image:
-            rotated = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation: on its side
-            return image.size if rotated else image.size[::-1]
-    except Exception as error:
-        raise DataError(f"{path} cannot be read ({error}).") from error
+    with opened(path) as image:
+        rotated = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation: on its side
+        return image.size if rotated else image.size[::-1]
 
 
 def common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -166,8 +166,8 @@ def _labelled(
     values = groups.survey(masks)
     if present:
         summary += f"\n{present.relative_to(root)} tells the classes"
-        fields |= {"data.labels": str(present)} if present not in [root / name for name in builtin.FILES] else {}
         proposed = known.known(builtin.label_table(None, str(present)), values, masks)
+        fields |= {"data.labels": str(present)} if present not in [root / name for name in builtin.FILES] else {}
     else:
         proposed = classes.classes(values, masks)
     table = proposed.table
@@ -176,6 +176,8 @@ def _labelled(
     summary += "".join(f"\n{note}" for note in proposed.notes)
     if table and not present:
         summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
+    if table:
+        fields.pop("data.labels", None)  # it is written beside the configuration
     lines, differ = beside.unused(root, documents, [*lists, *([present] if present else [])], masks)
     summary += "".join(["\ndocuments that are not used:", *(f"\n  {line}" for line in lines)]) if lines else ""
     faults = ("the tables of classes in the directories differ",) if differ else ()

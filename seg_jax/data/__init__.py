@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from seg_jax.config import Config, DataConfig, lookup, require
-from seg_jax.data import images, splits
+from seg_jax.data import decoder, images, splits
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import read_groups
@@ -77,7 +78,10 @@ def load(config: Config, split: str, *, source: Source | None = None) -> Example
     check(config.data)
     if config.data.dir:
         refuse_unfinished(Path(config.data.dir).expanduser())
-    examples = splits.load((source or SOURCES[config.data.source]).load, config.data, split, seed=config.seed)
+    with decoder.at_most(config.data.megapixels):
+        examples = splits.load((source or SOURCES[config.data.source]).load, config.data, split, seed=config.seed)
+    if config.data.megapixels != decoder.MEGAPIXELS:
+        examples = _limited(examples, config.data.megapixels)
     if config.data.merge or config.data.ignore_classes:
         examples = _with_table(examples, _merged(examples.table, config.data))
     size = config.data.size
@@ -93,6 +97,27 @@ def in_order(examples: Examples, names: Sequence[str]) -> Examples:
     order = [table.names.index(name) for name in names]
     fields = ("names", "colors", "values", "color_values")
     return _with_table(examples, replace(table, **{f: tuple(getattr(table, f)[i] for i in order) for f in fields}))
+
+
+def _limited(examples: Examples, megapixels: int) -> Examples:
+    """The examples, read with another limit of pixels than the usual one."""
+
+    def limited(read: Callable[[int], Any] | None) -> Any:
+        if read is None:
+            return None
+
+        def apply(index: int) -> Any:
+            with decoder.at_most(megapixels):
+                return read(index)
+
+        return apply
+
+    return replace(
+        examples,
+        read=limited(examples.read),
+        stored=limited(examples.stored),
+        instances=limited(examples.instances),
+    )
 
 
 def _merged(table: LabelTable, data: DataConfig) -> LabelTable:

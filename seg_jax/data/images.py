@@ -12,62 +12,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from seg_jax.data import decoder
+from seg_jax.data.decoder import DataError, Encoded
 from seg_jax.runtime.files import write_bytes
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
-PAGED = ("TIFF", "GIF", "PNG", "WEBP")  # formats of several pages or frames; in a phone's MPO the others are previews
-NEW_SUBFILE_TYPE = 254  # TIFF's tag for the purpose of a page
 ORIENTATION = 0x0112  # EXIF's tag
-
-
-class DataError(ValueError):
-    """A file or data set that cannot be used; the message names the file, the rule and the cure."""
-
-
-class Encoded(io.BytesIO):
-    """An image file in memory, as record formats store it; messages refer to it by `name`."""
-
-    def __init__(self, content: bytes, name: str):
-        super().__init__(content)
-        self.name = name
-
-    def __str__(self) -> str:
-        return self.name
 
 
 def _open(path: Path | Encoded, *, pages: bool = True) -> Image.Image:
     """The first picture of a file; without `pages` a file of several pictures is refused."""
-    try:
-        with Image.open(path) as image:  # `with`, since files of several pictures stay open
-            count = 1 if pages else _pages(image)
-            image.load()
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not an image that can be decoded; replace or remove it.") from error
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist.") from error
-    except Exception as error:  # for damaged files decoders raise OSError, SyntaxError, EOFError...
-        raise DataError(f"{path} cannot be read ({error}); replace or remove it.") from error
+    with decoder.opened(path) as image:  # `with`, since files of several pictures stay open
+        count = 1 if pages else decoder.pages(image)
+        image.load()
     if count > 1:
         raise DataError(
             f"{path} contains {count} pages or frames, of which all but the first would be lost. Save each as a file "
             "of its own, those of photographs and masks under the same names."
         )
     return image
-
-
-def _pages(image: Image.Image) -> int:
-    """The number of pictures in a file, without the reduced copies and transparency masks that a TIFF may contain."""
-    if image.format not in PAGED or (count := getattr(image, "n_frames", 1)) == 1:
-        return 1
-    if image.format == "TIFF":
-        for page in range(count - 1, 0, -1):
-            image.seek(page)
-            count -= bool(image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & 0b101)  # type: ignore[attr-defined]
-        image.seek(0)
-    return count
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -108,7 +74,7 @@ def scaling(low: float, high: float, name: str = "image") -> str:
 
 def orientation(path: Path | Encoded) -> int:
     """EXIF's orientation of an image file, 1 (upright) to 8; 1 where the file does not say."""
-    with contextlib.suppress(Exception), Image.open(path) as image:  # the reader of the pixels reports damage
+    with contextlib.suppress(Exception), decoder.opened(path) as image:  # the reader of the pixels reports damage
         return int(image.getexif().get(ORIENTATION, 1))
     return 1
 

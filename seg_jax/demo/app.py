@@ -16,16 +16,16 @@ import streamlit as st
 from PIL import Image
 
 from seg_jax import viz
-from seg_jax.data.images import DataError, Encoded, read_image
+from seg_jax.data.images import Encoded, read_image
 from seg_jax.data.labels import IGNORE
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.run.directory import RunDirectory
 from seg_jax.runtime import process
+from seg_jax.runtime.errors import SegJaxError
 
 DEFAULT = Path("runs/synthetic_unet")
 MAX_SIDE = 2048  # pixels of the longer side; larger photographs are reduced, so that the page stays quick
 ENLARGED_SIDE = 640  # pixels of the longer side up to which small photographs are enlarged by whole factors
-MAX_PIXELS = 80_000_000  # of an upload; larger ones are refused before they are decoded into memory
 
 
 @st.cache_resource(show_spinner="loading the network")
@@ -45,20 +45,8 @@ def photograph(content: bytes, name: str) -> np.ndarray:
     """uint8 [h w 3] of an image file, reduced to at most `MAX_SIDE` pixels on the longer side.
 
     Raises:
-      DataError: it is not an image, or has more than `MAX_PIXELS`.
+      DataError: it is not an image, or has too many pixels, see `seg_jax.data.decoder`.
     """
-    try:
-        with Image.open(io.BytesIO(content)) as header:
-            width, height = header.size
-    except Image.DecompressionBombError:
-        width = height = MAX_PIXELS
-    except (OSError, ValueError) as error:
-        raise DataError(f"{name} is not an image that can be decoded. Try a PNG or JPEG file.") from error
-    if width * height > MAX_PIXELS:
-        raise DataError(
-            f"{name} has more than {MAX_PIXELS // 10**6} million pixels. Reduce it, or use python -m seg_jax.predict "
-            "with --window."
-        )
     image = read_image(Encoded(content, name))
     if max(image.shape[:2]) <= MAX_SIDE:
         return image
@@ -184,7 +172,7 @@ def main(models: Sequence[str]) -> None:
             with column:
                 st.subheader(Path(model).name)
                 show(model, *chosen, opacity=opacity, key=str(i))
-    except ValueError as error:  # all errors of this project
+    except (SegJaxError, OSError) as error:
         st.error(str(error))
 
 

@@ -17,14 +17,11 @@ if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"  # a GPU multiplies float32 with 10 bits less
 
 from seg_jax.config import ConfigError
-from seg_jax.data.images import DataError
-from seg_jax.data.labels import LabelError
 from seg_jax.export import FORMATS, certificate, int8
 from seg_jax.export.network import OUTPUTS, Network
 from seg_jax.predict import artefacts
-from seg_jax.predict.artefacts import ArtefactError
-from seg_jax.run.checkpoint import CheckpointError
 from seg_jax.runtime import process
+from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.extras import install_command
 from seg_jax.runtime.files import write_bytes
 
@@ -46,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process.use_compilation_cache()
     try:
         return export(options)
-    except (ArtefactError, CheckpointError, ConfigError, DataError, LabelError) as error:
+    except (SegJaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

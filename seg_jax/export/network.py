@@ -16,13 +16,12 @@ from seg_jax import losses, models
 from seg_jax.config import with_fields
 from seg_jax.data.labels import LabelTable
 from seg_jax.export.resample import resize_antialiased
-from seg_jax.predict.artefacts import VERSION
+from seg_jax.predict.contents import OUTPUTS, VERSION
 from seg_jax.run import program
 from seg_jax.run.directory import RunDirectory
 from seg_jax.runtime import sharding
 from seg_jax.runtime.version import __version__
 
-OUTPUTS = ("probabilities", "label")
 PLATFORMS = ("cpu", "cuda", "tpu")  # platforms that `Network.portable` is compiled for
 
 
@@ -68,15 +67,14 @@ class Network:
         """
         assert output in OUTPUTS, output
         directory = RunDirectory(run)
-        config, table = directory.config(), directory.table()
+        config, checkpoints = directory.config(), directory.checkpoints()
+        step = checkpoints.choose(checkpoint)
+        table, trained = directory.trained(checkpoints.meta(step))
         if full_precision:
             config = with_fields(config, {"model.dtype": "float32"})
         functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
-        checkpoints = directory.checkpoints()
-        step = checkpoints.choose(checkpoint)
         like = functions.abstract_state.weights(averaged=False)
         weights = checkpoints.weights(step, like, averaged=config.eval.averaged)
-        trained = tuple(checkpoints.meta(step)["image_size"])
         if fixed:
             size = size or trained
         return cls.of(functions, weights, table, step=step, trained_size=trained, size=size, output=output)

@@ -16,6 +16,7 @@ import numpy as np
 
 from seg_jax.metrics import bootstrap, counts
 from seg_jax.metrics.counts import above, confusion_matrices, of_confusion
+from seg_jax.runtime.quoting import printable
 
 __all__ = ["Images", "Report", "above", "confusion_matrices", "of_confusion", "plain"]
 
@@ -124,13 +125,14 @@ class Report:
         """Sentences on the confusions that take the largest share of a class's pixels, the largest first."""
         if self.confusion is None:
             return []
-        return _confusions(self.confusion, self.names)
+        return _confusions(self.confusion, [printable(name) for name in self.names])
 
     def table(self) -> str:
         """The per-class table as text: #TP #FP #FN IoU, with the means below."""
-        width = max(len("frequency-weighted IoU"), *(len(n) for n in self.names))
+        names = [printable(name) for name in self.names]
+        width = max(len("frequency-weighted IoU"), *(len(name) for name in names))
         lines = [f"{'class':<{width}} {'#TP':>12} {'#FP':>12} {'#FN':>12} {'IoU':>6}"]
-        for name, tp, fp, fn, iou in zip(self.names, self.tp, self.fp, self.fn, self.iou, strict=True):
+        for name, tp, fp, fn, iou in zip(names, self.tp, self.fp, self.fn, self.iou, strict=True):
             lines.append(f"{name:<{width}} {tp:>12d} {fp:>12d} {fn:>12d} {_three_digits(iou)}")
         scores = self.scores
         for label, key in (

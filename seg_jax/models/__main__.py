@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg_jax.config import ConfigError
-from seg_jax.models import WeightsError, identify
+from seg_jax.models import identify
+from seg_jax.runtime.errors import SegJaxError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for path in options.path:
             print(identify.describe(path.expanduser(), default.get_config()))
-    except (ConfigError, WeightsError) as error:
+    except (SegJaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if not options.path:

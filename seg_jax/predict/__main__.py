@@ -21,12 +21,12 @@ if __name__ == "__main__":
 
 from tqdm import tqdm
 
-from seg_jax.data.images import DataError
-from seg_jax.predict.inputs import find, output_names
-from seg_jax.predict.output import KINDS, Input, Results
+from seg_jax.data.decoder import MEGAPIXELS, DataError
+from seg_jax.predict.inputs import find, is_video
+from seg_jax.predict.output import KINDS, Results
 from seg_jax.predict.predictor import Predictor
-from seg_jax.predict.video import SUFFIXES
 from seg_jax.predict.work import Work
+from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.files import numbered_folder
 
 FOLDER = Path("predictions")  # below which results are numbered where no --out names another
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process.use_compilation_cache()
     begin = time.perf_counter()
     try:
-        inputs = find(options.inputs)
+        inputs = find(options.inputs, options.out)
         predictor = Predictor.load(
             options.model,
             checkpoint=options.checkpoint,
@@ -47,35 +47,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scales=options.scales,
             window=options.window,
             overlap=options.overlap,
+            megapixels=options.megapixels,
         )
         if options.out is None:
-            inputs = [item for item in inputs if not _is_earlier_result(item, options.inputs)]
             options.out = numbered_folder(FOLDER)
         identity = f"{predictor.identity} {options.window} {options.overlap} {options.frames}"
         results = Results(options.out, options.write, identity)
-    except (ValueError, OSError) as error:  # an error of this project, or no place for a new folder
+        named = results.named(inputs)
+        results.begin(named, overwrite=options.overwrite)
+    except (SegJaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    named = list(zip(output_names(inputs), inputs, strict=True))
     if not options.overwrite:
-        named, every = [pair for pair in named if not results.has(*pair)], len(named)
+        named, every = [pair for pair in named if not results.has(pair[0])], len(named)
         results.skipped = every - len(named)
     if results.skipped:
         print(f"{results.skipped} are finished already (--overwrite repeats them)", file=sys.stderr)
-    is_video = [isinstance(i, int) or (isinstance(i, Path) and i.suffix.lower() in SUFFIXES) for _, i in named]
     started = time.perf_counter()
     work = Work(predictor, results, batch=options.batch, quiet=options.json)
     with tqdm(total=len(named), unit="image", file=sys.stderr, disable=None) as bar:
         try:
-            options.out.mkdir(parents=True, exist_ok=True)
-            work.pictures([pair for pair, video in zip(named, is_video, strict=True) if not video], bar)
-            for (name, item), video in zip(named, is_video, strict=True):
-                if video:
+            work.pictures([(name, item) for name, item in named if not is_video(item)], bar)
+            for name, item in named:
+                if is_video(item):
                     try:
                         work.video(name, item, most=options.frames, bar=bar)  # type: ignore[arg-type]
-                    except DataError as error:
+                    except (DataError, OSError) as error:
                         work.fail(item, error)
-        except (DataError, OSError) as error:  # an error of the request or the disk, not of one input
+        except (SegJaxError, OSError) as error:  # an error of the request or the disk, not of one input
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
@@ -149,18 +148,18 @@ def _parser() -> argparse.ArgumentParser:
         "--batch", type=_positive, default=1, metavar="N", help="images at once (default: 1; more is for accelerators)"
     )
     parser.add_argument(
+        "--megapixels",
+        type=_positive,
+        default=MEGAPIXELS,
+        metavar="N",
+        help=f"refuse images of more million pixels before they are decoded (default: {MEGAPIXELS})",
+    )
+    parser.add_argument(
         "--frames", type=int, default=0, metavar="N", help="largest number of frames of a video; 0: all"
     )
     parser.add_argument("--overwrite", action="store_true", help="repeat finished inputs")
     parser.add_argument("--json", action="store_true", help="print a JSON summary instead of lines")
     return parser
-
-
-def _is_earlier_result(item: Input, named: Sequence[str]) -> bool:
-    """Whether a file is in `FOLDER`, and an input only because the folder around that was named."""
-    results = FOLDER.resolve()
-    around = {Path(text).expanduser().resolve() for text in named} & {*results.parents}
-    return isinstance(item, Path) and bool(around) and results in item.resolve().parents
 
 
 def _kinds(text: str) -> tuple[str, ...]:

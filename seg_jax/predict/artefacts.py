@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from seg_jax.config import Size
-from seg_jax.data.images import resize_label
 from seg_jax.data.labels import LabelTable
-from seg_jax.data.probabilities import resize_probabilities
+from seg_jax.predict import contents
+from seg_jax.predict.contents import ArtefactError
 from seg_jax.predict.seal import digest, intact
+from seg_jax.predict.sized import Apply, at_size
+from seg_jax.runtime.errors import ANSWERS, MachineError
 from seg_jax.runtime.extras import install_command
 
 __all__ = ["Artefact", "ArtefactError", "at_size", "digest", "load", "rebuilt"]
-
-VERSION = 1  # version of the fields of metadata.json
-
-Apply = Callable[[np.ndarray], np.ndarray]
-
-
-class ArtefactError(ValueError):
-    """A file that is not an artefact, or an image that it cannot process; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +61,21 @@ class Artefact:
           Probabilities, float32 [b h w k], or class ids, uint8 [b h w], at the size of the images; see `output`.
 
         Raises:
-          ArtefactError: the image has another shape or type.
+          ArtefactError: the image has another shape or type, or the network does not fit its metadata.
         """
         if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ArtefactError(
                 f"images of shape {image.shape} and type {image.dtype}: they must be uint8 [batch, height, width, 3]. "
                 "For a single one pass image[None]."
             )
-        return self.apply(image)
+        result = self.apply(image)
+        expected = (*image.shape[:3], len(self.table)) if self.output == "probabilities" else image.shape[:3]
+        if result.shape != expected or (result.ndim == 3 and result.max() >= len(self.table)):
+            raise ArtefactError(
+                f"the network answers with {result.dtype} {result.shape} for images {image.shape} and "
+                f"{len(self.table)} classes; export it again."
+            )
+        return result
 
 
 def load(path: str | Path) -> Artefact:
@@ -98,12 +97,13 @@ def load(path: str | Path) -> Artefact:
         if sealed is False:
             raise changed
         documents, read = READERS[kind](path)
-        metadata = json.loads(documents["metadata.json"])
+        metadata = contents.metadata(documents["metadata.json"], path)
         if sealed is None and metadata.get("sealed"):  # earlier exports have no checksum
             raise changed
-        if metadata["format"] > VERSION:
-            raise ArtefactError(f"{path} was written by seg_jax {metadata['seg_jax']}, which is newer. Update seg_jax.")
-        table = LabelTable.from_json(documents["class_names.json"])
+        names = documents["class_names.json"]
+        table = LabelTable.from_json(names if isinstance(names, str) else names.decode())
+        if len(classes := metadata.get("classes", table.names)) != len(table):
+            raise ArtefactError(f"{path} names {len(table)} classes, its network has {len(classes)}; {contents.CURE}.")
         return Artefact(table, metadata, read(metadata, table))
     except ModuleNotFoundError as error:
         if error.name in ("onnxruntime", "ai_edge_litert"):
@@ -112,6 +112,8 @@ def load(path: str | Path) -> Artefact:
     except ArtefactError:
         raise
     except Exception as error:  # every runtime raises its own exceptions for damaged files
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in (None, *ANSWERS)):
+            raise MachineError(f"{path} could not be read now ({error!r}). Mend that, and try again.") from error
         raise ArtefactError(
             f"{path} cannot be used ({type(error).__name__}: {str(error)[:200]!r}). It is damaged, or "
             "not written by python -m seg_jax.export; export it again."
@@ -135,14 +137,13 @@ def _kind(path: Path) -> str:
 
 
 # path -> (documents of the file, a function of metadata and label table that makes the callable).
-Reader = Callable[[Path], tuple[Mapping[str, str], Callable[[dict[str, Any], LabelTable], Apply]]]
+Reader = Callable[[Path], tuple[Mapping[str, str | bytes], Callable[[dict[str, Any], LabelTable], Apply]]]
 
 
 def _stablehlo(path: Path) -> Any:
     import jax.export
 
-    with zipfile.ZipFile(path) as archive:
-        documents = {name: archive.read(name) for name in archive.namelist()}
+    documents = contents.members(path, "module.bin", *contents.DOCUMENTS)
     exported = jax.export.deserialize(bytearray(documents["module.bin"]))
     call = jax.jit(exported.call)
     return documents, lambda metadata, table: lambda image: np.asarray(call(image))
@@ -151,7 +152,7 @@ def _stablehlo(path: Path) -> Any:
 def _savedmodel(path: Path) -> Any:
     import tensorflow as tf
 
-    documents = {file.name: file.read_text(encoding="utf-8") for file in (path / "assets").iterdir()}
+    documents = {name: (path / "assets" / name).read_bytes() for name in contents.DOCUMENTS}
     call = tf.saved_model.load(str(path)).signatures["serving_default"]
 
     def apply(image: np.ndarray) -> np.ndarray:
@@ -182,8 +183,7 @@ def _onnx(path: Path) -> Any:
 def _tflite(path: Path) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
-    with zipfile.ZipFile(path) as archive:
-        documents = {name: archive.read(name) for name in archive.namelist()}
+    documents = contents.members(path, *contents.DOCUMENTS)
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     interpreter.allocate_tensors()
     source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
@@ -244,20 +244,3 @@ def rebuilt(functions: Any, weights: Mapping[str, Any], metadata: Mapping[str, A
 
     sized = at_size(apply, tuple(metadata["size"])) if metadata["size"] else apply
     return sized if metadata["output"] == "probabilities" else lambda image: sized(image).argmax(-1).astype(np.uint8)
-
-
-def at_size(apply: Apply, size: Size) -> Apply:
-    """`apply` at one size, for images of any size: Pillow resizes them to it, and the result back.
-
-    Probabilities are resized bilinearly, labels by nearest neighbour.
-    """
-
-    def resized(image: np.ndarray) -> np.ndarray:
-        if image.shape[1:3] == size:
-            return apply(image)
-        small = [Image.fromarray(one).resize((size[1], size[0]), Image.Resampling.BILINEAR) for one in image]
-        result, back = apply(np.stack([np.asarray(one) for one in small])), image.shape[1:3]
-        restore = resize_label if result.ndim == 3 else resize_probabilities
-        return np.stack([restore(one, back) for one in result])
-
-    return resized

@@ -1,57 +1,131 @@
-"""The inputs on the command line, and the names of their results."""
+"""The inputs on the command line, and where their results belong."""
 
 from __future__ import annotations
 
 import glob
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-from seg_jax.data.images import EXTENSIONS, DataError, Encoded
-from seg_jax.predict.output import Input
+from seg_jax.data.decoder import DataError, Encoded
+from seg_jax.data.images import EXTENSIONS
+from seg_jax.predict.photograph import LARGEST
 from seg_jax.predict.video import SUFFIXES
 
+Input = Path | Encoded | int  # a file, a picture from standard input, or the number of a camera
 
-def find(inputs: Sequence[str]) -> list[Input]:
+RECORD = "predictions.jsonl"  # in a directory of results: one line for each finished input
+
+
+@dataclass(frozen=True)
+class Found:
+    """An input and its place below the folder in which it was found.
+
+    Attributes:
+      item: the input.
+      place: its path below that folder, or its own name.
+      folder: the name of that folder; '' for what is no file.
+    """
+
+    item: Input
+    place: PurePosixPath
+    folder: str = ""
+
+    def names(self, *, beside: bool) -> Iterator[str]:
+        """Names for the result, best first, without end: the path without its suffix, then longer ones.
+
+        Args:
+          beside: whether the first name is that of a file in the same folder (`x.jpg` beside `x.png`).
+        """
+        stem, whole = str(self.place.with_suffix("")), str(self.place)
+        yield stem
+        if self.folder:
+            inside = [f"{self.folder}/{stem}", f"{self.folder}/{whole}"]
+            yield from [whole, *inside] if beside else [*inside, whole]
+        number = 1
+        while True:
+            number += 1
+            yield f"{stem}-{number}"
+
+
+def is_video(item: Input) -> bool:
+    """Whether an input is a video file or a camera."""
+    return isinstance(item, int) or (isinstance(item, Path) and item.suffix.lower() in SUFFIXES)
+
+
+def find(inputs: Sequence[str], out: Path | None) -> list[Found]:
     """The inputs named by files, folders (searched recursively), glob patterns, camera numbers and `-`, each once.
 
+    Folders that contain a `RECORD` of results are not searched, unless they are named themselves.
+
+    Args:
+      inputs: the arguments.
+      out: the directory of the results; None: a new one.
+
     Raises:
-      DataError: an argument names no input.
+      DataError: an argument names no input, or a search comes upon `out`.
     """
-    found: dict[Any, Input] = {}
+    found: dict[object, Found] = {}
     for text in inputs:
         path = Path(text).expanduser()
         if text == "-":
-            content = sys.stdin.buffer.read()
-            found["-"] = Encoded(content, "stdin")
+            content = sys.stdin.buffer.read(LARGEST + 1)
+            if len(content) > LARGEST:
+                raise DataError(
+                    f"standard input has more than {LARGEST // 2**20} MiB. Save it as a file and name that."
+                )
+            found["-"] = Found(Encoded(content, "stdin"), PurePosixPath("stdin"))
         elif path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in (*EXTENSIONS, *SUFFIXES) and p.is_file())
-            if not files:
-                raise DataError(f"the folder {text!r} contains no image and no video.")
-            found |= {p.resolve(): p for p in files if p.resolve() not in found}
+            files = [p for p in path.rglob("*") if p.suffix.lower() in (*EXTENSIONS, *SUFFIXES)]
+            for one in _searched(files, path, out, f"the folder {text!r} contains no image and no video."):
+                found.setdefault(_identity(one.item), one)
         elif path.exists():
-            found.setdefault(path.resolve(), path)
+            if not path.is_file():
+                raise DataError(f"{text!r} is neither a file nor a folder.")
+            found.setdefault(path.resolve(), Found(path, PurePosixPath(path.name), path.resolve().parent.name))
         elif text.isdecimal():
-            found[text] = int(text)
+            found[text] = Found(int(text), PurePosixPath(f"camera{text}"))
         else:
-            files = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
-            if not files:
-                raise DataError(f"{text!r} is not an image file, a folder with images, or a pattern that matches one.")
-            found |= {p.resolve(): p for p in files if p.resolve() not in found}
+            files = [Path(p) for p in glob.glob(str(path), recursive=True)]
+            nothing = f"{text!r} is not an image file, a folder with images, or a pattern that matches one."
+            for one in _searched(files, _root(path), out, nothing):
+                found.setdefault(_identity(one.item), one)
     return list(found.values())
 
 
-def output_names(inputs: Sequence[Input]) -> list[str]:
-    """A name for each result: the file's stem, with a number if it is repeated."""
-    used: set[str] = set()
-    names = []
-    for item in inputs:
-        stem = f"camera{item}" if isinstance(item, int) else Path(item.name).stem
-        name, number = stem, 1
-        while name in used:
-            number += 1
-            name = f"{stem}-{number}"
-        used.add(name)
-        names.append(name)
-    return names
+def _identity(item: Input) -> object:
+    return item.resolve() if isinstance(item, Path) else item
+
+
+def _root(pattern: Path) -> Path:
+    """The part of a pattern before its first wildcard."""
+    return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+
+
+def _searched(files: Sequence[Path], root: Path, out: Path | None, nothing: str) -> list[Found]:
+    """The files of a search below `root` that are no results of an earlier call, in order."""
+    root, out = root.resolve(), out and out.expanduser().resolve()
+    results: dict[Path, bool] = {root: False}
+
+    def in_results(folder: Path) -> bool:
+        if folder not in results:
+            inside = folder != folder.parent and root in folder.parents
+            results[folder] = inside and ((folder / RECORD).is_file() or in_results(folder.parent))
+        return results[folder]
+
+    found = []
+    for path in sorted(files):
+        if not path.is_file() or in_results(folder := path.parent.resolve()):
+            continue
+        if out and root in (out, *out.parents) and out in (folder, *folder.parents):
+            raise DataError(
+                f"--out={out} contains the input {path}: the next call would take results for photographs. Name a "
+                "folder that contains no inputs."
+            )
+        inside = folder == root or root in folder.parents  # a link may lead elsewhere
+        place = (folder / path.name).relative_to(root) if inside else Path(path.name)
+        found.append(Found(path, PurePosixPath(place.as_posix()), root.name))
+    if not found:
+        raise DataError(nothing)
+    return found

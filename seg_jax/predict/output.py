@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
+import os
 import time
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from seg_jax.data.images import DataError, Encoded, write_image
+from seg_jax.data.decoder import DataError, Encoded
+from seg_jax.data.images import write_image
+from seg_jax.predict.inputs import RECORD, Found, Input, is_video
 from seg_jax.predict.predictor import Prediction
 from seg_jax.runtime.files import write_bytes
 
-Input = Path | Encoded | int  # a file, a picture from standard input, or the number of a camera
-
-RECORD = "predictions.jsonl"  # in the directory of results: one line for each finished input
+MAX_NAME = 200  # bytes of the name of a result, without the suffixes of its files
 
 
 def _grey(values: np.ndarray) -> np.ndarray:
@@ -59,6 +62,51 @@ def _state(item: Input) -> list[Any]:
     return [f"camera {item}", time.time()]
 
 
+def _key(state: Sequence[Any]) -> tuple[Any, ...]:
+    """What makes an input the same one although its content may have changed: the path of a file.
+
+    Pictures of standard input and recordings of a camera have nothing that lasts: each is an input of its own.
+    """
+    return tuple(state[:1] if len(state) == 3 else state)
+
+
+def _folded(name: str) -> str:
+    """A name as those file systems see it that tell neither upper from lower case nor two forms of an accent apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def shortened(name: str) -> str:
+    """`name` with at most `MAX_NAME` bytes after the last slash; what is cut off counts in a checksum.
+
+    File systems take 255 bytes, and suffixes such as `_probabilities.npz` follow.
+    """
+    folder, slash, last = name.rpartition("/")
+    content = os.fsencode(last)
+    if len(content) <= MAX_NAME:
+        return name
+    checksum = hashlib.sha256(content).hexdigest()[:8]
+    return f"{folder}{slash}{content[: MAX_NAME - 9].decode(errors='ignore')}-{checksum}"
+
+
+def read_record(directory: Path) -> dict[str, dict[str, Any]]:
+    """{name: its line} of the record of results; lines that are damaged, or cut off by a kill, are left out."""
+    lines = {}
+    path = directory / RECORD
+    for text in path.read_bytes().split(b"\n") if path.is_file() else ():
+        try:
+            line = json.loads(text)
+            name, state, frames = line["name"], line["state"], line["frames"]
+            sound = b"\0" not in os.fsencode(name) and isinstance(line["identity"], str)
+            sound = sound and isinstance(state, list) and bool(state)
+            sound = sound and all(isinstance(part, str | int | float) for part in state)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+        inside = sound and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+        if inside and (frames is None or type(frames) is int):
+            lines[name] = line
+    return lines
+
+
 @dataclass
 class Results:
     """The directory of results, with the record of finished inputs.
@@ -80,20 +128,59 @@ class Results:
     skipped: int = 0
 
     def __post_init__(self) -> None:
-        self._done: dict[str, dict[str, Any]] = {}
-        record = self.directory / RECORD
-        if record.is_file():
-            for text in record.read_text(encoding="utf-8").splitlines():
-                try:
-                    line = json.loads(text)
-                except ValueError:
-                    continue  # incomplete since the program was killed: that input is repeated
-                self._done[line["name"]] = line
+        self._done = read_record(self.directory)
+        self._states: dict[str, list[Any]] = {}  # of the inputs of this process, before they were read
 
-    def has(self, name: str, item: Input) -> bool:
-        """Whether all results of this unchanged file by this network exist."""
+    def named(self, inputs: Sequence[Found]) -> list[tuple[str, Input]]:
+        """The inputs with the names of their results; no name is that of another input, of this call or an earlier one.
+
+        An input that was here before keeps its name, whatever joins it.
+        """
+        owners = {_folded(name): _key(line["state"]) for name, line in self._done.items()}
+        known = {_key(line["state"]): name for name, line in self._done.items()}
+        pairs = []
+        for found in inputs:
+            try:
+                state = _state(found.item)
+            except OSError as error:
+                self.failed[str(found.item)] = str(error)
+                logging.error("error: %s", error)
+                continue
+            key = _key(state)
+            name = known.get(key)
+            if name is None:
+                first = owners.get(_folded(shortened(next(found.names(beside=False)))), ("",))
+                beside = Path(str(first[0])).parent == Path(str(key[0])).parent
+                free = (shortened(n) for n in found.names(beside=beside))
+                name = next(n for n in free if owners.get(_folded(n), key) == key)
+            owners[_folded(name)], known[key] = key, name
+            self._states[name] = state
+            pairs.append((name, found.item))
+        return pairs
+
+    def begin(self, named: Sequence[tuple[str, Input]], *, overwrite: bool) -> None:
+        """Makes the directory and its record.
+
+        Raises:
+          DataError: there is no record, and a file that is no result would be overwritten.
+          OSError: the directory cannot be written.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        record = self.directory / RECORD
+        if not overwrite and not record.exists():
+            outputs = [output for name, item in named for output in self._outputs(name, 0 if is_video(item) else None)]
+            for path in (self.directory / output for output in outputs):
+                if path.exists():
+                    raise DataError(
+                        f"{path} exists, and no {RECORD} says that it is a result of this program. Name another --out, "
+                        "or pass --overwrite."
+                    )
+        record.touch()
+
+    def has(self, name: str) -> bool:
+        """Whether all results of this unchanged input by this network exist."""
         line = self._done.get(name)
-        if line is None or line["identity"] != self.identity or line["state"] != _state(item):
+        if line is None or line["identity"] != self.identity or line["state"] != self._states[name]:
             return False
         return all((self.directory / path).exists() for path in self._outputs(name, line["frames"]))
 
@@ -131,6 +218,6 @@ class Results:
             "shares": {key: round(share, 6) for key, share in shares.items()},
         }
         self.lines.append(line)
-        record = json.dumps(line | {"identity": self.identity, "state": _state(item)})
+        record = json.dumps(line | {"identity": self.identity, "state": self._states[name]})
         with (self.directory / RECORD).open("a", encoding="utf-8") as file:
             file.write(record + "\n")

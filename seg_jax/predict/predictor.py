@@ -9,13 +9,12 @@ from typing import Any, overload
 import numpy as np
 
 from seg_jax.config import Size
+from seg_jax.data.decoder import MEGAPIXELS, DataError, Encoded, at_most
 from seg_jax.data.labels import LabelTable
-from seg_jax.predict import artefacts, photograph, windows
+from seg_jax.predict import artefacts, photograph, scale, windows
 from seg_jax.predict.photograph import Photograph
 from seg_jax.predict.prediction import Maps, Prediction, resize
 from seg_jax.run.directory import RunDirectory
-
-BUCKET = 32  # longer sides are rounded to multiples of this, so that few shapes are compiled
 
 
 class Predictor:
@@ -31,6 +30,7 @@ class Predictor:
       window: (height, width) of overlapping windows, in which photographs pass through the network at their own scale,
         see `windows.slide`; None: they pass as a whole, at the scale of the training.
       overlap: smallest share of a window that neighbours have in common.
+      megapixels: files of more million pixels are refused before they are decoded.
     """
 
     def __init__(
@@ -44,10 +44,12 @@ class Predictor:
         card: Mapping[str, Any] | None = None,
         window: Size | None = None,
         overlap: float = 0.25,
+        megapixels: int = MEGAPIXELS,
     ):
         self.table, self.trained_size, self.identity = table, trained_size, identity
         self.card = dict(card or {})
         self._engine, self._scaled, self._window, self._overlap = engine, scaled, window, overlap
+        self._megapixels = megapixels
 
     @classmethod
     def load(
@@ -59,6 +61,7 @@ class Predictor:
         scales: tuple[float, ...] = (1.0,),
         window: Size | None = None,
         overlap: float = 0.25,
+        megapixels: int = MEGAPIXELS,
     ) -> Predictor:
         """The network of a run directory, or of a file written by `seg_jax.export`.
 
@@ -67,13 +70,13 @@ class Predictor:
           checkpoint: for a run: 'best', 'last' or a step.
           flip: for a run: whether to average over the image and its mirror image.
           scales: for a run: sizes to average over, relative to the usual size.
-          window, overlap: see `Predictor`.
+          window, overlap, megapixels: see `Predictor`.
 
         Raises:
           ConfigError, CheckpointError, LabelError, ArtefactError: the path is neither, or it is damaged.
         """
         network = _network(Path(path).expanduser(), checkpoint=checkpoint, flip=flip, scales=scales)
-        return cls(**network, window=window, overlap=overlap)
+        return cls(**network, window=window, overlap=overlap, megapixels=megapixels)
 
     @overload
     def __call__(self, image: Photograph, *, entropy: bool = False, probabilities: bool = False) -> Prediction: ...
@@ -93,18 +96,40 @@ class Predictor:
         """Segments a photograph; the result has its size.
 
         Without windows the photograph is resized so that its shorter side is the training images' shorter side, and
-        the probabilities are resized back (both bilinear).
+        the probabilities are resized back (both bilinear). Very narrow or small ones are enlarged less, see
+        `scale.working_size`.
 
         Args:
           image: a path, a URL, an image of Pillow, an array uint8 [h w 3]; or a list of these, for a list of results.
           entropy, probabilities: whether the result has them; both cost time, and probabilities memory.
 
         Raises:
-          DataError: see `photograph.read`.
+          DataError: see `read`.
         """
         if isinstance(image, list | tuple):
             return list(self.many(image, entropy=entropy, probabilities=probabilities))
         return next(self.many([image], entropy=entropy, probabilities=probabilities))
+
+    def read(self, image: Photograph) -> np.ndarray:
+        """uint8 [h w 3] of a photograph in any form that `__call__` takes.
+
+        Raises:
+          DataError: it cannot be read, see `photograph.read`, or needs more memory than anything may.
+        """
+        with at_most(self._megapixels):
+            pixels = photograph.read(image)
+        height, width = pixels.shape[:2]
+        try:
+            if self._window:
+                scale.require_windows((height, width), self._window, len(self.table), megapixels=self._megapixels)
+            elif self._scaled:
+                scale.require_whole((height, width), len(self.table))
+            else:
+                scale.working_size((height, width), self.trained_size)
+        except DataError as error:
+            name = image if isinstance(image, str | Path | Encoded) else "a photograph"
+            raise DataError(f"{name} has {height}x{width} pixels (height x width): {error}") from error
+        return pixels
 
     def many(
         self, images: Iterable[Photograph], *, batch: int = 1, entropy: bool = False, probabilities: bool = False
@@ -118,7 +143,7 @@ class Predictor:
         """
         kept = (entropy, probabilities)
         waiting: list[np.ndarray] = []
-        for image in map(photograph.read, images):
+        for image in map(self.read, images):
             if self._window:
                 yield self._through_windows(image, batch, kept)
                 continue
@@ -134,7 +159,7 @@ class Predictor:
     def _size(self, image: np.ndarray) -> Size:
         """The (height, width) at which the engine gets an image."""
         height, width = image.shape[:2]
-        return (height, width) if self._scaled else working_size((height, width), self.trained_size)
+        return (height, width) if self._scaled else scale.working_size((height, width), self.trained_size)
 
     def _at_one_size(self, images: list[np.ndarray], batch: int, kept: tuple[bool, bool]) -> Iterator[Prediction]:
         """Predictions for images of one `_size`; an incomplete batch passes one by one, so two shapes are compiled."""
@@ -183,21 +208,6 @@ def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ..
         "identity": artefacts.digest(path),
         "card": _card(artefact),
     }
-
-
-def working_size(size: Size, trained: Size) -> Size:
-    """The (height, width) at which the network gets an image of `size`.
-
-    The shorter side becomes that of the training images. Proportions are kept to within half a bucket, and images with
-    the proportions of the training images get exactly their size.
-    """
-    scale = min(trained) / min(size)
-    height, width = size[0] * scale, size[1] * scale
-    if abs(height / trained[0] - 1) < 0.02 and abs(width / trained[1] - 1) < 0.02:
-        return trained
-    short, long = min(trained), max(BUCKET, round(max(height, width) / BUCKET) * BUCKET)
-    long = max(long, short)
-    return (short, long) if size[0] <= size[1] else (long, short)
 
 
 def _card(artefact: artefacts.Artefact) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,11 @@ import jax
 import numpy as np
 
 from seg_jax import models
+from seg_jax.config import ConfigError
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict.windows import Engine
 from seg_jax.run.directory import RunDirectory
+from seg_jax.runtime.documents import number, parse
 from seg_jax.steps.predict import build
 
 
@@ -38,15 +39,14 @@ class Restored:
 
 def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Restored:
     """The network of a run; see `seg_jax.predict.predictor.Predictor.load`."""
-    config, table = run.config(), run.table()
-    model = models.together(config, models.build(config, classes=len(table)))
-    checkpoints = run.checkpoints()
+    config, checkpoints = run.config(), run.checkpoints()
     step = checkpoints.choose(checkpoint)
+    meta = checkpoints.meta(step)
+    table, (height, width) = run.trained(meta)
+    model = models.together(config, models.build(config, classes=len(table)))
     # Their structure is in their names: tracing the network for it would take a third of the time to the first mask.
     weights = jax.device_put(_nested(checkpoints.arrays(step, averaged=config.eval.averaged)))
     predict = jax.jit(build(config, model=model, flip=flip, scales=scales))
-    meta = checkpoints.meta(step)
-    height, width = meta["image_size"]
 
     def engine(images: np.ndarray) -> np.ndarray:
         try:
@@ -86,9 +86,13 @@ def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def _scores(run: RunDirectory, step: int) -> dict[str, Any]:
     """The scores of the report that training wrote, if it is of this step."""
+    form = {
+        "protocol": {"step": int, "split": str},
+        "scores": {"miou": (number, None), "pixel_accuracy": (number, None)},
+    }
     try:
-        report = json.loads(run.report.report.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        report = parse(run.report.report.read_bytes(), form, name="", error=ConfigError, cure="")
+    except (OSError, ConfigError):
         return {}
     if report["protocol"]["step"] != step:
         return {}

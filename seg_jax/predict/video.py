@@ -108,7 +108,7 @@ class VideoWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._rate = path, rate
         self._stream: Any = None
-        self._temporary = path.with_name(f".{path.name}.part.mp4")
+        self._temporary = path.with_name(f".{path.stem}.part.mp4")
         self._container = _av().open(str(self._temporary), "w")
 
     def write(self, frame: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -13,16 +14,18 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_jax import viz
-from seg_jax.data.images import DataError, read_image
-from seg_jax.predict.output import MOVING, Input, Results
+from seg_jax.data.decoder import DataError
+from seg_jax.predict.inputs import Input
+from seg_jax.predict.output import MOVING, Results
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.predict.video import Frames, VideoWriter
+from seg_jax.runtime.quoting import printable
 
 
 def _summary(line: dict[str, Any]) -> str:
     largest = sorted(line["shares"].items(), key=lambda pair: -pair[1])[:4]
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in largest if share > 0)
-    return f"{line['input']} ({line['width']}x{line['height']}) -> {', '.join(line['outputs'])}: {shares}"
+    return printable(f"{line['input']} ({line['width']}x{line['height']}) -> {', '.join(line['outputs'])}: {shares}")
 
 
 class Work:
@@ -42,7 +45,9 @@ class Work:
         self.images = 0
 
     def fail(self, item: Input, error: Exception) -> None:
-        """Records an input that cannot be used."""
+        """Records an input that cannot be used; a full or read-only disk, which no other input survives, is raised."""
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise error
         self._results.failed[str(item)] = str(error)
         tqdm.write(f"error: {error}", file=sys.stderr)
 
@@ -63,13 +68,13 @@ class Work:
             todo = iter(inputs)
             while True:
                 while len(ahead) < 2 * self._batch and (following := next(todo, None)):
-                    ahead.append((*following, self._pool.submit(read_image, following[1])))  # type: ignore[arg-type]
+                    ahead.append((*following, self._pool.submit(self._predictor.read, following[1])))  # type: ignore[arg-type]
                 if not ahead:
                     return
                 name, item, future = ahead.popleft()
                 try:
                     image = future.result()
-                except DataError as error:
+                except (DataError, OSError, MemoryError) as error:  # one input cannot end the others
                     self.fail(item, error)
                     bar.update()
                     continue
@@ -81,8 +86,11 @@ class Work:
         def settle(limit: int) -> None:
             while len(writing) > limit:
                 name, item, result, future = writing.popleft()
-                future.result()
-                self._finish(name, item, result, result.shares())
+                try:
+                    future.result()
+                    self._finish(name, item, result, result.shares())
+                except (OSError, MemoryError) as error:
+                    self.fail(item, error)
                 bar.update()
 
         for result in self._predictor.many(read(), batch=self._batch, **self._options):

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from seg_jax import viz
+from seg_jax.config import ConfigError
 from seg_jax.data.images import write_image
 from seg_jax.data.labels import LabelTable
 from seg_jax.metrics import Images, Report
 from seg_jax.run import log
 from seg_jax.run.directory import ReportFiles, RunDirectory
+from seg_jax.runtime import documents
+from seg_jax.runtime.documents import number
 from seg_jax.runtime.files import write_bytes
+
+AGAIN = "evaluate the run again"  # the cure for a damaged report
+FORM = {
+    "protocol": {"step?": (int, None)},
+    "scores": {str: (number, None)},
+    "classes": [{"name": str, "iou": (number, None)}],
+    "interval?": ({"low": (number, None), "high": (number, None)}, None),
+}
 
 CURVES = ("loss", "lr", "grad_norm", "miou", "pixel_accuracy")  # plotted for every split, such as train/loss
 PANEL_WIDTH = 1200  # pixels up to which small panels are enlarged by whole factors
@@ -59,13 +73,33 @@ def enlarged(panels: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [panel.repeat(times, axis=0).repeat(times, axis=1) for panel in panels]
 
 
+def read(path: Path) -> dict[str, Any]:
+    """The content of a report.json.
+
+    Raises:
+      ConfigError: it is damaged, or of another form.
+    """
+    return documents.parse(path.read_bytes(), FORM, name=path, error=ConfigError, cure=AGAIN)
+
+
 def read_images(directory: Path) -> Images | None:
-    """The counts of single images that `write` stored; None without them."""
+    """The counts of single images that `write` stored; None without them.
+
+    Raises:
+      ConfigError: the file is damaged.
+    """
     path = ReportFiles(directory).images
     if not path.is_file():
         return None
-    with np.load(io.BytesIO(path.read_bytes())) as stored:  # given a path, it leaves damaged files open
-        return Images(tuple(json.loads(str(stored["names"]))), stored["counts"])
+    try:
+        with np.load(io.BytesIO(path.read_bytes())) as stored:  # given a path, it leaves damaged files open
+            names, counts = str(stored["names"]), stored["counts"]
+    except (ValueError, KeyError, EOFError, OSError, BadZipFile, MemoryError, NotImplementedError, zlib.error) as error:
+        raise ConfigError(f"{path} is damaged ({error}); {AGAIN}.") from error
+    listed = documents.parse(names, [str], name=path, error=ConfigError, cure=AGAIN)
+    if counts.ndim != 3 or counts.shape[:2] != (len(listed), 3) or counts.dtype.kind not in "iu":
+        raise ConfigError(f"{path}: {counts.dtype} {counts.shape} for {len(listed)} images; {AGAIN}.")
+    return Images(tuple(listed), counts)
 
 
 def read_curves(workdir: Path) -> dict[str, list[tuple[int, float]]]:

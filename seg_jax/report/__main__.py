@@ -11,12 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from seg_jax.config import ConfigError
-from seg_jax.data.labels import LabelError
 from seg_jax.metrics import plain
 from seg_jax.report import html
 from seg_jax.report.comparison import Comparison, Run
 from seg_jax.runtime import process
+from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.files import write_bytes
 
 
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(html.text(comparison.tables(), comparison.notes), end="")
         if options.out is not None:
             write(comparison, options.out.expanduser())
-    except (ConfigError, LabelError) as error:
+    except (SegJaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -16,9 +14,11 @@ from seg_jax import viz
 from seg_jax.config import ConfigError
 from seg_jax.data.images import read_image
 from seg_jax.metrics import Images, bootstrap
-from seg_jax.report import enlarged, read_curves, read_images
+from seg_jax.report import AGAIN, enlarged, read, read_curves, read_images
 from seg_jax.report.html import Table
 from seg_jax.run.directory import ReportFiles, RunDirectory
+from seg_jax.runtime import documents
+from seg_jax.runtime.documents import number
 
 # Fields of the protocol that may differ between comparable runs; any other difference makes scores incomparable.
 MAY_DIFFER = ("step", "left_out", "loss", "loss_weights")
@@ -62,18 +62,14 @@ class Run:
                 f"{name} has no {files.report.name}. Pass a run directory that was evaluated in training, or one of "
                 "its RUN/eval/SPLIT-STEP, which --mode=eval writes."
             )
-        try:
-            report = json.loads(files.report.read_text(encoding="utf-8"))
-            if absent := [part for part in ("protocol", "scores", "classes") if part not in report]:
-                raise KeyError(absent[0])
-            facts_file = RunDirectory(root).facts_file
-            facts = json.loads(facts_file.read_text(encoding="utf-8")) if facts_file.is_file() else {}
-            images = read_images(directory)
-        except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
-            raise ConfigError(
-                f"{name}: {files.report.name}, {RunDirectory(root).facts_file.name} or {files.images.name} is damaged "
-                f"({error}); evaluate the run again."
-            ) from error
+        report, facts, facts_file = read(files.report), {}, RunDirectory(root).facts_file
+        if facts_file.is_file():
+            facts = documents.parse(
+                facts_file.read_bytes(), FACTS, name=facts_file, error=ConfigError, cure="remove or restore it"
+            )
+        images = read_images(directory)
+        if images is not None and images.counts.shape[2] != len(report["classes"]):
+            raise ConfigError(f"{files.images} has other classes than {files.report.name}; {AGAIN}.")
         return cls(name, directory, root, report, facts, images)
 
     @cached_property
@@ -180,13 +176,18 @@ class Comparison:
         stored = [ReportFiles(run.directory).panels() for run in runs]
         rows = []
         for index in sorted(set.intersection(*(set(paths) for paths in stored))):
-            image, truth, *_ = viz.parts(read_image(stored[0][index]))
-            rows.append(viz.row([image, truth, *(viz.parts(read_image(paths[index]))[2] for paths in stored)]))
+            pictures = {paths[index]: read_image(paths[index]) for paths in stored}
+            if len({picture.shape for picture in pictures.values()}) > 1:
+                raise ConfigError(f"{', '.join(map(str, pictures))} differ in size; {AGAIN}.")
+            panels = [viz.parts(picture) for picture in pictures.values()]
+            rows.append(viz.row([*panels[0][:2], *(panel[2] for panel in panels)]))
         if not rows:
             return None
         table = RunDirectory(self.runs[0].root).table()
         return viz.sheet(enlarged(rows), table, titles=["image", "truth", *(run.name for run in runs)])
 
+
+FACTS = dict.fromkeys(("parameters?", "flops_per_image?", "seconds?", "peak_memory_bytes?"), (number, None))
 
 # Column -> (entry of run.json, unit).
 _COSTS = {

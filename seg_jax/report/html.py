@@ -7,6 +7,9 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from seg_jax.runtime.quoting import markdown as quoted
+from seg_jax.runtime.quoting import printable
+
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:80em;padding:0 1em}"
     "table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}"
@@ -26,9 +29,9 @@ class Table:
 
 def text(tables: Sequence[Table], notes: Sequence[str]) -> str:
     """Text with aligned columns, for a terminal."""
-    blocks = ["\n".join(f"! {note}" for note in notes)] if notes else []
+    blocks = ["\n".join(f"! {printable(note)}" for note in notes)] if notes else []
     for table in tables:
-        lines = [table.header, *table.rows]
+        lines = [[printable(cell) for cell in line] for line in (table.header, *table.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
         aligned = (
             "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
@@ -42,9 +45,9 @@ def markdown(tables: Sequence[Table], notes: Sequence[str], pictures: Mapping[st
     """Markdown with tables; `pictures` are {title: file name}."""
 
     def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        return f"| {' | '.join(map(quoted, cells))} |"
 
-    blocks = ["# Comparison of runs", *(f"**Mind:** {note}" for note in notes)]
+    blocks = ["# Comparison of runs", *(f"**Mind:** {quoted(note)}" for note in notes)]
     for table in tables:
         rule = ["---", *["---:"] * (len(table.header) - 1)]
         blocks += [f"## {table.title}", "\n".join(map(line, [table.header, rule, *table.rows]))]

@@ -45,6 +45,7 @@ class Checkpoints:
         Raises:
           MismatchError: the newest whole checkpoint is of another network or optimizer; it stays where it is.
           CheckpointError: there were checkpoints, but none of them is whole.
+          MachineError: one could not be read now; it stays where it is, and no older one is taken in its place.
         """
         for step in self.steps():
             try:
@@ -94,6 +95,15 @@ class Checkpoints:
     def meta(self, step: int) -> Meta:
         """What was saved beside the arrays of one step; see `Stored.meta`."""
         return self._stored(step).meta()
+
+    def newest_meta(self) -> Meta:
+        """The meta data of the newest checkpoint in which they are whole; {} without one."""
+        for step in self.steps():
+            try:
+                return self.meta(step)
+            except CheckpointError:
+                continue  # `restore_latest` reports it
+        return {}
 
     def choose(self, which: str) -> int:
         """'best', 'last' or a step number -> the step.

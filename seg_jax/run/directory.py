@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_jax.config import FREE, Config, ConfigError, differences, load, to_json
-from seg_jax.data.labels import LabelTable
+from seg_jax.config import FREE, Config, ConfigError, checked, differences, load, to_json
+from seg_jax.data.labels import LabelError, LabelTable
+from seg_jax.run.lock import training, unwritable
 from seg_jax.runtime import process
 from seg_jax.runtime.files import write_bytes
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from seg_jax.data.examples import Examples
     from seg_jax.run.checkpoint import Checkpoints
     from seg_jax.run.saving import CheckpointWriter
+    from seg_jax.run.stored import Meta
 
 # Fields of the length, which may grow; `run.length` says when.
 LENGTH = ("train.steps", "train.epochs", "train.extend", "train.extended_at")
@@ -43,7 +46,8 @@ class ReportFiles:
 
     def panels(self) -> dict[int, Path]:
         """{index: picture} of those that there are, in rising order."""
-        return {int(path.stem): path for path in sorted(self.panel(0).parent.glob("*.png"), key=lambda p: int(p.stem))}
+        paths = [path for path in self.panel(0).parent.glob("*.png") if path.stem.isdecimal()]
+        return {int(path.stem): path for path in sorted(paths, key=lambda path: int(path.stem))}
 
 
 class RunDirectory:
@@ -92,6 +96,29 @@ class RunDirectory:
         """The classes; raises a LabelError where their file is missing or damaged."""
         return LabelTable.load(self.table_file)
 
+    def trained(self, checkpoint: Meta) -> tuple[LabelTable, tuple[int, int]]:
+        """The classes, and the (height, width) at which the network was evaluated.
+
+        Args:
+          checkpoint: its meta data.
+
+        Raises:
+          LabelError: the table has more or fewer classes than the network.
+          CheckpointError: the meta data is incomplete.
+        """
+        from seg_jax.run.checkpoint import CheckpointError
+
+        if missing := {"image_size", "classes"} - checkpoint.keys():
+            raise CheckpointError(f"a checkpoint of {self} does not say {' and '.join(sorted(missing))}. Train again.")
+        table, trained = self.table(), LabelTable.from_json(checkpoint["classes"])
+        if len(table) != len(trained):
+            raise LabelError(
+                f"{self.table_file} has {len(table)} classes, the network {len(trained)}: {', '.join(trained.names)}. "
+                "Restore the table."
+            )
+        height, width = checkpoint["image_size"]
+        return table, (height, width)
+
     def checkpoints(self) -> Checkpoints:
         """The checkpoints, to be read; raises a CheckpointError before the first one."""
         from seg_jax.run.checkpoint import Checkpoints
@@ -107,12 +134,28 @@ class RunDirectory:
     @property
     def has_checkpoints(self) -> bool:
         """Whether there is a run to resume; one that ended before its first checkpoint left nothing to lose."""
-        names = [path.name for path in self.checkpoints_folder.glob("*")]
+        try:
+            names = os.listdir(self.checkpoints_folder)  # glob passes over a folder that cannot be read
+        except FileNotFoundError:
+            return False
         return any(name.isdigit() or ".damaged" in name for name in names)
 
     def resumable(self) -> Config | None:
         """The configuration of the run that can be resumed here; None for a new one."""
-        return self.config() if self.exists and self.has_checkpoints else None
+        if not self.has_checkpoints:
+            return None
+        return self.config() if self.exists else self._trained()
+
+    def _newest_meta(self) -> Mapping[str, Any]:
+        return self.checkpoints().newest_meta() if self.has_checkpoints else {}
+
+    def _trained(self) -> Config | None:
+        """The configuration that the newest whole checkpoint was trained with; None without one."""
+        recorded = self._newest_meta().get("config")
+        try:
+            return checked(recorded) if recorded else None
+        except ConfigError as error:
+            raise ConfigError(f"the newest checkpoint in {self.checkpoints_folder}: {error}") from error
 
     def training(self) -> AbstractContextManager[None]:
         """Makes the directory and keeps other trainings out; the processes of one run share it. Readers are free.
@@ -121,10 +164,13 @@ class RunDirectory:
           LockedError: another process trains here.
           ConfigError: it cannot be written.
         """
-        return _training(self)
+        return training(self.path, self.lock_file)
 
     def begin(self, config: Config) -> None:
         """Records the configuration of a new run, or refuses one with which the run here cannot be resumed.
+
+        It is compared with `config.json` and with the newest checkpoint, so that neither editing nor deleting the file
+        changes the course of a run.
 
         What is recorded already is written once more, unchanged: before any data is read it shows whether the disk
         takes it.
@@ -133,11 +179,12 @@ class RunDirectory:
           ConfigError: naming every field that differs, or what the disk says.
         """
         recorded = self.resumable()
-        if recorded is not None and (changed := differences(config, recorded, free=(*FREE, *LENGTH))):
-            raise ConfigError(
-                f"{self.path} holds a run with another configuration:\n{rows(changed)}\n"
-                "Use another --workdir, or the configuration of that run."
-            )
+        for known in (recorded, self._trained()):
+            if known is not None and (changed := differences(config, known, free=(*FREE, *LENGTH))):
+                raise ConfigError(
+                    f"{self.path} holds a run with another configuration:\n{rows(changed)}\n"
+                    "Use another --workdir, or the configuration of that run."
+                )
         self.write_config(recorded or config)
 
     def write_config(self, config: Config) -> None:
@@ -151,7 +198,10 @@ class RunDirectory:
           ConfigError: the data's table is not the one that the run was started with.
         """
         text = table.to_json()
-        if self.has_checkpoints and self.table_file.is_file() and self.table_file.read_text(encoding="utf-8") != text:
+        recorded = {self.table_file.read_bytes()} if self.has_checkpoints and self.table_file.is_file() else set()
+        if "classes" in (meta := self._newest_meta()):  # the file may be lost
+            recorded.add(str(meta["classes"]).encode(errors="backslashreplace"))
+        if recorded - {text.encode()}:
             raise ConfigError(
                 f"the label table of the data has changed since this run was started: {self.table_file} differs. "
                 "Use another --workdir, or restore the table."
@@ -163,35 +213,7 @@ class RunDirectory:
             try:
                 write_bytes(path, text.encode())
             except OSError as error:
-                raise _unwritable(self, error) from error
-
-
-@contextmanager
-def _training(run: RunDirectory) -> Iterator[None]:
-    from seg_jax.run import lock
-    from seg_jax.runtime import sharding
-
-    with ExitStack() as held:
-        refusal: ConfigError | None = None
-        if process.is_first():
-            try:
-                run.path.mkdir(parents=True, exist_ok=True)
-                held.enter_context(lock.exclusive(run.lock_file))
-            except lock.LockedError as error:
-                refusal = error
-            except OSError as error:
-                refusal = _unwritable(run, error)
-        said = sharding.exchange(str(refusal or ""))[0]  # all processes end, not the first one alone
-        if said:
-            raise refusal or ConfigError(said)
-        yield
-
-
-def _unwritable(run: RunDirectory, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"--workdir={run} cannot be written to ({error}). Free space there, make it writable, or name "
-        "another directory."
-    )
+                raise unwritable(self.path, error) from error
 
 
 def require_same_examples(meta: Mapping[str, Any], *splits: Examples) -> None:

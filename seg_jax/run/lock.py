@@ -8,14 +8,49 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from seg_jax.config import ConfigError
+from seg_jax.runtime import process
 
 
 class LockedError(ConfigError):
     """Another process trains in this run directory; the message names it."""
+
+
+@contextmanager
+def training(directory: Path, file: Path) -> Iterator[None]:
+    """Makes a run directory and holds its lock file for the processes of one run.
+
+    Raises:
+      LockedError: another process trains here.
+      ConfigError: the directory cannot be written.
+    """
+    from seg_jax.runtime import sharding
+
+    with ExitStack() as held:
+        refusal: ConfigError | None = None
+        if process.is_first():
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                held.enter_context(exclusive(file))
+            except LockedError as error:
+                refusal = error
+            except OSError as error:
+                refusal = unwritable(directory, error)
+        said = sharding.exchange(str(refusal or ""))[0]  # all processes end, not the first one alone
+        if said:
+            raise refusal or ConfigError(said)
+        yield
+
+
+def unwritable(directory: Path, error: OSError) -> ConfigError:
+    """The error of a run directory that the disk refuses to write."""
+    return ConfigError(
+        f"--workdir={directory} cannot be written to ({error}). Free space there, make it writable, or name "
+        "another directory."
+    )
 
 
 @contextmanager

@@ -123,14 +123,15 @@ class NullWriter(Writer):
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; one that was cut off by a crash is left out."""
+    """The lines of metrics.jsonl, {"step": whole number, name: number or None}, without those that a crash tore."""
     path = RunDirectory(workdir).metrics_file
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for text in path.read_bytes().split(b"\n") if path.is_file() else ():
         try:
             line = json.loads(text)
             line["step"] = int(line["step"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             continue
-        lines.append(line)
+        if all(value is None or type(value) in (int, float) for value in line.values()):
+            lines.append(line)
     return lines

@@ -9,8 +9,10 @@ load, so that no damaged array passes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +23,9 @@ import jax
 import numpy as np
 import tensorstore
 
-from seg_jax.runtime import trees
+from seg_jax.runtime import documents, trees
+from seg_jax.runtime.documents import misfit, number
+from seg_jax.runtime.errors import ANSWERS, MachineError, SegJaxError
 from seg_jax.steps.state import TrainState
 
 Arrays = dict[str, np.ndarray]
@@ -31,7 +35,19 @@ Meta = dict[str, Any]
 PARTS = {"weights": ("params", "model_state", "ema"), "training": ("opt_state", "step", "lr_scale", "skipped")}
 
 
-class CheckpointError(ValueError):
+# What the loop and prediction read of the meta data.
+FORM = {
+    "score": (number, None),
+    "manifest?": {str: str},
+    "image_size?": documents.size,
+    "memory?": {str: (number, None)},
+    "config?": dict,
+    "classes?": str,
+    "examples?": {str: str},
+}
+
+
+class CheckpointError(SegJaxError, ValueError):
     """No usable checkpoint; the message says what was found and what to do."""
 
 
@@ -54,11 +70,14 @@ class Stored:
 
         Raises:
           CheckpointError: it is missing or damaged.
+          MachineError: the machine could not read it, so that nothing is known about it.
         """
         with self._reading():
             meta = json.loads((self.path / "meta" / "metadata").read_text(encoding="utf-8"))
         if not isinstance(meta, dict) or meta.get("sha256") != digest(meta):
             raise CheckpointError(f"{self} is damaged: the checksum of its meta data does not match.")
+        if problem := misfit(meta, FORM):
+            raise CheckpointError(f"{self} has meta data of another form: {problem}.")
         return meta
 
     def arrays(self, part: str, meta: Meta) -> Arrays:
@@ -95,19 +114,37 @@ class Stored:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:  # ValueError is also what tensorstore and json raise
-            raise CheckpointError(
-                f"{self} cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]})."
-            ) from error
+        except (OSError, ValueError, RecursionError, MemoryError) as error:  # tensorstore and json raise ValueErrors
+            reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+            if _of_the_machine(error):
+                raise MachineError(
+                    f"{self} could not be read now ({reason}). Nothing was changed: run the same command again once "
+                    "the machine can read it."
+                ) from error
+            raise CheckpointError(f"{self} cannot be read ({reason}).") from error
 
     def __str__(self) -> str:
         return f"checkpoint {self.path}"
 
 
+def _of_the_machine(error: Exception) -> bool:
+    """Whether an error says nothing about the file: descriptors or memory ran out, a share stalled, access is denied.
+
+    It is told from damage because damaged checkpoints are renamed: a start with too few descriptors would set aside
+    whole ones.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    code = error.errno if isinstance(error, OSError) else None
+    if code is None and (noted := re.search(r"os_error_code='(\d+)'", str(error))):  # in tensorstore's text
+        code = int(noted[1])
+    return code is not None and code not in ANSWERS
+
+
 def _read(directory: Path) -> Arrays:
     """The arrays that orbax wrote into one database, under their names."""
     if not directory.is_dir():  # it would be taken for an empty one
-        raise FileNotFoundError(f"no directory {directory}")
+        raise FileNotFoundError(errno.ENOENT, "no directory", str(directory))
     database = {"driver": "ocdbt", "base": directory.as_uri()}
     keys = tensorstore.KvStore.open(database).result().list().result()
     names = sorted({key.decode().rpartition("/")[0] for key in keys})

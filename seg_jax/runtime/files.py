@@ -10,7 +10,9 @@ from pathlib import Path
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all: a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Names have at most 255 bytes, and this one gets eight characters more.
+    start = os.fsencode(path.name)[:100].decode(errors="ignore")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{start}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

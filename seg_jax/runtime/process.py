@@ -11,8 +11,12 @@ import platform
 import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
+
+from seg_jax.runtime import quoting
+from seg_jax.runtime.errors import SegJaxError
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 # Also in launch.sh. Freed memory is kept for the next step: blocks of up to 64 MiB are allocated from the heap, which
@@ -48,12 +52,16 @@ def quiet() -> None:
     """Hides the start-up messages of libraries; their warnings and errors stay visible."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(quoting.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in ("absl", "datasets", "jax", "orbax", "tensorflow", "matplotlib", "PIL"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Orbax and CLU raise an error and also log it with a traceback from their threads and tasks.
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(lambda record: not record.exc_info)
+    # Pillow's, of an image above its limit: ours is lower, and its error names the file.
+    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     sys.unraisablehook = _without_echoes
 
 
@@ -141,7 +149,7 @@ def make_deterministic() -> None:
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as dead and the others stop
 
 
-class ProcessError(ValueError):
+class ProcessError(SegJaxError, ValueError):
     """The processes of a run cannot be connected."""
 
 
@@ -189,8 +197,9 @@ def is_first() -> bool:
 
 
 class Interruption:
-    """Records SIGTERM and SIGINT in `name`, which the loop polls; a second signal ends the process at once.
+    """Records SIGTERM, SIGINT and SIGHUP in `name`, which the loop polls; a second signal ends the process at once.
 
+    SIGHUP means that the terminal is gone (unless `nohup` has it ignored); what is printed after it goes nowhere.
     Any of several processes may get SIGTERM: JAX's own handler then makes all of them stop at the same step.
     """
 
@@ -212,8 +221,11 @@ class Interruption:
     def __enter__(self) -> Interruption:
         self._before = {}
         in_main_thread = threading.current_thread() is threading.main_thread()  # only there can signals be handled
-        if not self._distributed and in_main_thread:
-            for number in (signal.SIGTERM, signal.SIGINT):
+        self._terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+        if in_main_thread:
+            if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
+            for number in () if self._distributed else (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -221,6 +233,16 @@ class Interruption:
         self.name = signal.Signals(number).name
         for other in self._before:
             signal.signal(other, signal.SIG_DFL)
+
+    def _hang_up(self, number: int, frame: object) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in self._terminals:  # the next line of the progress bar would be an OSError
+            os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+        if self._distributed:
+            os.kill(os.getpid(), signal.SIGTERM)  # for JAX's handler
+        else:
+            self._note(number, frame)
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():

@@ -15,6 +15,7 @@ from seg_jax.config import Config
 from seg_jax.data import sampler
 from seg_jax.data.examples import Examples
 from seg_jax.run.checkpoint import Checkpoints
+from seg_jax.runtime.errors import SegJaxError
 from seg_jax.train.clock import Clock
 from seg_jax.train.hooks import nothing
 
@@ -23,7 +24,7 @@ MAX_SKIPPED_STEPS_IN_A_ROW = 20  # steps that are not finite; with more of them 
 PROGRAMS_IN_FLIGHT = 2  # losses are read this late, so that devices never wait for Python
 
 
-class DivergedError(RuntimeError):
+class DivergedError(SegJaxError, RuntimeError):
     """Loss or gradient is no longer a finite number."""
 
 

@@ -1,6 +1,8 @@
 """Artefacts: what a file is, what it takes, and what it says when it is neither."""
 
+import errno
 import json
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -10,6 +12,8 @@ from PIL import Image
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import artefacts
 from seg_jax.predict.artefacts import Artefact, ArtefactError
+from seg_jax.predict.contents import VERSION, members
+from seg_jax.runtime.errors import MachineError
 
 TABLE = LabelTable(("sky", "road"))
 
@@ -71,9 +75,108 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
 
 
 def test_a_newer_file_is_refused(tmp_path, monkeypatch):
-    newer = {"format": artefacts.VERSION + 1, "seg_jax": "9.0"}
+    newer = {"format": VERSION + 1, "seg_jax": "9.0"}
     documents = {"metadata.json": json.dumps(newer), "class_names.json": TABLE.to_json()}
     monkeypatch.setattr(artefacts, "_kind", lambda path: "made up")
     monkeypatch.setattr(artefacts, "READERS", {"made up": lambda path: (documents, lambda metadata, table: darkness)})
     with pytest.raises(ArtefactError, match=r"written by seg_jax 9\.0, which is newer"):
         artefacts.load(tmp_path)
+
+
+METADATA = {
+    "format": VERSION,
+    "seg_jax": "1.0",
+    "output": "probabilities",
+    "size": None,
+    "trained_size": [32, 48],
+    "classes": ["sky", "road"],
+    "parameters": 5,
+    "config": {"model": {"name": "unet", "encoder": {"name": "plain"}}},
+}
+
+
+@pytest.fixture
+def made_up(monkeypatch, tmp_path):
+    """A function: documents of an artefact -> its loading."""
+
+    def load(metadata, table=None):
+        documents = {
+            "metadata.json": metadata if isinstance(metadata, str | bytes) else json.dumps(metadata),
+            "class_names.json": TABLE.to_json() if table is None else table,
+        }
+        reader = lambda path: (documents, lambda metadata, table: darkness)  # noqa: E731
+        monkeypatch.setattr(artefacts, "_kind", lambda path: "made up")
+        monkeypatch.setattr(artefacts, "READERS", {"made up": reader})
+        (tmp_path / "a.onnx").touch()
+        return artefacts.load(tmp_path / "a.onnx")
+
+    return load
+
+
+def test_an_error_of_the_machine_is_no_damage(made_up, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(artefacts, "intact", refuse)
+    with pytest.raises(MachineError, match=r"a\.onnx could not be read now .*Too many open files"):
+        made_up(METADATA)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"format": "1"}, r'format is "1", not a whole number'),
+        (
+            {"trained_size": [2**17, 2**17]},
+            r"trained_size is \[131072, 131072\], not \[height, width\] of at most 67 mill",
+        ),
+        ({"trained_size": [65_535, 65_535]}, "trained_size is .* of at most 67 million pixels"),
+        ({"trained_size": None}, "trained_size is null"),
+        ({"size": [0, 5]}, "size is .* or null"),
+        ({"size": [65_535, 65_535]}, "size is .* of at most 67 million pixels or null"),
+        ({"output": "logits"}, "output is \"logits\", not 'probabilities' or 'label'"),
+        ({"parameters": "many"}, "parameters is"),
+        ({"config": {"model": {"name": "unet"}}}, r"config\.model has no 'encoder'"),
+        ({"config": []}, r"config is \[\], not an object"),
+        ({"classes": ["a"] * 8}, "names 2 classes, its network has 8"),
+    ],
+)
+def test_odd_metadata_is_refused_when_it_is_loaded(made_up, change, problem):
+    assert made_up(METADATA).output == "probabilities"
+    with pytest.raises(ArtefactError, match=rf"a\.onnx.*{problem}.*export it again"):
+        made_up(METADATA | change)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", b"\xff\xfe", "[" * 100_000])
+def test_metadata_that_is_no_document_is_refused(made_up, text):
+    with pytest.raises(ArtefactError, match=r"a\.onnx: metadata\.json.*export it again"):
+        made_up(text)
+    with pytest.raises(ArtefactError, match=r"a\.onnx cannot be used .*export it again"):
+        made_up(METADATA, table=text)
+
+
+def test_a_network_that_answers_otherwise_than_its_table_says():
+    image = np.zeros((1, 2, 2, 3), np.uint8)
+    many = LabelTable(tuple(f"class {i}" for i in range(200)))
+    with pytest.raises(ArtefactError, match=r"answers with float32 \(1, 2, 2, 2\) .* 200 classes"):
+        Artefact(many, {"output": "probabilities", "size": None}, darkness)(image)
+    label = {"output": "label", "size": None}
+    with pytest.raises(ArtefactError, match=r"answers with uint8 \(1, 2, 2\) .* 2 classes"):
+        Artefact(TABLE, label, lambda image: np.full(image.shape[:3], 2, np.uint8))(image)
+    assert Artefact(TABLE, label, lambda image: np.ones(image.shape[:3], np.uint8))(image).max() == 1
+
+
+def test_members_are_read_by_name_and_no_bomb_is_unpacked(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("unused", bytes(2**24))
+        archive.writestr("small.json", b"{}", compress_type=zipfile.ZIP_STORED)
+        archive.writestr("bomb.json", bytes(2**24))
+    tracemalloc.start()
+    try:
+        assert members(path, "small.json") == {"small.json": b"{}"}
+        with pytest.raises(ArtefactError, match=r"a\.zip: bomb\.json would be larger than the file"):
+            members(path, "small.json", "bomb.json")
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()

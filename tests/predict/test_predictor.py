@@ -18,7 +18,8 @@ from seg_jax.predict import __main__ as predict
 from seg_jax.predict import photograph as photographs
 from seg_jax.predict import video
 from seg_jax.predict.artefacts import ArtefactError
-from seg_jax.predict.predictor import Predictor, working_size
+from seg_jax.predict.predictor import Predictor
+from seg_jax.predict.scale import working_size
 from seg_jax.train.loop import train_and_evaluate
 
 TABLE = LabelTable(names=("red", "green", "blue"))
@@ -145,6 +146,59 @@ def test_what_is_no_photograph(predictor, thing, message):
 def test_working_sizes(size, expected):
     assert working_size(size, (48, 64)) == expected
     assert min(working_size(size, (48, 64))) == 48
+
+
+@pytest.mark.parametrize(
+    ("size", "trained", "expected"),
+    [
+        ((1, 2048), (512, 512), (32, 65536)),  # by the factor 32
+        ((2048, 1), (512, 512), (65536, 32)),
+        ((5000, 3), (512, 512), (83616, 32)),  # to 4 megapixels
+        ((20, 20), (512, 512), (512, 512)),  # ordinary thumbnails as ever
+        ((8, 8), (512, 512), (256, 256)),
+        ((512, 1024), (2048, 4096), (2048, 4096)),  # to the size of large training images
+    ],
+)
+def test_enlargement_is_bounded_in_factor_and_pixels(size, trained, expected):
+    assert working_size(size, trained) == expected
+
+
+@pytest.mark.parametrize(("size", "trained"), [((100, 200_000), (512, 512)), ((512, 512), (65536, 65536))])
+def test_what_no_network_should_see_at_once_takes_windows(size, trained):
+    with pytest.raises(DataError, match=r"would see [\d,]+ at once, at most 16,777,216\. Use --window=512x512"):
+        working_size(size, trained)
+
+
+def test_a_size_that_needs_gigabytes_is_refused_with_the_name_of_the_file(tmp_path):
+    path = tmp_path / "strip.png"
+    Image.new("L", (600_000, 40)).save(path)
+
+    def engine(images):
+        raise AssertionError("nothing is computed")
+
+    text = r"strip\.png has 40x600000 pixels \(height x width\): "
+    for options, reason in (
+        ({}, "the network would see 19,200,000 at once"),
+        ({"window": (512, 64)}, "padded to the window, 307,200,000 pixels"),
+        ({"window": (100, 64), "table": LabelTable(names=tuple("abcdefghijklmnopqrstuvwxyz"))}, ".*more than 4 GiB"),
+        ({"scaled": True, "table": LabelTable(names=tuple(map(str, range(200))))}, ".*more than 4 GiB"),
+    ):
+        with pytest.raises(DataError, match=text + reason):
+            Predictor(engine, **{"table": TABLE, "trained_size": (48, 64), **options})(path)
+    with pytest.raises(DataError, match=r"strip\.png has 600000x40 pixels; at most 20 million"):
+        Predictor(engine, TABLE, (48, 64), megapixels=20)(path)
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF", "WEBP", "TIFF"])
+def test_one_of_several_pages_is_named(predictor, form, tmp_path, caplog):
+    frames = [Image.fromarray(photograph((48, 64), seed)) for seed in range(4)]
+    frames[0].save(tmp_path / "stack", form, save_all=True, append_images=frames[1:])
+    assert predictor(tmp_path / "stack").label.shape == (48, 64)
+    assert f"{tmp_path / 'stack'} contains 4 pages or frames: 1 of 4 is segmented" in caplog.text
+    caplog.clear()
+    frames[0].save(tmp_path / "one", form)
+    predictor(tmp_path / "one")
+    assert not caplog.text
 
 
 def test_batches_join_neighbours_of_one_size_only_and_keep_the_order():

@@ -157,7 +157,7 @@ def test_no_report(tmp_path):
         Run.load(str(tmp_path / "nowhere"))
     Fake(HARD).write(tmp_path / "run")
     (tmp_path / "run" / "report.json").write_text('{"protocol": {}}')
-    with pytest.raises(ConfigError, match=r"damaged \('scores'\)"):
+    with pytest.raises(ConfigError, match=r"run/report\.json: it has no 'scores'; evaluate"):
         Run.load(str(tmp_path / "run"))
     Fake(HARD).write(tmp_path / "cut")
     (tmp_path / "cut" / "images.npz").write_bytes((tmp_path / "cut" / "images.npz").read_bytes()[:100])

@@ -1,8 +1,11 @@
 """Checkpoints: exact round trips, what is kept, and that damage is noticed whatever byte it hits."""
 
+import contextlib
+import errno
 import gc
 import json
 import logging
+import resource
 import shutil
 
 import jax
@@ -11,8 +14,10 @@ import numpy as np
 import optax
 import pytest
 
+from seg_jax.run import stored
 from seg_jax.run.checkpoint import CheckpointError, Checkpoints, MismatchError
 from seg_jax.run.saving import CheckpointWriter
+from seg_jax.runtime.errors import MachineError
 from seg_jax.steps.state import TrainState
 from tests.runs import array_file, flip
 
@@ -298,6 +303,72 @@ def test_a_damaged_array_is_reported_and_the_one_before_is_used(copy, caplog, it
     flip(array_file(copy, 2, item), 100)
     assert_equal_states(CheckpointWriter(copy).restore_latest(LIKE)[0], make_state(1))
     assert (copy / "2.damaged").is_dir() and (copy / "2.damaged2").is_dir()
+
+
+@contextlib.contextmanager
+def no_descriptors():
+    """No file can be opened inside, as when a process has opened the most that it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.contextmanager
+def failing(monkeypatch, name, error):
+    """Reading of 'weights' or the 'meta' data fails with `error` inside."""
+
+    def fail(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((stored.json, "loads") if name == "meta" else (stored, "_read")), fail)
+        yield
+
+
+PASSING = {
+    "no descriptors": lambda _: no_descriptors(),
+    "stale share, meta": lambda patch: failing(patch, "meta", OSError(errno.ESTALE, "Stale file handle")),
+    "input/output error": lambda patch: failing(patch, "weights", OSError(errno.EIO, "Input/output error")),
+    "tensorstore's words": lambda patch: failing(
+        patch, "weights", ValueError("UNKNOWN: Failed to open: Connection timed out [os_error_code='110']")
+    ),
+    "no memory": lambda patch: failing(patch, "weights", MemoryError()),
+}
+
+
+@pytest.mark.parametrize("case", PASSING)
+def test_a_passing_error_of_the_machine_sets_nothing_aside(copy, monkeypatch, case):
+    before = contents(copy)
+    with PASSING[case](monkeypatch), pytest.raises(OSError, match=r"2 could not be read now .*same command again"):
+        reader(copy).restore(2, LIKE)
+    with PASSING[case](monkeypatch), pytest.raises(OSError):  # the list of them cannot be read without descriptors
+        reader(copy).restore_latest(LIKE)
+    assert contents(copy) == before
+    assert reader(copy).restore_latest(LIKE)[1]["score"] == 0.25
+
+
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_no_other_checkpoint_is_chosen_because_one_could_not_be_read_now(copy, which):
+    checkpoints = reader(copy)
+    monkey = OSError(errno.EMFILE, "Too many open files")
+    with pytest.MonkeyPatch.context() as patch, failing(patch, "meta", monkey), pytest.raises(MachineError):
+        checkpoints.choose(which)
+    assert checkpoints.choose(which) == {"last": 2, "best": 1}[which]
+
+
+@pytest.mark.parametrize("kind", ["missing", "a loop of links", "a directory"])
+def test_what_the_file_system_answers_is_damage(copy, kind, caplog):
+    victim = copy / "2" / "meta" / "metadata"
+    victim.unlink()
+    if kind == "a loop of links":
+        victim.symlink_to(victim.name)
+    elif kind == "a directory":
+        victim.mkdir()
+    assert reader(copy).restore_latest(LIKE)[1]["score"] == 0.5
+    assert "set aside as 2.damaged" in caplog.text
 
 
 def test_when_all_are_damaged_the_run_stops(copy):

@@ -1,15 +1,19 @@
 """The run directory: the names of its files, in one place, and what may resume it."""
 
 import ast
+import errno
+import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from seg_jax.config import ConfigError
+from seg_jax.config import ConfigError, to_json
 from seg_jax.data.labels import LabelTable
 from seg_jax.run.checkpoint import CheckpointError
 from seg_jax.run.directory import RunDirectory, require_same_examples, rows
+from seg_jax.run.stored import digest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -71,6 +75,54 @@ def test_only_checkpoints_bind_a_configuration(run, tiny_config):
     assert run.config().train.steps == config.train.steps  # whoever decides on the length records it
 
 
+def trained_with(run, config, step="3", **more):
+    """A checkpoint as far as its meta data."""
+    meta = {"score": None, "config": json.loads(to_json(config)), **more}
+    file = run.checkpoints_folder / step / "meta" / "metadata"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(meta | {"sha256": digest(meta)}))
+
+
+def test_a_lost_configuration_is_that_of_the_newest_checkpoint(run, tiny_config):
+    config = tiny_config({"optim.lr": 0.25})
+    trained_with(run, tiny_config({"optim.lr": 0.125}), "2")
+    trained_with(run, config, "3")
+    assert not run.exists and run.resumable().optim.lr == 0.25
+    with pytest.raises(ConfigError, match=r"config\.optim\.lr: now 0\.5, there 0\.25"):
+        run.begin(tiny_config({"optim.lr": 0.5}))
+    assert not run.exists  # refused before anything was written
+    run.begin(tiny_config({"optim.lr": 0.25, "train.steps": 9}))
+    assert run.config().optim.lr == 0.25
+
+
+def test_an_edited_configuration_is_compared_with_the_newest_checkpoint(run, tiny_config):
+    trained_with(run, tiny_config({"optim.lr": 0.25}))
+    run.write_config(tiny_config({"optim.lr": 0.5}))
+    with pytest.raises(ConfigError, match=r"config\.optim\.lr: now 0\.5, there 0\.25"):
+        run.begin(tiny_config({"optim.lr": 0.5}))
+
+
+def test_a_checkpoint_of_a_later_version_says_so(run, tiny_config):
+    trained_with(run, tiny_config())
+    file = run.checkpoints_folder / "3" / "meta" / "metadata"
+    meta = {"score": None, "config": {"optim": {"warp": 9}}}
+    file.write_text(json.dumps(meta | {"sha256": digest(meta)}))
+    with pytest.raises(ConfigError, match=r"newest checkpoint in .*checkpoints: .*warp"):
+        run.resumable()
+
+
+def test_checkpoints_that_cannot_be_listed_do_not_make_a_new_run(run, tiny_config, monkeypatch):
+    trained_with(run, tiny_config())
+
+    def refuse(_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        run.begin(tiny_config({"optim.lr": 0.5}))
+    assert not run.exists
+
+
 def test_another_table_is_refused_where_there_are_checkpoints(run):
     one, two = (LabelTable(names=names, colors=((0, 0, 0), (9, 9, 9))) for names in (("a", "b"), ("a", "c")))
     run.write_table(one)
@@ -80,6 +132,18 @@ def test_another_table_is_refused_where_there_are_checkpoints(run):
     with pytest.raises(ConfigError, match=r"label table of the data has changed .*class_names\.json differs"):
         run.write_table(one)
     assert run.table().names == ("a", "c")
+    run.table_file.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="label table of the data has changed"):
+        run.write_table(two)
+
+
+def test_a_lost_table_is_that_of_the_newest_checkpoint(run, tiny_config):
+    one, two = (LabelTable(names=names, colors=((0, 0, 0), (9, 9, 9))) for names in (("a", "b"), ("a", "c")))
+    trained_with(run, tiny_config(), classes=one.to_json())
+    with pytest.raises(ConfigError, match="label table of the data has changed"):
+        run.write_table(two)
+    run.write_table(one)
+    assert run.table() == one
 
 
 def test_other_examples_are_refused_by_split():

@@ -144,3 +144,27 @@ def test_tensorboard_events_read_back(tmp_path):
     # Four spaces make it fixed-width text in Markdown.
     assert np.squeeze(tensor_of(text)).item().decode() == "    model: unet\n    lr: 1"
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
+
+
+TORN = (
+    b'{"step": 2, "los\n',  # cut off
+    b"\xff\x00\xfe\n",  # no text
+    b'{"step": 2, "loss": "\xff"}\n',
+    b"[2]\n",
+    b"null\n",
+    b'{"loss": 1.0}\n',
+    b'{"step": null}\n',
+    b'{"step": Infinity}\n',
+    b'{"step": 2, "train/loss": {"a": 1}}\n',
+    b'{"step": 2, "train/loss": "1"}\n',
+    b"[" * 100_000 + b"\n",
+)
+
+
+@pytest.mark.parametrize("torn", TORN, ids=range(len(TORN)))
+def test_a_torn_file_is_read_and_resumed_without_what_is_torn(tmp_path, torn):
+    whole = b'{"step": 1, "train/loss": 0.5}\n', b'{"step": 3, "train/loss": 0.25}\n'
+    (tmp_path / FILE).write_bytes(whole[0] + torn + whole[1])
+    assert read(tmp_path) == [{"step": 1, "train/loss": 0.5}, {"step": 3, "train/loss": 0.25}]
+    run(tmp_path, [4], start_step=3)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 3, 4]

@@ -130,6 +130,12 @@ class DataConfig(Group, path="data"):
         free=True,
     )
     skip_bad: bool = field(False, "leave unusable examples out and list them in the report, instead of stopping")
+    megapixels: int = field(
+        80,
+        "images of more million pixels are refused by their header, before decoding",
+        AT_LEAST_ONE,
+        free=True,
+    )
     threads: int = field(4, "files read and decoded at once", AT_LEAST_ONE, free=True)
     prefetch: int = field(2, "batches prepared ahead when reading from files", AT_LEAST_ONE, free=True)
     cityscapes: CityscapesConfig = group(CityscapesConfig)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import colorsys
 
+from seg_jax.runtime.errors import SegJaxError
+
 IGNORE = 255
 UNKNOWN = 254  # not a class id in tables of at most 254 classes
 IGNORE_GROUP = "ignore"  # in groups of classes: the name of the group that is ignored
 Color = tuple[int, int, int]  # red, green, blue in 0..255
 
 
-class LabelError(ValueError):
+class LabelError(SegJaxError, ValueError):
     """A label table or a mask that cannot be understood."""
 
 

@@ -14,11 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.models.weights import pickles
-
-
-class WeightsError(ValueError):
-    """A weight file that cannot be used; the message says which, why, and what to do."""
+from seg_jax.models.weights import hdf5, pickles
+from seg_jax.models.weights.errors import WeightsError
 
 
 @dataclass(frozen=True)
@@ -178,25 +175,7 @@ def _keras(path: Path) -> WeightFile:
 
 
 def _h5(path: Path, content: io.BytesIO | None = None) -> WeightFile:
-    import h5py
-
-    found: dict[str, np.ndarray] = {}
-    elsewhere = WeightsError(f"{path} takes arrays from another file, which is not opened. Save all in one file.")
-
-    def visit(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            if item.external or item.is_virtual:
-                raise elsewhere
-            found[name] = item[()]
-
-    try:
-        with h5py.File(content or path) as file:
-            ordered = "layers" in file or "_layer_checkpoint_dependencies" in file
-            if isinstance(file.get("model_weights", getlink=True), h5py.ExternalLink):
-                raise elsewhere
-            file.get("model_weights", file).visititems(visit)
-    except (OSError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"{path} is not a whole HDF5 file ({error}); fetch it again.") from error
+    found, ordered = hdf5.arrays(path, content)
     tensors: dict[str, np.ndarray] = {}
     for name, array in found.items():
         if ordered:

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from seg_jax.runtime.errors import SegJaxError
+
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # how the stream begins
 # Class of a storage -> dtype of its elements; bfloat16 is the upper half of a float32.
 DTYPES = {
@@ -26,7 +28,7 @@ DTYPES = {
 }
 
 
-class PickleError(ValueError):
+class PickleError(SegJaxError, ValueError):
     """A file that is not read; the message says what it holds."""
 
 

@@ -273,8 +273,20 @@ def test_arrays_in_other_files_are_not_read(tmp_path):
         file.create_dataset("conv/kernel", (2,), "f4", external=[(str(tmp_path / "raw"), 0, 8)])
     with h5py.File(tmp_path / "link.h5", "w") as file:
         file["model_weights"] = h5py.ExternalLink(str(secret), "model_weights")
-    for name in ("virtual.h5", "external.h5", "link.h5"):
+    with h5py.File(tmp_path / "deep.h5", "w") as file:
+        file["dense/kernel"] = KERNEL
+        file["conv/kernel"] = h5py.ExternalLink(str(secret), "conv/kernel")
+    with h5py.File(tmp_path / "twice.h5", "w") as file:
+        file["model_weights"] = h5py.SoftLink("/hidden")
+        file["hidden"] = h5py.ExternalLink(str(secret), "model_weights")
+    for name in ("virtual.h5", "external.h5", "link.h5", "deep.h5", "twice.h5"):
         refused(tmp_path / name, "takes arrays from another file, which is not opened")
+
+
+def test_an_array_of_any_size_in_a_small_file_is_not_allocated(tmp_path):
+    with h5py.File(tmp_path / "bomb.h5", "w") as file:
+        file.create_dataset("conv/kernel", (2**20, 2**20), "f4", chunks=(1024, 1024))  # no chunk is stored
+    refused(tmp_path / "bomb.h5", "conv/kernel announces 4,398,046,511,104 bytes")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])

@@ -46,6 +46,7 @@ DOORS = {
     "ml_collections": Door(("config.flags",)),
     "optax": Door(("optim", "steps.train")),
     "matplotlib": Door(("viz",), lazily=True),
+    "yaml": Door(("data.labels.text",), lazily=True),
     "streamlit": Door(("demo.app",)),
     "av": Door(("predict.video",), lazily=True),
     "safetensors": Door(("models.weights.files", "export.safetensors", "predict.artefacts"), lazily=True),

@@ -16,6 +16,7 @@ from seg_jax import data
 from seg_jax.config import Config, ConfigError, check_names, checked
 from seg_jax.config import flags as config_flags
 from seg_jax.curate import formats, inspect, lint, plan, prepare, propose
+from seg_jax.curate.proposal import unfit
 from seg_jax.data import stats
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
@@ -47,6 +48,8 @@ def parser() -> Parser:
     sub = command("inspect", "describes a data set", f"DIR | {config} [--out=FILE.py]")
     sub.add_argument("dir", nargs="?", type=Path, help="any directory: writes a configuration that trains on it")
     sub.add_argument("--out", type=Path, help="configuration to write (my_config.py); pictures go beside it")
+    sub.add_argument("--images", default="", help="pattern of the photographs below DIR, where there are several kinds")
+    sub.add_argument("--masks", default="", help="the same of the masks, such as '*/label.png'")
     sub = command("lint", "decodes every file and reports what is wrong", f"{config} [--splits=A,B] [--json=FILE]")
     sub.add_argument("--splits", help="splits to check (default: those of the configuration)")
     sub.add_argument("--json", type=Path, help="file to write the findings to as well")
@@ -102,8 +105,11 @@ def splits_of(config: Config, names: str | None = None) -> list[Examples]:
 
 
 def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
-    """`inspect`: proposes a configuration for a directory, then shows the data that the configuration reads."""
-    out = options.out
+    """`inspect`: proposes a configuration for a directory, then shows the data that the configuration reads.
+
+    Returns 1 where a class of the table may be among what is ignored, or where labels are predictions.
+    """
+    out, proposal = options.out, None
     if not options.dir and not any(text.startswith(("--config", "-config")) for text in rest):
         raise ConfigError(
             "inspect needs the directory of a data set: python -m seg_jax.data inspect DIR. A configuration that there "
@@ -113,7 +119,7 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
         if rest:
             raise ConfigError(f"unknown argument {rest[0]!r}: inspect takes a directory or a configuration, not both.")
         out = out or Path("my_config.py")
-        proposal = propose.propose(options.dir.expanduser())
+        proposal = propose.propose(options.dir.expanduser(), images=options.images, masks=options.masks)
         propose.write(proposal, out)
         print(proposal.summary)
         rest = [f"--config={out}"]
@@ -123,7 +129,9 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
     stem = (out or Path(Path(name).stem)).with_suffix("")
     counts = inspect.measure(splits, threads=config.data.threads)
     print(inspect.text(counts, splits))
-    if options.dir:
+    faults = inspect.faults(counts, splits)
+    print("".join(f"error: {fault}\n" for fault in faults), end="")
+    if proposal:
         planned = plan.plan(plan.fingerprint(splits), plan.device())
         summary = f"{proposal.summary}\n\n{planned.text}"
         propose.write_configuration(
@@ -134,11 +142,14 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
     for kind, content in pictures.items():
         write_bytes(stem.with_name(f"{stem.name}_{kind}.png"), content)
     print("pictures: " + ", ".join(f"{stem}_{kind}.png" for kind in pictures))
-    if options.dir:
+    unfitting = unfit(proposal, sum(len(bad) for _, bad in counts.values())) if proposal else []
+    if unfitting:
+        print(f"error: {'; '.join(unfitting)}. Correct this before training; {out} is written.", file=sys.stderr)
+    elif options.dir:
         file = shlex.quote(str(out))
         print(f"next\n  python -m seg_jax.data lint --config={file}")
         print(f"  python -m seg_jax.main --config={file} --workdir=runs/{shlex.quote(out.stem)}")
-    return 0
+    return int(bool(faults or unfitting))
 
 
 def run_lint(options: argparse.Namespace, rest: list[str]) -> int:

@@ -6,13 +6,16 @@ The answer has the form of the source `folder`: two patterns, in which '{split}'
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from seg_jax.curate.kinds import common_prefix
 from seg_jax.data.images import EXTENSIONS
+from seg_jax.data.sources.patterns import loose, walk
 
 SPLIT = re.compile(r"(?<![a-z])(train(?:ing|val)?|val(?:id(?:ation)?)?|test(?:ing)?)", re.IGNORECASE)
 
@@ -48,33 +51,84 @@ class View:
 
 def image_files(root: Path) -> list[Path]:
     """The files below `root` with the extension of an image, sorted, without hidden ones."""
-    files = (path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    return sorted(p for p in files if p.is_file() and not any(x.startswith(".") for x in p.relative_to(root).parts))
+    paths = [path for path in walk(root) if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    links = {path.resolve(): path for path in paths if path.is_symlink() and path.is_dir()}
+    # Of a link to a directory elsewhere in `root` the link says to what it belongs.
+    links = {real: link for real, link in links.items() if real.is_relative_to(root) and real.parent != link.parent}
+    files = [path for path in paths if path.suffix.lower() in EXTENSIONS and path.is_file()]
+    for real, link in links.items():
+        files = [link / path.relative_to(real) if path.is_relative_to(real) else path for path in files]
+    return sorted(files)
 
 
 def find(root: Path, photos: Sequence[Path], masks: Sequence[Path]) -> Layout | None:
     """The layout that pairs most photographs with masks; None if none pairs any."""
-    candidates: list[tuple[int, int, int, Layout]] = []
-    for one in _views(root, photos):
-        for other in _views(root, masks):
-            splits = [split for split in one.files if split in other.files]
-            a = {(split, *key): path for split in splits for key, path in one.files[split].items()}
-            b = {(split, *key): path for split in splits for key, path in other.files[split].items()}
-            affixes = _affixes({(f"{s}/{d}", stem) for s, d, stem in a}, {(f"{s}/{d}", stem) for s, d, stem in b})
-            pairs = {split: _pairs(one.files[split], other.files[split], affixes) for split in splits}
-            shared = {path.parent for path in a.values()} & {path.parent for path in b.values()}
-            layout = Layout(
-                images=_pattern(one.pattern, affixes[:2], a.values(), shared),
-                masks=_pattern(other.pattern, affixes[2:], b.values(), shared),
-                pairs={split: part for split, part in pairs.items() if part},
-            )
-            # Ties go to fewer unpaired files, then to more splits, then to shorter patterns.
-            unpaired = len(photos) + len(masks) - 2 * len(layout)
-            if len(layout) and 2 * len(layout) >= min(len(a), len(b)):  # others match by chance
-                candidates.append((-len(layout), unpaired, -len(layout.pairs), layout))
-    if not candidates:
+    views = [(one, other) for one in _views(root, photos) for other in _views(root, masks)]
+    found = [layout for one, other in views if (layout := _matched(one, other))]
+    if max(map(len, found), default=0) < min(len(photos), len(masks)):  # names may be spelled otherwise
+        found += [layout for one, other in views if (layout := _matched(one, other, spelled_otherwise=True))]
+
+    def rank(layout: Layout) -> tuple[int, int, int, int]:
+        # Ties go to fewer unpaired files, then to more splits, then to shorter patterns.
+        unpaired = len(photos) + len(masks) - 2 * len(layout)
+        return -len(layout), unpaired, -len(layout.pairs), len(layout.images) + len(layout.masks)
+
+    return min(found, key=rank, default=None)
+
+
+def matches(layout: Layout, others: Collection[Path]) -> bool:
+    """Whether the patterns of a layout also match some of other image files, which are not in its pairs."""
+    pairs = [pair for part in layout.pairs.values() for pair in part]
+    for role, text in enumerate((layout.images, layout.masks)):
+        folders = {pair[role].parent for pair in pairs}
+        name = Path(text).name if "*" in text else "*"
+        whole = Path(name).suffix in EXTENSIONS
+        if any(path.parent in folders and fnmatchcase(path.name if whole else path.stem, name) for path in others):
+            return True
+    return False
+
+
+def _matched(one: View, other: View, *, spelled_otherwise: bool = False) -> Layout | None:
+    """The layout that two views have in common; None if less than half of the smaller one finds counterparts."""
+    splits = [split for split in one.files if split in other.files]
+    if spelled_otherwise:
+        one, other = _loose(one), _loose(other)
+    a = {(split, *key): path for split in splits for key, path in one.files[split].items()}
+    b = {(split, *key): path for split in splits for key, path in other.files[split].items()}
+    affixes = _affixes({(f"{s}/{d}", stem) for s, d, stem in a}, {(f"{s}/{d}", stem) for s, d, stem in b})
+    pairs = {split: _pairs(one.files[split], other.files[split], affixes) for split in splits}
+    count = sum(map(len, pairs.values()))
+    if not count or 2 * count < min(len(a), len(b)):  # others match by chance
         return None
-    return min(candidates, key=lambda item: (*item[:3], len(item[3].images) + len(item[3].masks)))[3]
+    if spelled_otherwise:
+        written = _as_written(affixes[:2], a.values()), _as_written(affixes[2:], b.values())
+        if written[0] is None or written[1] is None:
+            return None
+        affixes = (*written[0], *written[1])
+    shared = {path.parent for path in a.values()} & {path.parent for path in b.values()}
+    return Layout(
+        images=_pattern(one.pattern, affixes[:2], a.values(), shared),
+        masks=_pattern(other.pattern, affixes[2:], b.values(), shared),
+        pairs={split: part for split, part in pairs.items() if part},
+    )
+
+
+def _loose(view: View) -> View:
+    """The view by names in their loose form, with directories as part of them; without names that are not unique."""
+    files: dict[str, dict[Key, Path]] = {}
+    for split, by_name in view.files.items():
+        spelled = Counter(map(loose, by_name))
+        files[split] = {("", loose(key)): path for key, path in by_name.items() if spelled[loose(key)] == 1}
+    return View(view.pattern, files)
+
+
+def _as_written(affixes: tuple[str, str], files: Iterable[Path]) -> tuple[str, str] | None:
+    """A prefix and a suffix of loose names as the files have them; None if they have several."""
+    before = {path.stem[: len(affixes[0])] for path in files}
+    after = {path.stem[len(path.stem) - len(affixes[1]) :] for path in files}
+    if any(re.search(r"\d", text) for text in affixes) or len(before) > 1 or len(after) > 1:
+        return None
+    return before.pop(), after.pop()
 
 
 def _views(root: Path, paths: Sequence[Path]) -> list[View]:
@@ -117,6 +171,11 @@ def _together(root: Path, directories: Mapping[str, Mapping[str, Sequence[Path]]
 
 def _affixes(photos: set[Key], masks: set[Key]) -> Affixes:
     """The prefixes and suffixes around the common part of the names of photographs and masks."""
+    alone = ({name for _, name in photos}, {name for _, name in masks})
+    if (
+        len(photos) > 1 and all(len(names) == 1 for names in alone) and alone[0] != alone[1]
+    ):  # one directory for each example
+        return alone[0].pop(), "", alone[1].pop(), ""
     candidates: dict[Affixes, None] = {("", "", "", ""): None}
     for directory, name in sorted(photos)[:2]:
         beside = sorted(other for place, other in masks if place == directory)[:500]
@@ -155,10 +214,12 @@ def _pairs(photos: Mapping[Key, Path], masks: Mapping[Key, Path], affixes: Affix
     return [(path, masks[twin]) for path, twin in twins if twin in masks]
 
 
-def _pattern(directory: str, affixes: tuple[str, str], files: Iterable[Path], shared: set[Path]) -> str:
+def _pattern(directory: str, affixes: tuple[str, str], files: Collection[Path], shared: set[Path]) -> str:
     """A directory if all of its files are meant, otherwise a pattern."""
     directory = "" if directory == "." else directory
     name = "*".join(affixes)
+    if "**" in directory and all(path.stem == "".join(affixes) for path in files):
+        name = "".join(affixes)  # one directory for each example, in which every file has a name of its own
     extensions = {path.suffix for path in files}
     if any(path.parent in shared for path in files) and len(extensions) == 1:
         name += extensions.pop()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from seg_jax.curate import meanings
+from seg_jax.curate import meanings, near
 from seg_jax.curate.alignment import Fit, fit, misfits
 from seg_jax.curate.tally import Tally, tally
 from seg_jax.data.checking import in_parallel
@@ -31,9 +31,11 @@ CURES: Mapping[str, str] = {
     "sizes": "Set config.data.size, which brings all to one size.",
     "duplicate": "Keep one of them.",
     "contradiction": "Keep the right mask, remove the others.",
+    "near duplicate": "Keep both in one split, as data.group does with directories: a score on it says little.",
     "meaning": "Convert the masks to one form.",
     "ignored alone": "Correct the label table.",
     "class ignored": "Correct the label table.",
+    "predictions": "Label the photographs.",
     "blended": "Export the masks again, resized by nearest neighbour.",
     "pose": "Save the masks as their photographs are.",
     "orientation": "Turn the mask.",
@@ -78,6 +80,7 @@ class Facts(NamedTuple):
       photo, label: digests of the decoded pixels.
       tally: the stored values of the mask; None where the source does not give them.
       fit: how the mask fits its photograph; None where that was not measured.
+      small: the photograph as `near.reduced` gives it.
     """
 
     pixels: np.ndarray
@@ -87,6 +90,7 @@ class Facts(NamedTuple):
     label: bytes
     tally: Tally | None
     fit: Fit | None
+    small: np.ndarray
 
 
 def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
@@ -100,6 +104,7 @@ def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
     first: dict[bytes, tuple[str, str, bytes]] = {}  # photograph -> split, file and label of its first copy
     pixels = {examples.split: np.zeros(256, np.int64) for examples in splits}
     tallies: dict[str, list[Tally]] = {examples.split: [] for examples in splits}
+    small: list[near.Small] = []
     for examples in splits:
         findings += _unpaired(examples)
         sizes: dict[tuple[int, ...], list[str]] = {}
@@ -113,6 +118,7 @@ def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
                 pixels[examples.split] += facts.pixels
                 tallies[examples.split] += [facts.tally] if facts.tally else []
                 fits += [facts.fit] if facts.fit else []
+                small.append(near.Small(examples.split, photo, facts.photo, facts.small))
                 sizes.setdefault(facts.size, []).append(photo)
                 findings += _of_pixels(examples, facts, photo, mask)
                 findings += _copies(examples.split, facts, photo, mask, first)
@@ -120,6 +126,10 @@ def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
         findings += [_finding(kind, examples.split, file, what) for kind, file, what in misfits(fits)]
     messages = [*meanings.of_tallies(splits[0].table, tallies), *meanings.of_splits(splits, pixels)]
     findings += [_finding(*message) for message in messages]
+    for pair in near.pairs(small):
+        how = "mirrored, " * pair.mirrored + f"correlation {pair.correlation:.3f}"
+        what = f"nearly the photograph {pair.other.file} of the split {pair.other.split!r} ({how})"
+        findings.append(_finding("near duplicate", pair.one.split, pair.one.file, what))
     return [*findings, *_missing(splits, {split: counts > 0 for split, counts in pixels.items()})]
 
 
@@ -149,7 +159,8 @@ def _examined(examples: Examples, threads: int):
         photo, mask = _file(examples, i, 0), _file(examples, i, -1)
         counted = tally(mask, examples.mask(i)) if examples.mask else None
         fitted = fit(photo if examples.files else "", image, label) if i % step == 0 else None
-        return Facts(pixels, label.shape, constant, _digest(image), _digest(label), counted, fitted)
+        small = near.reduced(image)
+        return Facts(pixels, label.shape, constant, _digest(image), _digest(label), counted, fitted, small)
 
     return in_parallel(examine, len(examples), threads=threads, title=f"decoding {examples.split}")
 

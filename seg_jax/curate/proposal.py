@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
 from typing import Any
 
+import numpy as np
+
 from seg_jax.data.decoder import DataError, opened
+from seg_jax.data.images import fit_label
 from seg_jax.data.labels import LabelTable
+
+USED = 0.9  # share of the files below which something was probably not understood
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,32 @@ class Proposal:
       summary: a description of the data set, with the assumptions made.
       fields: the fields of the configuration that differ from the defaults.
       table: a label table to write beside the configuration; None if there is one already.
+      files: number of image files that a search looked at, and how many of them are in pairs; (0, 0): not known.
+      faults: what has to be corrected before the configuration is of use.
+      pairs: split -> photographs and masks, for lists to write beside the configuration where patterns would also match
+        files that are left out; '' is the split of a single list.
     """
 
     root: Path
     summary: str
     fields: Mapping[str, Any]
     table: LabelTable | None = None
+    files: tuple[int, int] = (0, 0)
+    faults: tuple[str, ...] = ()
+    pairs: Mapping[str, Sequence[tuple[Path, Path]]] = field(default_factory=dict)
+
+
+def unfit(proposal: Proposal, unreadable: int) -> list[str]:
+    """What stands against a training with the proposal: its faults, and too few files that are used.
+
+    Args:
+      proposal: the proposal.
+      unreadable: examples that its configuration cannot read.
+    """
+    total, paired = proposal.files
+    used = max(0, paired - 2 * unreadable)
+    few = [f"{used} of {total} image files are used, less than nine tenths"] if used < USED * total else []
+    return [*proposal.faults, *few]
 
 
 def split_fields(splits: Sequence[str]) -> dict[str, str]:
@@ -58,6 +83,20 @@ def image_size(path: Path) -> tuple[int, int]:
     with opened(path) as image:
         rotated = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation: on its side
         return image.size if rotated else image.size[::-1]
+
+
+def resize_masks(photos: Sequence[Path], masks: Sequence[Path]) -> tuple[dict[str, Any], str]:
+    """`data.resize_masks` where some masks have another size than their photographs, and a note; only if that helps."""
+    sizes = [(photo, try_size(photo), try_size(mask)) for photo, mask in zip(photos, masks, strict=True)]
+    differ = [(photo, one, other) for photo, one, other in sizes if one and other and one != other]
+    if not differ or not all(fit_label(np.zeros(other, bool), one, 0).shape == one for _, one, other in differ):
+        return {}, ""
+    photo, one, other = differ[0]
+    note = (
+        f"{len(differ)} masks have another size than their photographs, such as {photo.name} of {one[0]}x{one[1]} with "
+        f"a mask of {other[0]}x{other[1]} (height x width): they are brought to it"
+    )
+    return {"data.resize_masks": True}, note
 
 
 def common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from seg_jax.curate import kinds, layout, recognizers
+from seg_jax.curate import beside, layout, recognizers, roles
 from seg_jax.curate.proposal import Proposal
 from seg_jax.data.images import DataError
 from seg_jax.runtime.files import write_bytes
@@ -13,8 +16,12 @@ from seg_jax.runtime.files import write_bytes
 NAMES = "class_names.json"  # beside a configuration that needs a label table
 
 
-def propose(root: Path) -> Proposal:
+def propose(root: Path, *, images: str = "", masks: str = "") -> Proposal:
     """A configuration for the data set in a directory.
+
+    Args:
+      root: the directory.
+      images, masks: patterns of the photographs and masks, which tell them from other files of the same examples.
 
     Raises:
       DataError: no source can read the directory; the message says what was found and what to do.
@@ -22,17 +29,28 @@ def propose(root: Path) -> Proposal:
     if not root.is_dir():
         raise DataError(f"{root} is not a directory.")
     root = root.resolve()
-    for recognize in recognizers.RECOGNIZERS:
+    chosen = partial(recognizers.folder, images=images, masks=masks)
+    for recognize in (chosen,) if images or masks else recognizers.RECOGNIZERS:
         if proposal := recognize(root):
             return proposal
     files = layout.image_files(root)
-    photos, masks = kinds.tell_apart(root, files)
+    photos, labels = roles.tell_apart(root, files)
+    lines, _ = beside.unused(root, beside.documents(root), (), ())
     raise DataError(
         f"{root} is not a data set of a known kind: of {len(files)} image files {len(photos)} look like "
-        f"photographs and {len(masks)} like masks{_example(masks)}, and none of them has a counterpart. docs/data.md "
+        f"photographs and {len(labels)} like masks{_example(labels)}, and none of them has a counterpart. docs/data.md "
         "shows the layouts; for another one start from `--config=default` with data.source='folder' and set "
-        "data.images and data.masks."
+        "data.images and data.masks." + "".join(["\nAlso there:", *(f"\n  {line}" for line in lines)] if lines else [])
     )
+
+
+def _csv(root: Path, pairs: Sequence[tuple[Path, Path]]) -> str:
+    """A list of pairs with a header, paths below the directory of the data set."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("image", "mask"))
+    rows.writerows([path.relative_to(root).as_posix() for path in pair] for pair in pairs)
+    return text.getvalue()
 
 
 def _example(masks: Sequence[Path]) -> str:
@@ -40,19 +58,22 @@ def _example(masks: Sequence[Path]) -> str:
 
 
 def write(proposal: Proposal, out: Path) -> None:
-    """Writes the configuration file, and class_names.json beside it if there is a label table to write.
+    """Writes the configuration file; beside it class_names.json and lists of pairs, if there are any to write.
 
     Raises:
       DataError: one of the files exists, and may have been edited.
     """
     names = out.with_name(NAMES)
-    for path in (out, *((names,) if proposal.table else ())):
+    lists = {out.with_name(f"{out.stem}_{split or 'pairs'}.csv"): pairs for split, pairs in proposal.pairs.items()}
+    for path in (out, *((names,) if proposal.table else ()), *lists):
         if path.exists():
             raise DataError(f"{path} exists already; name another place with --out=FILE.py, or remove it.")
     if out.suffix != ".py":
         raise DataError(f"--out={out}: a configuration is a Python file. Use --out={out.with_suffix('.py')}.")
     if proposal.table:
         write_bytes(names, proposal.table.to_json().encode())
+    for path, pairs in lists.items():
+        write_bytes(path, _csv(proposal.root, pairs).encode("utf-8", "surrogateescape"))
     write_configuration(proposal, out)
 
 
@@ -60,9 +81,14 @@ def write_configuration(proposal: Proposal, out: Path) -> None:
     """Writes the configuration file alone, over what is there."""
     lines = [f"    c.{field} = {value!r}" for field, value in proposal.fields.items()]
     imports = "from seg_jax.config import Config, default\n"
-    if proposal.table:
+    if proposal.table or proposal.pairs:
         imports = f"from pathlib import Path\n\n{imports}"
-        lines.append(f'    c.data.labels = str(Path(__file__).resolve().with_name("{NAMES}"))')
+    beside = "str(Path(__file__).resolve().with_name({!r}))"
+    if proposal.table:
+        lines.append(f"    c.data.labels = {beside.format(NAMES)}")
+    if proposal.pairs:
+        name = f"{out.stem}_pairs.csv" if "" in proposal.pairs else f"{out.stem}_{{split}}.csv"
+        lines.append(f"    c.data.list = {beside.format(name)}")
     summary = proposal.summary.replace("\\", "\\\\").replace('"""', "'''")
     text = (
         f'"""{summary}\n\nProposed by python -m seg_jax.data inspect.\n\n'

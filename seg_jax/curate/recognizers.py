@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_jax.curate import classes, groups, kinds, known, layout
+from seg_jax.curate import beside, candidates, classes, groups, known, layout, listed, roles
 from seg_jax.curate.proposal import (
     Proposal,
     common_size,
     first_split,
+    resize_masks,
     split_fields,
     try_size,
 )
@@ -84,74 +86,89 @@ def arrays(root: Path) -> Proposal | None:
 # ----- recognised by the content of files
 
 
-def lists(root: Path) -> Proposal | None:
-    """List files of 'image mask' lines."""
-    lists: dict[str, dict[str, list[layout.Paths]]] = {}
-    for path in sorted([*root.glob("*.txt"), *root.glob("*/*.txt")])[:50]:
-        if (match := layout.SPLIT.search(path.stem)) and (pairs := _listed(root, path)):
-            template = path.relative_to(root).as_posix().replace(match[0], "{split}")
-            lists.setdefault(template, {})[match[0]] = pairs
-    for template, splits in lists.items():
-        train, val = first_split(splits, "train"), first_split(splits, "val") or first_split(splits, "test")
-        if train and val and "{split}" in template:
-            fields = {"data.list": template, "data.train_split": train, "data.val_split": val}
-            return _labelled(
-                root, f"photographs and masks in the lists {template}", fields, [splits[train], splits[val]]
-            )
-    return None
+def folder(root: Path, *, images: str = "", masks: str = "") -> Proposal | None:
+    """Photographs and masks in directories, matched by name or named in lists.
 
+    Args:
+      root: the directory.
+      images, masks: patterns of the photographs and masks, where there are several candidates.
 
-def _listed(root: Path, path: Path) -> list[layout.Paths]:
-    """The pairs of a list file; [] if it is another kind of text file."""
-    pairs = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        parts = re.split(r"\t|,", line) if re.search(r"[\t,]", line) else line.split()
-        if len(parts) != 2:
-            return []
-        below = [Path(part.strip().lstrip("/")) for part in parts]
-        candidates = [[root / name, root.joinpath(*name.parts[-2:])] for name in below]
-        photo, mask = (next((file for file in two if file.is_file()), None) for two in candidates)
-        if photo and mask:
-            pairs.append((photo, mask))
-    return pairs
-
-
-def folder(root: Path) -> Proposal | None:
-    """Photographs and masks in directories, matched by name."""
-    photos, masks = kinds.tell_apart(root, layout.image_files(root))
-    matched = layout.find(root, photos, masks)
-    if not matched:
+    Raises:
+      DataError: several kinds of files may be the photographs, or the masks; or their classes are unclear.
+    """
+    documents, files = beside.documents(root), layout.image_files(root)
+    photos, labels = roles.tell_apart(root, files)
+    photos, labels, notes = candidates.choose(root, photos, labels, images=images, masks=masks)
+    matched = layout.find(root, photos, labels)
+    named = None if images or masks else listed.find(root, documents, matched)
+    if named is None and matched is None:
         return None
-    fields: dict[str, Any] = {"data.images": matched.images, "data.masks": matched.masks}
-    train, val = (
-        first_split(matched.pairs, "train"),
-        first_split(matched.pairs, "val") or first_split(matched.pairs, "test"),
-    )
+    fields: dict[str, Any] = {"data.list": named.template} if named else {}
+    summary = f"photographs and masks in the lists {named.template}" if named else ""
+    if matched and (named is None or named.stems):
+        fields |= {"data.images": matched.images, "data.masks": matched.masks}
+        summary = f"photographs {matched.images} with masks {matched.masks}"
+        summary += f", those in the lists {named.template}" if named else ""
+    pairs = named.splits if named else matched.pairs if matched else {}
+    used = {path for part in pairs.values() for pair in part for path in pair}
+    odd = roles.odd_masks(sorted({mask for part in pairs.values() for _, mask in part}))
+    odd |= roles.odd_photographs(sorted({photo for part in pairs.values() for photo, _ in part}))
+    pairs = {split: [pair for pair in part if not {*pair} & odd.keys()] for split, part in pairs.items()}
+    notes += [f"{path.relative_to(root)} {why}: left out until it is replaced" for path, why in odd.items()]
+    # Patterns would match the files of other kinds, or an odd one, again.
+    surpassed = {*files} - {*photos, *labels}
+    exactly = bool(odd) or (named is None and matched is not None and layout.matches(matched, surpassed))
+    train, val = first_split(pairs, "train"), first_split(pairs, "val") or first_split(pairs, "test")
     if train and val:
         fields |= {"data.train_split": train, "data.val_split": val}
-        parts = [matched.pairs[train], matched.pairs[val]]
+        parts = {train: pairs[train], val: pairs[val]}
     else:
-        train = train or max(matched.pairs, key=lambda split: len(matched.pairs[split]))
+        train = train or max(pairs, key=lambda split: len(pairs[split]))
         fields = {field: text.replace("{split}", train) for field, text in fields.items()} | {"data.val_share": 0.1}
-        parts = [matched.pairs[train]]
-    left = len(photos) + len(masks) - 2 * sum(map(len, parts))
-    summary = f"photographs {matched.images} with masks {matched.masks}"
-    summary += f"; {left} other image files are not used" if left else ""
-    summary += "" if train and val else "; a tenth of them is held out to evaluate on"
-    return _labelled(root, summary, fields, parts)
+        parts = {"": pairs[train]}
+        group, note = listed.groups(root, [photo for photo, _ in parts[""]])
+        fields |= {"data.group": group} if group else {}
+        notes += [note] if note else []
+    if exactly:
+        fields = {field: value for field, value in fields.items() if field not in ("data.images", "data.masks")}
+    unpaired = {*photos, *labels} - used
+    summary += f"; {len(unpaired)} other image files are not used" if unpaired else ""
+    if not (train and val):
+        summary += "; whole directories" if "data.group" in fields else "; a tenth of them"
+        summary += " are held out to evaluate on" if "data.group" in fields else " is held out to evaluate on"
+    proposal = _labelled(root, summary, fields, list(parts.values()), notes, documents, named.files if named else ())
+    known = len(used) + len(unpaired - _without_truth(root, unpaired, used))
+    return replace(proposal, files=(known, len(used) - 2 * len(odd)), pairs=parts if exactly else {})
 
 
-def _labelled(root: Path, summary: str, fields: dict[str, Any], parts: Sequence[Sequence[layout.Paths]]) -> Proposal:
+def _without_truth(root: Path, unpaired: Iterable[Path], used: Iterable[Path]) -> set[Path]:
+    """The photographs of a test split that has no masks, which nobody expects to be used."""
+    folders = {path.parent for path in used}
+    places = {path: path.parent.relative_to(root).as_posix() for path in unpaired if path.parent not in folders}
+    return {path for path, place in places.items() if re.search(r"(?<![a-z])test", place, re.IGNORECASE)}
+
+
+def _labelled(
+    root: Path,
+    summary: str,
+    fields: dict[str, Any],
+    parts: Sequence[Sequence[layout.Paths]],
+    notes: Sequence[str],
+    documents: Sequence[Path],
+    lists: Sequence[Path],
+) -> Proposal:
     """The proposal for the source `folder`, with the classes that its masks show."""
     fields = {"data.source": "folder", "data.dir": str(root), **fields}
     photos = [photo for part in parts for photo, _ in part]
     masks = [mask for part in parts for _, mask in part]
     summary += f" ({', '.join(str(len(part)) for part in parts)} pairs)"
-    present = next((name for name in builtin.FILES if (root / name).is_file()), "")
+    summary += "".join(f"\n{note}" for note in notes)
+    present = beside.table_file(root, documents, masks)
     values = groups.survey(masks)
     if present:
-        summary += f"\n{present} tells the classes"
-        proposed = known.known(builtin.label_table(root, ""), values, masks)
+        summary += f"\n{present.relative_to(root)} tells the classes"
+        fields |= {"data.labels": str(present)} if present not in [root / name for name in builtin.FILES] else {}
+        proposed = known.known(builtin.label_table(None, str(present)), values, masks)
     else:
         proposed = classes.classes(values, masks)
     table = proposed.table
@@ -160,12 +177,20 @@ def _labelled(root: Path, summary: str, fields: dict[str, Any], parts: Sequence[
     summary += "".join(f"\n{note}" for note in proposed.notes)
     if table and not present:
         summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
+    if table:
+        fields.pop("data.labels", None)  # it is written beside the configuration
+    lines, differ = beside.unused(root, documents, [*lists, *([present] if present else [])], masks)
+    summary += "".join(["\ndocuments that are not used:", *(f"\n  {line}" for line in lines)]) if lines else ""
+    faults = ("the tables of classes in the directories differ",) if differ else ()
+    resized, note = resize_masks(photos, masks)
+    fields |= resized
+    summary += f"\n{note}" if note else ""
     sizes = [size for path in photos if (size := try_size(path))]
     if len(set(sizes)) > 1:
         size = common_size(sizes)
         fields["data.size"] = size
         summary += f"\nphotographs of {len(set(sizes))} sizes are brought to {size[0]}x{size[1]} (height x width)"
-    return Proposal(root, summary, fields, table)
+    return Proposal(root, summary, fields, table, faults=faults)
 
 
 def side_by_side(root: Path) -> Proposal | None:
@@ -197,7 +222,6 @@ RECOGNIZERS: Sequence[Callable[[Path], Proposal | None]] = (
     huggingface,
     tfds,
     arrays,
-    lists,
     folder,
     side_by_side,
 )

@@ -5,7 +5,7 @@ The batch contract: `image` uint8 [b h w 3], `label` uint8 [b h w] with class id
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from seg_jax.config import Config, DataConfig, lookup, require
-from seg_jax.data import decoder, images
-from seg_jax.data.examples import Examples
+from seg_jax.data import decoder, images, splits
+from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import read_groups
 from seg_jax.data.prepared import refuse_unfinished
@@ -79,7 +79,7 @@ def load(config: Config, split: str, *, source: Source | None = None) -> Example
     if config.data.dir:
         refuse_unfinished(Path(config.data.dir).expanduser())
     with decoder.at_most(config.data.megapixels):
-        examples = (source or SOURCES[config.data.source]).load(config.data, split, seed=config.seed)
+        examples = splits.load((source or SOURCES[config.data.source]).load, config.data, split, seed=config.seed)
     if config.data.megapixels != decoder.MEGAPIXELS:
         examples = _limited(examples, config.data.megapixels)
     if config.data.merge or config.data.ignore_classes:
@@ -89,6 +89,14 @@ def load(config: Config, split: str, *, source: Source | None = None) -> Example
         return examples
     read = examples.read
     return replace(examples, read=lambda i: images.resize(*read(i), size), stored=read, resized=size)
+
+
+def in_order(examples: Examples, names: Sequence[str]) -> Examples:
+    """The examples with the ids of their classes in the order of `names`, which are the same classes."""
+    table = examples.table
+    order = [table.names.index(name) for name in names]
+    fields = ("names", "colors", "values", "color_values")
+    return _with_table(examples, replace(table, **{f: tuple(getattr(table, f)[i] for i in order) for f in fields}))
 
 
 def _limited(examples: Examples, megapixels: int) -> Examples:
@@ -125,12 +133,16 @@ def _merged(table: LabelTable, data: DataConfig) -> LabelTable:
 
 def _with_table(examples: Examples, table: LabelTable) -> Examples:
     """The examples with the classes of `table`, which was merged from their own."""
-    read, k = examples.read, len(examples.table)
+    k = len(examples.table)
     ids = np.full(256, IGNORE, np.uint8)
     ids[:k] = table.encode(examples.table.decode(np.arange(k)))
 
-    def merged(index: int) -> tuple[np.ndarray, np.ndarray]:
-        image, label = read(index)
-        return image, ids[label]
+    def merged(read: Callable[[int], Pair]) -> Callable[[int], Pair]:
+        def apply(index: int) -> Pair:
+            image, label = read(index)
+            return image, ids[label]
 
-    return replace(examples, read=merged, table=table)
+        return apply
+
+    stored = merged(examples.stored) if examples.stored else None
+    return replace(examples, read=merged(examples.read), stored=stored, table=table)

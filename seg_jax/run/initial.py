@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +44,16 @@ def random_state(network: Any, optimizer: Optimizer, config: Config) -> TrainSta
     return replace(states, step=states.step[0], lr_scale=states.lr_scale[0])
 
 
-def state(network: Any, optimizer: Optimizer, config: Config, mesh: Mesh, *, places: TrainState) -> TrainState:
+def state(
+    network: Any,
+    optimizer: Optimizer,
+    config: Config,
+    mesh: Mesh,
+    *,
+    places: TrainState,
+    names: Sequence[str],
+    classes: int,
+) -> TrainState:
     """The state at step 0 on the devices.
 
     Args:
@@ -51,6 +61,7 @@ def state(network: Any, optimizer: Optimizer, config: Config, mesh: Mesh, *, pla
       config: the whole configuration, resolved.
       mesh: the devices.
       places: the sharding of every array.
+      names, classes: of the data, see `pretrained.start`.
 
     Raises:
       WeightsError: the configured weights do not fit, see `pretrained.start`.
@@ -60,11 +71,12 @@ def state(network: Any, optimizer: Optimizer, config: Config, mesh: Mesh, *, pla
     begin = jax.jit(lambda: random_state(network, optimizer, config), out_shardings=places, compiler_options=quick)
     random = begin()
     host = sharding.to_host({"params": random.params, "model_state": random.model_state}, mesh)
+    of_data: dict[str, Any] = {"names": names, "classes": classes}
     if (members := config.train.seeds) == 1:
-        params, model_state = pretrained.start(config, network, **host)
+        params, model_state = pretrained.start(config, network, **host, **of_data)
     else:
         each = [jax.tree.map(lambda array, i=i: array[i], host) for i in range(members)]
-        started = [pretrained.start(config, network, **one) for one in each]
+        started = [pretrained.start(config, network, **one, **of_data) for one in each]
         params, model_state = jax.tree.map(lambda *arrays: np.stack(arrays), *started)
     begun = TrainState.begin(params, model_state, {}, averaged=bool(random.ema))
     begun = sharding.to_devices(begun, mesh)

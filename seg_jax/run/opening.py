@@ -95,8 +95,11 @@ def open_job(
     guard(config)
     examples = tuple(data.load(config, split, source=source) for split in splits)
     found = examples[0].table
-    if table is not None and found.names != table.names:
+    if table is not None and sorted(found.names) != sorted(table.names):
         raise ConfigError(f"the data has the classes {found.names}, the run in {run} {table.names}; they must agree.")
+    if table is not None and found.names != table.names:
+        logging.info("the data has the classes of the run in another order; they are matched by name")
+        examples = tuple(data.in_order(one, table.names) for one in examples)
     table = table or found
     check_classes(config, classes=len(table))
     teacher.check(config, table)
@@ -104,7 +107,7 @@ def open_job(
         examples = tuple(feed.prepare(one, config.data, mesh, record=run.checked(one.split)) for one in examples)
     if scheme := weighting(config):
         config = with_fields(config, {"loss.class_weights": weigh(examples[0], config.data, scheme)})
-    functions = program.Functions(config, classes=len(table), mesh=mesh, own_losses=own_losses)
+    functions = program.Functions(config, classes=len(table), mesh=mesh, own_losses=own_losses, names=table.names)
     return Job(config, mesh, examples, functions)
 
 

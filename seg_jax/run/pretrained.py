@@ -8,6 +8,7 @@ that in once; the run directory records the outcome, which prediction and export
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from seg_jax import models
 from seg_jax.config import Config, ConfigError, defaults, differences, flatten, lookup, weighting, with_fields
 from seg_jax.models import WeightsError
+from seg_jax.run import heads
 from seg_jax.run.directory import RunDirectory, rows
 from seg_jax.runtime import trees
 
@@ -127,13 +129,17 @@ def is_run(source: str) -> bool:
     return source != "imagenet" and path.is_dir() and not models.folders.is_folder(path)
 
 
-def start(config: Config, model: Any, params: Any, model_state: Any) -> tuple[Any, Any]:
+def start(
+    config: Config, model: Any, params: Any, model_state: Any, *, names: Sequence[str] = (), classes: int = 0
+) -> tuple[Any, Any]:
     """The parameters that a new run begins with: the given random ones, with the configured weights in their place.
 
     Args:
       config: resolved.
       model: from `models.build`.
       params, model_state: from `models.init`.
+      names: of the classes, by which the head of another run is taken, see `heads.match`.
+      classes: their number; only another run needs it.
 
     Returns:
       (params, model_state) of the same structure.
@@ -147,7 +153,9 @@ def start(config: Config, model: Any, params: Any, model_state: Any) -> tuple[An
         logging.info("model.encoder.weights is empty: every parameter starts from random values")
         return params, model_state
     if is_run(source):
-        params, model_state = _from_run(config, RunDirectory(source), params, model_state, whole=whole)
+        params, model_state = _from_run(
+            config, RunDirectory(source), params, model_state, whole=whole, names=names, classes=classes
+        )
     else:
         file = models.read(config, source)
         params, model_state = models.load(config, model, params, model_state, file, whole=whole)
@@ -155,7 +163,16 @@ def start(config: Config, model: Any, params: Any, model_state: Any) -> tuple[An
     return params, model_state
 
 
-def _from_run(config: Config, run: RunDirectory, params: Any, model_state: Any, *, whole: bool) -> tuple[Any, Any]:
+def _from_run(
+    config: Config,
+    run: RunDirectory,
+    params: Any,
+    model_state: Any,
+    *,
+    whole: bool,
+    names: Sequence[str],
+    classes: int,
+) -> tuple[Any, Any]:
     recorded = run.config()
     if (seeds := recorded.train.seeds) > 1:
         raise WeightsError(f"{run} holds {seeds} networks (train.seeds); a new one starts from one. Name another run.")
@@ -172,6 +189,7 @@ def _from_run(config: Config, run: RunDirectory, params: Any, model_state: Any, 
     step = checkpoints.choose("best")
     ours = {"params": params, "model_state": model_state}
     theirs = checkpoints.arrays(step)  # averaged, where the run kept an average
+    head = heads.match(config, names, run.table().names, classes=classes) if whole else None
     taken = random = 0
 
     def pick(path: Any, array: Any) -> Any:
@@ -181,11 +199,15 @@ def _from_run(config: Config, run: RunDirectory, params: Any, model_state: Any, 
             return array
         if name not in theirs:
             raise WeightsError(f"the checkpoint of {run} has no array {name}; it is of another network.")
-        if theirs[name].shape != array.shape:
-            if "head" in name:
+        if head is not None and name in head.axes:
+            fitting = head.take(name, array, theirs[name])
+            if fitting is None or not len(head.ours):
                 random += 1
                 logging.info("%s: %s there, %s here; starts from random values", name, theirs[name].shape, array.shape)
                 return array
+            taken += 1
+            return fitting
+        if theirs[name].shape != array.shape:
             raise WeightsError(f"{name} is {theirs[name].shape} in {run} and {array.shape} here.")
         taken += 1
         return np.asarray(theirs[name])

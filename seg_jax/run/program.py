@@ -65,6 +65,7 @@ class Functions:
       mesh: the devices.
       length: the course of the run, which the learning-rate schedule follows; what is not trained needs none.
       own_losses: the functions of the names in `config.loss.own`.
+      names: of the classes; by them the head of another run is taken.
     """
 
     config: Config
@@ -72,6 +73,7 @@ class Functions:
     mesh: Mesh
     length: Length = field(default_factory=Length)
     own_losses: Mapping[str, losses.OwnLoss] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
     @cached_property
     def network(self) -> Any:
@@ -118,7 +120,10 @@ class Functions:
           WeightsError: they do not fit, see `pretrained.start`.
         """
         places = jax.tree.map(lambda array: array.sharding, self.abstract_state)
-        return initial.state(self.network, self.optimizer, self.config, self.mesh, places=places)
+        return initial.state(
+            *(self.network, self.optimizer, self.config, self.mesh),
+            **{"places": places, "names": self.names, "classes": self.classes},
+        )
 
     @cached_property
     def abstract_state(self) -> TrainState:

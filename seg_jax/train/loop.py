@@ -109,9 +109,11 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
                 session.log(done, last)
             score = None
             if evaluate_now:
-                with clock.paused(), bar.compiling():
-                    session.evaluator.compile()
-                score = session.evaluate(done, state)
+                if not session.evaluator.is_compiled:
+                    with clock.paused(), bar.compiling():
+                        session.evaluator.compile()
+                with bar.showing("evaluating"):
+                    score = session.evaluate(done, state)
                 state = rate.lowered(session, done, state)
             if save_now:
                 session.save(state, score)
@@ -124,7 +126,7 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
             logging.warning("%s: saved step %d; run the same command to resume", interruption.name, done)
         else:
             session.write_facts(done, peak_memory=programs.peak_memory)
-            session.print_table()
+            session.conclude()
     return state
 
 

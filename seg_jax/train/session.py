@@ -120,13 +120,18 @@ class Session:
             self.progress = self.progress.evaluated(step, score)
             if self._writes:
                 with log.warn_on_disk_error(self.run.curves_file.name):
-                    report.write_curves(self.run.path)
+                    report.write_curves(self.run.path, epoch=self.epoch)
         return score
 
-    def print_table(self) -> None:
-        """Prints every class of the best evaluation of this process, or of the newest where none was the best."""
-        if self._writes and (shown := self._best or self._report):
-            print(f"\nstep {shown.protocol['step']}, {self.val.split}\n{shown.table()}\n")
+    def conclude(self) -> None:
+        """Prints the whole table of this process's best evaluation, or of its newest; writes the plots as PDF, too."""
+        if not self._writes or (shown := self._best or self._report) is None:
+            return
+        print(f"\nstep {shown.protocol['step']}, {self.val.split}\n{shown.table()}\n")
+        with log.warn_on_disk_error("curves.pdf"):
+            report.write_curves(self.run.path, epoch=self.epoch, form="pdf")
+        with log.warn_on_disk_error("confusion.pdf"):
+            report.write_confusion_pdf(self.run.path)
 
     def show_report(self, step: int) -> None:
         """Calls `on_evaluate` with the newest report; it may end the run, so that `step` is to be saved before."""

@@ -347,3 +347,36 @@ def test_pages(tmp_path):
         DataError, match=r"s\d.tif contains 4 pages or frames, of which all but the first would be lost"
     ):
         propose.propose(tmp_path / "d")
+
+
+# ----- sizes
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 1), (1, 0), (1, 1)])
+def test_masks_that_are_a_pixel_smaller(tmp_path, rows, columns):
+    """Of an odd size, halved and doubled: the last pixel is unknown, the others stay where they are."""
+
+    def smaller(y, i):
+        return y[: SIZE[0] - rows, : SIZE[1] - columns] if i % 3 == 0 else y
+
+    truth = dataset(tmp_path / "d", smaller, classes=4)
+    for i in range(0, N, 3):
+        truth[f"s{i}"][SIZE[0] - rows :] = truth[f"s{i}"][:, SIZE[1] - columns :] = IGNORE
+    splits, proposal = inspected(tmp_path / "d", tmp_path)
+    assert "3 masks have another size than their photographs, such as s0.jpg of 80x112" in proposal.summary
+    assert_true(splits, truth)
+
+
+def test_masks_that_are_a_pixel_larger(tmp_path):
+    truth = dataset(tmp_path / "d", lambda y, i: np.pad(y, (0, 1), mode="edge"), classes=4)
+    assert_true(inspected(tmp_path / "d", tmp_path)[0], truth)
+
+
+def test_masks_of_half_the_size(tmp_path):
+    truth = dataset(tmp_path / "d", lambda y, i: y[::2, ::2], classes=4)
+    assert_true(inspected(tmp_path / "d", tmp_path)[0], truth, exact=0.95)
+
+
+def test_masks_of_other_proportions_are_not_resized(tmp_path):
+    dataset(tmp_path / "d", lambda y, i: y[:, :60] if i == 3 else y, classes=4)
+    assert "data.resize_masks" not in propose.propose(tmp_path / "d").fields

@@ -12,6 +12,7 @@ from PIL import Image
 
 from configs import default
 from seg_jax.config import ConfigError
+from seg_jax.data import splits
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import CAMVID
@@ -47,7 +48,7 @@ def load(root, split="train", **fields):
     """What the source gives for `root` under the default layout, with some fields of config.data changed."""
     data = default.get_config().data
     data.update({"source": "folder", "dir": str(root), **fields})
-    return folder.load(data, split, seed=0)
+    return splits.load(folder.load, data, split, seed=0)
 
 
 def assert_pairs(examples, order):
@@ -203,7 +204,7 @@ def test_unpaired_files_of_patterns_are_reported(tmp_path):
     put(tmp_path / "masks/a/n5.png", picture(1)[1])  # not of the pattern
     examples = load(tmp_path, images="images/**/*.png", masks="masks/**/*_L.png")
     assert_pairs(examples, [0, 2])
-    assert [(bad.name, bad.why) for bad in examples.bad] == [
+    assert [(bad.name, bad.why.split("; add it, or set --config")[0]) for bad in examples.bad] == [
         (str(tmp_path / "images/a/n1.png"), f"has no mask {tmp_path / 'masks/a/n1_L.png'}"),
         (str(tmp_path / "masks/b/n1_L.png"), f"is a mask without a photograph in {tmp_path / 'images'}"),
     ]
@@ -245,6 +246,66 @@ def test_fields_that_contradict_one_another(tmp_path, fields, message):
         load(dataset(tmp_path), **fields)
 
 
+# ----- names that are spelled otherwise
+
+
+def other_names(root, photos, masks):
+    for i, (photo, mask) in enumerate(zip(photos, masks, strict=True)):
+        put(root / "images" / photo, picture(i)[0])
+        put(root / "masks" / mask, picture(i)[1])
+    (root / "class_names.json").write_text(json.dumps(NAMES), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("photos", "masks", "fields"),
+    [
+        (("1.jpg", "2.jpg", "10.jpg"), ("001.png", "002.png", "010.png"), {}),
+        (("007.bmp", "010.bmp"), ("7.png", "10.png"), {}),
+        (("a1_b02.bmp", "a1_b10.bmp"), ("A01-B2.png", "A01-B10.png"), {}),
+        (("caf\u00e9.bmp", "stra\u00dfe.bmp"), ("cafe\u0301.png", "stra\u00dfe.png"), {}),
+        (("1.bmp", "2.bmp"), ("01_mask.png", "02_mask.png"), {"masks": "masks/*_mask"}),
+        (("bonn/0.bmp", "ulm/0.bmp"), ("bonn_0.png", "ulm_0.png"), {"images": "images/**/*"}),
+        (("bonn_0.bmp", "ulm_0.bmp"), ("bonn/0.png", "ulm/0.png"), {"masks": "masks/**/*"}),
+        (("b/1.bmp", "b/2.bmp"), ("b/01.png", "b/02.png"), {"images": "images/**/*", "masks": "masks/**/*"}),
+    ],
+)
+def test_names_that_are_spelled_otherwise(tmp_path, photos, masks, fields):
+    other_names(tmp_path, photos, masks)
+    examples = load(tmp_path, **{"images": "images", "masks": "masks", **fields})
+    assert examples.bad == ()
+    for k, (photo, mask) in enumerate(examples.files):
+        i = photos.index(photo.relative_to(tmp_path / "images").as_posix())
+        assert mask.relative_to(tmp_path / "masks").as_posix() == masks[i]
+        np.testing.assert_array_equal(examples.read(k)[1], picture(i)[1])
+
+
+def test_the_same_spelling_comes_first_and_nothing_is_guessed(tmp_path):
+    other_names(tmp_path, ("1.bmp", "01.bmp", "2.bmp", "02.bmp"), ("01.png", "x.png", "2.png", "02.png"))
+    examples = load(tmp_path, images="images", masks="masks")
+    assert [name.split(" + ")[0] for name in examples.names] == ["images/01.bmp", "images/02.bmp", "images/2.bmp"]
+    assert [bad.name for bad in examples.bad] == [str(tmp_path / "images" / "1.bmp"), str(tmp_path / "masks" / "x.png")]
+
+
+# ----- linked directories
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights")
+def test_linked_directories_are_read(tmp_path):
+    root, disk = tmp_path / "data", tmp_path / "disk"
+    for i, place in enumerate(("a", "a", "b", "b")):
+        for kind, array in zip(("images", "masks"), picture(i), strict=True):
+            put((root if place == "a" else disk) / kind / place / f"{i}.png", array)
+    for kind in ("images", "masks"):
+        (root / kind / "b").symlink_to(disk / kind / "b", target_is_directory=True)
+        (root / kind / "again").symlink_to(root / kind / "a", target_is_directory=True)
+        (root / kind / "up").symlink_to(root, target_is_directory=True)
+        (root / kind / "gone").symlink_to(root / "nowhere")
+    (root / "class_names.json").write_text(json.dumps(NAMES), encoding="utf-8")
+    examples = load(root, images="images/**/*", masks="masks/**/*")
+    assert_pairs(examples, [0, 1, 2, 3])
+    assert examples.bad == ()
+
+
 # ----- a validation split held out of one directory
 
 ONE = {"images": "train", "masks": "trainannot"}
@@ -267,7 +328,7 @@ def test_held_out(tmp_path, share, count):
 def test_the_seed_draws_what_is_held_out(tmp_path):
     data = default.get_config().data
     data.update({"source": "folder", "dir": str(dataset(tmp_path, count=12)), "val_share": 0.25, **ONE})
-    assert len({folder.load(data, "val", seed=seed).names for seed in range(8)}) > 4
+    assert len({splits.load(folder.load, data, "val", seed=seed).names for seed in range(8)}) > 4
 
 
 def test_held_out_of_a_list(tmp_path):
@@ -330,6 +391,77 @@ def test_names_with_spaces_are_separated_by_tabs(tmp_path):
     (tmp_path / "pairs.txt").write_text("my photos/a, b.png\tmy masks/a, b.png", encoding="utf-8")
     (tmp_path / "class_names.json").write_text(json.dumps(NAMES), encoding="utf-8")
     assert_pairs(load(tmp_path, list="pairs.txt"), [1])
+
+
+MORE_LISTS = {
+    "header": "image,mask\ntrain/n2.png,trainannot/n2.png\ntrain/n0.png,trainannot/n0.png\n",
+    "columns in another order": "id,label,photo\n7,trainannot/n2.png,train/n2.png\n8,trainannot/n0.png,train/n0.png\n",
+    "quotes": 'image;mask\n"train/n2.png";"trainannot/n2.png"\n"train/n0.png";"trainannot/n0.png"',
+    "quotes and spaces": '"train/n2.png" "trainannot/n2.png"\n"train/n0.png" "trainannot/n0.png"',
+    "backslashes": "train\\n2.png trainannot\\n2.png\ntrain\\n0.png trainannot\\n0.png",
+    "another machine": "D:\\a\\train\\n2.png,D:\\a\\trainannot\\n2.png\nD:\\a\\train\\n0.png,D:\\a\\trainannot\\n0.png",
+    "deep in another machine": "/m/x/y/train/n2.png,/trainannot/n2.png\nC:\\d\\e\\train\\n0.png,/b/c/trainannot/n0.png",
+    "without extensions": "train/n2 trainannot/n2\ntrain/n0 trainannot/n0",
+    "stems": "n2\nn0\n",
+    "stems with a header": "ImageId\nn2\nn0\n",
+    "names": "n2.png\nn0.png",
+    "paths": "train/n2.png\ntrain\\n0.png\n",
+}
+
+
+@pytest.mark.parametrize("kind", MORE_LISTS)
+def test_lists_of_other_forms(tmp_path, kind):
+    dataset(tmp_path)
+    (tmp_path / "train.txt").write_text(MORE_LISTS[kind], encoding="utf-8", newline="")
+    examples = load(tmp_path, list="{split}.txt")
+    assert_pairs(examples, [2, 0])
+    assert examples.bad == ()
+
+
+@pytest.mark.parametrize("between", ["\t", " ", "   "])
+def test_names_with_spaces(tmp_path, between):
+    names = ("my photos/a 1.png", "my masks/a 1.png")
+    for name, array in zip(names, picture(1), strict=True):
+        put(tmp_path / name, array)
+    (tmp_path / "pairs.txt").write_text(between.join(names) + "\r\n\r\n", encoding="utf-8", newline="")
+    (tmp_path / "class_names.json").write_text(json.dumps(NAMES), encoding="utf-8")
+    assert_pairs(load(tmp_path, list="pairs.txt"), [1])
+
+
+def test_paths_from_the_directory_of_the_list(tmp_path):
+    dataset(tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "train.txt").write_text("../train/n1.png ../trainannot/n1.png\n")
+    examples = load(tmp_path, list="lists/{split}.txt")
+    assert_pairs(examples, [1])
+
+
+def test_stems_that_are_not_there_are_reported(tmp_path):
+    dataset(tmp_path)
+    put(tmp_path / "train" / "sub" / "n1.png", picture(1)[0])
+    put(tmp_path / "trainannot" / "sub" / "n1.png", picture(1)[1])
+    (tmp_path / "train.txt").write_text("n0\nn1\nnine\nsub/n1")
+    examples = load(tmp_path, list="{split}.txt", images="{split}/**/*", masks="{split}annot/**/*")
+    assert [name.split(" + ")[0] for name in examples.names] == ["train/n0.png", "train/sub/n1.png"]
+    assert "'n1' names 2 photographs" in examples.bad[0].why
+    assert examples.bad[1].why == "'nine' names no photograph of config.data.images"
+
+
+def test_a_pair_is_not_in_two_splits(tmp_path):
+    dataset(tmp_path)
+    (tmp_path / "train.txt").write_text("train/n0.png trainannot/n0.png\ntrain/n1.png trainannot/n1.png\n")
+    (tmp_path / "val.txt").write_text("train/n1.png trainannot/n1.png\ntrain/n2.png trainannot/n2.png\n")
+    for split in ("train", "val"):
+        with pytest.raises(DataError, match=r"n1\.png is in the lists of .* Remove it from"):
+            load(tmp_path, split, list="{split}.txt")
+    assert len(load(tmp_path, list="{split}.txt", val_split="train")) == 2  # what was asked for
+
+
+def test_a_list_that_is_no_text(tmp_path):
+    dataset(tmp_path)
+    (tmp_path / "train.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"train\.txt is not UTF-8 text"):
+        load(tmp_path, list="{split}.txt")
 
 
 def test_missing_files_of_a_list_are_reported(tmp_path):
@@ -414,7 +546,7 @@ def test_unpaired_files_are_reported(tmp_path):
     examples = load(tmp_path, mask_suffix="_L")
     assert_pairs(examples, [0, 2])
     photos, masks = tmp_path / "train", tmp_path / "trainannot"
-    assert [(bad.name, bad.why) for bad in examples.bad] == [
+    assert [(bad.name, bad.why.split("; add it, or set --config")[0]) for bad in examples.bad] == [
         (str(photos / "n1.png"), f"has no mask {masks / 'n1_L'}.png"),
         (str(masks / "n0.png"), f"is a mask without a photograph in {photos}"),
         (str(masks / "n7_L.png"), f"is a mask without a photograph in {photos}"),
@@ -553,6 +685,34 @@ def test_masks_of_another_size(tmp_path):
         examples.read(1)
 
 
+def test_masks_that_differ_by_a_pixel(tmp_path):
+    dataset(tmp_path)
+    image, label = picture(0)
+    put(tmp_path / "trainannot" / "n0.png", label[:-1])
+    with pytest.raises(DataError, match=r"they must agree. Set config.data.resize_masks=True.$"):
+        load(tmp_path).read(0)
+    found = load(tmp_path, resize_masks=True).read(0)[1]  # what the message says
+    np.testing.assert_array_equal(found[:-1], label[:-1])
+    assert (found[-1] == IGNORE).all() and found.shape == image.shape[:2]
+
+
+@pytest.mark.parametrize("tag", [5, 6, 7, 8])
+def test_photographs_that_exif_turns(tmp_path, tag):
+    """Where the mask was drawn on the pixels as they are stored, the sizes tell."""
+    dataset(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    (tmp_path / "train" / "n0.png").unlink()
+    Image.new("RGB", (64, 40)).save(tmp_path / "train" / "n0.jpg", exif=exif)
+    mask = put(tmp_path / "trainannot" / "n0.png", np.zeros((40, 64), np.uint8))
+    with pytest.raises(
+        DataError, match=rf"64x40 .* 40x64; they must agree. EXIF turns .* \(orientation {tag}\), but not"
+    ):
+        load(tmp_path).read(0)
+    put(mask, np.zeros((64, 40), np.uint8))  # what the message says
+    assert load(tmp_path).read(0)[1].shape == (64, 40)
+
+
 @pytest.mark.parametrize(("size", "mask"), [((375, 500), (256, 341)), ((720, 960), (360, 480)), ((5, 7), (10, 14))])
 def test_proportions_up_to_rounding(tmp_path, size, mask):
     dataset(tmp_path)
@@ -564,6 +724,35 @@ def test_proportions_up_to_rounding(tmp_path, size, mask):
         put(tmp_path / "trainannot" / "n0.png", np.zeros(other, np.uint8))
         with pytest.raises(DataError, match="they must agree"):
             examples.read(0)
+
+
+# ----- photographs without a mask
+
+
+@pytest.mark.parametrize("names", [["sound", "scratch", "dent"], ["scratch", "background", "dent"]])
+def test_missing_masks_are_background(tmp_path, names):
+    """A set of defects: photographs of what has none have no mask."""
+    dataset(tmp_path)
+    (tmp_path / "class_names.json").write_text(json.dumps(names))
+    put(tmp_path / "train" / "sound.png", picture(0)[0])
+    assert [bad.name for bad in load(tmp_path).bad] == [str(tmp_path / "train" / "sound.png")]
+    assert "config.data.missing_mask=background" in load(tmp_path).bad[0].why
+    examples = load(tmp_path, missing_mask="background")
+    assert (len(examples), examples.bad) == (4, ())
+    image, label = examples.read(3)
+    assert image.shape[:2] == label.shape and (label == (names[1] == "background")).all()
+    np.testing.assert_array_equal(examples.read(2)[1], picture(2)[1])
+    assert examples.files[3] == (tmp_path / "train" / "sound.png",)
+    assert (np.asarray(examples.mask(3).pixels) == examples.table.values[label[0, 0]][0]).all()
+
+
+def test_the_background_of_missing_masks_must_be_a_class(tmp_path):
+    dataset(tmp_path)
+    put(tmp_path / "train" / "sound.png", picture(0)[0])
+    names = {"classes": [{"name": "a", "values": [1]}, {"name": "b", "values": [2]}], "ignore": [0, 255]}
+    (tmp_path / "class_names.json").write_text(json.dumps(names))
+    with pytest.raises(ConfigError, match=r"config.data.missing_mask = 'background': .* no class 'background'"):
+        load(tmp_path, missing_mask="background")
 
 
 # ----- label tables

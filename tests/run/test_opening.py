@@ -1,11 +1,12 @@
 """From a configuration to a job: in which order it is refused, and where class weights come from."""
 
+import numpy as np
 import pytest
 
 from seg_jax import data
 from seg_jax.config import ConfigError
 from seg_jax.data import stats
-from seg_jax.data.labels import LabelTable
+from seg_jax.data.labels import IGNORE, LabelTable
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.opening import equal, open_job
 
@@ -47,6 +48,19 @@ def test_data_of_other_classes_is_refused(tiny_config, tmp_path):
     with pytest.raises(ConfigError, match=r"the run in .*/run \('a', 'b'\); they must agree"):
         open_job(tiny_config(), ("val",), run=RunDirectory(tmp_path / "run"), table=table)
     assert not (tmp_path / "run").exists()  # before files are checked
+
+
+def test_the_same_classes_in_another_order_are_matched_by_name(tiny_config, tmp_path):
+    config = tiny_config()
+    straight = open_job(config, ("val",), run=None).splits[0]
+    names = straight.table.names[::-1]
+    turned = open_job(config, ("val",), run=None, table=LabelTable(names=names)).splits[0]
+    assert (turned.table.names, turned.table.colors) == (names, straight.table.colors[::-1])
+    last = len(names) - 1
+    for read in (lambda e: e.read(0)[1], lambda e: e.original(0)[1]):
+        label = read(straight)
+        np.testing.assert_array_equal(read(turned), np.where(label == IGNORE, IGNORE, last - label))
+    np.testing.assert_array_equal(turned.table.decode(turned.read(0)[1]), straight.table.decode(straight.read(0)[1]))
 
 
 def test_recorded_class_weights_are_not_counted_again(tiny_config, tmp_path, monkeypatch):

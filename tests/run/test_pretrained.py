@@ -8,15 +8,18 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from seg_jax import models
 from seg_jax.config import ConfigError, default, defaults, flatten, from_json, to_json, with_fields
+from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.models import WeightsError
-from seg_jax.run import pretrained, program
+from seg_jax.run import heads, pretrained, program
+from seg_jax.run.directory import RunDirectory
 from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 from tests.models import parity
-from tests.runs import OF_FOLDER, write_folder
+from tests.runs import CLASSES, OF_FOLDER, write_folder
 
 MOBILENET = {"model.encoder.name": "mobilenetv2", "model.encoder.alpha": 0.35, "model.encoder.depth": 3}
 HALVES = {"data.mean": (0.5, 0.5, 0.5), "data.std": (0.5, 0.5, 0.5)}
@@ -247,10 +250,10 @@ def trained(tiny_config, tmp_path_factory):
     return place / "run", config, train_and_evaluate(config, place / "run")
 
 
-def begin(config, classes=3):
+def begin(config, classes=3, names=()):
     """The first state of a run, on the host."""
     config = pretrained.resolve(config)
-    functions = program.Functions(config, classes=classes, mesh=sharding.make_mesh())
+    functions = program.Functions(config, classes=len(names) or classes, mesh=sharding.make_mesh(), names=names)
     return config, jax.device_get(functions.init())
 
 
@@ -304,6 +307,76 @@ def test_other_classes_leave_the_head_random(tiny_config, trained, caplog):
         (taken if same else random).append(jax.tree_util.keystr(path))
     assert len(taken) > 5 and len(random) == 2 and all("head" in name for name in random)
     assert "(3,) there, (7,) here; starts from random values" in caplog.text
+
+
+def test_rows_of_the_head_are_taken_by_name(tiny_config, trained, caplog):
+    run, _, state = trained
+    names = RunDirectory(run).table().names
+    assert len(names) == 3
+    config = tiny_config({"model.weights": str(run)})
+    _, fresh = begin(tiny_config())
+    with caplog.at_level(logging.INFO):
+        _, ours = begin(config, names=("tram", names[2], names[0]))
+    for name in ("kernel", "bias"):
+        there, here = (s.params["decoder"]["head"][name] for s in (jax.device_get(state), ours))
+        np.testing.assert_array_equal(here[..., 1:], there[..., [2, 0]])
+        np.testing.assert_array_equal(here[..., 0], fresh.params["decoder"]["head"][name][..., 0])
+    assert f"rows of 2 classes are taken by name ({names[2]}, {names[0]}), 1 start anew (tram)" in caplog.text
+    _, same = begin(config, names=names)
+    assert_equal(same.params, jax.device_get(state.params))
+    _, other = begin(config, names=("a", "b", "c"))  # not one class of the run
+    assert_equal(other.params["decoder"]["head"], fresh.params["decoder"]["head"])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_is_evaluated_on_its_classes_in_another_order(tiny_config, trained, tmp_path):
+    run, config, _ = trained
+    other = tmp_path / "data"
+    shutil.copytree(config.data.dir, other)
+    (other / "class_names.json").write_text(json.dumps([CLASSES[1], CLASSES[2], CLASSES[0]]))
+    for path in other.glob("*annot/*.png"):
+        Image.fromarray(np.array([2, 0, 1], np.uint8)[np.asarray(Image.open(path))]).save(path)
+    one = evaluate_checkpoint(config, run, "last")
+    two = evaluate_checkpoint(with_fields(config, {"data.dir": str(other)}), run, "last")
+    np.testing.assert_array_equal(one.confusion, two.confusion)
+    assert one.confusion.sum() > 1000
+
+
+@pytest.mark.parametrize(
+    ("fields", "axes"),
+    [
+        ({}, {"params/decoder/head/bias": (0,), "params/decoder/head/kernel": (3,)}),
+        (
+            {"model.name": "fcn16s", "model.channels": 8},
+            {
+                "params/decoder/head/bias": (0,),
+                "params/decoder/head/kernel": (3,),
+                "params/decoder/skip1_head/bias": (0,),
+                "params/decoder/skip1_head/kernel": (1,),
+                "params/decoder/up1_head/kernel": (2, 3),  # from each class to each
+            },
+        ),
+    ],
+)
+def test_arrays_with_a_row_for_each_class(tiny_config, fields, axes):
+    config = pretrained.resolve(tiny_config(fields))
+    rows = heads.match(config, ("a", "b", "c"), ("c", "x", "b"), classes=3)
+    assert rows.axes == axes
+    assert (rows.ours.tolist(), rows.theirs.tolist()) == ([1, 2], [2, 0])
+    there = np.arange(9.0).reshape(1, 1, 3, 3)
+    for name in [name for name, found in axes.items() if found == (2, 3)]:
+        got = rows.take(name, np.full((1, 1, 3, 3), -1.0), there)
+        np.testing.assert_array_equal(got[0, 0], [[-1, -1, -1], [-1, 8, 6], [-1, 2, 0]])
+    assert rows.take("params/decoder/head/bias", np.zeros(3), np.zeros(4)) is None
+
+
+def test_a_binary_head_serves_the_same_two_classes_only(tiny_config):
+    config = pretrained.resolve(tiny_config({"loss.head": "binary"}))
+    one, theirs = np.zeros(1), np.ones(1)
+    same = heads.match(config, ("dry", "wet"), ("dry", "wet"), classes=2)
+    np.testing.assert_array_equal(same.take("params/decoder/head/bias", one, theirs), theirs)
+    swapped = heads.match(config, ("wet", "dry"), ("dry", "wet"), classes=2)
+    assert swapped.take("params/decoder/head/bias", one, theirs) is None
 
 
 @pytest.mark.parametrize(

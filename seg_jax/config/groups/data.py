@@ -99,9 +99,15 @@ class DataConfig(Group, path="data"):
         names="seg_jax.data.labels.masks:FORMATS",
     )
     resize_masks: bool = field(False, "bring masks to the size of their photographs (folder)")
-    val_share: float = field(
-        0.0, "share of the pairs to evaluate on, where no directory or list has '{split}' (folder)", SHARE_OF_SPLIT
+    missing_mask: str = field(
+        "refuse",
+        "photographs without a mask: 'refuse' them, or all of their pixels are 'background' (folder)",
+        choices=("refuse", "background"),
     )
+    val_share: float = field(
+        0.0, "share of the training split to evaluate on, where no directory or list has '{split}'", SHARE_OF_SPLIT
+    )
+    test_share: float = field(0.0, "share of the training split that is the split 'test'", SHARE_OF_SPLIT)
     list: str = field(
         "", "instead of a search: file of 'image mask' lines below data.dir, such as '{split}.txt' (folder)"
     )
@@ -143,3 +149,7 @@ class DataConfig(Group, path="data"):
     tfds: TfdsConfig = group(TfdsConfig)
     huggingface: HuggingFaceConfig = group(HuggingFaceConfig)
     synthetic: SyntheticConfig = group(SyntheticConfig)
+    # The last one: from here on the name is that of the field.
+    group: str = field(
+        "", "regular expression on paths: examples where it finds the same text are in one split, such as '^([^/]+)/'"
+    )

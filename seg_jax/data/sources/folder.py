@@ -7,19 +7,22 @@ that the names of a photograph and its mask have in common, and ** for any direc
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from seg_jax.config import DataConfig, lookup, require
+from seg_jax.config import ConfigError, DataConfig, lookup, require
 from seg_jax.data.examples import Bad, Examples, check_sizes
-from seg_jax.data.images import DataError, read_image, resize_label
+from seg_jax.data.images import DataError, Stored, fit_label, read_image
+from seg_jax.data.labels import IGNORE, LabelTable
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
-from seg_jax.data.sampler import held_out
-from seg_jax.data.sources.patterns import Pattern
+from seg_jax.data.sources import lists
+from seg_jax.data.sources.patterns import Key, Pattern, loose
 
-Paths = tuple[Path, Path]  # photograph and mask
+Paths = tuple[Path, Path | None]  # photograph and mask, None where `missing_mask` says what it would be
 
 
 def load(data: DataConfig, split: str, *, seed: int) -> Examples:
@@ -28,65 +31,74 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     Args:
       data: reads `dir`, the directory of the data set; `images` and `masks`, directories or patterns below it;
         `mask_suffix`, the suffix of a mask's stem after the photograph's stem where `masks` is a directory; `list`, the
-        pattern of a file with one 'image mask' pair per line, which replaces the search; `val_share`, the share of the
-        pairs in the validation split where none of these names a split; `labels`, see `label_table`; `mask_format`,
-        see `masks.FORMATS`; `resize_masks`, whether masks may have another size.
+        pattern of a list file, see `lists.read`, which replaces the search or chooses from it; `val_share`, see
+        `data.splits`; `labels`, see `label_table`; `mask_format`, see `masks.FORMATS`; `resize_masks`, whether masks
+        may have another size; `missing_mask`, what a photograph without a mask is.
       split: replaces '{split}' in the patterns.
-      seed: samples the validation split.
+      seed: unused.
 
     Raises:
       ConfigError: fields contradict one another.
       DataError: a directory is missing or empty.
       LabelError: there is no label table, or it is invalid.
     """
+    del seed
     root = Path(data.dir).expanduser()
     if not root.is_dir():
         raise DataError(f"config.data.dir = {data.dir!r} is not a directory. Pass --config.data.dir=DIR.")
     table = label_table(root, data.labels)
-    held_part = _held_part(data, split)
+    _check_splits(data, split)
     if data.list:
-        pairs, bad = _listed(root, data.list.format(split=split))
+        pairs, bad = _listed(root, data, split)
     else:
         pairs, bad = _matched(root, data, split)
-    if held_part is not None:
-        held = held_out(seed, len(pairs), data.val_share)
-        pairs = [pair for pair, val in zip(pairs, held, strict=True) if val == held_part]
-        bad = [] if held_part else bad  # reported once, with the training split
     reader = MaskReader(table, data.mask_format)
+
+    background = _background(data, table) if data.missing_mask == "background" else 0
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         image_path, mask_path = pairs[index]
-        image, label = read_image(image_path, pages=False), reader.read(mask_path)
-        if data.resize_masks and _same_shape(image.shape[:2], label.shape):
-            label = resize_label(label, image.shape[:2])
-        check_sizes(image, label, image_name=image_path, mask_name=mask_path)
+        image = read_image(image_path, pages=False)
+        if mask_path is None:
+            return image, np.full(image.shape[:2], background, np.uint8)
+        label = reader.read(mask_path)
+        fitted = fit_label(label, image.shape[:2], IGNORE)
+        cure = " Set config.data.resize_masks=True." if fitted.shape == image.shape[:2] else ""
+        label = fitted if data.resize_masks else label
+        check_sizes(image, label, image_name=image_path, mask_name=mask_path, cure=cure)
         return image, label
+
+    def mask(index: int) -> Stored:
+        path = pairs[index][1]
+        return reader.stored(path) if path else Stored(np.full((1, 1), table.values[background][0]))
 
     return Examples(
         split=split,
-        names=tuple(f"{_shown(i, root)} + {_shown(m, root)}" for i, m in pairs),
+        names=tuple(" + ".join(_shown(path, root) for path in pair if path) for pair in pairs),
         read=read,
         table=table,
-        files=tuple(pairs),
-        mask=lambda i: reader.stored(pairs[i][1]),
+        files=tuple(tuple(path for path in pair if path) for pair in pairs),
+        mask=mask,
         reading=f"mask_format={data.mask_format}, resize_masks={data.resize_masks}",
         bad=tuple(bad),
     )
 
 
-def _held_part(data: DataConfig, split: str) -> bool | None:
-    """Whether `split` is the held-out part of the pairs; None if nothing is held out."""
+def _check_splits(data: DataConfig, split: str) -> None:
+    """Refuses shares beside splits that are named, and splits that nothing tells from the training split."""
     named = "{split}" in (data.list or data.images + data.masks)
-    if data.val_share:
-        require(
-            not named,
-            data,
-            "data.val_share",
-            "a validation split is held out of one set of pairs, but '{split}' in data.images, data.masks or "
-            "data.list names one for each split",
-            "Use 0.0, or patterns without '{split}'",
-        )
-        return lookup({data.train_split: False, data.val_split: True}, split, "data.val_split")
+    require(
+        not (named and data.val_share),
+        data,
+        "data.val_share",
+        "a validation split is held out of one set of pairs, but '{split}' in data.images, data.masks or "
+        "data.list names one for each split",
+        "Use 0.0, or patterns without '{split}'",
+    )
+    if data.val_share and split != data.train_split:  # `data.splits` reads the training split and takes its parts
+        lookup(dict.fromkeys((data.train_split, data.val_split)), split, "data.val_split")
+        rule = "no directory or list names a split 'test', and no share of the pairs is held out for it"
+        require(data.test_share > 0, data, "data.test_share", rule, "Use the value that the run was trained with")
     require(
         named or split == data.train_split or split != data.val_split,
         data,
@@ -94,12 +106,19 @@ def _held_part(data: DataConfig, split: str) -> bool | None:
         "without '{split}' in data.images, data.masks or data.list the validation split would be the training split",
         "Use 0.1 to hold a tenth of the pairs out, or '{split}' where directories or lists differ",
     )
-    return None
 
 
-def _same_shape(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Whether two sizes have the same proportions, up to the rounding of one of them."""
-    return abs(a[0] * b[1] - a[1] * b[0]) <= max(*a, *b)
+def _background(data: DataConfig, table: LabelTable) -> int:
+    """The class of photographs without a mask: that of the name 'background', or of the value 0."""
+    names = [name.strip("_ ").lower() for name in table.names]
+    zero = next((i for i, stored in enumerate(table.values) if 0 in stored), None)
+    found = names.index("background") if "background" in names else zero
+    if found is None:
+        raise ConfigError(
+            "config.data.missing_mask = 'background': the label table has no class 'background', and no class has the "
+            "value 0. Use 'refuse', or give a class that name."
+        )
+    return found
 
 
 def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list[Bad]]:
@@ -112,14 +131,6 @@ def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], lis
         "data.mask_suffix",
         f"data.masks = {data.masks!r} is a pattern, which names masks completely",
         "Use ''",
-    )
-    require(
-        images.stars == masks.stars,
-        data,
-        "data.masks",
-        f"it has {masks.stars} stars and data.images = {data.images!r} has {images.stars}; a photograph and its mask "
-        "are matched by the text under the stars (a directory counts as one star)",
-        "Use the same number of stars",
     )
     photos, annotations = images.find(), masks.find()
     suffix = data.mask_suffix
@@ -138,14 +149,29 @@ def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], lis
         general = photos if len(images.rest) < len(masks.rest) else annotations
         for key in [key for key, path in general.items() if path in both]:
             del general[key]
-    pairs, bad, used = [], [], set()
-    for key, photo in photos.items():
-        mask_key = (*key[:-1], key[-1] + suffix)
-        if mask_key in annotations:
-            pairs.append((photo, annotations[mask_key]))
-            used.add(mask_key)
-        else:
-            bad.append(Bad(str(photo), f"has no mask {masks.fill(mask_key)}"))
+    twins = {key: (*key[:-1], key[-1] + suffix) for key in photos}
+    free = annotations.keys() - set(twins.values())
+    twins |= _spelled_otherwise({key: twin for key, twin in twins.items() if twin not in annotations}, free)
+    paired = {key: twin for key, twin in twins.items() if twin in annotations}
+    pairs: list[Paths] = [(photos[key], annotations[twin]) for key, twin in paired.items()]
+    require(
+        images.stars == masks.stars or bool(pairs),
+        data,
+        "data.masks",
+        f"it has {masks.stars} stars and data.images = {data.images!r} has {images.stars}; a photograph and its mask "
+        "are matched by the text under the stars (a directory counts as one star)",
+        "Use the same number of stars",
+    )
+    without = {key: photo for key, photo in photos.items() if twins[key] not in annotations}
+    if data.missing_mask == "background":
+        pairs += [(photo, None) for photo in without.values()]
+        without = {}
+    cure = "add it, or set --config.data.missing_mask=background if the photograph shows nothing of the classes."
+    bad = [
+        Bad(str(photo), f"has no mask {masks.fill(twins[key]) if images.stars == masks.stars else masks.base}; {cure}")
+        for key, photo in without.items()
+    ]
+    used = set(twins.values())
     bad += [
         Bad(str(path), f"is a mask without a photograph in {images.base}")
         for key, path in annotations.items()
@@ -154,39 +180,39 @@ def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], lis
     return pairs, bad
 
 
-def _listed(root: Path, name: str) -> tuple[list[Paths], list[Bad]]:
-    """Pairs from a list file: two paths per line, separated by a tab, a comma or spaces."""
-    path = root / name
-    if not path.is_file():
-        raise DataError(f"config.data.list: there is no list file {path}.")
-    pairs, bad = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        separator = "\t" if "\t" in line else "," if "," in line else None
-        parts = [part.strip() for part in line.split(separator) if part.strip()]
-        if len(parts) != 2:
-            raise DataError(f"{path}, line {number}: {line!r} is not 'image mask'; separate two paths by a tab.")
-        image, mask = (_below(root, part) for part in parts)
-        missing = [str(p) for p in (image, mask) if not p.is_file()]
-        if missing:
-            bad.append(Bad(f"{path}, line {number}", f"names a file that does not exist: {', '.join(missing)}"))
-        else:
-            pairs.append((image, mask))
-    if not pairs and not bad:
-        raise DataError(f"{path} lists no pairs.")
+def _spelled_otherwise(twins: Mapping[Key, Key], free: Collection[Key]) -> dict[Key, Key]:
+    """For photographs whose masks are not there (photograph -> mask): the masks whose names are spelled otherwise.
+
+    Only where one photograph and one free mask have the same loose form; all others stay unpaired.
+    """
+    asked = Counter(map(loose, twins.values()))
+    there = Counter(map(loose, free))
+    spelled = {loose(key): key for key in free}
+    wanted = {key: loose(twin) for key, twin in twins.items()}
+    return {key: spelled[text] for key, text in wanted.items() if asked[text] == there[text] == 1}
+
+
+def _listed(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list[Bad]]:
+    """The pairs of a list; a photograph that is also in the list of the other split is refused."""
+
+    def matched(split: str) -> list[lists.Paths]:
+        return [(photo, mask) for photo, mask in _matched(root, data, split)[0] if mask]
+
+    def pairs_of(split: str) -> tuple[list[Paths], list[Bad]]:
+        pairs, bad = lists.read(root, root / data.list.format(split=split), lambda: matched(split))
+        return [*pairs], bad
+
+    pairs, bad = pairs_of(split)
+    other = data.val_split if split == data.train_split else data.train_split
+    path = root / data.list.format(split=other)
+    if split != other and "{split}" in data.list and path.is_file():
+        twice = {photo for photo, _ in pairs} & {photo for photo, _ in pairs_of(other)[0]}
+        if twice:
+            raise DataError(
+                f"{min(twice)} is in the lists of {split!r} and {other!r}, as {len(twice)} in all: a score on what was "
+                f"trained on says nothing. Remove it from {path}."
+            )
     return pairs, bad
-
-
-def _below(root: Path, listed: str) -> Path:
-    """A listed path as it is, or moved below `root`: the paths in SegNet's lists start with '/SegNet/CamVid/'."""
-    path = Path(listed)
-    if path.is_absolute() and path.is_file():
-        return path
-    for parts in (path.parts[1:] if path.is_absolute() else path.parts, path.parts[-2:]):
-        if root.joinpath(*parts).is_file():
-            return root.joinpath(*parts)
-    return root / path.relative_to(path.anchor)
 
 
 def _shown(path: Path, root: Path) -> str:

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from seg_jax.data.images import EXTENSIONS, DataError
 
 Key = tuple[str, ...]  # the texts that the stars of a pattern match
+
+
+def loose(key: Iterable[str]) -> str:
+    """A form of a key in which other spellings are equal: Unicode's forms, cases, zeros before numbers, separators.
+
+    ('berlin', '007') and ('Berlin_7',) give 'berlin_7'.
+    """
+    text = unicodedata.normalize("NFC", "/".join(key)).casefold()
+    return re.sub(r"[/_\-. ]+", "_", re.sub(r"(?<!\d)0+(?=\d)", "", text)).strip("_")
+
+
+def walk(base: Path) -> list[Path]:
+    """Everything below a directory, sorted; links to directories are followed, each directory is read once.
+
+    `Path.rglob` passes over such links, and a data set whose parts are linked from several disks lost them silently.
+    """
+    seen = {os.fspath(parent) for parent in Path(os.path.realpath(base)).parents}  # a link upwards is a circle
+    paths: list[Path] = []
+    folders: list[Path] = [base]
+    links: list[Path] = []
+    while folders or links:
+        here = folders.pop() if folders else links.pop()  # links last: a directory comes under its own name
+        real = os.path.realpath(here)
+        if real in seen:
+            continue
+        seen.add(real)
+        with contextlib.suppress(PermissionError), os.scandir(here) as entries:
+            for entry in entries:
+                paths.append(here / entry.name)
+                if entry.is_dir():
+                    (links if entry.is_symlink() else folders).append(here / entry.name)
+    return sorted(paths)
 
 
 @dataclass(frozen=True)
@@ -66,7 +102,7 @@ class Pattern:
         parts = {"**/": "(?:(.*)/)?", "*": "([^/]*)"}
         expression = re.compile("".join(parts.get(part) or re.escape(part) for part in re.split(r"(\*\*/|\*)", stem)))
         files: dict[Key, Path] = {}
-        for path in sorted(self.base.rglob("*") if "/" in self.rest else self.base.iterdir()):
+        for path in walk(self.base) if "/" in self.rest else sorted(self.base.iterdir()):
             below = path.relative_to(self.base)
             match = expression.fullmatch(below.with_suffix("").as_posix())
             if not match or path.suffix.lower() not in extensions or any(part.startswith(".") for part in below.parts):

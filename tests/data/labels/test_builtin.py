@@ -56,6 +56,25 @@ def test_class_dict(tmp_path, kind):
     assert label_table(tmp_path, "") == SKY_ROAD
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "table"),
+    [
+        ("classes.txt", "sky\nroad, wet\n\n", LabelTable(("sky", "road, wet"))),
+        ("labels.txt", "0 sky\n7 road", LabelTable(("sky", "road"), values=((0,), (7,)))),
+        ("labels.txt", "0: sky\r\n7: road\r\n", LabelTable(("sky", "road"), values=((0,), (7,)))),
+        ("colors.txt", "1,2,3,sky\n4, 5, 6, road", LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
+        ("a.csv", "id,name\n0,sky\n7,road", LabelTable(("sky", "road"), values=((0,), (7,)))),
+        ("a.csv", "label;hex\nsky;#010203\nroad;#040506", LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
+        ("a.csv", 'class,rgb\nsky,"1, 2, 3"\nroad,"4, 5, 6"', LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
+        ("a.csv", "name,red,green,blue,id\nsky,1,2,3,0\nroad,4,5,6,7",
+         LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)), ((0,), (7,)))),
+    ],
+)  # fmt: skip
+def test_other_text_files(tmp_path, name, text, table):
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    assert label_table(None, str(tmp_path / name)) == table
+
+
 names = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1).map(str.strip).filter(bool)
 color = st.tuples(*[st.integers(0, 255)] * 3)
 

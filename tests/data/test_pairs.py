@@ -12,7 +12,7 @@ from configs import default
 from seg_jax.data import load
 from seg_jax.data.images import DataError, read_mask
 from seg_jax.data.labels import IGNORE, LabelError, cityscapes
-from seg_jax.data.labels.masks import Palette
+from seg_jax.data.labels.palettes import Palette
 from seg_jax.data.sources import pairs
 
 THIRTY = cityscapes.TABLES["thirty"]

@@ -79,9 +79,10 @@ def _kept(found: Sequence[Kind], counterparts: int) -> list[Kind]:
         ]
         if told and few:
             role, option = ("mask", "--masks") if kind.mask else ("photograph", "--images")
-            rows = "\n".join(f"  {option}='{k.pattern}'  {_line(k)}" for k in (*told, kind))
+            beside = [other for other in found if other is kind or _same_examples(kind, other)]
+            rows = "\n".join(f"  {option}='{other.pattern}'  {_line(other)}" for other in beside)
             raise DataError(
-                f"each example has {len(told) + 1} files that may be its {role}:\n{rows}\nChoose one of them."
+                f"each example has {len(beside)} files that may be its {role}:\n{rows}\nChoose one of them."
             )
         kept.append(kind)
     return [kind for kind in found if kind in kept]

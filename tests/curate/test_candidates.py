@@ -137,6 +137,16 @@ def test_two_readers_are_asked_for(tmp_path, capsys):
     assert main(["inspect", str(root), f"--out={tmp_path / 'n' / 'b.py'}", f"--masks={option}"]) == 0
 
 
+def test_every_candidate_has_a_line(tmp_path):
+    kinds = {"images/{i}.png": photo, "gt/{i}_overlay.png": lambda i: COLORS[truth(i)]}
+    kinds |= {f"gt/{{i}}_reader{n}.png": reader for n in "abc"}
+    with pytest.raises(DataError, match="each example has 4 files that may be its mask") as error:
+        propose.propose(make(tmp_path / "d", **kinds))
+    assert re.findall(r"--masks='([^']+)'", str(error.value)) == [
+        f"gt/*_{kind}.png" for kind in ("overlay", "readera", "readerb", "readerc")
+    ]
+
+
 def test_two_masks_whose_names_say_nothing_are_asked_for(tmp_path):
     kinds = {"a/{i}.png": photo, "b/{i}.png": truth, "c/{i}.png": lambda i: (truth(i) == 2).astype(np.uint8)}
     with pytest.raises(DataError, match=r"--masks='b/\*\.png'.*\n.*--masks='c/\*\.png'"):

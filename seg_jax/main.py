@@ -104,24 +104,40 @@ def train(config, workdir: Path) -> int:
 
 def conclude(config, workdir: Path, headline: str) -> None:
     """Prints what a run has left behind, and what to do with it; the first process does."""
-    from seg_jax.run.directory import RunDirectory
-
     if not process.is_first():
         return
+    print(f"\n{headline}; everything is in {workdir}")
+    print(contents(workdir, config))
+
+
+def contents(workdir: Path, config) -> str:
+    """What a training has left, a line for each kind of file that is there, and the commands that come next."""
+    from seg_jax.run.directory import RunDirectory
+
+    run = RunDirectory(workdir)
+    kinds = {
+        f"the best checkpoint on {config.data.val_split!r}": [
+            run.report.report,
+            run.report.confusion,
+            run.report.predictions,
+        ],
+        "the course of the training": [run.curves_file, run.metrics_file],
+        "the newest and the best": [run.checkpoints_folder],
+    }
+    rows = []
+    for what, paths in kinds.items():
+        if names := " ".join(path.name + "/" * path.is_dir() for path in paths if path.exists()):
+            rows.append(f"  {names:<42}  {what}")
     python = os.path.relpath(sys.executable) if sys.executable.startswith(os.getcwd()) else sys.executable
-    run, place = RunDirectory(workdir), shlex.quote(str(workdir))
-    report = " ".join(path.name for path in (run.report.report, run.report.confusion, run.report.predictions))
-    print(
-        f"""
-{headline}; everything is in {workdir}
-  {report:<42}  the best checkpoint on {config.data.val_split!r}
-  {f"{run.curves_file.name} {run.metrics_file.name}":<42}  the course of the training
-  {f"{run.checkpoints_folder.name}/":<42}  the newest and the best
-next
-  {python} -m seg_jax.predict {place} {place}/{run.sample_file.name} --out={place}/masks
-  {python} -m seg_jax.main --mode=eval --workdir={place}
-  {python} -m tensorboard.main --logdir={place}"""
-    )
+    place = shlex.quote(str(run))
+    rows += [
+        "next",
+        f"  {python} -m seg_jax.predict {place} {place}/{run.sample_file.name} --out={place}/masks",
+        f"  {python} -m seg_jax.main --mode=eval --workdir={place}",
+    ]
+    if config.log.tensorboard:
+        rows.append(f"  {python} -m tensorboard.main --logdir={place}")
+    return "\n".join(rows)
 
 
 def evaluate(config, workdir: Path) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,10 +13,13 @@ from PIL import Image, ImageDraw, ImageFont
 from seg_jax.data.images import resize, resize_label
 from seg_jax.data.labels import IGNORE, LabelTable
 
-RIGHT, WRONG = (40, 40, 40), (235, 64, 52)
+RIGHT, WRONG, IGNORED = (40, 40, 40), (235, 64, 52), (255, 255, 255)  # of the error picture
 TITLES = ("image", "truth", "prediction", "error")
 GAP = 4  # pixels between pictures
 MAX_SIDE = 2048  # pixels of the longer side of a picture in a panel
+PAPER = 300  # dots an inch of the plots that go into papers
+MAX_NUMBERS = 40  # classes up to which a confusion matrix has its shares as numbers
+WORDS = {"lr": "learning rate", "grad_norm": "gradient norm", "miou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
 
 
 def overlay(image: np.ndarray, label: np.ndarray, table: LabelTable, *, opacity: float = 0.55) -> np.ndarray:
@@ -27,7 +32,7 @@ def overlay(image: np.ndarray, label: np.ndarray, table: LabelTable, *, opacity:
 def error_map(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """uint8 [h w 3]: wrong pixels red, right ones dark, ignored ones white."""
     picture = np.where((truth == prediction)[..., None], RIGHT, WRONG).astype(np.uint8)
-    return np.where((truth == IGNORE)[..., None], np.uint8(255), picture)
+    return np.where((truth == IGNORE)[..., None], np.array(IGNORED, np.uint8), picture)
 
 
 def panel(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, table: LabelTable) -> np.ndarray:
@@ -51,7 +56,7 @@ def row(pictures: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def sheet(panels: Sequence[np.ndarray], table: LabelTable, titles: Sequence[str] = TITLES) -> np.ndarray:
-    """Panels stacked under a line of titles, with the legend at the bottom; uint8 [h w 3]."""
+    """Panels stacked under a line of titles, with legends of classes and error picture below; uint8 [h w 3]."""
     width = panels[0].shape[1]
     size = max(12, width // 64)
     font = _font(size)
@@ -63,7 +68,14 @@ def sheet(panels: Sequence[np.ndarray], table: LabelTable, titles: Sequence[str]
     rows = [np.asarray(head)]
     for picture in panels:
         rows += [picture, gap]
-    return np.concatenate([*rows, legend(table, range(len(table)), width)], axis=0)
+    return np.concatenate([*rows, *_keys(table, width, error="error" in titles)], axis=0)
+
+
+def _keys(table: LabelTable, width: int, *, error: bool = False) -> list[np.ndarray]:
+    """The legend of all classes and of ignored pixels, and that of the error picture."""
+    classes = [*zip(table.names, table.colors, strict=True), ("ignored", table.ignored_color)]
+    errors = [("error: right", RIGHT), ("wrong", WRONG), ("ignored", IGNORED)]
+    return [squares(entries, width) for entries in (classes, errors)[: 1 + error]]
 
 
 def contacts(
@@ -90,25 +102,30 @@ def contacts(
     for i, cell in enumerate(cells):
         y, x = i // columns * (height + gap), i % columns * (widest + gap)
         grid[y : y + height, x : x + cell.shape[1]] = cell
-    return np.concatenate([grid, legend(table, range(len(table)), grid.shape[1])], axis=0)
+    return np.concatenate([grid, *_keys(table, grid.shape[1])], axis=0)
 
 
 def legend(table: LabelTable, classes: Sequence[int], width: int) -> np.ndarray:
     """Coloured squares with class names, wrapped at `width` pixels; uint8 [h width 3]."""
+    return squares([(table.names[i], table.colors[i]) for i in classes], width)
+
+
+def squares(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> np.ndarray:
+    """Squares of a colour, each with its name, wrapped at `width` pixels; uint8 [h width 3]."""
     size = max(12, min(20, width // 40))
     font = _font(size)
     line, x, y, positions = size + 8, 6, 4, []
-    for i in classes:
-        needed = line + int(font.getlength(table.names[i])) + 12
+    for name, _ in entries:
+        needed = line + int(font.getlength(name)) + 12
         if x > 6 and x + needed > width:
             x, y = 6, y + line
-        positions.append((i, x, y))
+        positions.append((x, y))
         x += needed
     picture = Image.new("RGB", (width, y + line + 4), "white")
     draw = ImageDraw.Draw(picture)
-    for i, x, y in positions:
-        draw.rectangle((x, y, x + line - 8, y + line - 8), fill=table.colors[i], outline="black")
-        draw.text((x + line - 2, y - 2), table.names[i], fill="black", font=font)
+    for (name, color), (x, y) in zip(entries, positions, strict=True):
+        draw.rectangle((x, y, x + line - 8, y + line - 8), fill=color, outline="black")
+        draw.text((x + line - 2, y - 2), name, fill="black", font=font)
     return np.asarray(picture)
 
 
@@ -119,19 +136,26 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def curves(*runs: Mapping[str, Sequence[tuple[int, float]]], labels: Sequence[str] = ()) -> bytes:
-    """PNG of (step, value) series: one small plot for each name, with one line for each run that has it.
+def curves(
+    *runs: Mapping[str, Sequence[tuple[int, float]]],
+    labels: Sequence[str] = (),
+    epoch: float = 0.0,
+    form: str = "png",
+) -> bytes:
+    """A picture of (step, value) series: one small plot for each name, with one line for each run that has it.
 
     Args:
-      runs: for each run, {name: series}.
+      runs: for each run, {name: series}; 'val/miou' becomes the title 'mean IoU (val)'.
       labels: names of the runs for the legend, where there are several.
+      epoch: steps in an epoch, for a second axis; 0: none.
+      form: 'png' or 'pdf'.
     """
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for series in runs for name in series))
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(5 * columns, 3.2 * rows), layout="constrained")
+    figure = Figure(figsize=(3.4 * columns, 2.6 * rows), layout="constrained")
     for i, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, i + 1)
         for run, series in enumerate(runs):
@@ -143,10 +167,18 @@ def curves(*runs: Mapping[str, Sequence[tuple[int, float]]], labels: Sequence[st
             )
         if labels:
             axes.legend(fontsize=7)
-        axes.set_title(name)
-        axes.set_xlabel("step")
+        split, _, kind = name.rpartition("/")
+        axes.set_title(WORDS.get(kind, kind) + (f" ({split})" if split else ""), fontsize=9)
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
-    return _png(figure)
+        if epoch:
+            above = axes.secondary_xaxis(
+                "top", functions=(partial(np.multiply, 1 / epoch), partial(np.multiply, epoch))
+            )
+            above.set_xlabel("epoch", fontsize=8)
+            above.tick_params(labelsize=7)
+    return _picture(figure, form=form, dpi=PAPER)
 
 
 def rates(lr: Sequence[float], loss: Sequence[float], smoothed: Sequence[float], suggestion: float | None) -> bytes:
@@ -162,31 +194,34 @@ def rates(lr: Sequence[float], loss: Sequence[float], smoothed: Sequence[float],
     axes.set_xlabel("learning rate")
     axes.grid(alpha=0.3)
     axes.legend()
-    return _png(figure)
+    return _picture(figure)
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str]) -> bytes:
-    """PNG of a confusion matrix [k k], each row as shares of its true class."""
+def confusion(matrix: np.ndarray, names: Sequence[str], *, form: str = "png") -> bytes:
+    """A picture ('png' or 'pdf') of a confusion matrix [k k], each row as shares of its true class."""
     from matplotlib.figure import Figure
 
     truth = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, truth, out=np.zeros(matrix.shape), where=truth > 0)
     k = len(names)
-    side = max(5.0, 0.55 * k + 2)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    cell = min(0.34, 18 / k)  # inches; the picture has at most 6,100 x 5,800 pixels
+    side, size = max(2.6, cell * k + 1.4), min(7, 60 * cell)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(k), names, rotation=90)
-    axes.set_yticks(range(k), names)
-    axes.set_xlabel("prediction")
-    axes.set_ylabel("truth")
-    if k <= 40:
+    axes.set_xticks(range(k), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(k), names, fontsize=size)
+    axes.set_xlabel("predicted class", fontsize=9)
+    axes.set_ylabel("true class", fontsize=9)
+    if k <= MAX_NUMBERS:
         for i, j in np.ndindex(k, k):
             if shares[i, j] >= 0.005:
                 color = "white" if shares[i, j] > 0.5 else "black"
-                axes.text(j, i, f"{shares[i, j]:.2f}", ha="center", va="center", fontsize=7, color=color)
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
-    return _png(figure)
+                axes.text(j, i, f"{shares[i, j]:.2f}", ha="center", va="center", fontsize=6, color=color)
+    bar = figure.colorbar(image, shrink=0.8)
+    bar.set_label("share of the true class's pixels", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    return _picture(figure, form=form, dpi=PAPER)
 
 
 def distribution(shares: Mapping[str, Sequence[float]], table: LabelTable) -> bytes:
@@ -211,10 +246,14 @@ def distribution(shares: Mapping[str, Sequence[float]], table: LabelTable) -> by
     axes.set_xscale("log")
     axes.set_xlim(min((v for values in shares.values() for v in values if v), default=0.1) / 2, 4)
     axes.set_xlabel("share of the labelled pixels")
-    return _png(figure)
+    return _picture(figure)
 
 
-def _png(figure) -> bytes:
+def _picture(figure: Any, *, form: str = "png", dpi: int = 100) -> bytes:
+    """The figure as a file; a PDF has TrueType fonts, as publishers demand, and no date: equal data are equal files."""
+    import matplotlib
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    with matplotlib.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(buffer, format=form, dpi=dpi, metadata={"CreationDate": None} if form == "pdf" else None)
     return buffer.getvalue()

@@ -60,10 +60,26 @@ def finished(run, tmp_path_factory) -> Path:
     assert result.stdout.count("worst classes: ") == 2  # a summary of each evaluation
     assert result.stdout.count("frequency-weighted IoU") == 1  # and the whole table at the end
     assert "compiling" in result.stderr and "best mIoU 0." in result.stderr
+    assert "subset" not in result.stderr  # of fonts, which PDF files make fontTools report in a hundred lines
     assert f"predictions of step 6: {workdir / 'predictions.png'}" in result.stderr
     for command in ("seg_jax.predict", "--mode=eval", "tensorboard"):
         assert command in result.stdout
     return workdir
+
+
+def test_no_file_is_promised_that_is_not_there(tmp_path, tiny_config):
+    from seg_jax.main import contents
+
+    (tmp_path / "metrics.jsonl").touch()  # an interrupted run, before its first evaluation
+    said = contents(tmp_path, tiny_config({"log.tensorboard": False}))
+    assert said.startswith("  metrics.jsonl    ") and "seg_jax.predict" in said
+    for absent in ("report.json", "predictions.png", "curves.png", "checkpoints", "tensorboard"):
+        assert absent not in said
+    (tmp_path / "report.json").touch()
+    (tmp_path / "checkpoints").mkdir()
+    said = contents(tmp_path, tiny_config()).splitlines()
+    assert said[0].split() == ["report.json", "the", "best", "checkpoint", "on", "'val'"]
+    assert said[2].split()[0] == "checkpoints/" and "tensorboard.main" in said[-1]
 
 
 def picture(path: Path) -> np.ndarray:
@@ -79,7 +95,7 @@ def test_run_directory_explains_itself(finished):
     names = {p.name for p in finished.iterdir()}
     assert names >= {
         *("config.json", "class_names.json", "checkpoints", "metrics.jsonl", "report.json"),
-        *("curves.png", "confusion.png", "predictions.png", "sample.png"),
+        *("curves.png", "curves.pdf", "confusion.png", "confusion.pdf", "predictions.png", "sample.png"),
     }
     report = json.loads((finished / "report.json").read_text())
     assert report["protocol"]["images"] == 6

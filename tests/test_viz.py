@@ -96,7 +96,9 @@ def test_sheet(count, size):
     panels = [viz.panel(photo(*size) // (i + 1), label, label, TABLE) for i in range(count)]
     got = viz.sheet(panels, TABLE)
     width = panels[0].shape[1]
-    legend = viz.legend(TABLE, range(2), width)
+    classes = [("sky", (100, 0, 0)), ("road", (0, 200, 0)), ("ignored", (0, 0, 0))]
+    errors = [("error: right", (40, 40, 40)), ("wrong", (235, 64, 52)), ("ignored", (255, 255, 255))]
+    legend = np.concatenate([viz.squares(classes, width), viz.squares(errors, width)])
     assert got.dtype == np.uint8
     assert got.shape[1:] == (width, 3)
     np.testing.assert_array_equal(got[-legend.shape[0] :], legend)
@@ -112,7 +114,23 @@ def test_sheet(count, size):
         assert (got[:head, i * (column + 4) : i * (column + 4) + column] < 128).any()
 
 
-def squares(legend, table, classes):
+def test_a_sheet_without_the_error_picture_has_no_legend_of_it():
+    label = np.zeros((96, 128), np.uint8)
+    pair = viz.row([photo(96, 128), TABLE.colorize(label)])
+    with_error, without = (viz.sheet([pair], TABLE, titles=["image", last]) for last in ("error", "truth"))
+    assert with_error.shape[0] > without.shape[0]
+
+
+def test_ignored_pixels_are_not_shown_as_a_class():
+    table = LabelTable(names=("background", "cat"), colors=((0, 0, 0), (255, 255, 255)))
+    label = np.array([[0, 1, IGNORE]], np.uint8)
+    truth = viz.parts(viz.panel(np.zeros((1, 3, 3), np.uint8), label, label, table))[1]
+    assert truth.tolist() == [[[0, 0, 0], [255, 255, 255], [128, 128, 128]]]
+    shown = viz.sheet([viz.panel(photo(96, 128), *2 * [np.zeros((96, 128), np.uint8)], table)], table)
+    assert (shown == 128).all(-1).sum() > 64  # the square of the legend
+
+
+def places_of(legend, table, classes):
     """Where the square of each class lies: (top row, left column)."""
     places = []
     for i in classes:
@@ -125,7 +143,7 @@ def squares(legend, table, classes):
 
 def test_a_wide_legend_has_one_line():
     legend = viz.legend(LONG, range(len(LONG)), 3000)
-    places = squares(legend, LONG, range(len(LONG)))
+    places = places_of(legend, LONG, range(len(LONG)))
     assert len({row for row, _ in places}) == 1
     assert [column for _, column in places] == sorted(column for _, column in places)
     assert legend.shape[0] < 40
@@ -134,7 +152,7 @@ def test_a_wide_legend_has_one_line():
 def test_a_narrow_legend_wraps():
     width = 220
     legend = viz.legend(LONG, range(len(LONG)), width)
-    places = squares(legend, LONG, range(len(LONG)))
+    places = places_of(legend, LONG, range(len(LONG)))
     assert legend.shape[1:] == (width, 3)
     assert len({row for row, _ in places}) > 2
     assert places == sorted(places)  # in reading order
@@ -145,7 +163,7 @@ def test_a_narrow_legend_wraps():
 
 def test_a_legend_narrower_than_its_names_still_shows_every_square():
     legend = viz.legend(LONG, range(len(LONG)), 40)
-    assert len({row for row, _ in squares(legend, LONG, range(len(LONG)))}) == len(LONG)
+    assert len({row for row, _ in places_of(legend, LONG, range(len(LONG)))}) == len(LONG)
 
 
 def test_a_legend_of_some_classes():
@@ -162,7 +180,7 @@ def test_curves(count):
     series = {f"metric {i}": [(step, step**0.5 * i) for step in range(0, 500, 10)] for i in range(count)}
     picture = decoded(viz.curves(series))
     rows, columns = -(-count // 3), min(count, 3)
-    assert picture.shape == (round(320 * rows), 500 * columns, 3)
+    assert picture.shape == (780 * rows, 1020 * columns, 3)  # 3.4 by 2.6 inches at 300 dots an inch
     assert picture.std() > 5
 
 
@@ -175,7 +193,7 @@ def test_a_curve_shows_its_values():
 def test_curves_of_several_runs():
     one, two = {"loss": [(0, 1.0), (1, 0.5)]}, {"loss": [(0, 0.9)], "miou": [(1, 0.3)]}
     both = decoded(viz.curves(one, two, labels=["one", "two"]))
-    assert both.shape == (320, 1000, 3)
+    assert both.shape == (780, 2040, 3)
     assert (both != decoded(viz.curves(one, {"miou": [(1, 0.3)]}, labels=["one", "two"]))).any()
 
 
@@ -200,6 +218,32 @@ def test_confusion():
     assert (picture != other).any()
     scaled = decoded(viz.confusion(matrix * [[1], [1000], [5]], ("a", "b", "c")))
     np.testing.assert_array_equal(scaled, picture)  # shares of each row, not counts
+
+
+@pytest.mark.parametrize("k", [3, 255])
+def test_a_confusion_matrix_fits_a_page(k):
+    picture = decoded(viz.confusion(np.eye(k, dtype=np.int64), [f"class {i}" for i in range(k)]))
+    assert 700 <= picture.shape[0] <= 5820
+
+
+def test_titles_are_words_and_epochs_stand_beside_steps(monkeypatch):
+    figures = []
+    monkeypatch.setattr(viz, "_picture", lambda figure, **_: figures.append(figure) or b"")
+    series = {"train/lr": [(0, 0.1), (800, 0.0)], "val/miou": [(400, 0.5)], "loss": [(1, 2.0)]}
+    viz.curves(series, epoch=200)
+    axes = figures[0].axes
+    assert [each.get_title() for each in axes] == ["learning rate (train)", "mean IoU (val)", "loss"]
+    (above,) = axes[0].child_axes
+    figures[0].draw_without_rendering()
+    assert above.get_xlabel() == "epoch" and above.get_xlim() == tuple(x / 200 for x in axes[0].get_xlim())
+    viz.curves(series)
+    assert figures[1].axes[0].child_axes == []
+
+
+def test_a_pdf_has_fonts_for_publishers_and_no_date():
+    one, other = (viz.curves({"loss": [(0, 1.0), (1, 0.5)]}, form="pdf") for _ in range(2))
+    assert one == other and one.startswith(b"%PDF-") and b"/CIDFontType2" in one and b"/Type3" not in one
+    assert viz.confusion(np.eye(2, dtype=np.int64), ("a", "b"), form="pdf").startswith(b"%PDF-")
 
 
 def test_confusion_of_many_classes():

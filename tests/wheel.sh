@@ -97,4 +97,15 @@ for form in $forms; do
     --config.model.encoder.norm=batch "${small[@]}"
   run predict "$form/second" data/images/val --out="$form/second-masks"
 done
+
+# The packages here are those of ./launch.sh, which has no extra and no Jupyter: the notebook's cells, in short.
+say "the cells of notebooks/quickstart.ipynb"
+cd "$work/source"
+QUICKSTART_RUN=$work/elsewhere/quickstart "$python" - >"$work/log" 2>&1 <<'PYTHON' || { cat "$work/log" >&2 && exit 1; }
+import json
+for cell in json.load(open("notebooks/quickstart.ipynb"))["cells"]:
+    if cell["cell_type"] == "code":
+        exec("".join(cell["source"]).replace("200", "80").replace("100", "40"), globals())
+PYTHON
+grep -q "of the pixels get the same class" "$work/log"
 say "the wheel works: $forms"

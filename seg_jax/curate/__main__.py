@@ -105,7 +105,10 @@ def splits_of(config: Config, names: str | None = None) -> list[Examples]:
 
 
 def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
-    """`inspect`: proposes a configuration for a directory, then shows the data that the configuration reads."""
+    """`inspect`: proposes a configuration for a directory, then shows the data that the configuration reads.
+
+    Returns 1 where a class of the table may be among what is ignored, or where labels are predictions.
+    """
     out, proposal = options.out, None
     if not options.dir and not any(text.startswith(("--config", "-config")) for text in rest):
         raise ConfigError(
@@ -126,6 +129,8 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
     stem = (out or Path(Path(name).stem)).with_suffix("")
     counts = inspect.measure(splits, threads=config.data.threads)
     print(inspect.text(counts, splits))
+    faults = inspect.faults(counts, splits)
+    print("".join(f"error: {fault}\n" for fault in faults), end="")
     if proposal:
         planned = plan.plan(plan.fingerprint(splits), plan.device())
         summary = f"{proposal.summary}\n\n{planned.text}"
@@ -137,14 +142,14 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
     for kind, content in pictures.items():
         write_bytes(stem.with_name(f"{stem.name}_{kind}.png"), content)
     print("pictures: " + ", ".join(f"{stem}_{kind}.png" for kind in pictures))
-    faults = unfit(proposal, sum(len(bad) for _, bad in counts.values())) if proposal else []
-    if faults:
-        print(f"error: {'; '.join(faults)}. Correct this before training; {out} is written.", file=sys.stderr)
+    unfitting = unfit(proposal, sum(len(bad) for _, bad in counts.values())) if proposal else []
+    if unfitting:
+        print(f"error: {'; '.join(unfitting)}. Correct this before training; {out} is written.", file=sys.stderr)
     elif options.dir:
         file = shlex.quote(str(out))
         print(f"next\n  python -m seg_jax.data lint --config={file}")
         print(f"  python -m seg_jax.main --config={file} --workdir=runs/{shlex.quote(out.stem)}")
-    return int(bool(faults))
+    return int(bool(faults or unfitting))
 
 
 def run_lint(options: argparse.Namespace, rest: list[str]) -> int:

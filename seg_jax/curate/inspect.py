@@ -9,9 +9,11 @@ import numpy as np
 from PIL import Image
 
 from seg_jax import viz
+from seg_jax.curate import meanings
 from seg_jax.data import stats
 from seg_jax.data.checking import listing, try_read
 from seg_jax.data.examples import Bad, Examples
+from seg_jax.data.labels import IGNORE
 from seg_jax.data.stats import Stats
 
 SHEET_PAIRS = 8  # pairs on the contact sheet
@@ -51,6 +53,18 @@ def text(counts: Counts, splits: Sequence[Examples]) -> str:
         if split.missing:
             lines.append(f"  classes that do not occur: {', '.join(split.missing)}")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def faults(counts: Counts, splits: Sequence[Examples]) -> list[str]:
+    """What is wrong with the labels as a whole: see `meanings.hidden_classes` and `meanings.predictions`."""
+    table = splits[0].table
+    pixels = {}
+    for name, (split, _) in counts.items():
+        pixels[name] = np.zeros(256, np.int64)
+        pixels[name][: len(split.pixels)], pixels[name][IGNORE] = split.pixels, split.ignored
+    missing = meanings.hidden_classes(table, pixels)
+    hidden = [meanings.hidden_message(table, missing, pixels)] if missing else []
+    return hidden + [f"{e.split}: {what}" for e in splits if (what := meanings.predictions(e))]
 
 
 def _hex(color: Sequence[int]) -> str:

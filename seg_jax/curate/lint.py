@@ -35,6 +35,7 @@ CURES: Mapping[str, str] = {
     "meaning": "Convert the masks to one form.",
     "ignored alone": "Correct the label table.",
     "class ignored": "Correct the label table.",
+    "predictions": "Label the photographs.",
     "blended": "Export the masks again, resized by nearest neighbour.",
     "pose": "Save the masks as their photographs are.",
     "orientation": "Turn the mask.",

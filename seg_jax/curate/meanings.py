@@ -11,6 +11,7 @@ from seg_jax.curate.tally import Tally, damage, described, total
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelTable
+from seg_jax.data.prepared import is_prediction
 
 MANY = 0.01  # share of ignored pixels beside which a class that occurs nowhere is suspicious
 
@@ -86,6 +87,8 @@ def _blended(tallies: Sequence[Tally], where: Mapping[str, str]) -> Iterator[Mes
 def hidden_classes(table: LabelTable, pixels: Mapping[str, np.ndarray]) -> list[str]:
     """Classes that no split has beside many ignored pixels, which may be theirs.
 
+    Tables that name other ignored values than 255 alone have said what these are, such as Cityscapes' own.
+
     Args:
       table: the label table.
       pixels: split -> number of pixels of each class id, int [256].
@@ -93,22 +96,36 @@ def hidden_classes(table: LabelTable, pixels: Mapping[str, np.ndarray]) -> list[
     counts = np.sum(list(pixels.values()), axis=0)
     missing = [name for i, name in enumerate(table.names) if not counts[i]]
     share = counts[IGNORE] / max(counts.sum(), 1)
-    return missing if share >= MANY else []
+    return missing if share >= MANY and table.ignore == (IGNORE,) else []
 
 
 def hidden_message(table: LabelTable, missing: Sequence[str], pixels: Mapping[str, np.ndarray]) -> str:
     """What is wrong about `hidden_classes`, and the cure."""
     counts = np.sum(list(pixels.values()), axis=0)
-    ignored = ", ".join(map(str, table.ignore)) or "colours"
     return (
         f"no split has a pixel of {', '.join(map(repr, missing))}, while {counts[IGNORE] / counts.sum():.1%} of the "
-        f'pixels are ignored ({ignored}); if the ignored value means a class, move it to the "values" of that in '
+        f'pixels are ignored ({IGNORE}); if the ignored value means a class, move it to the "values" of that in '
         "class_names.json, otherwise leave the class out (config.data.ignore_classes)."
     )
 
 
+def predictions(examples: Examples) -> str:
+    """What is wrong with labels that a network has predicted, '' if none are known to be."""
+    found = [paths[-1] for paths in examples.files if len(paths) == 2 and is_prediction(paths[-1])]
+    if not found:
+        return ""
+    return (
+        f"{len(found)} masks, such as {found[0].name}, were written by python -m seg_jax.predict: a network that "
+        "learns from them repeats the mistakes of another, and a score on them says nothing; correct them and save "
+        "them elsewhere, or leave them out."
+    )
+
+
 def of_splits(splits: Sequence[Examples], pixels: Mapping[str, np.ndarray]) -> Iterator[Message]:
-    """`hidden_classes` as a finding."""
+    """`hidden_classes` and `predictions` as findings."""
+    for examples in splits:
+        if what := predictions(examples):
+            yield "predictions", examples.split, examples.split, what
     table = splits[0].table
     if missing := hidden_classes(table, pixels):
         yield "class ignored", splits[0].split, splits[0].split, hidden_message(table, missing, pixels)

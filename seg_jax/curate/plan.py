@@ -100,7 +100,7 @@ ON_CPU = Network(
         "optim.lr": 2e-3,
         **_PRETRAINED,
     },
-    parameters=4_173_256, bytes=3_700, work=156_000, crop=288, batch=8, steps=1_500, share=0.5, efficiency=0.4,
+    parameters=4_173_256, bytes=3_700, work=156_000, crop=288, batch=8, steps=1_500, share=0.5, efficiency=0.3,
 )  # fmt: skip
 ON_ACCELERATOR = Network(
     {

@@ -8,7 +8,10 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
+import numpy as np
+
 from seg_jax.data.decoder import DataError, opened
+from seg_jax.data.images import fit_label
 from seg_jax.data.labels import LabelTable
 
 USED = 0.9  # share of the files below which something was probably not understood
@@ -80,6 +83,20 @@ def image_size(path: Path) -> tuple[int, int]:
     with opened(path) as image:
         rotated = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation: on its side
         return image.size if rotated else image.size[::-1]
+
+
+def resize_masks(photos: Sequence[Path], masks: Sequence[Path]) -> tuple[dict[str, Any], str]:
+    """`data.resize_masks` where some masks have another size than their photographs, and a note; only if that helps."""
+    sizes = [(photo, try_size(photo), try_size(mask)) for photo, mask in zip(photos, masks, strict=True)]
+    differ = [(photo, one, other) for photo, one, other in sizes if one and other and one != other]
+    if not differ or not all(fit_label(np.zeros(other, bool), one, 0).shape == one for _, one, other in differ):
+        return {}, ""
+    photo, one, other = differ[0]
+    note = (
+        f"{len(differ)} masks have another size than their photographs, such as {photo.name} of {one[0]}x{one[1]} with "
+        f"a mask of {other[0]}x{other[1]} (height x width): they are brought to it"
+    )
+    return {"data.resize_masks": True}, note
 
 
 def common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

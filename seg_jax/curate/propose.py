@@ -44,11 +44,6 @@ def propose(root: Path, *, images: str = "", masks: str = "") -> Proposal:
     )
 
 
-def _lists(proposal: Proposal, out: Path) -> dict[Path, Sequence[tuple[Path, Path]]]:
-    """{list beside the configuration: its pairs}."""
-    return {out.with_name(f"{out.stem}_{split or 'pairs'}.csv"): pairs for split, pairs in proposal.pairs.items()}
-
-
 def _csv(root: Path, pairs: Sequence[tuple[Path, Path]]) -> str:
     """A list of pairs with a header, paths below the directory of the data set."""
     text = io.StringIO()
@@ -68,7 +63,8 @@ def write(proposal: Proposal, out: Path) -> None:
     Raises:
       DataError: one of the files exists, and may have been edited.
     """
-    names, lists = out.with_name(NAMES), _lists(proposal, out)
+    names = out.with_name(NAMES)
+    lists = {out.with_name(f"{out.stem}_{split or 'pairs'}.csv"): pairs for split, pairs in proposal.pairs.items()}
     for path in (out, *((names,) if proposal.table else ()), *lists):
         if path.exists():
             raise DataError(f"{path} exists already; name another place with --out=FILE.py, or remove it.")
@@ -84,16 +80,15 @@ def write(proposal: Proposal, out: Path) -> None:
 def write_configuration(proposal: Proposal, out: Path) -> None:
     """Writes the configuration file alone, over what is there."""
     lines = [f"    c.{field} = {value!r}" for field, value in proposal.fields.items()]
-    lists = _lists(proposal, out)
     imports = "from seg_jax.config import Config, default\n"
-    if proposal.table or lists:
+    if proposal.table or proposal.pairs:
         imports = f"from pathlib import Path\n\n{imports}"
-    beside_it = "str(Path(__file__).resolve().with_name({!r}))"
+    beside = "str(Path(__file__).resolve().with_name({!r}))"
     if proposal.table:
-        lines.append(f"    c.data.labels = {beside_it.format(NAMES)}")
-    if lists:
+        lines.append(f"    c.data.labels = {beside.format(NAMES)}")
+    if proposal.pairs:
         name = f"{out.stem}_pairs.csv" if "" in proposal.pairs else f"{out.stem}_{{split}}.csv"
-        lines.append(f"    c.data.list = {beside_it.format(name)}")
+        lines.append(f"    c.data.list = {beside.format(name)}")
     summary = proposal.summary.replace("\\", "\\\\").replace('"""', "'''")
     text = (
         f'"""{summary}\n\nProposed by python -m seg_jax.data inspect.\n\n'

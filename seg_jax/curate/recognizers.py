@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_jax.curate import beside, candidates, classes, groups, known, layout, listed, roles
+from seg_jax.curate import beside, candidates, classes, groups, known, layout, listed, objects, roles
 from seg_jax.curate.proposal import (
     Proposal,
     common_size,
     first_split,
+    resize_masks,
     split_fields,
     try_size,
 )
@@ -97,6 +98,7 @@ def folder(root: Path, *, images: str = "", masks: str = "") -> Proposal | None:
     """
     documents, files = beside.documents(root), layout.image_files(root)
     photos, labels = roles.tell_apart(root, files)
+    objects.refuse(root, photos, labels)
     photos, labels, notes = candidates.choose(root, photos, labels, images=images, masks=masks)
     matched = layout.find(root, photos, labels)
     named = None if images or masks else listed.find(root, documents, matched)
@@ -166,8 +168,8 @@ def _labelled(
     values = groups.survey(masks)
     if present:
         summary += f"\n{present.relative_to(root)} tells the classes"
-        proposed = known.known(builtin.label_table(None, str(present)), values, masks)
         fields |= {"data.labels": str(present)} if present not in [root / name for name in builtin.FILES] else {}
+        proposed = known.known(builtin.label_table(None, str(present)), values, masks)
     else:
         proposed = classes.classes(values, masks)
     table = proposed.table
@@ -181,6 +183,9 @@ def _labelled(
     lines, differ = beside.unused(root, documents, [*lists, *([present] if present else [])], masks)
     summary += "".join(["\ndocuments that are not used:", *(f"\n  {line}" for line in lines)]) if lines else ""
     faults = ("the tables of classes in the directories differ",) if differ else ()
+    resized, note = resize_masks(photos, masks)
+    fields |= resized
+    summary += f"\n{note}" if note else ""
     sizes = [size for path in photos if (size := try_size(path))]
     if len(set(sizes)) > 1:
         size = common_size(sizes)

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
-from seg_jax.data.examples import Bad, Examples, Pair
+from seg_jax.data.examples import Bad, Examples, Pair, refuse_one_class
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError
 from seg_jax.runtime.files import write_bytes
@@ -75,18 +76,19 @@ def prepare(
             examples = replace(examples, labelled=any(one["labelled"] for one in known))
             return _without(examples, _united(one["bad"] for one in known), skip_bad)
 
-    def check(index: int) -> tuple[tuple[int, ...], bool, Pair | None] | Bad:
+    def check(index: int) -> tuple[tuple[int, ...], list[int], Pair | None] | Bad:
         result = try_read(examples, index)
         if isinstance(result, Bad):
             return result
-        # Without a cache the pixels are not needed any more.
-        return result[1].shape, bool((result[1] != IGNORE).any()), None if cache == "none" else result
+        counts = Image.fromarray(result[1]).histogram()
+        return result[1].shape, counts, None if cache == "none" else result  # without a cache no pixels are needed
 
     mine = range(process, n, processes) if cache == "none" else range(n)
     bad: dict[int, Bad] = {}
     sizes: dict[tuple[int, ...], list[int]] = {}
+    pixels = np.zeros(256, np.int64)
+    alone: dict[bool, str] = {}  # whether ignored pixels are beside one class alone -> an example
     arrays: Pair | None = None
-    labelled = False
     with closing(
         in_parallel(lambda k: check(mine[k]), len(mine), threads=threads, title=f"checking {examples.split}")
     ) as results:
@@ -94,8 +96,10 @@ def prepare(
             if isinstance(result, Bad):
                 bad[i] = result
                 continue
-            size, has_labels, pair = result
-            labelled |= has_labels
+            size, counts, pair = result
+            pixels += counts
+            if counts[IGNORE] and any(counts[:IGNORE]):
+                alone.setdefault(sum(map(bool, counts[:IGNORE])) == 1, examples.names[i])
             sizes.setdefault(size, []).append(i)
             if pair is not None:
                 arrays = arrays or _allocate(n, size, cache)
@@ -110,8 +114,16 @@ def prepare(
                 f"{first[0]}x{first[1]}; set config.data.size to bring all to one size"
             )
             bad |= {i: Bad(examples.names[i], why) for i in indices if [*size] != first}
-    found = everyone({"bad": {i: {"name": b.name, "why": b.why} for i, b in bad.items()}, "labelled": labelled})
-    bad, labelled = _united(one["bad"] for one in found), any(one["labelled"] for one in found)
+    found = everyone(
+        {
+            "bad": {i: {"name": b.name, "why": b.why} for i, b in bad.items()},
+            "pixels": pixels.tolist(),
+            "alone": [*alone.items()],
+        }
+    )
+    pixels = np.sum([one["pixels"] for one in found], axis=0)
+    refuse_one_class(examples, pixels, {beside: name for one in found for beside, name in one["alone"]})
+    bad, labelled = _united(one["bad"] for one in found), bool(pixels[:IGNORE].any())
     if fingerprint:
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}
         text = json.dumps({"fingerprint": fingerprint, "bad": entries, "labelled": labelled}, indent=1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.data.images import DataError, Stored
-from seg_jax.data.labels import LabelTable
+from seg_jax.data.images import DataError, Stored, orientation
+from seg_jax.data.labels import IGNORE, LabelTable
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -82,14 +83,47 @@ class Examples:
         return height, width
 
 
-def check_sizes(image: np.ndarray, mask: np.ndarray, *, image_name: object, mask_name: object) -> None:
-    """Refuses a mask [h w] that has another size than its photograph [h w 3].
+def check_sizes(image: np.ndarray, mask: np.ndarray, *, image_name: object, mask_name: object, cure: str = "") -> None:
+    """Refuses a mask [h w] that has another size than its photograph [h w 3]; `cure` is what else to do then.
 
     Raises:
-      DataError: naming both with their sizes.
+      DataError: naming both with their sizes, and EXIF where it turns the photograph.
     """
-    if image.shape[:2] != mask.shape[:2]:
-        raise DataError(
-            f"{image_name} has {image.shape[0]}x{image.shape[1]} pixels (height x width) but its mask "
-            f"{mask_name} has {mask.shape[0]}x{mask.shape[1]}; they must agree."
+    size, other = image.shape[:2], mask.shape[:2]
+    if size == other:
+        return
+    if size == other[::-1] and isinstance(image_name, Path) and (turned := orientation(image_name)) >= 5:
+        cure = (
+            f" EXIF turns the photograph (orientation {turned}), but not its mask: save the photograph upright without "
+            "EXIF's orientation, or turn the mask."
         )
+    raise DataError(
+        f"{image_name} has {size[0]}x{size[1]} pixels (height x width) but its mask {mask_name} has "
+        f"{other[0]}x{other[1]}; they must agree.{cure}"
+    )
+
+
+def refuse_one_class(examples: Examples, pixels: np.ndarray, alone: Mapping[bool, str]) -> None:
+    """Refuses a split of one class and ignored pixels, which may be those of the others; warns where it may be so.
+
+    Args:
+      examples: the split.
+      pixels: number of pixels of each class id, int [256].
+      alone: whether ignored pixels are beside one class alone -> an example.
+
+    Raises:
+      DataError: naming the example and the cure.
+    """
+    if True not in alone:
+        return
+    present = [name for i, name in enumerate(examples.table.names) if pixels[i]]
+    where = f"the split {examples.split!r}: the ignored value is the only one beside a class in {alone[True]}"
+    cure = 'If it means a class, move it to the "values" of that in class_names.json; see python -m seg_jax.data lint.'
+    share = pixels[IGNORE] / max(pixels.sum(), 1)
+    if len(present) == 1 and 0.01 < share < 0.95:  # where almost nothing is labelled, one class may be all of it
+        raise DataError(
+            f"{where}, all labelled pixels are {present[0]!r}, and {share:.1%} are ignored: nothing can be learned. "
+            f"{cure}"
+        )
+    if False not in alone and examples.table.ignore == (IGNORE,):
+        logging.warning("%s and beside several in none. %s", where, cure)

@@ -170,6 +170,21 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(label).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
+def fit_label(label: np.ndarray, size: tuple[int, int], outside: int) -> np.ndarray:
+    """Brings class ids [h w] to the `size` = (height, width) of their photograph, if it was resized.
+
+    A size that differs by a pixel comes from halving and doubling an odd one: the pixel is cut off, or it is `outside`.
+    Otherwise nearest neighbour, where the proportions are the same up to rounding; other labels stay as they are.
+    """
+    height, width = label.shape
+    if max(abs(height - size[0]), abs(width - size[1])) <= 1:
+        fitted = np.full(size, outside, label.dtype)
+        fitted[:height, :width] = label[: size[0], : size[1]]
+        return fitted
+    same = abs(height * size[1] - width * size[0]) <= max(height, width, *size)
+    return resize_label(label, size) if same else label
+
+
 def write_image(path: Path, array: np.ndarray) -> None:
     """uint8 [h w 3], uint8 [h w] or uint16 [h w] -> PNG, written atomically."""
     buffer = io.BytesIO()

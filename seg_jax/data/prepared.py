@@ -1,4 +1,4 @@
-"""Marker files of data sets that `prepare` writes: complete or unfinished."""
+"""Files that tell what wrote a directory: `prepare`, whose data sets are complete or unfinished, or `predict`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from seg_jax.data.images import DataError
 
 MANIFEST = "manifest.json"  # in a complete data set
 UNFINISHED = "unfinished.json"  # in one that is being written
+PREDICTIONS = "predictions.jsonl"  # in a directory of predictions
+
+
+def is_prediction(mask: Path) -> bool:
+    """Whether a mask is one that `python -m seg_jax.predict` wrote: its record or other pictures are beside it."""
+    if (mask.parent / PREDICTIONS).is_file():
+        return True
+    name, _, kind = mask.stem.rpartition("_")
+    others = (mask.with_name(f"{name}_{other}.png") for other in ("color", "overlay", "mask") if other != kind)
+    return kind in ("mask", "color") and sum(other.is_file() for other in others) == 2
 
 
 def refuse_unfinished(directory: Path) -> None:

@@ -41,6 +41,11 @@ class Evaluator:
     def _step(self) -> Any:
         return self._functions.eval_step(self.examples.size)
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the next call compiles nothing for whole images."""
+        return "_step" in vars(self)
+
     def compile(self) -> None:
         """Compiles the step now instead of at the first call."""
         _ = self._step

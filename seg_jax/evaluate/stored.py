@@ -58,6 +58,7 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
         return result
     files = run.evaluation(*kinds)
     report.write(files.path, result, panels, examples.table, worst={i: pictures[i] for i in worst})
+    report.write_confusion_pdf(files.path)
     print(f"checkpoint of step {step} on {len(examples)} examples of {split!r}\n{result.table()}")
     print("\n".join(summary.describe(result)))
     logging.info("report and pictures: %s", files.path)

@@ -10,12 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from seg_jax.data.decoder import DataError, Encoded
 from seg_jax.data.images import EXTENSIONS
+from seg_jax.data.prepared import PREDICTIONS
 from seg_jax.predict.photograph import LARGEST
 from seg_jax.predict.video import SUFFIXES
 
 Input = Path | Encoded | int  # a file, a picture from standard input, or the number of a camera
 
-RECORD = "predictions.jsonl"  # in a directory of results: one line for each finished input
+RECORD = PREDICTIONS  # in a directory of results: one line for each finished input
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def quiet() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(quoting.Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for name in ("absl", "datasets", "jax", "orbax", "tensorflow", "matplotlib", "PIL"):
+    for name in ("absl", "datasets", "fontTools", "jax", "orbax", "tensorflow", "matplotlib", "PIL"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Orbax and CLU raise an error and also log it with a traceback from their threads and tasks.
     for name in ("absl", "asyncio"):

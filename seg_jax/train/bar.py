@@ -43,15 +43,21 @@ class Bar(tqdm):
     @contextmanager
     def compiling(self) -> Iterator[None]:
         """Around a compilation: the bar says so, and its clock stands still."""
-        if self.disable:
-            yield
-            return
         begin = time.time()
-        self.set_description_str("compiling")
+        try:
+            with self.showing("compiling"):
+                yield
+        finally:
+            if not self.disable:
+                self.start_t += time.time() - begin
+
+    @contextmanager
+    def showing(self, what: str) -> Iterator[None]:
+        """Around something that takes longer than a step: the bar says what."""
+        self.set_description_str(what)
         try:
             yield
         finally:
-            self.start_t += time.time() - begin
             self.set_description_str("", refresh=False)
 
     def advance(self, steps: int, *notes: str) -> None:

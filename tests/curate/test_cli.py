@@ -191,3 +191,15 @@ def test_documented_flags_exist():
     assert sources == set(data.SOURCES) - {"python"}  # which no command line has
     for scheme in stats.SCHEMES:
         assert f"| `{scheme}` |" in text
+
+
+def test_a_class_among_what_is_ignored_fails_inspect(root, tmp_path, capsys):
+    """Three names, of which one has no value in the masks, where 255 is ignored."""
+    for i, path in enumerate(sorted((root / "truth").iterdir())):
+        values = np.asarray(Image.open(path)) // 255
+        values[:4] = 255 if i % 2 else 0
+        Image.fromarray(values).save(path)
+    (root / "class_names.json").write_text(json.dumps(["background", "lesion", "scar"]))
+    assert main(["inspect", str(root), f"--out={tmp_path / 'my_config.py'}"]) == 1
+    shown = capsys.readouterr().out
+    assert re.search(r"error: no split has a pixel of 'scar', while 6\.\d% of the pixels are ignored \(255\)", shown)

@@ -101,7 +101,7 @@ def test_unpaired_and_undecodable_files(root):
         ("unusable", "val", "val/n0.png"),
     ]
     assert found[0].finding == f"has no mask {root}/trainannot/n0.png"
-    assert found[0].cure == "Add the file that is missing, or remove this one."
+    assert found[0].cure.startswith("Add it, or set --config.data.missing_mask=background if the photograph")
     assert (found[1].finding, found[1].cure) == ("is not an image that can be decoded", "Replace or remove it.")
 
 
@@ -218,6 +218,30 @@ def test_palettes_beside_plain_values(root):
     where, (finding,) = rows(root, "train")
     assert where == [("meaning", "train", "trainannot/n0.png")]
     assert f"{root}/trainannot/n2.png a palette of colours" in finding.finding
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_predictions_as_labels(root, record):
+    """What python -m seg_jax.predict wrote: told by its record, or by the three pictures that it writes by default."""
+    for i in range(4):
+        label = mask()
+        kinds = {"mask": label} if record else {"mask": label, "color": photo(), "overlay": photo()}
+        for kind, array in kinds.items():
+            (root / "out").mkdir(exist_ok=True)
+            Image.fromarray(array).save(root / "out" / f"n{i}_{kind}.png")
+    if record:
+        (root / "out" / "predictions.jsonl").write_text("{}\n")
+    where, (finding,) = rows(root, "train", images="train/*.png", masks="out/*_mask.png")
+    assert where == [("predictions", "train", "train")]
+    assert finding.finding.startswith("4 masks, such as n0_mask.png, were written by python -m seg_jax.predict")
+    assert lint.failed([finding])
+
+
+def test_masks_that_are_named_like_predictions_are_none(root):
+    (root / "trainannot").rename(root / "out")
+    for path in sorted((root / "out").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    assert rows(root, "train", images="train/*.png", masks="out/*_mask.png") == ([], [])
 
 
 # ----- how masks fit their photographs

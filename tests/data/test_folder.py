@@ -204,7 +204,7 @@ def test_unpaired_files_of_patterns_are_reported(tmp_path):
     put(tmp_path / "masks/a/n5.png", picture(1)[1])  # not of the pattern
     examples = load(tmp_path, images="images/**/*.png", masks="masks/**/*_L.png")
     assert_pairs(examples, [0, 2])
-    assert [(bad.name, bad.why) for bad in examples.bad] == [
+    assert [(bad.name, bad.why.split("; add it, or set --config")[0]) for bad in examples.bad] == [
         (str(tmp_path / "images/a/n1.png"), f"has no mask {tmp_path / 'masks/a/n1_L.png'}"),
         (str(tmp_path / "masks/b/n1_L.png"), f"is a mask without a photograph in {tmp_path / 'images'}"),
     ]
@@ -546,7 +546,7 @@ def test_unpaired_files_are_reported(tmp_path):
     examples = load(tmp_path, mask_suffix="_L")
     assert_pairs(examples, [0, 2])
     photos, masks = tmp_path / "train", tmp_path / "trainannot"
-    assert [(bad.name, bad.why) for bad in examples.bad] == [
+    assert [(bad.name, bad.why.split("; add it, or set --config")[0]) for bad in examples.bad] == [
         (str(photos / "n1.png"), f"has no mask {masks / 'n1_L'}.png"),
         (str(masks / "n0.png"), f"is a mask without a photograph in {photos}"),
         (str(masks / "n7_L.png"), f"is a mask without a photograph in {photos}"),
@@ -685,6 +685,34 @@ def test_masks_of_another_size(tmp_path):
         examples.read(1)
 
 
+def test_masks_that_differ_by_a_pixel(tmp_path):
+    dataset(tmp_path)
+    image, label = picture(0)
+    put(tmp_path / "trainannot" / "n0.png", label[:-1])
+    with pytest.raises(DataError, match=r"they must agree. Set config.data.resize_masks=True.$"):
+        load(tmp_path).read(0)
+    found = load(tmp_path, resize_masks=True).read(0)[1]  # what the message says
+    np.testing.assert_array_equal(found[:-1], label[:-1])
+    assert (found[-1] == IGNORE).all() and found.shape == image.shape[:2]
+
+
+@pytest.mark.parametrize("tag", [5, 6, 7, 8])
+def test_photographs_that_exif_turns(tmp_path, tag):
+    """Where the mask was drawn on the pixels as they are stored, the sizes tell."""
+    dataset(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    (tmp_path / "train" / "n0.png").unlink()
+    Image.new("RGB", (64, 40)).save(tmp_path / "train" / "n0.jpg", exif=exif)
+    mask = put(tmp_path / "trainannot" / "n0.png", np.zeros((40, 64), np.uint8))
+    with pytest.raises(
+        DataError, match=rf"64x40 .* 40x64; they must agree. EXIF turns .* \(orientation {tag}\), but not"
+    ):
+        load(tmp_path).read(0)
+    put(mask, np.zeros((64, 40), np.uint8))  # what the message says
+    assert load(tmp_path).read(0)[1].shape == (64, 40)
+
+
 @pytest.mark.parametrize(("size", "mask"), [((375, 500), (256, 341)), ((720, 960), (360, 480)), ((5, 7), (10, 14))])
 def test_proportions_up_to_rounding(tmp_path, size, mask):
     dataset(tmp_path)
@@ -696,6 +724,35 @@ def test_proportions_up_to_rounding(tmp_path, size, mask):
         put(tmp_path / "trainannot" / "n0.png", np.zeros(other, np.uint8))
         with pytest.raises(DataError, match="they must agree"):
             examples.read(0)
+
+
+# ----- photographs without a mask
+
+
+@pytest.mark.parametrize("names", [["sound", "scratch", "dent"], ["scratch", "background", "dent"]])
+def test_missing_masks_are_background(tmp_path, names):
+    """A set of defects: photographs of what has none have no mask."""
+    dataset(tmp_path)
+    (tmp_path / "class_names.json").write_text(json.dumps(names))
+    put(tmp_path / "train" / "sound.png", picture(0)[0])
+    assert [bad.name for bad in load(tmp_path).bad] == [str(tmp_path / "train" / "sound.png")]
+    assert "config.data.missing_mask=background" in load(tmp_path).bad[0].why
+    examples = load(tmp_path, missing_mask="background")
+    assert (len(examples), examples.bad) == (4, ())
+    image, label = examples.read(3)
+    assert image.shape[:2] == label.shape and (label == (names[1] == "background")).all()
+    np.testing.assert_array_equal(examples.read(2)[1], picture(2)[1])
+    assert examples.files[3] == (tmp_path / "train" / "sound.png",)
+    assert (np.asarray(examples.mask(3).pixels) == examples.table.values[label[0, 0]][0]).all()
+
+
+def test_the_background_of_missing_masks_must_be_a_class(tmp_path):
+    dataset(tmp_path)
+    put(tmp_path / "train" / "sound.png", picture(0)[0])
+    names = {"classes": [{"name": "a", "values": [1]}, {"name": "b", "values": [2]}], "ignore": [0, 255]}
+    (tmp_path / "class_names.json").write_text(json.dumps(names))
+    with pytest.raises(ConfigError, match=r"config.data.missing_mask = 'background': .* no class 'background'"):
+        load(tmp_path, missing_mask="background")
 
 
 # ----- label tables

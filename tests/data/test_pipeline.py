@@ -21,6 +21,7 @@ from seg_jax.data.examples import Bad, Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.pipeline import PAD
+from seg_jax.data.sources import python
 
 TABLE = LabelTable(names=("sky", "road", "car"))
 N = 7
@@ -276,6 +277,35 @@ def test_a_record_that_one_process_lacks_is_of_no_use(tmp_path):
 
 
 # ----- the host cache
+
+
+def labelled(*files):
+    """Examples whose labels have the values of each file, a row each, under two names."""
+    pairs = [(np.zeros((len(values), 4, 3), np.uint8), np.repeat(np.array(values)[:, None], 4, 1)) for values in files]
+    return python.examples(pairs, "train", LabelTable(names=("background", "lesion")))
+
+
+@pytest.mark.parametrize("cache", ["none", "host"])
+def test_a_class_that_is_ignored_everywhere_stops_the_run(tmp_path, cache):
+    """Two names beside masks of 0 and 255."""
+    with pytest.raises(DataError, match=r"in train\[1\], all labelled pixels are 'background', and 37.5% are ignored"):
+        prepare(labelled((0, 0, 0, 0), (0, 255, 255, 255)), tmp_path, cache=cache)
+    assert len(prepare(labelled((0, 0, 0, 0), (0, 0, 0, 0)), tmp_path, cache=cache)) == 2  # nothing is ignored
+
+
+def test_files_of_two_scales_are_warned_of(tmp_path, caplog):
+    prepare(labelled((0, 1, 0, 0), (0, 255, 255, 255)), tmp_path)
+    assert "the only one beside a class in train[1] and beside several in none" in caplog.text
+    caplog.clear()
+    prepare(labelled((0, 1, 255, 0), (0, 255, 255, 255)), tmp_path)
+    assert "ignored" not in caplog.text
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_know_the_classes_of_all(tmp_path, processes):
+    good = [labelled((0, 0), (0, 255), (0, 1), (1, 1)) for _ in range(processes)]
+    places = [tmp_path / f"{i}" for i in range(processes)]
+    assert [len(each) for each in together(good, places)] == [4] * processes
 
 
 def test_the_cache_must_fit_into_memory(tmp_path, monkeypatch):

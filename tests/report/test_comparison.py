@@ -193,3 +193,21 @@ def test_tables_by_hand():
     assert "| a\\|b | 1 |" in html.markdown([table], [], {})
     page = html.page([table], ["<mind>"], {"P": b"png"})
     assert "&lt;c&gt;" in page and "&lt;mind&gt;" in page and "<c>" not in page and "cG5n" in page
+
+
+def test_the_confusion_matrix_as_pdf_comes_from_the_report(tmp_path, monkeypatch, caplog):
+    drawn = []
+    monkeypatch.setattr(
+        report.viz, "confusion", lambda matrix, names, *, form: drawn.append((matrix, names)) or b"%PDF"
+    )
+    report.write_confusion_pdf(tmp_path)  # nothing was evaluated
+    assert not drawn and not list(tmp_path.iterdir())
+    matrix = np.array([[3, 1], [0, 2]])
+    (tmp_path / "report.json").write_text(Report.from_confusion(matrix, ("sky", "road")).to_json())
+    report.write_confusion_pdf(tmp_path)
+    np.testing.assert_array_equal(drawn[0][0], matrix)
+    assert drawn[0][1] == ["sky", "road"] and (tmp_path / "confusion.pdf").read_bytes() == b"%PDF"
+    for damaged in ("{", "[]", '{"classes": 3}'):
+        (tmp_path / "report.json").write_text(damaged)
+        report.write_confusion_pdf(tmp_path)
+    assert caplog.text.count("no confusion.pdf: ") == 3 and len(drawn) == 1

@@ -40,7 +40,8 @@ def test_an_evaluation_counts_for_what_it_is_of_the_whole(clock):
         for _ in range(10):
             clock(2)
             bar.advance(1)
-        clock(20)  # evaluated: 40 seconds for 10 steps, and there are 30 more
+        with bar.showing("evaluating"):  # 40 seconds for 10 steps, and there are 30 more
+            assert clock(20).startswith("evaluating:  25%")
         clock(2)
         bar.advance(1)
         assert "11/40 [00:42<01:50" in clock(0)

@@ -99,6 +99,11 @@ class DataConfig(Group, path="data"):
         names="seg_jax.data.labels.masks:FORMATS",
     )
     resize_masks: bool = field(False, "bring masks to the size of their photographs (folder)")
+    missing_mask: str = field(
+        "refuse",
+        "photographs without a mask: 'refuse' them, or all of their pixels are 'background' (folder)",
+        choices=("refuse", "background"),
+    )
     val_share: float = field(
         0.0, "share of the training split to evaluate on, where no directory or list has '{split}'", SHARE_OF_SPLIT
     )

@@ -11,12 +11,27 @@ from collections.abc import Sequence
 import numpy as np
 
 BLOCK = 1 << 16  # pixels looked up at once, so that their indices stay in the processor's cache
+NEUTRAL = ((0, 0, 0), (255, 255, 255), (128, 128, 128))
+DISTINCT = 48  # levels of a channel by which two colours of areas side by side are told apart at a glance
 LEAF = 32  # edge of the cubes of colour space at which comparing is faster than dividing
 
 
 def indices(colors: np.ndarray) -> np.ndarray:
     """The indices of colours [... 3] in a table, int64 [...]."""
     return colors.astype(np.int64) @ np.array([1, 1 << 8, 1 << 16])
+
+
+def unlike(colors: np.ndarray) -> tuple[int, int, int]:
+    """A colour easily told from each of `colors` [k 3], k < 512: black, else white, else grey, else the least similar.
+
+    The last is of a grid of eight levels a channel, of which no more than k have a distance of 0.
+    """
+    levels = np.linspace(0, 255, 8).round().astype(np.int64)
+    grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
+    choices = np.concatenate([NEUTRAL, grid])
+    distances = np.abs(choices[:, None] - np.asarray(colors, np.int64)).max(-1).min(-1)
+    chosen = next((i for i in range(len(NEUTRAL)) if distances[i] >= DISTINCT), int(distances.argmax()))
+    return tuple(choices[chosen].tolist())
 
 
 def lookup(table: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax.data.labels import text
+from seg_jax.data.labels.colors import unlike
 from seg_jax.data.labels.ids import IGNORE, IGNORE_GROUP, UNKNOWN, Color, LabelError, palette
 
 
@@ -99,10 +100,15 @@ class LabelTable:
         return first[label].astype(np.uint8 if first.max() <= 255 else np.uint16)
 
     def colorize(self, label: np.ndarray) -> np.ndarray:
-        """Class ids, uint8 [h w] -> colours, uint8 [h w 3]; ignored pixels become black."""
-        lut = np.zeros((256, 3), np.uint8)
+        """Class ids, uint8 [h w] -> colours, uint8 [h w 3]; ignored pixels have `ignored_color`."""
+        lut = np.full((256, 3), self.ignored_color, np.uint8)
         lut[: len(self)] = self.colors
         return lut[label]
+
+    @cached_property
+    def ignored_color(self) -> tuple[int, int, int]:
+        """The colour of ignored pixels in pictures, unlike that of any class: black where it can be."""
+        return unlike(np.array(self.colors))
 
     def merge(self, groups: Mapping[str, Sequence[str]]) -> LabelTable:
         """A table of fewer classes, see `merge`."""

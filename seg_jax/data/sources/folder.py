@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_jax.config import DataConfig, lookup, require
+from seg_jax.config import ConfigError, DataConfig, lookup, require
 from seg_jax.data.examples import Bad, Examples, check_sizes
-from seg_jax.data.images import DataError, read_image, resize_label
+from seg_jax.data.images import DataError, Stored, fit_label, read_image
+from seg_jax.data.labels import IGNORE, LabelTable
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
 from seg_jax.data.sources import lists
 from seg_jax.data.sources.patterns import Key, Pattern, loose
 
-Paths = tuple[Path, Path]  # photograph and mask
+Paths = tuple[Path, Path | None]  # photograph and mask, None where `missing_mask` says what it would be
 
 
 def load(data: DataConfig, split: str, *, seed: int) -> Examples:
@@ -31,8 +32,8 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
       data: reads `dir`, the directory of the data set; `images` and `masks`, directories or patterns below it;
         `mask_suffix`, the suffix of a mask's stem after the photograph's stem where `masks` is a directory; `list`, the
         pattern of a list file, see `lists.read`, which replaces the search or chooses from it; `val_share`, see
-        `data.splits`; `labels`, see `label_table`; `mask_format`,
-        see `masks.FORMATS`; `resize_masks`, whether masks may have another size.
+        `data.splits`; `labels`, see `label_table`; `mask_format`, see `masks.FORMATS`; `resize_masks`, whether masks
+        may have another size; `missing_mask`, what a photograph without a mask is.
       split: replaces '{split}' in the patterns.
       seed: unused.
 
@@ -53,21 +54,31 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         pairs, bad = _matched(root, data, split)
     reader = MaskReader(table, data.mask_format)
 
+    background = _background(data, table) if data.missing_mask == "background" else 0
+
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         image_path, mask_path = pairs[index]
-        image, label = read_image(image_path, pages=False), reader.read(mask_path)
-        if data.resize_masks and _same_shape(image.shape[:2], label.shape):
-            label = resize_label(label, image.shape[:2])
-        check_sizes(image, label, image_name=image_path, mask_name=mask_path)
+        image = read_image(image_path, pages=False)
+        if mask_path is None:
+            return image, np.full(image.shape[:2], background, np.uint8)
+        label = reader.read(mask_path)
+        fitted = fit_label(label, image.shape[:2], IGNORE)
+        cure = " Set config.data.resize_masks=True." if fitted.shape == image.shape[:2] else ""
+        label = fitted if data.resize_masks else label
+        check_sizes(image, label, image_name=image_path, mask_name=mask_path, cure=cure)
         return image, label
+
+    def mask(index: int) -> Stored:
+        path = pairs[index][1]
+        return reader.stored(path) if path else Stored(np.full((1, 1), table.values[background][0]))
 
     return Examples(
         split=split,
-        names=tuple(f"{_shown(i, root)} + {_shown(m, root)}" for i, m in pairs),
+        names=tuple(" + ".join(_shown(path, root) for path in pair if path) for pair in pairs),
         read=read,
         table=table,
-        files=tuple(pairs),
-        mask=lambda i: reader.stored(pairs[i][1]),
+        files=tuple(tuple(path for path in pair if path) for pair in pairs),
+        mask=mask,
         reading=f"mask_format={data.mask_format}, resize_masks={data.resize_masks}",
         bad=tuple(bad),
     )
@@ -97,9 +108,17 @@ def _check_splits(data: DataConfig, split: str) -> None:
     )
 
 
-def _same_shape(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Whether two sizes have the same proportions, up to the rounding of one of them."""
-    return abs(a[0] * b[1] - a[1] * b[0]) <= max(*a, *b)
+def _background(data: DataConfig, table: LabelTable) -> int:
+    """The class of photographs without a mask: that of the name 'background', or of the value 0."""
+    names = [name.strip("_ ").lower() for name in table.names]
+    zero = next((i for i, stored in enumerate(table.values) if 0 in stored), None)
+    found = names.index("background") if "background" in names else zero
+    if found is None:
+        raise ConfigError(
+            "config.data.missing_mask = 'background': the label table has no class 'background', and no class has the "
+            "value 0. Use 'refuse', or give a class that name."
+        )
+    return found
 
 
 def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list[Bad]]:
@@ -133,7 +152,8 @@ def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], lis
     twins = {key: (*key[:-1], key[-1] + suffix) for key in photos}
     free = annotations.keys() - set(twins.values())
     twins |= _spelled_otherwise({key: twin for key, twin in twins.items() if twin not in annotations}, free)
-    pairs = [(photo, annotations[twins[key]]) for key, photo in photos.items() if twins[key] in annotations]
+    paired = {key: twin for key, twin in twins.items() if twin in annotations}
+    pairs: list[Paths] = [(photos[key], annotations[twin]) for key, twin in paired.items()]
     require(
         images.stars == masks.stars or bool(pairs),
         data,
@@ -142,10 +162,14 @@ def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], lis
         "are matched by the text under the stars (a directory counts as one star)",
         "Use the same number of stars",
     )
+    without = {key: photo for key, photo in photos.items() if twins[key] not in annotations}
+    if data.missing_mask == "background":
+        pairs += [(photo, None) for photo in without.values()]
+        without = {}
+    cure = "add it, or set --config.data.missing_mask=background if the photograph shows nothing of the classes."
     bad = [
-        Bad(str(photo), f"has no mask {masks.fill(twins[key]) if images.stars == masks.stars else masks.base}")
-        for key, photo in photos.items()
-        if twins[key] not in annotations
+        Bad(str(photo), f"has no mask {masks.fill(twins[key]) if images.stars == masks.stars else masks.base}; {cure}")
+        for key, photo in without.items()
     ]
     used = set(twins.values())
     bad += [
@@ -171,9 +195,12 @@ def _spelled_otherwise(twins: Mapping[Key, Key], free: Collection[Key]) -> dict[
 def _listed(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list[Bad]]:
     """The pairs of a list; a photograph that is also in the list of the other split is refused."""
 
+    def matched(split: str) -> list[lists.Paths]:
+        return [(photo, mask) for photo, mask in _matched(root, data, split)[0] if mask]
+
     def pairs_of(split: str) -> tuple[list[Paths], list[Bad]]:
-        path = root / data.list.format(split=split)
-        return lists.read(root, path, lambda: _matched(root, data, split)[0])
+        pairs, bad = lists.read(root, root / data.list.format(split=split), lambda: matched(split))
+        return [*pairs], bad
 
     pairs, bad = pairs_of(split)
     other = data.val_split if split == data.train_split else data.train_split

@@ -16,6 +16,7 @@ import numpy as np
 
 from seg_jax.models.weights import hdf5, pickles
 from seg_jax.models.weights.errors import WeightsError
+from seg_jax.models.weights.naming import uncompiled
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,16 @@ def read(path: Path) -> WeightFile:
         raise WeightsError(
             f"there are no weights at {path}{none}. Pass the path of a weight file or of a run directory."
         )
-    if path.name.endswith(".index.json"):
-        file = _shards(path)
-    elif path.suffix.lower() not in READERS:
+    read_as = _shards if path.name.endswith(".index.json") else READERS.get(path.suffix.lower())
+    if read_as is None:
         raise WeightsError(
             f"{path} is none of {', '.join(READERS)}. Other pickles and archives are not read: they can run programs."
         )
-    else:
-        file = READERS[path.suffix.lower()](path)
+    file = read_as(path)
     if not file.tensors:
         raise WeightsError(f"{path} holds no arrays. Pass the path of the file that holds the weights.")
     _require_finite(path, file.tensors)
-    return replace(file, path=source)
+    return replace(file, path=source, tensors=uncompiled(file.tensors))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,6 +105,15 @@ def split(tensors: Mapping[str, np.ndarray], fused: Mapping[str, tuple[str, ...]
                 for part, array in zip(parts, arrays, strict=True):
                     tensors[f"{layer.removesuffix(end)}{part}.{leaf}"] = array
     return tensors
+
+
+def uncompiled(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Without the '_orig_mod.' that torch.compile puts before the names of a part: 'encoder._orig_mod.conv1.weight'.
+
+    As a part of what all names begin with it stays: that is a prefix like any other.
+    """
+    shared = os.path.commonprefix([*tensors])  # noqa: RUF071 - of names, no paths
+    return {shared + name[len(shared) :].replace("_orig_mod.", ""): array for name, array in tensors.items()}
 
 
 def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:

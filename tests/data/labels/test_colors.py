@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seg_jax.data.labels import colors
-from seg_jax.data.labels.colors import indices, lookup, nearest_table
+from seg_jax.data.labels.colors import indices, lookup, nearest_table, unlike
 
 EVERY = np.arange(1 << 24, dtype=np.uint32)  # each colour's own place
 
@@ -21,6 +21,29 @@ def nearest(palette, pixels, weights=(1, 1, 1)):
 
 def test_places():
     assert indices(np.array([[1, 2, 3], [255, 255, 255], [0, 0, 0]], np.uint8)).tolist() == [197121, (1 << 24) - 1, 0]
+
+
+BLACK, WHITE, GREY = (0, 0, 0), (255, 255, 255), (128, 128, 128)
+
+
+@pytest.mark.parametrize(
+    ("taken", "free"),
+    [
+        ([(255, 0, 0)], BLACK),
+        ([BLACK], WHITE),
+        ([(0, 47, 0)], WHITE),  # nearly black
+        ([(0, 48, 0)], BLACK),
+        ([BLACK, (255, 255, 220)], GREY),
+    ],
+)
+def test_a_colour_unlike_those_that_are_taken(taken, free):
+    assert unlike(np.array(taken)) == free
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=255))
+@settings(max_examples=30, deadline=None)
+def test_a_colour_that_is_not_taken_is_always_found(taken):
+    assert unlike(np.array([*taken, BLACK, WHITE, GREY])) not in {*taken, BLACK, WHITE, GREY}
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -119,6 +119,19 @@ def test_safetensors(tmp_path):
     assert_holds(file, STATE)
 
 
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        ({"encoder._orig_mod.conv1.weight", "decoder.bias"}, {"encoder.conv1.weight", "decoder.bias"}),
+        ({"net.encoder._orig_mod.a", "net.decoder._orig_mod.b"}, {"net.encoder.a", "net.decoder.b"}),
+        ({"_orig_mod.encoder.a", "_orig_mod.decoder.b"}, {"_orig_mod.encoder.a", "_orig_mod.decoder.b"}),  # a prefix
+    ],
+)
+def test_names_of_parts_that_were_compiled(tmp_path, written, read_as):
+    save_file({name: VECTOR for name in written}, tmp_path / "a.safetensors")
+    assert set(read(tmp_path / "a.safetensors").tensors) == read_as
+
+
 def test_half_precision_is_read(tmp_path):
     tensors = {"a": VECTOR.astype(ml_dtypes.bfloat16), "b": VECTOR.astype(np.float16)}
     save_file(tensors, tmp_path / "half.safetensors")

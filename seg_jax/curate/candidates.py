@@ -71,12 +71,18 @@ def _kept(found: Sequence[Kind], counterparts: int) -> list[Kind]:
         few = counterparts <= ENOUGH * sum(len(other.files) for other in (*rivals, kind))
         if any(other.rank() > kind.rank() for other in rivals) and (few or kind.derived):
             continue
-        told = [other for other in rivals if other.has(PHOTO, MASK, OTHER) or _directory(other) == _directory(kind)]
+        # Photographs without masks are usual beside others; of masks of one photograph one is wrong.
+        told = [
+            other
+            for other in rivals
+            if kind.mask or other.has(PHOTO, MASK, OTHER) or _directory(other) == _directory(kind)
+        ]
         if told and few:
             role, option = ("mask", "--masks") if kind.mask else ("photograph", "--images")
-            rows = "\n".join(f"  {option}='{k.pattern}'  {_line(k)}" for k in (*told, kind))
+            beside = [other for other in found if other is kind or _same_examples(kind, other)]
+            rows = "\n".join(f"  {option}='{other.pattern}'  {_line(other)}" for other in beside)
             raise DataError(
-                f"each example has {len(told) + 1} files that may be its {role}:\n{rows}\nChoose one of them."
+                f"each example has {len(beside)} files that may be its {role}:\n{rows}\nChoose one of them."
             )
         kept.append(kind)
     return [kind for kind in found if kind in kept]

@@ -29,6 +29,8 @@ OTHER = re.compile(
     r"dsm|dem|dtm|ndsm|elevation|nir|irrg|cir|ir|infrared|thermal|lwir|edges?|bound\w*|contours?|instances?|inst|objects?|panoptic|weights?|"
     r"conf\w*|prob\w*|uncertain\w*|fov|roi|skeletons?|heatmaps?|normals?|flow)$"
 )
+SILENT = ("*", "*/*", "*/*/*")  # directories whose names tell no role and no split
+MAX_FOLDERS = 8  # directories of the same names that may be kinds; more are videos or patients
 COLORED = re.compile(r"^colou?rs?$")  # a mask drawn for people, beside one of values
 
 
@@ -80,8 +82,8 @@ class Kind:
 
     @property
     def derived(self) -> bool:
-        """Whether it is made from photographs and masks, or is the same for all of them: no counterpart of a file."""
-        return self.has(OTHER) or (self.mask and (self.has(COLORED) or self.constant))
+        """Whether its names say that it is made from photographs and masks, or something else than both."""
+        return self.has(OTHER) or (self.mask and self.has(COLORED))
 
     @property
     def bands(self) -> int:
@@ -116,11 +118,24 @@ def group(root: Path, paths: Sequence[Path], *, mask: bool) -> list[Kind]:
             bands[group] = Kind("", {"": path}, mask).bands
         found.setdefault(("/".join(words), stem + path.suffix, bands[group]), {})[*example, loose([core])] = path
     result = []
-    for (folder, name, _), files in found.items():
-        places = {path.parent.relative_to(root).as_posix() for path in files.values()}
-        folder = places.pop() if len(places) == 1 else folder
-        result.append(Kind(name if folder in ("", ".") else f"{folder}/{name}", _own_names(files), mask))
+    for (folder, name, _), every in found.items():
+        for files in _by_folder(every) if folder in SILENT else [every]:
+            places = {path.parent.relative_to(root).as_posix() for path in files.values()}
+            place = places.pop() if len(places) == 1 else folder
+            result.append(Kind(name if place in ("", ".") else f"{place}/{name}", _own_names(files), mask))
     return result
+
+
+def _by_folder(files: Mapping[tuple[str, ...], Path]) -> list[Mapping[tuple[str, ...], Path]]:
+    """Files of a few directories without telling names, which hold the same examples, as a kind for each directory."""
+    folders: dict[Path, dict[tuple[str, ...], Path]] = {}
+    for example, path in files.items():
+        folders.setdefault(path.parent, {})[example] = path
+    names = [{example[-1] for example in part} for part in folders.values()]
+    shared = set.intersection(*names)
+    depths = {len(example) for example in files}
+    apart = 2 <= len(folders) <= MAX_FOLDERS and depths == {2} and 2 * len(shared) >= min(map(len, names))
+    return list(folders.values()) if apart else [files]
 
 
 def _own_names(files: Mapping[tuple[str, ...], Path]) -> dict[str, Path]:
@@ -171,12 +186,13 @@ def _constant_names(root: Path, folders: Mapping[Path, Sequence[Path]]) -> set[s
             continue
         for path in paths:
             holders.setdefault(path.name, []).append(folder)
-    repeated = {name: places for name, places in holders.items() if len(places) >= 3}
-    return {
-        name
-        for name, places in repeated.items()
-        if len({path.name for folder in places for path in folders[folder]}) < len(places)
-    }
+    found = set()
+    for name, places in holders.items():
+        beside = {path.name for folder in places for path in folders[folder]} if len(places) >= 3 else set()
+        # Frames of videos repeat too, and differ by their numbers alone.
+        if 0 < len(beside) < len(places) and len({re.sub(r"\d+", "", other) for other in beside}) == len(beside):
+            found.add(name)
+    return found
 
 
 def _has_role(word: str) -> bool:

@@ -139,8 +139,15 @@ def _views(root: Path, paths: Sequence[Path]) -> list[View]:
         template = SPLIT.sub("{split}", directory, count=1)
         split = match[0] if (match := SPLIT.search(directory)) else ""
         directories.setdefault(template, {}).setdefault(split, []).append(path)
+    # Sequences of the splits differ: train/seq1 and val/seq9 are both of the part '{split}' at the same depth.
+    parts = {template: _part_of_split(template) for template in directories}
+    trained = {
+        parts[template]
+        for template, splits in directories.items()
+        if any(split.lower().startswith("train") for split in splits)
+    }
     for template, splits in list(directories.items()):
-        if not any(split.lower().startswith("train") for split in splits):  # 'test' is part of another name
+        if parts[template] not in trained:  # 'test' is part of another name
             del directories[template]
             for split, files in splits.items():
                 directories.setdefault(template.replace("{split}", split), {})[""] = files
@@ -151,6 +158,12 @@ def _views(root: Path, paths: Sequence[Path]) -> list[View]:
     if len(views) <= 1:
         return views
     return [*views[:16], *_together(root, directories)]
+
+
+def _part_of_split(template: str) -> tuple[int, str]:
+    """(depth, text) of the part of a directory that has '{split}'; (-1, '') without one."""
+    found = [(depth, part) for depth, part in enumerate(PurePosixPath(template).parts) if "{split}" in part]
+    return found[0] if found else (-1, "")
 
 
 def _together(root: Path, directories: Mapping[str, Mapping[str, Sequence[Path]]]) -> list[View]:

@@ -94,7 +94,8 @@ def _pairs(root: Path, path: Path, matched: Sequence[Paths], asked: list[bool]) 
         named, bad = lists.read(root, path, search)
     except DataError:
         return []
-    return named if len(named) > len(bad) else []
+    # Stems of other things match a few photographs by chance; a row of two paths is meant as a pair.
+    return named if len(named) > len(bad) or not asked else []
 
 
 def groups(root: Path, photos: Sequence[Path]) -> tuple[str, str]:

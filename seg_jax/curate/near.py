@@ -16,7 +16,7 @@ from PIL import Image
 SIDE = 16
 CORRELATION = 0.99  # of a near pair, at least
 SURE = 0.998  # the same where there are too few photographs to know what is usual
-NEARER = 0.15  # distance of a near pair in units of the median distance, at most
+NEARER = 0.12  # distance of a near pair in units of the median distance, at most
 ENOUGH = 12  # photographs from which on the median says what is usual
 SAMPLED = 300  # photographs whose distances are looked at for that
 BLOCK = 512  # photographs that are compared with all others at once

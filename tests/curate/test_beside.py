@@ -234,6 +234,16 @@ def test_two_sets_of_lists(tmp_path):
     assert "train.txt: lists 9 pairs; train.csv is used" in proposal.summary
 
 
+def test_a_list_with_rows_of_missing_files_is_a_list(tmp_path, capsys):
+    root = pairs(tmp_path / "d")
+    (root / "train.txt").write_text("".join(f"images/{i}.jpg masks/{i}.png\n" for i in range(11)))
+    (root / "val.txt").write_text("images/11.jpg masks/11.png\nimages/gone.jpg masks/gone.png\n")
+    assert main(["inspect", str(root), f"--out={tmp_path / 'my.py'}"]) == 0
+    shown = capsys.readouterr().out
+    assert "lists {split}.txt (11, 1 pairs)" in shown
+    assert re.search(r"val\.txt, line 2: names a file that does not exist: .*gone\.jpg", shown)
+
+
 def test_lists_of_stems(tmp_path):
     root = pairs(tmp_path / "d", "JPEGImages/{i}.jpg", "SegmentationClass/{i}.png")
     (root / "ImageSets").mkdir()

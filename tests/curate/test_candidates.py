@@ -108,6 +108,7 @@ SETS = {
         "JPEGImages/{i}.png", "SegmentationClass/{i}.png", {"SegmentationObject/{i}.png": lambda i: truth(i) * 7}),
     "false colours": ("o/p_{i}_RGB.png", "l/p_{i}_label.png", {"o/p_{i}_IRRG.png": photo}),
     "heights with zeros": ("rgb/{i}.png", "gt/{i}.png", {"dsm/{i:03}.png": height}),
+    "the same mask for all": ("a/{i}.png", "b/{i}.png", {"c/{i}.png": view}),
     "edges": ("images/{i}.png", "annotations/{i}.png", {"edges/{i}.png": lambda i: (truth(i) == 2).astype(np.uint8)}),
 }  # fmt: skip
 
@@ -134,6 +135,30 @@ def test_two_readers_are_asked_for(tmp_path, capsys):
     pairs, _ = pairs_of(root, tmp_path / "my.py", masks=option)
     assert pairs == {(f"images/{i}.png", f"2nd_manual/{i}.png") for i in range(N)}
     assert main(["inspect", str(root), f"--out={tmp_path / 'n' / 'b.py'}", f"--masks={option}"]) == 0
+
+
+def test_every_candidate_has_a_line(tmp_path):
+    kinds = {"images/{i}.png": photo, "gt/{i}_overlay.png": lambda i: COLORS[truth(i)]}
+    kinds |= {f"gt/{{i}}_reader{n}.png": reader for n in "abc"}
+    with pytest.raises(DataError, match="each example has 4 files that may be its mask") as error:
+        propose.propose(make(tmp_path / "d", **kinds))
+    assert re.findall(r"--masks='([^']+)'", str(error.value)) == [
+        f"gt/*_{kind}.png" for kind in ("overlay", "readera", "readerb", "readerc")
+    ]
+
+
+def test_two_masks_whose_names_say_nothing_are_asked_for(tmp_path):
+    kinds = {"a/{i}.png": photo, "b/{i}.png": truth, "c/{i}.png": lambda i: (truth(i) == 2).astype(np.uint8)}
+    with pytest.raises(DataError, match=r"--masks='b/\*\.png'.*\n.*--masks='c/\*\.png'"):
+        propose.propose(make(tmp_path / "d", **kinds))
+
+
+def test_videos_are_no_kinds(tmp_path):
+    root = tmp_path / "d"
+    for video in ("v0", "v1", "v2", "v3"):
+        make(root, **{f"x/{video}/{{i}}.png": photo, f"y/{video}/{{i}}.png": view if video == "v1" else truth})
+    pairs, _ = pairs_of(root, tmp_path / "my.py")
+    assert len(pairs) == 4 * N
 
 
 def test_two_photographs_are_asked_for(tmp_path):

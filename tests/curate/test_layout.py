@@ -35,6 +35,7 @@ LAYOUTS = {
     "prefixes": ("x/{s}/img_{i}.jpg", "y/{s}/label_{i}.png", "x/{split}/img_*", "y/{split}/label_*", True),
     "nested": ("x/{s}/c{i}/n.jpg", "y/{s}/c{i}/n.png", "x/{split}/**/*", "y/{split}/**/*", True),
     "nested, with a tail": ("c{i}/{s}/x/n.jpg", "c{i}/{s}/y/n.png", "**/{split}/x/*", "**/{split}/y/*", True),
+    "sequences of their own": ("{s}/q{s}{i}/x/n.jpg", "{s}/q{s}{i}/y/n.png", "{split}/**/x/*", "{split}/**/y/*", True),
     "one directory, extensions": ("{s}/n{i}.jpg", "{s}/n{i}.png", "{split}/*.jpg", "{split}/*.png", True),
     "one directory, suffix": ("{s}/n{i}.png", "{s}/n{i}_L.png", "{split}/*.png", "{split}/*_L.png", True),
     "two directories": ("photos/n{s}{i}.jpg", "truth/n{s}{i}.png", "photos", "truth", False),

@@ -218,6 +218,20 @@ def test_an_input_that_vanishes_does_not_end_the_others(monkeypatch, capsys):
     assert run("p") == 1 and set(masks()) == {"b"}
 
 
+def test_names_of_files_are_no_commands_to_the_terminal(capsys):
+    name = "a\x1b[31m\nb\udcff.png"
+    try:
+        photo(f"p/{name}")
+        with open(os.fsencode("p/\x1bbad.png"), "wb") as file:
+            file.write(b"no picture")
+    except OSError:
+        pytest.skip("this file system refuses the name")
+    assert run("p") == 1
+    said = "".join(capsys.readouterr())
+    assert "\x1b" not in said and "\udcff" not in said
+    assert r"a\x1b[31m\nb\udcff.png (8x8) -> " in said and r"p/\x1bbad.png is not an image" in said
+
+
 TORN = ["{", "[]", "null", '{"name": 1}', '{"name": "x"}', '{"name": "x", "state": [], "identity": "", "frames": null}']
 TORN += ['{"name": "../x", "state": ["KEY", 1, 2], "identity": "", "frames": null}', "[" * 100_000, "\xff"]
 

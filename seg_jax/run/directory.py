@@ -110,16 +110,16 @@ class RunDirectory:
         """
         from seg_jax.run.checkpoint import CheckpointError
 
-        if missing := {"image_size", "classes"} - checkpoint.keys():
-            raise CheckpointError(f"a checkpoint of {self} does not say {' and '.join(sorted(missing))}. Train again.")
+        if "image_size" not in checkpoint:
+            raise CheckpointError(f"a checkpoint of {self} does not say image_size. Restore it from a copy.")
         try:
             check_names(config, group="model.")
         except ConfigError as error:
             raise ConfigError(f"{self.config_file}: {error}") from error
         if not config.data.mean or not config.data.std:
             raise ConfigError(f"{self.config_file}: config.data.mean or std is empty. Restore it from a copy.")
-        table, trained = self.table(), LabelTable.from_json(checkpoint["classes"])
-        if len(table) != len(trained):
+        table = self.table()
+        if "classes" in checkpoint and len(trained := LabelTable.from_json(checkpoint["classes"])) != len(table):
             raise LabelError(
                 f"{self.table_file} has {len(table)} classes, the network {len(trained)}: {', '.join(trained.names)}. "
                 "Restore the table."

@@ -97,6 +97,11 @@ def originals(values: Values, masks: Sequence[Path]) -> tuple[list[Color], str] 
     whole = values.whole
     lossy = any(is_lossy(path) for path in masks)
     blended = damage(whole)
+    if blended.any() and not whole.colors and whole.codes[-1] > 255:
+        raise DataError(
+            "the masks of 16 bits were resized with interpolation, or antialiased: the values "
+            f"{described(whole, blended)} occur only between others. Export them again, resized by nearest neighbour."
+        )
     if blended.any() and not lossy:
         colors = [_color(code) if whole.colors else (code, code, code) for code in whole.codes[~blended].tolist()]
         if not whole.colors and min(b[0] - a[0] for a, b in pairwise(colors)) < GAP:

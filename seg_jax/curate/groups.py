@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -131,11 +132,38 @@ def shifted(tallies: Sequence[Tally]) -> tuple[str, str] | None:
     return None
 
 
+def rescaled(tallies: Sequence[Tally]) -> tuple[str, str] | None:
+    """Two files that share no value but 0, of groups with the same number of classes in about the same shares.
+
+    255 may be one of these values, or ignored in both groups.
+    """
+    for common in (frozenset({0}), frozenset({0, IGNORE})):
+        for (values, first), (others, second) in pairwise(_linked(tallies, common)):
+            if len(values) == len(others) > 1:
+                one = _shares(first, max(values) + 1)[[0, *sorted(values)]]
+                if np.abs(one - _shares(second, max(others) + 1)[[0, *sorted(others)]]).sum() < SHIFTED:
+                    return first[0].name, second[0].name
+    return None
+
+
+def _linked(tallies: Sequence[Tally], common: frozenset[int]) -> list[tuple[frozenset[int], list[Tally]]]:
+    """Groups of files, with their values: files of one group share values other than `common`, directly or not."""
+    parts: list[tuple[frozenset[int], list[Tally]]] = []
+    for one in tallies:
+        if not one.colors and (found := one.values - common):
+            linked = [part for part in parts if part[0] & found]
+            parts = [part for part in parts if part not in linked]
+            members = [member for part in linked for member in part[1]]
+            parts.append((found.union(*(part[0] for part in linked)), [*members, one]))
+    return parts
+
+
 def _shares(tallies: Sequence[Tally], size: int) -> np.ndarray:
+    """The share of the pixels of each value, [size]; larger values do not count."""
     whole = total(tallies)
     shares = np.zeros(size)
-    kept = whole.codes < size
-    shares[whole.codes[kept]] = whole.pixels[kept]
+    counted = whole.codes < size
+    shares[whole.codes[counted]] = whole.pixels[counted]
     return shares / shares.sum()
 
 
@@ -165,4 +193,9 @@ def refuse(tallies: Sequence[Tally]) -> None:
         raise DataError(
             f"{found[0]} and {found[1]} count their classes from different values: the shares of the classes agree "
             "once the values are shifted by one. Subtract 1 from the masks of the second kind."
+        )
+    if found := rescaled(tallies):
+        raise DataError(
+            f"{found[0]} and {found[1]} have the same number of classes in about the same shares, but no value in "
+            "common besides 0. Write the masks of one kind with the values of the other."
         )

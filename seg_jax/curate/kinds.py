@@ -67,9 +67,11 @@ def peaks(masks: Iterable[np.ndarray]) -> list[tuple[int, int, int]] | None:
     codes, counts = np.unique(np.concatenate(flat), return_counts=True)
     frequent = counts >= 0.005 * counts.sum()
     colors: list[tuple[int, int, int]] = []
-    for code in codes[frequent][np.argsort(-counts[frequent], kind="stable")].tolist():
+    order = np.argsort(-counts[frequent], kind="stable")
+    for code, count in zip(codes[frequent][order].tolist(), counts[frequent][order].tolist(), strict=True):
         color = code >> 16, code >> 8 & 255, code & 255
-        if all(max(abs(a - b) for a, b in zip(color, other, strict=True)) > 40 for other in colors):
+        apart = 40 if count < 0.02 * counts.sum() else 12  # what JPEG leaves of an area is closer than another area
+        if all(max(abs(a - b) for a, b in zip(color, other, strict=True)) > apart for other in colors):
             colors.append(color)
     if not 2 <= len(colors) <= MAX_DISTINCT:
         return None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_jax.curate import beside, candidates, classes, groups, known, layout, listed, roles
+from seg_jax.curate import beside, candidates, classes, groups, known, layout, listed, objects, roles
 from seg_jax.curate.proposal import (
     Proposal,
     common_size,
@@ -98,6 +98,7 @@ def folder(root: Path, *, images: str = "", masks: str = "") -> Proposal | None:
     """
     documents, files = beside.documents(root), layout.image_files(root)
     photos, labels = roles.tell_apart(root, files)
+    objects.refuse(root, photos, labels)
     photos, labels, notes = candidates.choose(root, photos, labels, images=images, masks=masks)
     matched = layout.find(root, photos, labels)
     named = None if images or masks else listed.find(root, documents, matched)

@@ -55,6 +55,8 @@ def load(source: Callable[..., Examples], data: DataConfig, split: str, *, seed:
     whole = source(data, data.train_split, seed=seed)
     numbers = assign(seed, groups(whole, data), (data.val_share, data.test_share))
     part = take(whole, np.flatnonzero(numbers == parts[split]).tolist())
+    if not _own_files(whole):  # the files do not say which of their examples these are, and caches go by the files
+        part = replace(part, reading=f"{whole.reading}, {part.digest}")
     # What cannot be used is reported once, with the training split.
     return replace(part, split=split, bad=whole.bad if split == data.train_split else ())
 
@@ -65,7 +67,7 @@ def groups(examples: Examples, data: DataConfig) -> list[str]:
     A photograph that is listed twice is one group, so that it is not in two splits.
     """
     root = Path(data.dir).expanduser() if data.dir else None
-    own = len(set(examples.files)) > 1  # one file for all of them tells no example from another
+    own = _own_files(examples)
 
     def path(i: int) -> str:
         if not own:
@@ -91,6 +93,11 @@ def groups(examples: Examples, data: DataConfig) -> list[str]:
                 "every path, such as '^([^/]+)/' for its first directory."
             )
     return ["|".join(str(part) for part in match.groups()) or match[0] for match in found if match]
+
+
+def _own_files(examples: Examples) -> bool:
+    """Whether files tell examples apart; one file may hold all of them."""
+    return len({files[0] for files in examples.files}) > len(examples) / 2
 
 
 def assign(seed: int, groups: Sequence[str], shares: Sequence[float]) -> np.ndarray:

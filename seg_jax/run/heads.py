@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -81,6 +82,28 @@ def match(config: Config, ours: Sequence[str], theirs: Sequence[str], *, classes
     )
     here, there = ([list(names).index(name) for name in shared] for names in (ours, theirs))
     return Rows(_axes(config, classes), np.array(here, int), np.array(there, int), (classes, len(theirs)), binary)
+
+
+def by_name(config: Config, random: Any, loaded: Any, ours: Sequence[str], theirs: Sequence[str]) -> Any:
+    """Loaded arrays in which the rows of the heads are those of our classes; rows of new classes keep random values.
+
+    Args:
+      config: of the new run.
+      random, loaded: trees of arrays of the same structure; heads that were not loaded are random in both.
+      ours, theirs: the names of our classes and of those that the loaded rows are of.
+    """
+    if tuple(ours) == tuple(theirs) or len(ours) != len(theirs):  # of another number no row was loaded
+        return loaded
+    rows = match(config, ours, theirs, classes=len(ours))
+
+    def pick(path: Any, before: Any, after: Any) -> Any:
+        name = trees.name(path)
+        if name not in rows.axes:
+            return after
+        taken = rows.take(name, np.asarray(before), np.asarray(after))
+        return before if taken is None else taken
+
+    return jax.tree_util.tree_map_with_path(pick, random, loaded)
 
 
 def _axes(config: Config, classes: int) -> dict[str, tuple[int, ...]]:

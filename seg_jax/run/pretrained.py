@@ -157,10 +157,21 @@ def start(
             config, RunDirectory(source), params, model_state, whole=whole, names=names, classes=classes
         )
     else:
-        file = models.read(config, source)
+        file, random = models.read(config, source), {"params": params, "model_state": model_state}
         params, model_state = models.load(config, model, params, model_state, file, whole=whole)
+        if theirs := _names_of(source) if whole and names else ():
+            loaded = {"params": params, "model_state": model_state}
+            sorted_rows = heads.by_name(config, random, loaded, names, theirs)
+            params, model_state = sorted_rows["params"], sorted_rows["model_state"]
     _require_scales(config, source, model_state)
     return params, model_state
+
+
+def _names_of(source: str) -> tuple[str, ...]:
+    """The names of the classes in a folder of another library; () if it has none."""
+    path = Path(source).expanduser()
+    folder = models.folders.read(path) if models.folders.is_folder(path) else None
+    return tuple(folder.names) if folder else ()
 
 
 def _from_run(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from seg_jax import losses, models
+from seg_jax import losses, metrics, models
 from seg_jax.data.feed import Batch
 from seg_jax.optim import Optimizer
 from seg_jax.steps.distil import Teach, no_teacher
@@ -32,9 +32,11 @@ def make_train_step(
     augment: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]],
     seed: int,
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, jax.Array]]]:
-    """Builds train_step(state, batch, teacher) -> (state, {'loss', 'grad_norm', 'lr', 'skipped'}).
+    """Builds train_step(state, batch, teacher) -> (state, {'loss', 'grad_norm', 'lr', 'skipped', 'counts'}).
 
-    An objective of several losses gives 'loss/NAME' too, the mean of each. `teacher` is what `teach` takes, or ().
+    'counts', int32 [3 k], are TP, FP and FN of the batch as the network sees it: augmented, before the update, with
+    dropout and the batch's statistics. An objective of several losses gives 'loss/NAME' too, the mean of each.
+    `teacher` is what `teach` takes, or ().
 
     All randomness is derived from (seed, state.step, position in the batch): a step that is run again, or on
     another number of devices, sees the same pixels.
@@ -71,30 +73,34 @@ def make_train_step(
             means = {"loss": main + aux_weight * sum(value for value, _ in values.values())} | {
                 f"loss/{name}": mean for name, mean in means.items() if len(means) > 1
             }
-            return means["loss"], (means, model_state)
+            confusion = metrics.confusion_matrices(outputs["logits"].argmax(-1), label, outputs["logits"].shape[-1])
+            counts = jnp.stack(metrics.of_confusion(confusion.sum(0)))
+            return means["loss"], (means, counts, model_state)
 
         gradient = jax.grad(cost, has_aux=True)
 
         def part(carry: Any, inputs: Any) -> tuple[Any, None]:
-            model_state, means, grads = carry
-            part_grads, (part_means, model_state) = gradient(trained, model_state, *inputs)
+            model_state, means, counts, grads = carry
+            part_grads, (part_means, part_counts, model_state) = gradient(trained, model_state, *inputs)
             means, grads = jax.tree.map(
                 lambda total, x: total + x / accumulate, (means, grads), (part_means, part_grads)
             )
-            return (model_state, means, grads), None
+            return (model_state, means, counts + part_counts, grads), None
 
         inputs = (image, label, teacher_logits)
         if accumulate == 1:
-            grads, (means, model_state) = gradient(trained, state.model_state, *inputs, dropout_key)
+            grads, (means, counts, model_state) = gradient(trained, state.model_state, *inputs, dropout_key)
         else:
             parts = jax.tree.map(lambda a: _parts(a, accumulate, groups), inputs)
             parts = (*parts, jax.random.split(dropout_key, accumulate))
             first = jax.tree.map(lambda a: a[0], parts)
             shapes = jax.eval_shape(gradient, trained, state.model_state, *first)
-            grads, means = (
-                jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), tree) for tree in (shapes[0], shapes[1][0])
+            grads, means, counts = (
+                jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), tree) for tree in (shapes[0], *shapes[1][:2])
             )
-            (model_state, means, grads), _ = jax.lax.scan(part, (state.model_state, means, grads), parts)
+            (model_state, means, counts, grads), _ = jax.lax.scan(
+                part, (state.model_state, means, counts, grads), parts
+            )
         norm = optax.tree.norm(grads)
         params, opt_state = optimizer.update(grads, state.opt_state, state.params, state.step, state.lr_scale)
         new = {"params": params, "model_state": model_state, "opt_state": opt_state}
@@ -111,7 +117,7 @@ def make_train_step(
             new = jax.tree.map(lambda before, after: jnp.where(skipped, before, after), old, new)
         lr = jnp.asarray(optimizer.schedule(state.step)) * state.lr_scale
         state = replace(state, step=state.step + 1, skipped=state.skipped + skipped, **new)
-        return state, means | {"grad_norm": norm, "lr": lr, "skipped": state.skipped}
+        return state, means | {"grad_norm": norm, "lr": lr, "skipped": state.skipped, "counts": counts}
 
     return train_step
 
@@ -119,7 +125,7 @@ def make_train_step(
 def make_members(
     train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]], *, members: int, sequential: bool
 ) -> Callable[[TrainState, Sequence[Batch], Any], tuple[TrainState, dict[str, jax.Array]]]:
-    """Builds a step of several networks at once, each on a batch of its own; metrics are means over them.
+    """Builds a step of several networks at once, each on a batch of its own; metrics are means over them, counts sums.
 
     Args:
       train_step: from `make_train_step`.
@@ -136,9 +142,10 @@ def make_members(
         stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *batches)
         own = {name: getattr(state, name) for name in TrainState.OWN}
         inputs = (own, stacked, jnp.arange(members))
-        new, metrics = jax.lax.map(one, inputs) if sequential else jax.vmap(one)(inputs)
+        new, measured = jax.lax.map(one, inputs) if sequential else jax.vmap(one)(inputs)
         new = replace(new, step=state.step + 1, lr_scale=state.lr_scale)
-        return new, jax.tree.map(lambda values: values.mean(0), metrics)
+        counts = measured.pop("counts").sum(0)
+        return new, {name: values.mean(0) for name, values in measured.items()} | {"counts": counts}
 
     return members_step
 

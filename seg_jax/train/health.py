@@ -36,6 +36,9 @@ class Health:
       clock: counts the finished steps.
       diverged: (step, its values in words) -> the error that ends the run.
       on_step: called with every finished step and its metrics.
+
+    Attributes:
+      counts: int64 [3 k], TP, FP and FN of all finished steps on their training batches; 0 before the first.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Health:
         self._pending: deque[tuple[int, dict[str, jax.Array]]] = deque()
         self._last: dict[str, float] = {}
         self._skipped_in_a_row = 0
+        self.counts: np.ndarray = np.zeros((), np.int64)
 
     def started(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Notes a program that the devices work on; `step` is its last, and metrics are [] or one for each step."""
@@ -63,7 +67,10 @@ class Health:
         """
         while len(self._pending) > in_flight:
             last, arrays = self._pending.popleft()
-            metrics = {name: np.atleast_1d(values) for name, values in jax.device_get(arrays).items()}
+            arrays = jax.device_get(arrays)
+            counts = np.asarray(arrays.pop("counts"), np.int64)
+            self.counts = self.counts + counts.reshape(-1, *counts.shape[-2:]).sum(0)
+            metrics = {name: np.atleast_1d(values) for name, values in arrays.items()}
             count = len(metrics["loss"])
             for i in range(count):
                 self._last = {name: float(values[i]) for name, values in metrics.items()}

@@ -23,7 +23,7 @@ from seg_jax.train.clock import Profiler
 from seg_jax.train.health import PROGRAMS_IN_FLIGHT
 from seg_jax.train.hooks import NO_HOOKS, Hooks
 from seg_jax.train.programs import Programs
-from seg_jax.train.session import Session, saving_at_failure
+from seg_jax.train.session import Session, conclude, saving_at_failure
 
 
 def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -> TrainState:
@@ -104,7 +104,8 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
             log_now = due(done, config.log.every_steps) or done == length.steps
             # Nothing is saved, evaluated or logged before every step up to here was found finite.
             last = health.settle(0 if save_now or log_now else PROGRAMS_IN_FLIGHT)
-            bar.advance(steps, clock.postfix(last), session.progress.record(config.checkpoint.metric))
+            best = session.progress.record(config.checkpoint.metric)
+            bar.advance(steps, clock.postfix(last), session.seen.note, best)
             if log_now:
                 session.log(done, last)
             score = None
@@ -126,7 +127,7 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
             logging.warning("%s: saved step %d; run the same command to resume", interruption.name, done)
         else:
             session.write_facts(done, peak_memory=programs.peak_memory)
-            session.conclude()
+            conclude(session)
     return state
 
 

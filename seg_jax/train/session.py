@@ -32,6 +32,7 @@ from seg_jax.steps.state import TrainState
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import DivergedError, Health, diverged
 from seg_jax.train.hooks import NO_HOOKS, Hooks
+from seg_jax.train.seen import Seen
 
 
 class Session:
@@ -67,8 +68,9 @@ class Session:
         )
         self._hooks = hooks
         self.epoch = epoch_length(job.config, examples=len(self.train))
-        self._report: Report | None = None  # of the newest evaluation
-        self._best: Report | None = None  # that of this process
+        self.seen = Seen(self.health, self.train.table.names)
+        self.newest: Report | None = None  # of the newest evaluation
+        self.best: Report | None = None  # that of this process
         self.evaluator = Evaluator(job.functions, self.val)
         self._begin = time.perf_counter()
         self._writes = process.is_first()  # the other processes only compute
@@ -90,7 +92,8 @@ class Session:
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Writes the training metrics since the last call."""
-        self._writer.scalars(step, {f"train/{name}": v for name, v in (metrics | self.clock.lap()).items()})
+        metrics = metrics | self.seen.logged() | self.clock.lap()
+        self._writer.scalars(step, {f"train/{name}": value for name, value in metrics.items()})
         self.checkpoints.check()
 
     def evaluate(self, step: int, state: TrainState) -> float | None:
@@ -100,14 +103,15 @@ class Session:
             weights = state.weights(averaged=self.config.eval.averaged)
             result = self.evaluator(**weights, step=step)
             result.protocol["left_out"] |= left_out(self.train)
-            self._report = result
+            result.sections.update(self.seen.section())
+            self.newest = result
             self._writer.scalars(step, {f"{split}/{name}": value for name, value in scalars(result).items()})
             panels = self.evaluator.panels(**weights)
             self._writer.images(step, {f"{split}/{i}": picture for i, picture in enumerate(panels.values())})
             value = result.scores[metric]
             score = None if math.isnan(value) else -value if metric == "loss" else value
             gain = self.progress.is_gain(score)
-            self._best = result if gain else self._best
+            self.best = result if gain else self.best
             if self._writes:
                 best = ", the best so far" if gain else ""
                 tqdm.write(f"step {step}, {split}: {summary.brief(result)}{best}", file=sys.stdout)
@@ -123,21 +127,11 @@ class Session:
                     report.write_curves(self.run.path, epoch=self.epoch)
         return score
 
-    def conclude(self) -> None:
-        """Prints the whole table of this process's best evaluation, or of its newest; writes the plots as PDF, too."""
-        if not self._writes or (shown := self._best or self._report) is None:
-            return
-        print(f"\nstep {shown.protocol['step']}, {self.val.split}\n{shown.table()}\n")
-        with log.warn_on_disk_error("curves.pdf"):
-            report.write_curves(self.run.path, epoch=self.epoch, form="pdf")
-        with log.warn_on_disk_error("confusion.pdf"):
-            report.write_confusion_pdf(self.run.path)
-
     def show_report(self, step: int) -> None:
         """Calls `on_evaluate` with the newest report; it may end the run, so that `step` is to be saved before."""
-        assert self._report, "there was an evaluation"
+        assert self.newest, "there was an evaluation"
         with self.clock.paused():
-            self._hooks.on_evaluate(step, self._report)
+            self._hooks.on_evaluate(step, self.newest)
 
     def save(self, state: TrainState, score: float | None) -> None:
         """Starts to write a checkpoint."""
@@ -188,6 +182,17 @@ def saving_at_failure(session: Session, state: TrainState) -> Iterator[None]:
             except SaveError as error:  # not in place of the first error
                 logging.error("%s", error)
         raise
+
+
+def conclude(session: Session) -> None:
+    """Prints the whole table of this process's best evaluation, or of its newest; writes the plots as PDF, too."""
+    if (shown := session.best or session.newest) is None or not process.is_first():
+        return
+    print(f"\nstep {shown.protocol['step']}, {session.val.split}\n{shown.table()}\n")
+    with log.warn_on_disk_error("curves.pdf"):
+        report.write_curves(session.run.path, epoch=session.epoch, form="pdf")
+    with log.warn_on_disk_error("confusion.pdf"):
+        report.write_confusion_pdf(session.run.path)
 
 
 def scalars(result: Report) -> dict[str, float]:

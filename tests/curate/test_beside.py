@@ -256,7 +256,7 @@ def test_one_list_says_which_file_belongs_to_which(tmp_path):
 # ----- what was not used
 
 
-def test_everything_that_lies_there_is_named(tmp_path):
+def test_every_document_that_is_not_used_is_named(tmp_path):
     root = pairs(tmp_path / "d")
     (root / "class_names.json").write_text('["a", "b"]')
     (root / "label_colors.txt").write_text("1 2 3 a\n4 5 6 b\n")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from seg_jax import data
-from seg_jax.curate import propose
+from seg_jax.curate import objects, propose
 from seg_jax.curate.__main__ import configuration
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE
@@ -202,6 +202,27 @@ def test_masks_that_count_from_another_value(tmp_path, names):
         propose.propose(tmp_path / "d")
 
 
+@pytest.mark.parametrize("names", [None, ["sky", "disc", "ground", "box"]])
+@pytest.mark.parametrize("factor", [10, 85])
+def test_masks_of_two_scales_of_several_classes(tmp_path, names, factor):
+    dataset(tmp_path / "d", lambda y, i: y * np.uint8(factor if i % 2 else 1), classes=4, names=names)
+    with pytest.raises(
+        DataError, match=r"s0.png and .*s1.png have the same number of classes in about the same shares"
+    ):
+        propose.propose(tmp_path / "d")
+
+
+def test_files_of_other_classes_do_not_disagree(tmp_path):
+    """Half of the files have a disc alone, the other half ground and a box."""
+
+    def mask(y, i):
+        return np.where(y > 1 if i % 2 else y == 1, y, 0).astype(np.uint8)
+
+    truth = dataset(tmp_path / "d", mask, classes=4)
+    truth = {name: mask(label, i) for i, (name, label) in enumerate(truth.items())}
+    assert_true(inspected(tmp_path / "d", tmp_path)[0], truth)
+
+
 def test_files_without_the_first_or_the_last_class_do_not_disagree(tmp_path):
     truth = dataset(tmp_path / "d", lambda y, i: np.clip(y, i % 2, 2 + i % 2).astype(np.uint8), classes=4)
     truth = {name: np.clip(label, i % 2, 2 + i % 2) for i, (name, label) in enumerate(truth.items())}
@@ -272,6 +293,24 @@ def test_interpolated_class_indices_are_lost(tmp_path, names):
     dataset(tmp_path / "d", lambda y, i: resized(values[y]), classes=4, names=names)
     with pytest.raises(DataError, match=r"resized with interpolation: .* too close to tell .* by nearest neighbour"):
         propose.propose(tmp_path / "d")
+
+
+@pytest.mark.parametrize("names", [None, ["background", "lesion"]])
+def test_soft_borders_of_16_bits(tmp_path, names):
+    def mask(y, i):
+        return np.asarray(resized(binary(y))).astype(np.uint16) * 257
+
+    dataset(tmp_path / "d", mask, names=names)
+    with pytest.raises(DataError, match=r"the masks of 16 bits were resized with interpolation.* by nearest neighbour"):
+        propose.propose(tmp_path / "d")
+
+
+def test_close_values_in_jpeg_stay_apart(tmp_path):
+    values = np.array([0, 30, 60, 90], np.uint8)
+    truth = dataset(tmp_path / "d", lambda y, i: values[y], classes=4, extension="jpg")
+    splits, _ = inspected(tmp_path / "d", tmp_path)
+    assert len(splits[0].table) == 4
+    assert_true(splits, truth, exact=0.95)
 
 
 @pytest.mark.parametrize("width", [1, 2])
@@ -380,3 +419,44 @@ def test_masks_of_half_the_size(tmp_path):
 def test_masks_of_other_proportions_are_not_resized(tmp_path):
     dataset(tmp_path / "d", lambda y, i: y[:, :60] if i == 3 else y, classes=4)
     assert "data.resize_masks" not in propose.propose(tmp_path / "d").fields
+
+
+# ----- several masks for one photograph
+
+
+OBJECTS = {
+    "a directory for each photograph": ("{0}/images/{0}.png", "{0}/masks/{1}{0}.png"),
+    "numbers in a directory": ("{0}/photo.png", "{0}/masks/{1}.png"),
+    "numbered names": ("images/{0}.png", "masks/{0}_{1}.png"),
+    "directories of masks": ("images/{0}.png", "masks/{0}/{1}.png"),
+}
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_a_mask_for_each_object(tmp_path, kind):
+    root, (photos, masks), truth = tmp_path / "d", OBJECTS[kind], {}
+    for i in range(N):
+        name, label = f"p{i * 7919:06x}q", scene(i, 4)
+        truth[name] = (label > 0).astype(np.uint8)
+        noise = np.random.default_rng(i).integers(0, 40, (*SIZE, 3))
+        save(root / photos.format(name), (SHADES[label] + noise.astype(np.uint8)).astype(np.uint8))
+        for k in (1, 2, 3):
+            save(root / masks.format(name, k), binary(label == k))
+    with pytest.raises(DataError, match=r"has 3 masks, .*: one alone would call the others background") as error:
+        propose.propose(root)
+    cure = re.search(r"of its own: (.*)\.$", str(error.value))[1]
+    for name in truth:  # what the message says
+        (photo,) = root.glob(photos.format(name))
+        save(tmp_path / "united" / "images" / f"{name}.png", Image.open(photo))
+        found = sorted(root.glob(masks.format(name, "*")))
+        save(tmp_path / "united" / "masks" / f"{name}.png", eval(cure, {"np": np, "Image": Image, "masks": found}))
+    assert_true(inspected(tmp_path / "united", tmp_path)[0], truth)
+
+
+def test_several_kinds_of_masks_are_no_objects(tmp_path):
+    for i in range(N):
+        label = scene(i, 2)
+        save(tmp_path / f"p{i}" / "photo.jpg", np.random.default_rng(i).integers(0, 255, (*SIZE, 3), np.uint8))
+        save(tmp_path / f"p{i}" / "label.png", label)
+        save(tmp_path / f"p{i}" / "edges.png", np.abs(np.diff(label, axis=0, append=label[-1:])))
+    objects.refuse(tmp_path, *[sorted(tmp_path.rglob(pattern)) for pattern in ("*.jpg", "*.png")])

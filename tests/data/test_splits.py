@@ -11,6 +11,7 @@ from PIL import Image
 from seg_jax import data
 from seg_jax.config import ConfigError, checked, default
 from seg_jax.data import splits
+from seg_jax.data.checking import content_key
 from seg_jax.data.images import DataError
 from seg_jax.data.sampler import held_out
 
@@ -147,6 +148,14 @@ def test_of_arrays(tmp_path):
     for part in parts:
         for i, name in enumerate(part.names):
             assert part.read(i)[1].max() == int(name[len("train[") : -1]) % 2
+
+
+def test_caches_know_which_examples_of_a_file_are_meant(tmp_path):
+    images = np.zeros((10, 4, 4, 3), np.uint8)
+    np.savez(tmp_path / "train.npz", images=images, labels=images[..., 0])
+    (tmp_path / "class_names.json").write_text(json.dumps(["a", "b"]))
+    parts = loaded(("train", "val", "test"), source="arrays", dir=str(tmp_path), val_share=0.2, test_share=0.2)
+    assert len(parts[1]) == len(parts[2]) and len({content_key(part) for part in parts}) == 3
 
 
 def test_of_synthetic_scenes():

@@ -140,7 +140,13 @@ def test_train_step_is_the_numpy_gradient_step():
     log_p = log_softmax(x @ kernel[0, 0] + bias)
     error = (np.exp(log_p) - np.eye(CLASSES)[t]) / len(t)
     gradient = {"kernel": (x.T @ error)[None, None], "bias": error.sum(0)}
-    assert measured.keys() == {"loss", "grad_norm", "lr", "skipped"}
+    assert measured.keys() == {"loss", "grad_norm", "lr", "skipped", "counts"}
+    predicted = log_p.argmax(-1)
+    by_hand = [[((predicted == c) & (t == c)).sum() for c in range(CLASSES)]]
+    by_hand += [[((predicted == c) & (t != c)).sum() for c in range(CLASSES)]]
+    by_hand += [[((predicted != c) & (t == c)).sum() for c in range(CLASSES)]]
+    np.testing.assert_array_equal(measured["counts"], by_hand)
+    assert measured["counts"].dtype == jnp.int32
     assert float(measured["loss"]) == pytest.approx(-log_p[np.arange(len(t)), t].mean(), rel=1e-5)
     norm = sum((g**2).sum() for g in gradient.values()) ** 0.5
     assert float(measured["grad_norm"]) == pytest.approx(norm, rel=1e-5)
@@ -245,6 +251,7 @@ def test_accumulation_is_the_step_of_the_whole_batch(groups):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), whole.params, parts.params)
     for name in ("loss", "grad_norm"):
         assert float(in_parts[name]) == pytest.approx(float(measured[name]), rel=1e-5)
+    np.testing.assert_array_equal(in_parts["counts"], measured["counts"])
 
 
 def test_accumulation_updates_statistics_and_draws_dropout_in_every_part():
@@ -328,8 +335,8 @@ def test_an_objective_of_several_losses_is_their_weighted_sum():
 
     cross_entropy, dice = (measured(**{name: 1.0}) for name in ("cross_entropy", "dice"))
     both = measured(cross_entropy=0.5, dice=2.0)
-    assert cross_entropy.keys() == {"loss", "grad_norm", "lr", "skipped"}  # one loss is the objective
-    assert both.keys() == {"loss", "loss/cross_entropy", "loss/dice", "grad_norm", "lr", "skipped"}
+    assert cross_entropy.keys() == {"loss", "grad_norm", "lr", "skipped", "counts"}  # one loss is the objective
+    assert both.keys() == {"loss", "loss/cross_entropy", "loss/dice", "grad_norm", "lr", "skipped", "counts"}
     assert float(both["loss/dice"]) == pytest.approx(float(dice["loss"]), rel=1e-6)
     assert float(both["loss/cross_entropy"]) == pytest.approx(float(cross_entropy["loss"]), rel=1e-6)
     assert float(both["loss"]) == pytest.approx(0.5 * float(cross_entropy["loss"]) + 2 * float(dice["loss"]), rel=1e-5)

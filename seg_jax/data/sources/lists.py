@@ -79,7 +79,7 @@ def read(root: Path, path: Path, matched: Callable[[], Sequence[Paths]]) -> tupl
 
 
 def below(root: Path, listed: str, *, beside: Path | None = None) -> Path:
-    """A listed path as it is, below `root`, or with as many of its last parts as are there.
+    """A listed path as it is, or the longest tail of it that exists below `root`.
 
     SegNet's lists start with '/SegNet/CamVid/', and others with the drive of another machine.
 

@@ -92,6 +92,22 @@ def test_logits_are_those_of_transformers(config, tmp_path):
     np.testing.assert_allclose(whole, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_of_the_head_are_those_of_the_names_in_the_folder(tmp_path):
+    theirs = ("road", "sky", "tree", "car", "bus")
+    document = DOCUMENT | {"id2label": {str(i): name for i, name in enumerate(theirs)}}
+    folder = parity.pretrained_folder(tmp_path / "folder", "segformer_b0", document)
+    config, model, params, _ = with_weights(default.get_config(), folder)
+    random = jax.tree.map(lambda like: np.full(like.shape, 7, like.dtype), shapes(model))
+    straight, turned = (
+        pretrained.start(config, model, *random, names=names, classes=5)[0]["decoder"]["head"]
+        for names in (theirs, ("bus", "tram", "road", "tree", "sky"))
+    )
+    for name in ("kernel", "bias"):
+        np.testing.assert_array_equal(straight[name], params["decoder"]["head"][name])
+        np.testing.assert_array_equal(turned[name][..., [0, 2, 3, 4]], straight[name][..., [4, 0, 2, 1]])
+        assert (turned[name][..., 1] == 7).all()
+
+
 def test_files_of_segmentation_models_pytorch_give_the_same_network(config, tmp_path):
     # The decoder of the fixture under their names; their encoder's names are tested in test_mit.py.
     theirs = load_file(parity.torch_file(tmp_path, "segformer_b0"))

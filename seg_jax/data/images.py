@@ -140,8 +140,18 @@ def read_stored(path: Path | Encoded, *, colors: bool = True, pages: bool = Fals
             return Stored(pixels[..., 0], alpha=alpha)
     raise DataError(
         f"{path} is a {image.mode} image; a mask has one channel whose values are class indices, as grey or palette "
-        f"PNG{', or RGB colours' if colors else ''}. Convert it to class indices first."
+        f"PNG{', or RGB colours' if colors else ''}. Convert it to class indices first{_whole(image)}."
     )
+
+
+def _whole(image: Image.Image) -> str:
+    """How to convert a mask of floating-point numbers, the array `mask`; '' for other images."""
+    if image.mode != "F":
+        return ""
+    values = np.asarray(image)
+    if (values == np.round(values)).all() and values.min() >= 0 and values.max() <= 65535:
+        return f": mask.astype(np.{'uint8' if values.max() <= 255 else 'uint16'})"
+    return ": (mask >= 0.5).astype(np.uint8)" if values.min() >= 0 and values.max() <= 1 else ""
 
 
 def is_grey(pixels: np.ndarray) -> bool:

@@ -302,6 +302,23 @@ def test_colour_masks_are_refused(tmp_path, name, image, mode):
         read_mask(path)
 
 
+@pytest.mark.parametrize(
+    ("stored", "values"),
+    [
+        ([[0, 1], [2, 255]], [[0, 1], [2, 255]]),
+        ([[0, 1], [300, 7]], [[0, 1], [300, 7]]),
+        ([[0, 0.2], [0.7, 1]], [[0, 0], [1, 1]]),
+    ],
+)
+def test_the_cure_of_masks_of_floating_point(tmp_path, stored, values):
+    path = save(tmp_path / "a.tif", np.array(stored, np.float32))
+    with pytest.raises(DataError, match="is a F image") as error:
+        read_mask(path)
+    cure = re.search(r"indices first: (.*)\.$", str(error.value))[1]
+    mended = eval(cure, {"np": np, "mask": np.array(stored, np.float32)})
+    np.testing.assert_array_equal(read_mask(save(tmp_path / "a.png", mended)), values)
+
+
 # ----- resize
 
 

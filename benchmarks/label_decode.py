@@ -19,7 +19,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 import numpy as np
 
 from seg_jax.data.labels.cityscapes import TABLES
-from seg_jax.data.labels.masks import Palette
+from seg_jax.data.labels.palettes import Palette
 
 MASKS, SIDE, THREADS, REPEATS = 2597, 256, 2, 3
 NUMPY_MASKS, TENSORFLOW_MASKS = 20, 200

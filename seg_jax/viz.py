@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from seg_jax.data.images import resize, resize_label
 from seg_jax.data.labels import IGNORE, LabelTable
+from seg_jax.runtime.quoting import plotted
 
 RIGHT, WRONG, IGNORED = (40, 40, 40), (235, 64, 52), (255, 255, 255)  # of the error picture
 TITLES = ("image", "truth", "prediction", "error")
@@ -160,7 +161,7 @@ def curves(
         axes = figure.add_subplot(rows, columns, i + 1)
         for run, series in enumerate(runs):
             points = series.get(name, ())
-            label, color = labels[run] if labels else None, f"C{run}"
+            label, color = plotted(labels[run]) if labels else None, f"C{run}"
             marker = "." if len(points) < 40 else None
             axes.plot(
                 *(zip(*points, strict=True) if points else ((), ())), color, linewidth=1.2, marker=marker, label=label
@@ -203,7 +204,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str], *, form: str = "png") ->
 
     truth = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, truth, out=np.zeros(matrix.shape), where=truth > 0)
-    k = len(names)
+    k, names = len(names), list(map(plotted, names))
     cell = min(0.34, 18 / k)  # inches; the picture has at most 6,100 x 5,800 pixels
     side, size = max(2.6, cell * k + 1.4), min(7, 60 * cell)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
@@ -241,7 +242,7 @@ def distribution(shares: Mapping[str, Sequence[float]], table: LabelTable) -> by
         positions = [j + (i + 0.5) * thickness - 0.4 for j in range(k)]
         bars = axes.barh(positions, values, thickness, color=colors, edgecolor="black", linewidth=0.5)
         axes.bar_label(bars, [f"{split} {value:.2%}" for value in values], padding=3, fontsize=7)
-    axes.set_yticks(range(k), table.names)
+    axes.set_yticks(range(k), map(plotted, table.names))
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlim(min((v for values in shares.values() for v in values if v), default=0.1) / 2, 4)

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save
 
-from seg_jax.config import Config, to_json
+from seg_jax.config import Config, checked, to_json
 from seg_jax.config.text import load as load_config
 from seg_jax.data.decoder import Encoded, at_most
 from seg_jax.data.images import read_image, read_mask
@@ -279,12 +279,13 @@ def test_meta_data_of_checkpoints_with_the_right_checksum(tmp_path):
     file = run.checkpoints_folder / "3" / "meta" / "metadata"
     file.parent.mkdir(parents=True)
     run.table_file.write_text(TABLES["names.json"])
+    config = checked({"data": {"mean": (0.5,) * 3, "std": (0.5,) * 3}})
     for rng in mutants("meta"):
         meta = changed(META, rng)
         if isinstance(meta, dict):
             meta["sha256"] = digest(meta)
         file.write_text(json.dumps(meta))
-        survives(lambda: run.trained(Checkpoints(run.checkpoints_folder).meta(3)))
+        survives(lambda: run.trained(config, Checkpoints(run.checkpoints_folder).meta(3)))
         survives(run.checkpoints().choose, rng.choice(("best", "last", "3")))
         survives(run.resumable)
         survives(run.write_table, LabelTable(("sky", "road")))

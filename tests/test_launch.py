@@ -72,7 +72,8 @@ class Machine:
         text = re.sub(r"\s+", "", (REPOSITORY / "seg_jax/main.py").read_text())
         defined = re.findall(r'DEFINE_\w+\("\w+"', text)
         (self.root / "seg_jax/main.py").write_text(MAIN + f"# {defined}")
-        (self.root / "seg_jax/config").symlink_to(REPOSITORY / "seg_jax/config")  # which knows the fields
+        for name in ("config", "runtime"):  # which know the fields, with Python's own library alone
+            (self.root / "seg_jax" / name).symlink_to(REPOSITORY / "seg_jax" / name)
         for name in ("x.py", "configs/x.py"):
             (self.root / name).parent.mkdir(exist_ok=True)
             (self.root / name).touch()
@@ -710,7 +711,8 @@ def test_real_installation(tmp_path):
     for name in ("launch.sh", "requirements.txt"):
         shutil.copy(REPOSITORY / name, root / name)
     (root / "seg_jax/main.py").write_text("import jax; print(f'jax=={jax.__version__}')")
-    (root / "seg_jax/config").symlink_to(REPOSITORY / "seg_jax/config")
+    for name in ("config", "runtime"):
+        (root / "seg_jax" / name).symlink_to(REPOSITORY / "seg_jax" / name)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SEG_JAX_")}
     try:
         for _ in range(2):

@@ -62,11 +62,17 @@ def opened(path: Path | Encoded) -> Iterator[Image.Image]:
       DataError: the file is missing, damaged, of another format, or has more pixels than `at_most` allows.
       MachineError: the machine could not read it: too few descriptors, a share that stalls.
     """
+    with reading(path), Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > _limit.get() * 10**6:
+            raise _too_many(path, f"{image.width}x{image.height}")
+        yield image
+
+
+@contextmanager
+def reading(path: Path | Encoded) -> Iterator[None]:
+    """Around what Pillow does with an image file: its errors become ours; see `opened`."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > _limit.get() * 10**6:
-                raise _too_many(path, f"{image.width}x{image.height}")
-            yield image
+        yield
     except DataError:
         raise
     except UnidentifiedImageError as error:

@@ -60,7 +60,8 @@ def read_image(path: Path | Encoded, *, pages: bool = True) -> np.ndarray:
             f"{path} contains floating-point values from {low:g} to {high:g}; a photograph has 8 bits. "
             f"Scale it: image = {scaling(low, high)}."
         )
-    return rgb(image)
+    with decoder.reading(path):
+        return rgb(image)
 
 
 def scaling(low: float, high: float, name: str = "image") -> str:

@@ -69,7 +69,7 @@ class Network:
         directory = RunDirectory(run)
         config, checkpoints = directory.config(), directory.checkpoints()
         step = checkpoints.choose(checkpoint)
-        table, trained = directory.trained(checkpoints.meta(step))
+        table, trained = directory.trained(config, checkpoints.meta(step))
         if full_precision:
             config = with_fields(config, {"model.dtype": "float32"})
         functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))

@@ -42,7 +42,7 @@ def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tupl
     config, checkpoints = run.config(), run.checkpoints()
     step = checkpoints.choose(checkpoint)
     meta = checkpoints.meta(step)
-    table, (height, width) = run.trained(meta)
+    table, (height, width) = run.trained(config, meta)
     model = models.together(config, models.build(config, classes=len(table)))
     # Their structure is in their names: tracing the network for it would take a third of the time to the first mask.
     weights = jax.device_put(_nested(checkpoints.arrays(step, averaged=config.eval.averaged)))

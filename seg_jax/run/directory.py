@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_jax.config import FREE, Config, ConfigError, checked, differences, load, to_json
+from seg_jax.config import FREE, Config, ConfigError, check_names, checked, differences, load, to_json
 from seg_jax.data.labels import LabelError, LabelTable
 from seg_jax.run.lock import training, unwritable
 from seg_jax.runtime import process
@@ -96,22 +96,30 @@ class RunDirectory:
         """The classes; raises a LabelError where their file is missing or damaged."""
         return LabelTable.load(self.table_file)
 
-    def trained(self, checkpoint: Meta) -> tuple[LabelTable, tuple[int, int]]:
+    def trained(self, config: Config, checkpoint: Meta) -> tuple[LabelTable, tuple[int, int]]:
         """The classes, and the (height, width) at which the network was evaluated.
 
         Args:
+          config: as recorded.
           checkpoint: its meta data.
 
         Raises:
+          ConfigError: the configuration leaves the network open, or describes none that there is.
           LabelError: the table has more or fewer classes than the network.
           CheckpointError: the meta data is incomplete.
         """
         from seg_jax.run.checkpoint import CheckpointError
 
-        if missing := {"image_size", "classes"} - checkpoint.keys():
-            raise CheckpointError(f"a checkpoint of {self} does not say {' and '.join(sorted(missing))}. Train again.")
-        table, trained = self.table(), LabelTable.from_json(checkpoint["classes"])
-        if len(table) != len(trained):
+        if "image_size" not in checkpoint:
+            raise CheckpointError(f"a checkpoint of {self} does not say image_size. Restore it from a copy.")
+        try:
+            check_names(config, group="model.")
+        except ConfigError as error:
+            raise ConfigError(f"{self.config_file}: {error}") from error
+        if not config.data.mean or not config.data.std:
+            raise ConfigError(f"{self.config_file}: config.data.mean or std is empty. Restore it from a copy.")
+        table = self.table()
+        if "classes" in checkpoint and len(trained := LabelTable.from_json(checkpoint["classes"])) != len(table):
             raise LabelError(
                 f"{self.table_file} has {len(table)} classes, the network {len(trained)}: {', '.join(trained.names)}. "
                 "Restore the table."

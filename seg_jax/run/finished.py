@@ -8,6 +8,7 @@ from seg_jax.config import FREE, Config, checked, differences, with_fields
 from seg_jax.run import pretrained
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.stored import PARTS, Stored
+from seg_jax.runtime.errors import SegJaxError
 
 
 def finished_step(config: Config, run: RunDirectory) -> int | None:
@@ -38,6 +39,6 @@ def finished_step(config: Config, run: RunDirectory) -> int | None:
             return None
         for part in PARTS:
             stored.arrays(part, meta)
-    except (OSError, ValueError, KeyError, TypeError):  # a file that is missing, damaged, or of another version
+    except (SegJaxError, OSError, ValueError, KeyError, TypeError):  # missing, damaged, or of another version
         return None
     return int(ended)

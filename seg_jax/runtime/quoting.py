@@ -1,4 +1,4 @@
-"""Names of files and classes as text for terminals and Markdown, which would take parts of them for commands."""
+"""Names of files and classes as text for terminals, Markdown and plots, which would take parts for commands."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def printable(text: str, *, lines: bool = False) -> str:
 def markdown(text: str) -> str:
     """One line of Markdown that shows the text itself, without HTML, links or a new cell of a table."""
     return re.sub(r"([\\|<>&*`\[\]])", r"\\\1", printable(text))
+
+
+def plotted(text: str) -> str:
+    """Text for matplotlib, which would take what two dollar signs enclose for TeX, and fail where it is none."""
+    return printable(text).replace("$", r"\$")
 
 
 class Formatter(logging.Formatter):

@@ -12,7 +12,7 @@ import pytest
 from PIL import EpsImagePlugin, Image
 
 from seg_jax import data
-from seg_jax.data import decoder
+from seg_jax.data import decoder, images
 from seg_jax.data.decoder import DataError, Encoded, at_most, opened, pages
 from seg_jax.data.images import read_image, read_mask
 from seg_jax.runtime.errors import MachineError
@@ -123,6 +123,15 @@ def test_no_other_format_is_read_whatever_the_name(form, tmp_path, monkeypatch):
 def test_errors_of_the_machine_are_not_those_of_the_file(error, kind, text):
     with pytest.raises(kind, match=text), opened(Encoded(saved("PNG"), "a")):
         raise error
+
+
+def test_memory_that_runs_out_after_decoding_is_named(monkeypatch):
+    def exhausted(_):
+        raise MemoryError
+
+    monkeypatch.setattr(images, "rgb", exhausted)
+    with pytest.raises(DataError, match="a does not fit into the memory that is free"):
+        read_image(Encoded(saved("PNG"), "a"))
 
 
 def test_pages_by_hand(tmp_path):

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from seg_jax.config import ConfigError, to_json
-from seg_jax.data.labels import LabelTable
+from seg_jax.config import ConfigError, checked, to_json
+from seg_jax.data.labels import LabelError, LabelTable
 from seg_jax.run.checkpoint import CheckpointError
 from seg_jax.run.directory import RunDirectory, require_same_examples, rows
 from seg_jax.run.stored import digest
@@ -93,6 +93,24 @@ def test_a_lost_configuration_is_that_of_the_newest_checkpoint(run, tiny_config)
     assert not run.exists  # refused before anything was written
     run.begin(tiny_config({"optim.lr": 0.25, "train.steps": 9}))
     assert run.config().optim.lr == 0.25
+
+
+def test_what_prediction_counts_on_fits_together(run, tiny_config):
+    table = LabelTable(names=("a", "b"))
+    normal = {"data.mean": (0.5,) * 3, "data.std": (0.5,) * 3}
+    config = checked(tiny_config(normal))
+    meta = {"classes": table.to_json(), "image_size": [32, 48]}
+    run.write_table(table)
+    assert run.trained(config, meta) == (table, (32, 48))
+    with pytest.raises(ConfigError, match=r"config\.json: config\.data\.mean or std is empty"):
+        run.trained(checked(tiny_config()), meta)
+    with pytest.raises(ConfigError, match=r"config\.json: config\.model\.norm = 'x' is not one of"):
+        run.trained(checked(tiny_config(normal | {"model.norm": "x"})), meta)
+    with pytest.raises(CheckpointError, match="does not say image_size"):
+        run.trained(config, {"classes": table.to_json()})
+    run.write_table(LabelTable(names=tuple("abcdefgh")))
+    with pytest.raises(LabelError, match=r"class_names\.json has 8 classes, the network 2: a, b\. Restore"):
+        run.trained(config, meta)
 
 
 def test_an_edited_configuration_is_compared_with_the_newest_checkpoint(run, tiny_config):

@@ -5,11 +5,13 @@ import logging
 import numpy as np
 import pytest
 
+from seg_jax import viz
 from seg_jax.config import ConfigError
+from seg_jax.data.labels import LabelTable
 from seg_jax.metrics import Report
 from seg_jax.report import html
 from seg_jax.report.html import Table
-from seg_jax.runtime.quoting import Formatter, markdown, printable
+from seg_jax.runtime.quoting import Formatter, markdown, plotted, printable
 
 ODD = "a\x1b[31m\r\nb\x00\x9b\u202e\udcff|<script>"
 
@@ -39,6 +41,15 @@ def test_markdown_by_hand():
     assert markdown("traffic_light") == "traffic_light"
     assert markdown("a|b\nc") == r"a\|b\\nc"
     assert markdown("<img src=x>[a](b)`c`*&") == r"\<img src=x\>\[a\](b)\`c\`\*\&"
+
+
+def test_dollars_in_plots():
+    assert plotted("$100") == r"\$100"
+    names = (r"$\frac{$", "a\nb")
+    assert viz.confusion(np.eye(2, dtype=int), names).startswith(b"\x89PNG")
+    series = {"train/loss": [(1, 0.5)]}
+    assert viz.curves(series, series, labels=names).startswith(b"\x89PNG")
+    assert viz.distribution({"train": (0.5, 0.5)}, LabelTable(names)).startswith(b"\x89PNG")
 
 
 def test_log_lines_have_no_commands():

@@ -170,7 +170,7 @@ def test_a_full_disk_ends_the_program_with_one_line(environment, mount):
     assert last.startswith(f"error: a checkpoint cannot be written to {workdir}/checkpoints: No space left on device")
 
 
-def test_a_disk_that_is_full_before_the_first_step(tmp_path, monkeypatch, capsys):
+def test_a_disk_that_is_full_before_the_first_step(tiny_config, tmp_path, monkeypatch, capsys):
     """Whatever file of the run directory it is that does not fit any more."""
 
     def failing(number):
@@ -180,11 +180,11 @@ def test_a_disk_that_is_full_before_the_first_step(tmp_path, monkeypatch, capsys
         return run
 
     monkeypatch.setattr(loop, "train_and_evaluate", failing(errno.ENOSPC))
-    assert main.train(None, tmp_path) == 1
+    assert main.train(tiny_config({"log.tensorboard": False}), tmp_path) == 1
     assert "class_names.json'. Free space in" in capsys.readouterr().err
     monkeypatch.setattr(loop, "train_and_evaluate", failing(errno.EIO))  # not known to be cured by space
     with pytest.raises(OSError, match="class_names"):
-        main.train(None, tmp_path)
+        main.train(tiny_config({"log.tensorboard": False}), tmp_path)
 
 
 def test_a_directory_that_cannot_be_written_is_noticed_before_training(config_for, tmp_path):

@@ -54,6 +54,7 @@ def read(path: Path) -> WeightFile:
 
     Raises:
       WeightsError: no such file, damage, another format, a value that is not finite.
+      OSError: the machine cannot open it now.
     """
     source = path
     path = next((path / name for name in IN_FOLDERS if (path / name).is_file()), path)
@@ -67,6 +68,7 @@ def read(path: Path) -> WeightFile:
         raise WeightsError(
             f"{path} is none of {', '.join(READERS)}. Other pickles and archives are not read: they can run programs."
         )
+    path.open("rb").close()  # readers take every error for damage, which to fetch the file again would not mend
     file = read_as(path)
     if not file.tensors:
         raise WeightsError(f"{path} holds no arrays. Pass the path of the file that holds the weights.")

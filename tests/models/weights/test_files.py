@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import resource
 import zipfile
 
 import h5py
@@ -300,6 +301,18 @@ def test_an_array_of_any_size_in_a_small_file_is_not_allocated(tmp_path):
     with h5py.File(tmp_path / "bomb.h5", "w") as file:
         file.create_dataset("conv/kernel", (2**20, 2**20), "f4", chunks=(1024, 1024))  # no chunk is stored
     refused(tmp_path / "bomb.h5", "conv/kernel announces 4,398,046,511,104 bytes")
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.h5", "a.keras", "a.pth"])
+def test_too_few_descriptors_are_no_damage(tmp_path, name):
+    (tmp_path / name).write_bytes(b"anything")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            read(tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])

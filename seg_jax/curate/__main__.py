@@ -156,7 +156,7 @@ def run_lint(options: argparse.Namespace, rest: list[str]) -> int:
     """`lint`: reports what is wrong; returns 1 if there are findings."""
     config = configuration(rest)
     splits = splits_of(config, options.splits)
-    findings = lint.lint(splits, threads=config.data.threads)
+    findings = lint.lint(splits, threads=config.data.threads, data=config.data)
     print(lint.text(findings, splits))
     if options.json:
         write_bytes(options.json, lint.to_json(findings, splits).encode())

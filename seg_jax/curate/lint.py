@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from seg_jax.config import DataConfig
 from seg_jax.curate import meanings, near
 from seg_jax.curate.alignment import Fit, fit, misfits
 from seg_jax.curate.tally import Tally, tally
@@ -93,12 +94,13 @@ class Facts(NamedTuple):
     small: np.ndarray
 
 
-def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
+def lint(splits: Sequence[Examples], *, threads: int, data: DataConfig | None = None) -> list[Finding]:
     """Decodes every example of some splits; returns findings and notes in the order of splits and files.
 
     Args:
       splits: different splits of one data set.
       threads: number of examples read at once.
+      data: its `group` tells which examples belong into one split.
     """
     findings: list[Finding] = []
     first: dict[bytes, tuple[str, str, bytes]] = {}  # photograph -> split, file and label of its first copy
@@ -126,6 +128,8 @@ def lint(splits: Sequence[Examples], *, threads: int) -> list[Finding]:
         findings += [_finding(kind, examples.split, file, what) for kind, file, what in misfits(fits)]
     messages = [*meanings.of_tallies(splits[0].table, tallies), *meanings.of_splits(splits, pixels)]
     findings += [_finding(*message) for message in messages]
+    shared = near.shared_groups(splits, data) if data and data.group else ()
+    findings += [_finding("leakage", split, file, what) for split, file, what in shared]
     for pair in near.pairs(small):
         how = "mirrored, " * pair.mirrored + f"correlation {pair.correlation:.3f}"
         what = f"nearly the photograph {pair.other.file} of the split {pair.other.split!r} ({how})"

@@ -13,6 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from seg_jax.config import DataConfig
+from seg_jax.data.examples import Examples
+from seg_jax.data.splits import groups
+
 SIDE = 16
 CORRELATION = 0.99  # of a near pair, at least
 SURE = 0.998  # the same where there are too few photographs to know what is usual
@@ -73,6 +77,19 @@ def pairs(photos: Sequence[Small]) -> Iterator[Pair]:
                 correlation, other = float(max(row.max(), mirror.max())), photos[earlier[nearest]]
                 if correlation >= least and other.digest != photos[i].digest:
                     yield Pair(photos[i], other, correlation, mirrored)
+
+
+def shared_groups(splits: Sequence[Examples], data: DataConfig) -> Iterator[tuple[str, str, str]]:
+    """(split, file, what is wrong) for the groups of `data.group` that an earlier split has too."""
+    first: dict[str, str] = {}
+    for examples in splits:
+        told: set[str] = set()
+        for i, group in enumerate(groups(examples, data)):
+            other = first.setdefault(group, examples.split)
+            if other != examples.split and group not in told:
+                told.add(group)
+                file = str(examples.files[i][0]) if examples.files else examples.names[i]
+                yield examples.split, file, f"the group {group!r} of data.group is in the split {other!r}, too"
 
 
 def _least_correlation(rows: np.ndarray) -> float:

@@ -101,3 +101,26 @@ def test_lint(tmp_path):
     assert (finding.split, finding.file) == ("val", str(tmp_path / "val" / "01.png"))
     assert finding.finding.startswith(f"nearly the photograph {tmp_path / 'train' / '05.png'} of the split 'train'")
     assert "data.group" in finding.cure and lint.failed(findings)
+
+
+def test_a_group_in_two_splits(tmp_path):
+    for split, patients in (("train", (0, 1)), ("val", (1, 2))):
+        for patient in patients:
+            for i in range(2):
+                for folder, array in (
+                    ("images", scene(100 * patient + 10 * i + len(split))),
+                    ("masks", np.eye(48, 64, dtype=np.uint8)),
+                ):
+                    path = tmp_path / folder / split / f"p{patient}_{i}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(array).save(path)
+    (tmp_path / "class_names.json").write_text(json.dumps(["a", "b"]))
+    config = default.get_config()
+    fields = {"images": "images/{split}", "masks": "masks/{split}", "group": "/(p[0-9]+)_"}
+    config.data.update({"source": "folder", "dir": str(tmp_path), **fields})
+    config = checked(config)
+    splits = [data.load(config, name) for name in ("train", "val")]
+    assert not lint.failed(lint.lint(splits, threads=2))
+    (finding,) = lint.lint(splits, threads=2, data=config.data)
+    assert (finding.kind, finding.file) == ("leakage", str(tmp_path / "images" / "val" / "p1_0.png"))
+    assert "the group 'p1' of data.group is in the split 'train', too" in finding.finding

@@ -28,7 +28,7 @@ from seg_jax.predict.inputs import Found
 from seg_jax.predict.output import Results
 from seg_jax.report import html
 from seg_jax.report.comparison import Comparison, Run
-from seg_jax.run import log
+from seg_jax.run import log, record
 from seg_jax.run.checkpoint import Checkpoints
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.stored import digest
@@ -287,8 +287,8 @@ def test_meta_data_of_checkpoints_with_the_right_checksum(tmp_path):
         file.write_text(json.dumps(meta))
         survives(lambda: run.trained(config, Checkpoints(run.checkpoints_folder).meta(3)))
         survives(run.checkpoints().choose, rng.choice(("best", "last", "3")))
-        survives(run.resumable)
-        survives(run.write_table, LabelTable(("sky", "road")))
+        survives(record.resumable, run)
+        survives(record.write_table, run, LabelTable(("sky", "road")))
         run.table_file.write_text(TABLES["names.json"])
     assert run.table().names == ("sky", "road")
 

@@ -110,13 +110,8 @@ class Evaluator:
             "totals": totals,
             "weights": weights,
         }
-        order = sampler.evaluation_order(
-            size,
-            n,
-            pad=pipeline.PAD,
-            process=jax.process_index(),
-            processes=jax.process_count(),
-        )
+        here = {"process": jax.process_index(), "processes": jax.process_count()}
+        order = sampler.evaluation_order(size, n, pad=pipeline.PAD, **here)
         for i, placed in enumerate(feed.batches(examples, order, config.data, self._functions.mesh)):
             counted = jax.device_get(self._step(params, model_state, placed, self._functions.teacher))
             images[i * size : (i + 1) * size] = counted.pop("images")  # padding comes last

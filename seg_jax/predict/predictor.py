@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, overload
@@ -87,11 +88,7 @@ class Predictor:
     ) -> list[Prediction]: ...
 
     def __call__(
-        self,
-        image: Photograph | list[Any] | tuple[Any, ...],
-        *,
-        entropy: bool = False,
-        probabilities: bool = False,
+        self, image: Photograph | list[Any] | tuple[Any, ...], *, entropy: bool = False, probabilities: bool = False
     ) -> Prediction | list[Prediction]:
         """Segments a photograph; the result has its size.
 
@@ -118,17 +115,17 @@ class Predictor:
         """
         with at_most(self._megapixels):
             pixels = photograph.read(image)
-        height, width = pixels.shape[:2]
+        size = (pixels.shape[0], pixels.shape[1])
         try:
             if self._window:
-                scale.require_windows((height, width), self._window, len(self.table), megapixels=self._megapixels)
+                scale.require_windows(size, self._window, len(self.table), megapixels=self._megapixels)
             elif self._scaled:
-                scale.require_whole((height, width), len(self.table))
+                scale.require_whole(size, len(self.table))
             else:
-                scale.working_size((height, width), self.trained_size)
+                scale.working_size(size, self.trained_size)
         except DataError as error:
             name = image if isinstance(image, str | Path | Encoded) else "a photograph"
-            raise DataError(f"{name} has {height}x{width} pixels (height x width): {error}") from error
+            raise DataError(f"{name} has {size[0]}x{size[1]} pixels (height x width): {error}") from error
         return pixels
 
     def many(
@@ -142,44 +139,39 @@ class Predictor:
           entropy, probabilities: see `__call__`.
         """
         kept = (entropy, probabilities)
-        waiting: list[np.ndarray] = []
-        for image in map(self.read, images):
-            if self._window:
-                yield self._through_windows(image, batch, kept)
-                continue
-            if waiting and self._size(image) != self._size(waiting[0]):
-                yield from self._at_one_size(waiting, batch, kept)
-                waiting = []
-            waiting.append(image)
-            if len(waiting) == batch:
-                yield from self._at_one_size(waiting, batch, kept)
-                waiting = []
-        yield from self._at_one_size(waiting, batch, kept)
+        read = map(self.read, images)
+        if self._window:
+            for image in read:
+                bands = windows.slide(self._engine, image, window=self._window, overlap=self._overlap, batch=batch)
+                maps = [Maps.of(values, values.shape[:2], *kept) for _, values in bands]
+                yield Maps.joined(maps).prediction(image, self.table)
+            return
+        for size, alike in itertools.groupby(read, key=self._size):
+            yield from _at_one_size(self._engine, self.table, alike, size, batch, kept)
 
     def _size(self, image: np.ndarray) -> Size:
         """The (height, width) at which the engine gets an image."""
         height, width = image.shape[:2]
         return (height, width) if self._scaled else scale.working_size((height, width), self.trained_size)
 
-    def _at_one_size(self, images: list[np.ndarray], batch: int, kept: tuple[bool, bool]) -> Iterator[Prediction]:
-        """Predictions for images of one `_size`; an incomplete batch passes one by one, so two shapes are compiled."""
-        if not images:
-            return
-        size = self._size(images[0])
-        small = [resize(image, size) for image in images]
-        if len(images) == batch:
-            outputs = list(np.asarray(self._engine(np.stack(small))))
-        else:
-            outputs = [np.asarray(self._engine(image[None]))[0] for image in small]
-        for image, values in zip(images, outputs, strict=True):
-            maps = Maps.of(values, (image.shape[0], image.shape[1]), *kept)
-            yield maps.prediction(image, self.table)
 
-    def _through_windows(self, image: np.ndarray, batch: int, kept: tuple[bool, bool]) -> Prediction:
-        assert self._window
-        bands = windows.slide(self._engine, image, window=self._window, overlap=self._overlap, batch=batch)
-        maps = [Maps.of(values, values.shape[:2], *kept) for _, values in bands]
-        return Maps.joined(maps).prediction(image, self.table)
+def _at_one_size(
+    engine: windows.Engine,
+    table: LabelTable,
+    images: Iterator[np.ndarray],
+    size: Size,
+    batch: int,
+    kept: tuple[bool, bool],
+) -> Iterator[Prediction]:
+    """Predictions for images that pass at `size`; an incomplete batch passes one by one, so two shapes are compiled."""
+    while together := list(itertools.islice(images, batch)):
+        small = [resize(image, size) for image in together]
+        if len(together) == batch:
+            outputs = list(np.asarray(engine(np.stack(small))))
+        else:
+            outputs = [np.asarray(engine(image[None]))[0] for image in small]
+        for image, values in zip(together, outputs, strict=True):
+            yield Maps.of(values, (image.shape[0], image.shape[1]), *kept).prediction(image, table)
 
 
 def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ...]) -> dict[str, Any]:

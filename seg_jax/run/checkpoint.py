@@ -79,7 +79,6 @@ class Checkpoints:
         """{'params', 'model_state'} of one step, with the structure of `like`; the optimizer is not read.
 
         Args:
-          step: of the checkpoint.
           like: gives structure, shapes and dtypes.
           averaged: the average over the steps, where the run kept one.
         """
@@ -120,9 +119,8 @@ class Checkpoints:
             best = best_step({step: self._score(step) for step in steps})
             return self._newest_whole(steps) if best is None else best
         if not which.isdigit() or int(which) not in steps:
-            raise CheckpointError(
-                f"checkpoint {which!r} is not one of: best, last, {', '.join(map(str, sorted(steps)))}."
-            )
+            known = ", ".join(map(str, sorted(steps)))
+            raise CheckpointError(f"checkpoint {which!r} is not one of: best, last, {known}.")
         return int(which)
 
     def _stored(self, step: int) -> Stored:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_jax.config import FREE, Config, ConfigError, check_names, checked, differences, load, to_json
+from seg_jax.config import Config, ConfigError, check_names, load, to_json
 from seg_jax.data.labels import LabelError, LabelTable
 from seg_jax.run.lock import training, unwritable
 from seg_jax.runtime import process
@@ -16,13 +16,9 @@ from seg_jax.runtime.files import write_bytes
 
 # What follows needs JAX, which those who only ask for a name do without.
 if TYPE_CHECKING:
-    from seg_jax.data.examples import Examples
     from seg_jax.run.checkpoint import Checkpoints
     from seg_jax.run.saving import CheckpointWriter
     from seg_jax.run.stored import Meta
-
-# Fields of the length, which may grow; `run.length` says when.
-LENGTH = ("train.steps", "train.epochs", "train.extend", "train.extended_at")
 
 
 class ReportFiles:
@@ -148,23 +144,6 @@ class RunDirectory:
             return False
         return any(name.isdigit() or ".damaged" in name for name in names)
 
-    def resumable(self) -> Config | None:
-        """The configuration of the run that can be resumed here; None for a new one."""
-        if not self.has_checkpoints:
-            return None
-        return self.config() if self.exists else self._trained()
-
-    def _newest_meta(self) -> Mapping[str, Any]:
-        return self.checkpoints().newest_meta() if self.has_checkpoints else {}
-
-    def _trained(self) -> Config | None:
-        """The configuration that the newest whole checkpoint was trained with; None without one."""
-        recorded = self._newest_meta().get("config")
-        try:
-            return checked(recorded) if recorded else None
-        except ConfigError as error:
-            raise ConfigError(f"the newest checkpoint in {self.checkpoints_folder}: {error}") from error
-
     def training(self) -> AbstractContextManager[None]:
         """Makes the directory and keeps other trainings out; the processes of one run share it. Readers are free.
 
@@ -174,72 +153,17 @@ class RunDirectory:
         """
         return training(self.path, self.lock_file)
 
-    def begin(self, config: Config) -> None:
-        """Records the configuration of a new run, or refuses one with which the run here cannot be resumed.
-
-        It is compared with `config.json` and with the newest checkpoint, so that neither editing nor deleting the file
-        changes the course of a run.
-
-        What is recorded already is written once more, unchanged: before any data is read it shows whether the disk
-        takes it.
-
-        Raises:
-          ConfigError: naming every field that differs, or what the disk says.
-        """
-        recorded = self.resumable()
-        for known in (recorded, self._trained()):
-            if known is not None and (changed := differences(config, known, free=(*FREE, *LENGTH))):
-                raise ConfigError(
-                    f"{self.path} holds a run with another configuration:\n{rows(changed)}\n"
-                    "Use another --workdir, or the configuration of that run."
-                )
-        self.write_config(recorded or config)
-
     def write_config(self, config: Config) -> None:
         """Records the configuration of the run."""
-        self._write(self.config_file, to_json(config))
+        self.write(self.config_file, to_json(config))
 
-    def write_table(self, table: LabelTable) -> None:
-        """Records the class table, or refuses to resume with another one.
-
-        Raises:
-          ConfigError: the data's table is not the one that the run was started with.
-        """
-        text = table.to_json()
-        recorded = {self.table_file.read_bytes()} if self.has_checkpoints and self.table_file.is_file() else set()
-        if "classes" in (meta := self._newest_meta()):  # the file may be lost
-            recorded.add(str(meta["classes"]).encode(errors="backslashreplace"))
-        if recorded - {text.encode()}:
-            raise ConfigError(
-                f"the label table of the data has changed since this run was started: {self.table_file} differs. "
-                "Use another --workdir, or restore the table."
-            )
-        self._write(self.table_file, text)
-
-    def _write(self, path: Path, text: str) -> None:
+    def write(self, path: Path, text: str) -> None:
+        """Writes a file here, in the first process alone; raises a ConfigError where the disk refuses."""
         if process.is_first():
             try:
                 write_bytes(path, text.encode())
             except OSError as error:
                 raise unwritable(self.path, error) from error
-
-
-def require_same_examples(meta: Mapping[str, Any], *splits: Examples) -> None:
-    """Refuses to resume with other examples: the order of training, and scores, would silently be others.
-
-    Args:
-      meta: of the checkpoint.
-      splits: the examples as they are now.
-
-    Raises:
-      ConfigError: naming the split.
-    """
-    for examples in splits:
-        if meta["examples"][examples.split] != examples.digest:
-            raise ConfigError(
-                f"the examples of the split {examples.split!r} (now {len(examples)}) are not those that this run was "
-                "started with: some were added, removed, renamed or changed. Use another --workdir, or restore them."
-            )
 
 
 def rows(changed: Mapping[str, tuple[Any, Any]], *, then: str = "there") -> str:

@@ -17,8 +17,8 @@ from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.losses import OwnLoss
-from seg_jax.run import length, pretrained, program, teacher
-from seg_jax.run.directory import RunDirectory, require_same_examples
+from seg_jax.run import length, pretrained, program, record, teacher
+from seg_jax.run.directory import RunDirectory
 from seg_jax.run.progress import Progress
 from seg_jax.run.saving import CheckpointWriter
 from seg_jax.runtime import sharding
@@ -128,10 +128,10 @@ def open_training(
     Raises:
       ConfigError: `run` cannot be resumed with this configuration or these data; or as `open_job`.
     """
-    recorded = run.resumable()
+    recorded = record.resumable(run)
 
     def guard(config: Config) -> None:
-        run.begin(config)
+        record.begin(run, config)
         length.refuse_jump(config, recorded, run)
 
     splits = (config.data.train_split, config.data.val_split)
@@ -141,7 +141,7 @@ def open_training(
     train = job.splits[0]
     config = length.lengthened(job.config, recorded, run, examples=len(train))
     functions = replace(job.functions, config=config, length=length.plan(config, examples=len(train)))
-    run.write_table(train.table)
+    record.write_table(run, train.table)
     run.write_config(config)
     return replace(job, config=config, functions=functions)
 
@@ -175,7 +175,7 @@ def begin(job: Job, checkpoints: CheckpointWriter) -> tuple[TrainState, Progress
     if restored is None:
         return job.functions.init(), Progress()
     state, meta = restored
-    require_same_examples(meta, *job.splits)
+    record.require_same_examples(meta, *job.splits)
     logging.info("resuming after step %d of %d", int(state.step), job.functions.length.steps)
     return sharding.to_devices(state, job.mesh), Progress.from_json(meta["memory"])
 

@@ -11,8 +11,10 @@ import pytest
 
 from seg_jax.config import ConfigError, checked, to_json
 from seg_jax.data.labels import LabelError, LabelTable
+from seg_jax.run import record
 from seg_jax.run.checkpoint import CheckpointError
-from seg_jax.run.directory import RunDirectory, require_same_examples, rows
+from seg_jax.run.directory import RunDirectory, rows
+from seg_jax.run.record import require_same_examples
 from seg_jax.run.stored import digest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -50,7 +52,7 @@ def test_panels_are_in_the_order_of_their_numbers(run):
 
 
 def test_a_directory_without_a_run(run):
-    assert not run.exists and not run.has_checkpoints and run.resumable() is None
+    assert not run.exists and not run.has_checkpoints and record.resumable(run) is None
     with pytest.raises(ConfigError, match="is not a run directory"):
         run.config()
     with pytest.raises(CheckpointError, match="Train it first"):
@@ -60,18 +62,19 @@ def test_a_directory_without_a_run(run):
 def test_only_checkpoints_bind_a_configuration(run, tiny_config):
     config, other = tiny_config(), tiny_config({"optim.lr": 0.5, "log.every_steps": 3})
     run.write_config(config)
-    assert run.exists and run.resumable() is None
-    run.begin(other)
+    assert run.exists and record.resumable(run) is None
+    record.begin(run, other)
     assert run.config().optim.lr == 0.5
-    run.begin(config)
+    record.begin(run, config)
     checkpointed(run, "3.damaged")
-    assert run.resumable().optim.lr == config.optim.lr
+    assert record.resumable(run).optim.lr == config.optim.lr
     with pytest.raises(
         ConfigError, match=r"holds a run with another configuration:\n  config\.optim\.lr: now 0\.5, there"
     ):
-        run.begin(other)
+        record.begin(run, other)
     # The length is looked at elsewhere, and where files are is free.
-    run.begin(tiny_config({"train.steps": 7, "train.extend": True, "data.dir": "elsewhere", "log.every_steps": 3}))
+    free = {"train.steps": 7, "train.extend": True, "data.dir": "elsewhere", "log.every_steps": 3}
+    record.begin(run, tiny_config(free))
     assert run.config().train.steps == config.train.steps  # whoever decides on the length records it
 
 
@@ -87,11 +90,11 @@ def test_a_lost_configuration_is_that_of_the_newest_checkpoint(run, tiny_config)
     config = tiny_config({"optim.lr": 0.25})
     trained_with(run, tiny_config({"optim.lr": 0.125}), "2")
     trained_with(run, config, "3")
-    assert not run.exists and run.resumable().optim.lr == 0.25
+    assert not run.exists and record.resumable(run).optim.lr == 0.25
     with pytest.raises(ConfigError, match=r"config\.optim\.lr: now 0\.5, there 0\.25"):
-        run.begin(tiny_config({"optim.lr": 0.5}))
+        record.begin(run, tiny_config({"optim.lr": 0.5}))
     assert not run.exists  # refused before anything was written
-    run.begin(tiny_config({"optim.lr": 0.25, "train.steps": 9}))
+    record.begin(run, tiny_config({"optim.lr": 0.25, "train.steps": 9}))
     assert run.config().optim.lr == 0.25
 
 
@@ -100,7 +103,7 @@ def test_what_prediction_counts_on_fits_together(run, tiny_config):
     normal = {"data.mean": (0.5,) * 3, "data.std": (0.5,) * 3}
     config = checked(tiny_config(normal))
     meta = {"classes": table.to_json(), "image_size": [32, 48]}
-    run.write_table(table)
+    record.write_table(run, table)
     assert run.trained(config, meta) == (table, (32, 48))
     with pytest.raises(ConfigError, match=r"config\.json: config\.data\.mean or std is empty"):
         run.trained(checked(tiny_config()), meta)
@@ -108,7 +111,7 @@ def test_what_prediction_counts_on_fits_together(run, tiny_config):
         run.trained(checked(tiny_config(normal | {"model.norm": "x"})), meta)
     with pytest.raises(CheckpointError, match="does not say image_size"):
         run.trained(config, {"classes": table.to_json()})
-    run.write_table(LabelTable(names=tuple("abcdefgh")))
+    record.write_table(run, LabelTable(names=tuple("abcdefgh")))
     with pytest.raises(LabelError, match=r"class_names\.json has 8 classes, the network 2: a, b\. Restore"):
         run.trained(config, meta)
 
@@ -117,7 +120,7 @@ def test_an_edited_configuration_is_compared_with_the_newest_checkpoint(run, tin
     trained_with(run, tiny_config({"optim.lr": 0.25}))
     run.write_config(tiny_config({"optim.lr": 0.5}))
     with pytest.raises(ConfigError, match=r"config\.optim\.lr: now 0\.5, there 0\.25"):
-        run.begin(tiny_config({"optim.lr": 0.5}))
+        record.begin(run, tiny_config({"optim.lr": 0.5}))
 
 
 def test_a_checkpoint_of_a_later_version_says_so(run, tiny_config):
@@ -126,7 +129,7 @@ def test_a_checkpoint_of_a_later_version_says_so(run, tiny_config):
     meta = {"score": None, "config": {"optim": {"warp": 9}}}
     file.write_text(json.dumps(meta | {"sha256": digest(meta)}))
     with pytest.raises(ConfigError, match=r"newest checkpoint in .*checkpoints: .*warp"):
-        run.resumable()
+        record.resumable(run)
 
 
 def test_checkpoints_that_cannot_be_listed_do_not_make_a_new_run(run, tiny_config, monkeypatch):
@@ -137,30 +140,30 @@ def test_checkpoints_that_cannot_be_listed_do_not_make_a_new_run(run, tiny_confi
 
     monkeypatch.setattr(os, "listdir", refuse)
     with pytest.raises(OSError, match="Too many open files"):
-        run.begin(tiny_config({"optim.lr": 0.5}))
+        record.begin(run, tiny_config({"optim.lr": 0.5}))
     assert not run.exists
 
 
 def test_another_table_is_refused_where_there_are_checkpoints(run):
     one, two = (LabelTable(names=names, colors=((0, 0, 0), (9, 9, 9))) for names in (("a", "b"), ("a", "c")))
-    run.write_table(one)
-    run.write_table(two)
+    record.write_table(run, one)
+    record.write_table(run, two)
     checkpointed(run)
-    run.write_table(two)
+    record.write_table(run, two)
     with pytest.raises(ConfigError, match=r"label table of the data has changed .*class_names\.json differs"):
-        run.write_table(one)
+        record.write_table(run, one)
     assert run.table().names == ("a", "c")
     run.table_file.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="label table of the data has changed"):
-        run.write_table(two)
+        record.write_table(run, two)
 
 
 def test_a_lost_table_is_that_of_the_newest_checkpoint(run, tiny_config):
     one, two = (LabelTable(names=names, colors=((0, 0, 0), (9, 9, 9))) for names in (("a", "b"), ("a", "c")))
     trained_with(run, tiny_config(), classes=one.to_json())
     with pytest.raises(ConfigError, match="label table of the data has changed"):
-        run.write_table(two)
-    run.write_table(one)
+        record.write_table(run, two)
+    record.write_table(run, one)
     assert run.table() == one
 
 

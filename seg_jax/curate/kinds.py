@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from seg_jax.curate.tally import color_codes, tally
+from seg_jax.data.decoder import opened
 from seg_jax.data.images import DataError, Stored, read_stored
 
 MAX_DISTINCT = 64  # values or colours in a mask; a photograph has more
@@ -29,8 +30,17 @@ def is_mask(path: Path) -> bool:
     except DataError as error:
         if "is not an image" in str(error) or "cannot be read" in str(error):
             raise
-        return False  # CMYK and the like
+        return _has_few_numbers(path)
     return distinct(stored.pixels) <= MAX_DISTINCT or peaks([stored.pixels]) is not None or _has_areas(stored)
+
+
+def _has_few_numbers(path: Path) -> bool:
+    """Whether an image that is neither mask nor photograph, such as one of floating-point numbers, looks like a mask.
+
+    It is taken for one, so that whoever reads the masks says what is wrong with it.
+    """
+    with opened(path) as image:
+        return image.mode == "F" and len(np.unique(np.asarray(image))) <= MAX_DISTINCT
 
 
 def _has_areas(stored: Stored) -> bool:

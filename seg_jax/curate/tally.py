@@ -12,9 +12,7 @@ import numpy as np
 from seg_jax.data.images import Stored, is_grey
 from seg_jax.data.labels import Color
 
-MAX_CODES = (
-    4096  # values or colours that are counted in a file, the most frequent ones; damage and photographs have more
-)
+MAX_CODES = 4096  # values or colours counted in a file, the most frequent ones; damage and photographs have more
 RARE = 0.005  # share of the pixels below which a value between two others is damage, even if it is the only one
 MAX_DAMAGED = 0.5  # share of the pixels that damage can have; small masks are mostly border
 GAP = 8  # least distance of two values between which others are taken for damage: class indices are closer
@@ -144,13 +142,17 @@ def damage(whole: Tally) -> np.ndarray:
 
 
 def _ripples(whole: Tally, areas: np.ndarray) -> np.ndarray:
-    """Values or colours without area that are close to one with an area and five times their pixels, bool [n]."""
+    """Values or colours that are close to a much more frequent one with an area, bool [n].
+
+    Values only if they have no area, because those of other classes are close. The overshoot of a colour may have one.
+    """
+    times = 2 if whole.colors else 5
     channels = np.stack([whole.codes >> 16, whole.codes >> 8 & 255, whole.codes & 255]) if whole.colors else whole.codes
     channels = channels.reshape(-1, len(whole.codes))
     found = np.zeros(len(whole.codes), bool)
     for one in np.flatnonzero(areas):
         near = np.abs(channels - channels[:, one : one + 1]).max(axis=0) < GAP
-        found |= near & ~areas & (5 * whole.pixels < whole.pixels[one])
+        found |= near & (~areas | whole.colors) & (times * whole.pixels < whole.pixels[one])
     return found
 
 

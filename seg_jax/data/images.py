@@ -139,8 +139,8 @@ def read_stored(path: Path | Encoded, *, colors: bool = True, pages: bool = Fals
         if is_grey(pixels):
             return Stored(pixels[..., 0], alpha=alpha)
     raise DataError(
-        f"{path} is a {image.mode} image; a mask has one channel whose values are class indices, as grey or palette "
-        f"PNG{', or RGB colours' if colors else ''}. Convert it to class indices first{_whole(image)}."
+        f"{path} is an image of mode {image.mode}; a mask has one channel whose values are class indices, as grey or "
+        f"palette PNG{', or RGB colours' if colors else ''}. Convert it to class indices first{_whole(image)}."
     )
 
 

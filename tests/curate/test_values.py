@@ -92,6 +92,14 @@ def resized(image):
     return half.resize(image.size, Image.Resampling.BICUBIC)
 
 
+def overshot(image):
+    """Twice the size and back: beside borders colours go beyond their own."""
+    image = Image.fromarray(image)
+    return image.resize((SIZE[1] * 2, SIZE[0] * 2), Image.Resampling.BICUBIC).resize(
+        image.size, Image.Resampling.BILINEAR
+    )
+
+
 def bgr(label, i):
     return COLORS[label][..., ::-1]
 
@@ -268,10 +276,12 @@ def test_soft_borders_of_several_values(tmp_path, names):
 
 
 @pytest.mark.parametrize("names", [None, {name: c for name, c in zip("abcd", COLORS.tolist(), strict=True)}])
-@pytest.mark.parametrize("blend", [resized, Image.fromarray])
+@pytest.mark.parametrize("blend", [resized, overshot, Image.fromarray])
 def test_blended_colours(tmp_path, names, blend):
-    """Resized PNG, and JPEG."""
-    options = {"extension": "png"} if blend is resized else {"extension": "jpg", "subsampling": 0, "quality": 92}
+    """Resized PNG, also with overshoot beside borders, and JPEG."""
+    options = (
+        {"extension": "png"} if blend is not Image.fromarray else {"extension": "jpg", "subsampling": 0, "quality": 92}
+    )
     truth = dataset(tmp_path / "d", lambda y, i: blend(COLORS[y]), classes=4, names=names, **options)
     splits, proposal = inspected(tmp_path / "d", tmp_path)
     table = splits[0].table
@@ -460,3 +470,13 @@ def test_several_kinds_of_masks_are_no_objects(tmp_path):
         save(tmp_path / f"p{i}" / "label.png", label)
         save(tmp_path / f"p{i}" / "edges.png", np.abs(np.diff(label, axis=0, append=label[-1:])))
     objects.refuse(tmp_path, *[sorted(tmp_path.rglob(pattern)) for pattern in ("*.jpg", "*.png")])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_masks_of_floating_point_numbers_are_named(tmp_path, scale):
+    dataset(tmp_path / "d", lambda y, i: Image.fromarray(y.astype(np.float32) * scale), classes=4, extension="tif")
+    with pytest.raises(
+        DataError, match=r"no mask can be decoded: .* is an image of mode F; a mask has one channel"
+    ) as error:
+        propose.propose(tmp_path / "d")
+    assert ("mask.astype(np.uint8)" in str(error.value)) == (scale == 1.0)

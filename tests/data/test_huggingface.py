@@ -247,7 +247,7 @@ def test_masks_of_colours(save):
     root = save(train=rows, val=range(2))
     (root / "class_names.json").write_text(json.dumps(dict(zip(NAMES, colors.tolist(), strict=True))))
     np.testing.assert_array_equal(load(root).read(0)[1], ids)
-    with pytest.raises(DataError, match=r"train\[0\], column 'mask' is a RGB image"):
+    with pytest.raises(DataError, match=r"train\[0\], column 'mask' is an image of mode RGB"):
         load(root, mask_format="index").read(0)
 
 

@@ -298,7 +298,7 @@ def test_32_bit_masks(tmp_path):
 )
 def test_colour_masks_are_refused(tmp_path, name, image, mode):
     path = save(tmp_path / name, image)
-    with pytest.raises(DataError, match=re.escape(f"{path} is a {mode} image; a mask has one channel")):
+    with pytest.raises(DataError, match=re.escape(f"{path} is an image of mode {mode}; a mask has one channel")):
         read_mask(path)
 
 
@@ -312,7 +312,7 @@ def test_colour_masks_are_refused(tmp_path, name, image, mode):
 )
 def test_the_cure_of_masks_of_floating_point(tmp_path, stored, values):
     path = save(tmp_path / "a.tif", np.array(stored, np.float32))
-    with pytest.raises(DataError, match="is a F image") as error:
+    with pytest.raises(DataError, match="is an image of mode F") as error:
         read_mask(path)
     cure = re.search(r"indices first: (.*)\.$", str(error.value))[1]
     mended = eval(cure, {"np": np, "mask": np.array(stored, np.float32)})

@@ -107,6 +107,8 @@ def _of_object(entry: Mapping[str, Any], where: str, **known: Any) -> Row:
         refuse(f"{where}, {_shown(entry)}, has no 'name' (or label, title)")
     row.setdefault("name", name)
     color = next((entry[key] for key in COLOR if entry.get(key) is not None), None)
+    if isinstance(color, str) and re.fullmatch("[0-9a-fA-F]{6}", color):  # under such a key it is no name
+        color = f"#{color}"
     if color is None and all(key in entry for key in "rgb"):
         color = [entry[key] for key in "rgb"]
     if color is not None:

@@ -152,6 +152,8 @@ def _check_names(names: Sequence[str]) -> None:
         raise LabelError(f"{len(names)} classes: a label table has 2 to {IGNORE} (255 is kept for ignore).")
     if odd := [name for name in names if not isinstance(name, str)]:
         raise LabelError(f"the class name {odd[0]!r} is no text. Write it in quotation marks.")
+    if "" in names:
+        raise LabelError(f"class {[*names].index('')} has an empty name. Give it one.")
     if len(set(names)) < len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
         raise LabelError(f"class names repeat: {', '.join(repeated)}. Give each class its own name.")

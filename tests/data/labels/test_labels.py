@@ -344,6 +344,7 @@ COLORED = replace(OBJECTS, values=())
         ([{"name": "sky", "color": [70, 130, 180]}, {"name": "road", "color": [128, 64, 128]}], COLORED),
         ([{"label": "sky", "rgb": "70, 130, 180"}, {"label": "road", "rgb": "(128,64,128)"}], COLORED),
         ([{"title": "sky", "hex": "#4682B4"}, {"title": "road", "hex": "#804080"}], COLORED),
+        ([{"title": "sky", "hex": "4682B4"}, {"title": "road", "color": "804080"}], COLORED),
         ([{"Name": "sky", "r": 70, "g": 130, "b": 180}, {"Name": "road", "r": 128, "g": 64, "b": 128}], COLORED),
         (
             [{"name": "sky", "id": 0, "color": "#4682b4ff"}, {"name": "road", "id": 7, "color": [128, 64, 128, 255]}],
@@ -457,6 +458,12 @@ def test_any_document_is_read_or_refused(content):
     except LabelError:
         return
     assert all(isinstance(name, str) and name for name in table.names)
+
+
+@pytest.mark.parametrize("content", [["sky", ""], {"sky": {}, "": {}}, {"sky": [0, 0, 0], "": [1, 1, 1]}])
+def test_empty_names_are_refused(content):
+    with pytest.raises(LabelError):
+        LabelTable.from_json(json.dumps(content))
 
 
 def test_documents_without_an_end():

@@ -300,7 +300,7 @@ def test_unknown_contents_are_named_with_the_file(tmp_path):
 
 def test_files_of_the_wrong_kind(tmp_path):
     path = put(tmp_path / "m.png", COLORS)
-    with pytest.raises(DataError, match=re.escape(f"{path} is a RGB image; a mask has one channel")):
+    with pytest.raises(DataError, match=re.escape(f"{path} is an image of mode RGB; a mask has one channel")):
         MaskReader(TABLE, "index").read(path)
     path = put(tmp_path / "m16.png", VALUES.astype(np.uint16))
     with pytest.raises(LabelError, match=re.escape(f"{path}: this is a mask of 16-bit values, not of colours")):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ from seg_jax.config import Config, ConfigError, flatten, recipe, recipes, with_f
 from seg_jax.data.labels.cityscapes import TABLES
 from seg_jax.report.__main__ import main as compare
 from seg_jax.run.directory import RunDirectory
+from seg_jax.run.opening import equal, open_job
 from tests.builders import builder, pets
 from tests.runs import REPOSITORY, write_frame
 
@@ -177,7 +179,6 @@ def test_its_files_are_read(on_files, name):
         assert len(data.load(config, "test")) == 2
 
 
-# Compiling whole networks, at the size and batch that they have, takes minutes.
 LARGE = ["reference/pets_tfds:fcn8s,vgg16", "reference/pets_tfds:deeplabv3,mobilenet"]
 LARGE += ["reference/pets_tfds:pspnet,vgg16", "reference/pets_tfds:segnet,mobilenetv2"]
 
@@ -197,17 +198,28 @@ def program(environment):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*REFERENCES, *LARGE])
-def test_dry_run(on_files, program, name):
+def test_dry_run(on_files, program):
+    name = "reference/cityscapes_categories_unet"
     said = program(f"--config={name}", "--mode=dry_run", **on_files(name))
-    config = recipe(name)
-    side = 128 if config.data.source == "tfds" else 256
-    assert f"train step: batch {config.train.batch_size} of {side}x{side} on 1 devices" in said
+    assert f"train step: batch {recipe(name).train.batch_size} of 256x256 on 1 devices" in said
     assert re.search(r"total +[\d,]{7,}\n", said) and said.count("peak memory") == 2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*REFERENCES, LARGE[0]])
+@pytest.mark.parametrize("name", [*REFERENCES, *LARGE])
+def test_steps_are_traced_at_their_own_size(on_files, monkeypatch, name):
+    """All of a dry run but the compilation, which takes minutes: data, checks, and the programs of the whole batch."""
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda lowered, *_, **__: lowered)
+    config = with_fields(recipe(name), on_files(name))
+    job = open_job(config, (config.data.train_split, config.data.val_split), run=None, weigh=equal)
+    train, val = job.splits
+    batch = job.functions.train_step(train.size).in_avals[0][1]
+    assert batch["image"].shape == (config.train.batch_size, *train.size, 3)
+    assert job.functions.eval_step(val.size).in_avals[0][2]["label"].shape == (config.eval.batch_size, *val.size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REFERENCES)
 def test_ten_steps(on_files, program, name, tmp_path):
     small = {
         **{"data.size": (64, 64), "train.batch_size": 2, "eval.batch_size": 2, "log.tensorboard": False},

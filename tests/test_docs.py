@@ -176,6 +176,8 @@ def distributed(place, command, arguments):
     port = str(free_port())
     fields = [f"--config.{name}={value}" for name, value in overrides(command, arguments).items()]
     arguments = [a.replace("first-host:1234", f"127.0.0.1:{port}") for a in arguments]
+    for folder in re.findall(r"--workdir=(\S+)", " ".join(arguments)):  # of another command of the docs
+        shutil.rmtree(place / folder, ignore_errors=True)
     lines = [[*arguments, *fields]]
     job = {"JOB_ID": "1", "STEP_NODELIST": "127.0.0.1", "STEP_NUM_NODES": "1", "NTASKS": "1"}
     if "--process_id=0" in arguments:
@@ -232,7 +234,7 @@ def test_command(place, monkeypatch, caplog, page, command):
         with caplog.at_level("INFO"):
             state = train_and_evaluate(configuration(arguments, overrides(command, arguments)), workdir)
         assert int(state.step) == 2
-        assert json.loads((workdir / "report.json").read_text())["protocol"]["step"] == 2
+        assert json.loads((workdir / "report.json").read_text())["protocol"]["step"] in (1, 2)  # the better one
         if "encoder.weights" in command:
             assert "arrays from mobilenet_v2.safetensors, named as in torchvision" in caplog.text
         if "mesh.space=2" in command:

@@ -627,7 +627,9 @@ def test_there_are_no_other_hints_than_that_of_extras():
     sources = [path for path in (REPOSITORY / "seg_jax").rglob("*.py") if path.name != "extras.py"]
     written = re.compile(r"pip install|launch\.sh add|seg_jax\[\w")
     assert [str(path) for path in sources if written.search(path.read_text(encoding="utf-8"))] == []
-    pages = [path for folder in ("docs", "tests", "notebooks") for path in (REPOSITORY / folder).rglob("*.[mpi][dpy]*")]
+    kinds = (".md", ".py", ".ipynb")
+    files = [path for folder in ("docs", "tests", "notebooks") for path in (REPOSITORY / folder).rglob("*")]
+    pages = [path for path in files if path.suffix in kinds]
     named = {
         name
         for path in [*pages, REPOSITORY / "README.md"]

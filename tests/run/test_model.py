@@ -133,5 +133,5 @@ def test_weights_of_an_encoder(monkeypatch):
 
 def test_the_package_names_what_it_has():
     assert {"create_model", "Predictor"} <= set(dir(seg_jax))
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'; it has Predictor, __version__, "):
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'; it has Predictor, SegJaxError, "):
         _ = seg_jax.nothing

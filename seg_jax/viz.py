@@ -20,6 +20,7 @@ GAP = 4  # pixels between pictures
 MAX_SIDE = 2048  # pixels of the longer side of a picture in a panel
 PAPER = 300  # dots an inch of the plots that go into papers
 MAX_NUMBERS = 40  # classes up to which a confusion matrix has its shares as numbers
+Series = Sequence[tuple[int, float]]  # (step, value)
 WORDS = {"lr": "learning rate", "grad_norm": "gradient norm", "miou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
 
 
@@ -137,39 +138,38 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def curves(
-    *runs: Mapping[str, Sequence[tuple[int, float]]],
-    labels: Sequence[str] = (),
-    epoch: float = 0.0,
-    form: str = "png",
-) -> bytes:
-    """A picture of (step, value) series: one small plot for each name, with one line for each run that has it.
+def curves(*runs: Mapping[str, Series], labels: Sequence[str] = (), epoch: float = 0.0, form: str = "png") -> bytes:
+    """A picture of (step, value) series: a plot for each quantity, with a line for each run and split that has it.
 
     Args:
-      runs: for each run, {name: series}; 'val/miou' becomes the title 'mean IoU (val)'.
+      runs: for each run, {name: series}; 'train/miou' and 'val/miou' are lines of one plot, 'mean IoU'.
       labels: names of the runs for the legend, where there are several.
       epoch: steps in an epoch, for a second axis; 0: none.
       form: 'png' or 'pdf'.
     """
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(name for series in runs for name in series))
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    figure = Figure(figsize=(3.4 * columns, 2.6 * rows), layout="constrained")
-    for i, name in enumerate(names):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        for run, series in enumerate(runs):
-            points = series.get(name, ())
-            label, color = plotted(labels[run]) if labels else None, f"C{run}"
-            marker = "." if len(points) < 40 else None
-            axes.plot(
-                *(zip(*points, strict=True) if points else ((), ())), color, linewidth=1.2, marker=marker, label=label
-            )
-        if labels:
-            axes.legend(fontsize=7)
+    splits: dict[str, list[str]] = {}  # by quantity
+    for name in dict.fromkeys(name for series in runs for name in series):
         split, _, kind = name.rpartition("/")
-        axes.set_title(WORDS.get(kind, kind) + (f" ({split})" if split else ""), fontsize=9)
+        splits.setdefault(kind, []).append(split)
+    rows, columns = -(-len(splits) // 3), min(3, len(splits))
+    figure = Figure(figsize=(3.4 * columns, 2.6 * rows), layout="constrained")
+    for i, (kind, parts) in enumerate(splits.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        several = len(parts) > 1
+        for run, series in enumerate(runs):
+            for j, split in enumerate(parts):
+                points = series.get(f"{split}/{kind}" if split else kind, ())
+                label, color = plotted(labels[run]) if labels else "", f"C{run if labels else j}"
+                label = ", ".join(filter(None, [label, split if several else ""]))
+                line = "--" if labels and several and split == "train" else "-"
+                marker = "." if len(points) < 40 else None
+                steps, values = np.reshape(points, (-1, 2)).T
+                axes.plot(steps, values, color, linestyle=line, linewidth=1.2, marker=marker, label=label)
+        if labels or several:
+            axes.legend(fontsize=7)
+        axes.set_title(WORDS.get(kind, kind) + ("" if several or not parts[0] else f" ({parts[0]})"), fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)

@@ -240,6 +240,23 @@ def test_titles_are_words_and_epochs_stand_beside_steps(monkeypatch):
     assert figures[1].axes[0].child_axes == []
 
 
+def test_training_and_validation_are_lines_of_one_plot(monkeypatch):
+    figures = []
+    monkeypatch.setattr(viz, "_picture", lambda figure, **_: figures.append(figure) or b"")
+    one = {"train/loss": [(1, 2.0), (2, 1.0)], "val/loss": [(2, 1.5)], "train/lr": [(1, 0.1)]}
+    viz.curves(one)
+    viz.curves(one, {"val/loss": [(2, 1.2)]}, labels=["first", "second"])
+    for figure, lines in zip(
+        figures,
+        [["train", "val"], ["first, train", "first, val", "second, train", "second, val"]],
+        strict=True,
+    ):
+        loss, lr = figure.axes
+        assert (loss.get_title(), lr.get_title()) == ("loss", "learning rate (train)")
+        assert [text.get_text() for text in loss.get_legend().get_texts()] == lines
+    assert figures[0].axes[0].lines[1].get_xydata().tolist() == [[2, 1.5]]
+
+
 def test_a_pdf_has_fonts_for_publishers_and_no_date():
     one, other = (viz.curves({"loss": [(0, 1.0), (1, 0.5)]}, form="pdf") for _ in range(2))
     assert one == other and one.startswith(b"%PDF-") and b"/CIDFontType2" in one and b"/Type3" not in one

@@ -62,7 +62,7 @@ class Bar(tqdm):
 
     def advance(self, steps: int, *notes: str) -> None:
         """Counts `steps`, and shows the epoch and the notes that are not empty."""
-        epochs = math.ceil(self.total / self._epoch)
+        epochs = math.floor((self.total - 1) / self._epoch) + 1  # the last step may end beyond the last epoch
         epoch = min(epochs, math.ceil((self.n + steps) / self._epoch))
         self.set_postfix_str(", ".join([f"epoch {epoch}/{epochs}", *filter(None, notes)]), refresh=False)
         self.update(steps)

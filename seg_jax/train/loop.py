@@ -122,7 +122,7 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
                 session.show_report(done)
         health.settle()
         session.checkpoints.wait()
-        if interruption.name:
+        if interruption.name and done < length.steps:
             session.save_unless_saved(state)
             logging.warning("%s: saved step %d; run the same command to resume", interruption.name, done)
         else:

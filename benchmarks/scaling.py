@@ -30,7 +30,7 @@ import jax
 
 from benchmarks.cases import CASES, CLASSES, PEAK_FLOPS, configuration
 from seg_jax import models
-from seg_jax.run import cost, pretrained, program
+from seg_jax.run import pretrained, program
 from seg_jax.runtime import sharding
 
 DEVICES = 8
@@ -108,8 +108,9 @@ def main() -> None:
         mesh = sharding.make_mesh(DEVICES, model=model, space=space)
         config = pretrained.resolve(configuration(case, batch=options.batch * sharding.batch_parts(mesh)))
         functions = program.Functions(config, classes=CLASSES, mesh=mesh)
-        compiled = functions.train_step(case.size)
-        sent, flops = traffic(compiled.as_text() or "", devices=DEVICES), cost.count_flops(compiled)
+        compiled = functions.train_step(case.size).compile()
+        sent = traffic(compiled.as_text() or "", devices=DEVICES)
+        flops = float((compiled.cost_analysis() or {})["flops"])  # of a device, with what it computes twice
         volumes[name] = (flops, sent.total)
         kinds = ", ".join(f"{kind} {size / 2**20:.1f}" for kind, size in sorted(sent.bytes.items()))
         count = models.count(functions.abstract_state.params)

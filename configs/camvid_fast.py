@@ -6,7 +6,8 @@ DIR holds train_images.npy, train_labels.npy, val_images.npy and val_labels.npy,
 --config.data.source=folder. Data stays on the device, ten steps are one program, nothing needs TensorFlow. Steps
 between evaluations and log lines are multiples of ten: no second program is compiled for the steps in between.
 
-A first version: not measured yet. `python -m benchmarks.accelerator` runs it for the minutes that it has.
+A first version. `python -m benchmarks.accelerator` runs it for the minutes that it has: on an H100 5,580 steps took two
+minutes and reached a val mIoU of 0.698 (docs/accelerators.md).
 """
 
 from seg_jax.config import Config, default

@@ -146,7 +146,7 @@ def test_efficiency_by_hand():
 def test_gradients_are_what_a_split_of_the_batch_sends(tiny_config):
     mesh = sharding.make_mesh(8)
     functions = program.Functions(pretrained.resolve(tiny_config()), classes=3, mesh=mesh)
-    sent = scaling.traffic(functions.train_step((32, 32)).as_text(), devices=8).bytes
+    sent = scaling.traffic(functions.train_step((32, 32)).compile().as_text(), devices=8).bytes
     gradients = 2 * 7 / 8 * 4 * models.count(functions.abstract_state.params)
     assert set(sent) == {"all-reduce"} and gradients <= sent["all-reduce"] <= 1.3 * gradients  # and batch statistics
 

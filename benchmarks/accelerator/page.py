@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,12 +104,26 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def unfinished(step: Mapping[str, Any]) -> list[str]:
-    """A line for each case that has no figures, with the reason."""
+    """Lines for the cases, and parts of cases, that have no figures, with the reasons."""
     lines = [f"- {step['error']}"] if "error" in step else []
+    not_run: Counter[str] = Counter()
     for name, case in step["cases"].items():
-        if case["status"] != record.OK:
-            lines.append(f"- {name}: {case['status']}. {' '.join(case.get('error', '').split())[:300]}".rstrip())
+        if case["status"] == record.NOT_RUN:
+            not_run[shortened(case["error"])] += 1
+        elif case["status"] != record.OK:
+            lines.append(f"- {name}: {case['status']}. {shortened(case.get('error', ''))}".rstrip())
+        for part, error in case.items():
+            if part.startswith("error_"):
+                lines.append(f"- {name}, {part.removeprefix('error_')}: {shortened(error)}")
+        if "note" in case:
+            lines.append(f"- {name}: {case['note']}")
+    lines += [f"- {count} not run: {reason}" for reason, count in not_run.items()]
     return ["", *lines] if lines else []
+
+
+def shortened(error: str) -> str:
+    """The beginning of a message, on one line."""
+    return " ".join(error.split())[:300]
 
 
 def number(value: Any, digits: int = 1, *, unit: str = "") -> str:

@@ -125,7 +125,7 @@ class Steps:
                     on_host = mesh_of(jax.devices("cpu")[0])
                     self._state = sharding.to_host(self._functions(on_host, dtype).init(), on_host)
                 begin = time.perf_counter()
-                step = functions.train_step(self._size)
+                step = functions.train_step(self._size).compile()
                 compile_s = time.perf_counter() - begin
             except ConfigError as error:
                 raise RefusedError(str(error)) from error

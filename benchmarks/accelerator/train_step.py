@@ -1,7 +1,7 @@
 """The training step beside PyTorch with torch.compile, one and ten steps a program, and where its time goes.
 
-The networks are prepared in pairs: both sides of both networks compile at the same time, since that takes most of a
-minute; then one network after the other is measured, in turns, while the other waits.
+One network after the other; both sides compile at the same time, which takes a minute on ours: XLA tries out kernels of
+every convolution. The program of several steps comes last and finds them chosen.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from benchmarks.accelerator import trace
 from benchmarks.accelerator.record import Recorder
 from benchmarks.train_step import Ours
 
-# (network, images a step), in pairs.
+# {network: images a step}, the most important first.
 NETWORKS = {
     "unet_resnet34": 16,
     "deeplabv3plus_resnet101_cityscapes": 8,
@@ -32,10 +31,9 @@ NETWORKS = {
     "upernet_convnext_tiny": 16,
 }
 TINY = {"toy": 2}
-TOGETHER = 2
 DISPATCH, TINY_DISPATCH = 10, 2  # steps of the longer program, and of the profile
 TURN = 2.0  # seconds of a turn
-NEEDS = 45.0  # seconds that a pair of networks takes at least: both sides compile
+NEEDS = 60.0  # seconds that a network takes at least: both sides compile
 PATIENCE = 12.0  # seconds that are kept for measuring when a peer is waited for
 OURS, PEER = "1 step a program", "torch.compile"
 
@@ -46,21 +44,10 @@ def steps_of_turn(seconds: float, dispatch: int) -> int:
 
 
 class Contest:
-    """A network on both sides, which compile from the beginning, in threads and in a process of their own."""
+    """A network on both sides; the peer compiles from the beginning, in a process of its own."""
 
-    def __init__(
-        self,
-        case: cases.Case,
-        *,
-        batch: int,
-        dispatch: int,
-        python: str,
-        pool: ThreadPoolExecutor,
-        stack: ExitStack,
-    ):
+    def __init__(self, case: cases.Case, *, batch: int, dispatch: int, python: str, stack: ExitStack):
         self.case, self.batch, self._dispatch = case, batch, dispatch
-        self._single: Future[Ours] = pool.submit(Ours, case, batch=batch)
-        self._several: Future[Ours] = pool.submit(Ours, case, batch=batch, dispatch=dispatch)
         self._peer: subprocess.Popen[str] | Exception = RuntimeError("no PyTorch: --peer names a Python that has it")
         if python:
             asked = train_step.peer_case(case, batch=batch, layout="channels_last")
@@ -72,14 +59,10 @@ class Contest:
 
     def measure(self, result: dict[str, Any], recorder: Recorder) -> None:
         """Fills in the figures one after the other, so that those before a failure stay."""
-        single, dispatch = self._single.result(), self._dispatch
+        single, dispatch = Ours(self.case, batch=self.batch), self._dispatch
         result |= {"size": list(self.case.size), "batch": self.batch, "parameters": single.parameters}
         result |= {"compile_s": round(single.compile_s, 1), "planned_bytes": single.peak_bytes, "flops": single.flops}
         runs: dict[str, Callable[[int], float]] = {OURS: single.run}
-        with trying(result, "error_several"):
-            several = self._several.result()
-            runs[f"{dispatch} steps a program"] = several.run
-            result["compile_several_s"] = round(several.compile_s, 1)
         # Toys are not measured: one program a turn.
         steps = steps_of_turn(single.run(dispatch) / dispatch, dispatch) if dispatch == DISPATCH else dispatch
         # On record before the peer, which may keep us waiting until the end of the time.
@@ -91,12 +74,20 @@ class Contest:
             result["peer"] = train_step.answer(self._peer, timeout=max(1.0, recorder.left - PATIENCE))
             train_step.same_network(single.parameters, result["peer"])
             runs[PEER] = partial(train_step.ask, self._peer)
+        if PEER not in runs and isinstance(self._peer, subprocess.Popen):
+            self._peer.kill()  # it would go on compiling beside what is measured
         self._rate(result, train_step.take_turns(runs, steps=steps), steps)
         if memory := jax.devices()[0].memory_stats():
             result["peak_bytes_of_process"] = memory.get("peak_bytes_in_use")
         recorder.note()
         with trying(result, "error_profile"), tempfile.TemporaryDirectory() as place:
             result["profile"] = trace.record(lambda: single.run(dispatch), Path(place))
+        recorder.note()
+        with trying(result, "error_several"):
+            several = Ours(self.case, batch=self.batch, dispatch=dispatch)
+            result["compile_several_s"] = round(several.compile_s, 1)
+            runs[f"{dispatch} steps a program"] = several.run
+            self._rate(result, train_step.take_turns(runs, steps=steps), steps)
 
     def _rate(self, result: dict[str, Any], times: Mapping[str, list[float]], steps: int) -> None:
         """Images a second and what follows from them."""
@@ -142,10 +133,6 @@ def ceilings(*, tiny: bool) -> dict[str, float]:
     return {"bfloat16_flops_per_second": 2 * side**3 / product, "bytes_per_second": 2 * 2 * numbers / copy}
 
 
-def _not_begun(result: dict[str, Any]) -> None:
-    raise AssertionError("there was no time to begin, and now there is")
-
-
 def run(recorder: Recorder, options: Mapping[str, Any]) -> None:
     """The step: one case for each network."""
     tiny = options["tiny"]
@@ -153,22 +140,14 @@ def run(recorder: Recorder, options: Mapping[str, Any]) -> None:
     pending = recorder.plan(["ceilings", *sizes])
     if "ceilings" in pending:
         recorder.case("ceilings", lambda result: result.update(ceilings(tiny=tiny)))
-    names = [name for name in pending if name in sizes]
-    together = 1 if options["alone"] else TOGETHER
-    needs = 1.0 if tiny else NEEDS
-    for first in range(0, len(names), together):
-        group = names[first : first + together]
-        if recorder.left >= needs:
-            # All of the group are being worked on while any of them is: a crash may be due to each.
-            recorder.announce(group)
-        with ExitStack() as stack, ThreadPoolExecutor(2 * together) as pool:
-            begun: dict[str, Contest] = {}
-            if recorder.left >= needs:
-                for name in group:
-                    case, batch = cases.TOY if tiny else cases.CASES[name], sizes[name]
-                    begun[name] = Contest(
-                        case, batch=batch, dispatch=dispatch, python=options["peer"], pool=pool, stack=stack
-                    )
-            for name in group:
-                measure = partial(begun[name].measure, recorder=recorder) if name in begun else _not_begun
-                recorder.case(name, measure, needs=0.0 if name in begun else needs)
+    for name in pending:
+        if name not in sizes:
+            continue
+
+        def measure(result: dict[str, Any], name: str = name) -> None:
+            with ExitStack() as stack:
+                case = cases.TOY if tiny else cases.CASES[name]
+                contest = Contest(case, batch=sizes[name], dispatch=dispatch, python=options["peer"], stack=stack)
+                contest.measure(result, recorder)
+
+        recorder.case(name, measure, needs=1.0 if tiny else NEEDS)

@@ -38,8 +38,12 @@ class Evaluator:
         self._seen = Seen(functions, examples)
 
     @cached_property
-    def _step(self) -> Any:
+    def _lowered(self) -> Any:
         return self._functions.eval_step(self.examples.size)
+
+    @cached_property
+    def _step(self) -> Any:
+        return self._lowered.compile()
 
     @property
     def is_compiled(self) -> bool:
@@ -53,7 +57,7 @@ class Evaluator:
     @property
     def flops(self) -> float:
         """Floating-point operations for one image, as XLA counts them; NaN where it does not."""
-        return cost.count_flops(self._step) * self._functions.mesh.size / self._config.eval.batch_size
+        return cost.count_flops(self._lowered) / self._config.eval.batch_size
 
     def __call__(self, params: Any, model_state: Any, *, step: int, detailed: bool = False) -> Report:
         """The report of `params` and `model_state` after training step `step`.

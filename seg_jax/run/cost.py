@@ -23,9 +23,12 @@ def peak_memory(compiled: jax.stages.Compiled) -> int:
     )
 
 
-def count_flops(compiled: jax.stages.Compiled) -> float:
-    """Floating-point operations of a call on each device, counted by XLA; NaN where it does not count."""
-    return float((compiled.cost_analysis() or {}).get("flops", math.nan))
+def count_flops(lowered: jax.stages.Lowered) -> float:
+    """Floating-point operations of a call on all devices together, counted by XLA; NaN where it does not count.
+
+    They are counted before compilation: on a GPU a compiled program calls cuDNN, whose operations XLA does not see.
+    """
+    return float((lowered.cost_analysis() or {}).get("flops", math.nan))
 
 
 def describe(functions: Functions, *, size: Size, eval_size: Size) -> str:
@@ -35,7 +38,7 @@ def describe(functions: Functions, *, size: Size, eval_size: Size) -> str:
     for part, tree in state.params.items():
         lines.append(f"  {part:<22}{models.count(tree):>14,d}")
     lines.append(f"  {'total':<22}{models.count(state.params):>14,d}")
-    for name, batch, image_size, compiled in (
+    for name, batch, image_size, lowered in (
         (
             "train step",
             functions.config.train.batch_size,
@@ -44,7 +47,7 @@ def describe(functions: Functions, *, size: Size, eval_size: Size) -> str:
         ),
         ("eval step", functions.config.eval.batch_size, eval_size, functions.eval_step(eval_size)),
     ):
-        peak, flops = peak_memory(compiled), count_flops(compiled)
+        peak, flops = peak_memory(lowered.compile()), count_flops(lowered) / functions.mesh.size
         lines.append(f"{name}: batch {batch} of {image_size[0]}x{image_size[1]} on {functions.mesh.size} devices")
         lines.append(f"  {'FLOPs':<22}{flops / 1e9:>14,.2f} G  (counted by XLA, per device)")
         lines.append(f"  {'peak memory':<22}{peak / 2**20:>14,.1f} MiB per device")

@@ -156,16 +156,16 @@ class Functions:
         """Weights of the teacher, a copy on every device, see `Teacher.weights`; () without a teacher."""
         return self._teacher.weights() if self._teacher else ()
 
-    def train_step(self, size: Size, *, frozen: bool = False, steps: int = 1) -> jax.stages.Compiled:
-        """Compiled (state, batch, teacher) -> (state, metrics) for images of `size`; the state is donated.
+    def train_step(self, size: Size, *, frozen: bool = False, steps: int = 1) -> jax.stages.Lowered:
+        """(state, batch, teacher) -> (state, metrics) for images of `size`, to be compiled; the state is donated.
 
         With `frozen` the encoder is not trained. With several `steps` it takes a list of batches, one for each, and
         metrics are arrays of a number for each step. An ensemble takes a list of batches, one for each member.
         """
         return _train_step(self, size, frozen=frozen, steps=steps)
 
-    def eval_step(self, size: Size) -> jax.stages.Compiled:
-        """Compiled (params, model_state, batch, teacher) -> counts for images of `size`."""
+    def eval_step(self, size: Size) -> jax.stages.Lowered:
+        """(params, model_state, batch, teacher) -> counts for images of `size`, to be compiled."""
         return _eval_step(self, size)
 
     def predict(self, *, flip: bool = False, scales: Sequence[float] = (1.0,), rows: bool = False) -> Any:
@@ -196,7 +196,7 @@ def abstract_batch(batch_size: int, size: Size, mesh: Mesh) -> dict[str, jax.Sha
     }
 
 
-def _train_step(functions: Functions, size: Size, *, frozen: bool, steps: int) -> jax.stages.Compiled:
+def _train_step(functions: Functions, size: Size, *, frozen: bool, steps: int) -> jax.stages.Lowered:
     config, parts, on_cpu = functions.config, sharding.batch_parts(functions.mesh), jax.default_backend() == "cpu"
     step: Any = train.make_train_step(
         model=functions.network,
@@ -227,7 +227,7 @@ def _train_step(functions: Functions, size: Size, *, frozen: bool, steps: int) -
         out_shardings=(places, sharding.replicated(functions.mesh)),
         compiler_options=compiler_options(),
     )
-    return jitted.lower(functions.abstract_state, batch, functions.abstract_teacher).compile()
+    return jitted.lower(functions.abstract_state, batch, functions.abstract_teacher)
 
 
 def _augmentation(functions: Functions, *, groups: int) -> Any:
@@ -240,7 +240,7 @@ def _augmentation(functions: Functions, *, groups: int) -> Any:
     return lambda *args: jax.lax.with_sharding_constraint(change(*args), (rows, rows))
 
 
-def _eval_step(functions: Functions, size: Size) -> jax.stages.Compiled:
+def _eval_step(functions: Functions, size: Size) -> jax.stages.Lowered:
     mean, std = functions.normalisation
     function = evaluate.make_eval_step(
         model=functions.model,
@@ -254,4 +254,4 @@ def _eval_step(functions: Functions, size: Size) -> jax.stages.Compiled:
     )
     jitted = jax.jit(function, out_shardings=sharding.replicated(functions.mesh))
     state, batch = functions.abstract_state, abstract_batch(functions.config.eval.batch_size, size, functions.mesh)
-    return jitted.lower(state.params, state.model_state, batch, functions.abstract_teacher).compile()
+    return jitted.lower(state.params, state.model_state, batch, functions.abstract_teacher)

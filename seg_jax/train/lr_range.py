@@ -45,7 +45,7 @@ def lr_range(config: Config, workdir: Path) -> dict[str, Any]:
     run = RunDirectory(workdir)
     job = open_job(config, [config.data.train_split], run=run)
     config, mesh, functions, (train,) = job.config, job.mesh, job.functions, job.splits
-    state, train_step = functions.init(), functions.train_step(train.size, frozen=config.finetune.freeze)
+    state, train_step = functions.init(), functions.train_step(train.size, frozen=config.finetune.freeze).compile()
     factors = np.geomspace(SPAN**-0.5, SPAN**0.5, STEPS)
     order = sampler.training_order(
         config.seed,

@@ -29,7 +29,7 @@ def fit_memory(functions: Functions, *, size: Size, limit: float) -> tuple[dict[
     """
     for fields in changes(functions.config, devices=sharding.batch_parts(functions.mesh), size=size):
         config = with_fields(functions.config, fields)
-        step = replace(functions, config=config).train_step(size, frozen=config.finetune.freeze)
+        step = replace(functions, config=config).train_step(size, frozen=config.finetune.freeze).compile()
         needed = peak_memory(step)
         logging.info("%s: %.1f MiB", _flags(fields) or "as it is", needed / 2**20)
         if needed <= limit:

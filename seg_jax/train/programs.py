@@ -47,7 +47,7 @@ class Programs:
         self._health.settle()
         begin = time.perf_counter()
         with self._clock.paused(), self._bar.compiling():
-            compiled = self._functions.train_step(self._size, frozen=frozen, steps=steps)
+            compiled = self._functions.train_step(self._size, frozen=frozen, steps=steps).compile()
             self.peak_memory = max(self.peak_memory, peak_memory(compiled))
         what = ("decoder's " if frozen else "") + ("training step" if steps == 1 else f"{steps} training steps")
         logging.info("compiled the %s in %.1f s", what, time.perf_counter() - begin)

@@ -77,7 +77,7 @@ def results(request, tiny_config):
         devices, model, _ = split
         built = build(*split)
         state = sharding.to_devices(start, built.mesh)
-        train_step, history = built.train_step(SIZE), []
+        train_step, history = built.train_step(SIZE).compile(), []
         for batch in batches(2):
             state, measured = train_step(state, sharding.place(batch, built.mesh), ())
             history.append(jax.device_get(measured))
@@ -87,7 +87,8 @@ def results(request, tiny_config):
             if large:
                 assert leaf.addressable_data(0).size == leaf.size // model
         placed = sharding.place(next(batches(1)), built.mesh)
-        counts = built.eval_step(SIZE)(*sharding.to_devices((start.params, start.model_state), built.mesh), placed, ())
+        weights = sharding.to_devices((start.params, start.model_state), built.mesh)
+        counts = built.eval_step(SIZE).compile()(*weights, placed, ())
         return jax.device_get((state, history, counts))
 
     return start, run

@@ -405,7 +405,7 @@ def small(tiny_config):
 @pytest.fixture(scope="module")
 def compiled(small):
     """(train step, eval step, initial state as host arrays), compiled once; there is no teacher."""
-    train_step, eval_step = small.train_step(SIZE), small.eval_step(SIZE)
+    train_step, eval_step = small.train_step(SIZE).compile(), small.eval_step(SIZE).compile()
     return (
         lambda state, batch: train_step(state, batch, ()),
         lambda *arguments: eval_step(*arguments, ()),
@@ -452,7 +452,7 @@ def test_the_state_is_donated(small, compiled):
 def test_donation_saves_the_memory_of_a_state(small):
     size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(small.abstract_state))
     for steps in (1, 2):
-        compiled = small.train_step(SIZE, steps=steps)
+        compiled = small.train_step(SIZE, steps=steps).compile()
         memory = compiled.memory_analysis()
         assert memory.alias_size_in_bytes >= size * 0.99  # that of one number for each of eight devices is not counted
         kept = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
@@ -533,7 +533,7 @@ def test_sigmoid_heads_predict_each_class_by_itself(small, compiled):
     weights = on_device(small, (state.params, state.model_state))
     p = 1 / (1 + np.exp(-logits_of(small, state, batch["image"])))
     np.testing.assert_allclose(built.predict()(*weights, batch["image"]), p, rtol=1e-4, atol=1e-6)
-    counts = built.eval_step(SIZE)(*weights, sharding.place(batch, small.mesh), ())
+    counts = built.eval_step(SIZE).compile()(*weights, sharding.place(batch, small.mesh), ())
     found, true = p > 0.5, batch["label"][..., None] == np.arange(CLASSES)
     np.testing.assert_array_equal(counts["above"][0], (found & true).sum((0, 1, 2)))
     assert int(counts["weights"][0]) == CLASSES * (batch["label"] != IGNORE).sum()

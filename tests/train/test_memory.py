@@ -16,7 +16,7 @@ def functions(tiny_config):
 
 @pytest.fixture(scope="module")
 def needed(functions):
-    return cost.peak_memory(functions.train_step((128, 128)))
+    return cost.peak_memory(functions.train_step((128, 128)).compile())
 
 
 def test_changes_go_from_mild_to_harsh(tiny_config):

@@ -21,8 +21,10 @@ from seg_jax.data.images import write_image
 from seg_jax.data.prepared import PREDICTIONS
 from seg_jax.predict.inputs import Found, Input, is_video
 from seg_jax.predict.predictor import Prediction
+from seg_jax.runtime.documents import fitting, number
 from seg_jax.runtime.files import write_bytes
 
+LINE = {"name": str, "identity": str, "state": [(str, number)], "frames": (int, None)}  # of the record of results
 MAX_NAME = 200  # bytes of the name of a result, without the suffixes of its files
 
 
@@ -94,18 +96,19 @@ def read_record(directory: Path) -> dict[str, dict[str, Any]]:
     lines = {}
     path = directory / PREDICTIONS
     for text in path.read_bytes().split(b"\n") if path.is_file() else ():
-        try:
-            line = json.loads(text)
-            name, state, frames = line["name"], line["state"], line["frames"]
-            sound = b"\0" not in os.fsencode(name) and isinstance(line["identity"], str)
-            sound = sound and isinstance(state, list) and bool(state)
-            sound = sound and all(isinstance(part, str | int | float) for part in state)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            continue
-        inside = sound and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
-        if inside and (frames is None or type(frames) is int):
-            lines[name] = line
+        line = fitting(text, LINE)
+        if line and line["state"] and _is_inside(line["name"]):
+            lines[line["name"]] = line
     return lines
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name can be that of a file below a folder."""
+    try:
+        sound = b"\0" not in os.fsencode(name)
+    except ValueError:  # half of a character
+        return False
+    return sound and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seg_jax.config import FREE, Config, ConfigError, checked, differences
+from seg_jax.config import FREE, Config, checked, differences
 from seg_jax.run import pretrained
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.stored import PARTS, Stored
@@ -24,10 +24,9 @@ def finished_step(config: Config, run: RunDirectory) -> int | None:
       None where there is something to do or to complain about, which the way through `opening` finds out.
     """
     try:
-        facts = documents.parse(run.facts_file.read_bytes(), {"steps": int}, name="", error=ConfigError, cure="")
-        ended = facts["steps"]
-        checkpoints = run.checkpoints()
-        if ended != max(checkpoints.steps(), default=None):
+        facts, checkpoints = documents.fitting(run.facts_file.read_bytes(), {"steps": int}), run.checkpoints()
+        ended = max(checkpoints.steps(), default=None)
+        if not facts or facts["steps"] != ended:
             return None
         stored = Stored(checkpoints.directory / str(ended))
         meta = stored.meta()

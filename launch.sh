@@ -316,7 +316,7 @@ check_flags() {
             near = near or typos.meant(argument)
             sys.exit(f"launch.sh: unknown flag {argument}.{near} ./launch.sh --help lists them; nothing was installed")
     try:
-        typos.refuse_unknown(sys.argv[1:])
+        typos.checked(sys.argv[1:])
     except ConfigError as error:
         sys.exit(f"launch.sh: {error} Nothing was installed")
   ' "$@"

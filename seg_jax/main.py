@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import shlex
 import signal
@@ -20,7 +19,7 @@ from absl import app, flags
 from seg_jax.config import ConfigError, checked
 from seg_jax.config import flags as config_flags
 from seg_jax.config.page import lines
-from seg_jax.runtime.errors import SegJaxError
+from seg_jax.runtime.errors import FULL, SegJaxError
 
 CONFIG = config_flags.define(flags.FLAGS)
 WORKDIR = flags.DEFINE_string("workdir", None, "The run directory: checkpoints, metrics, pictures, report.")
@@ -56,13 +55,10 @@ def main(argv: list[str]) -> int:
     workdir = Path(WORKDIR.value or ".").expanduser()
     try:
         process.join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, automatic=DISTRIBUTED.value)
-    except process.ProcessError as error:
-        return fail(str(error))
-    process.use_compilation_cache()
+        process.use_compilation_cache()
 
-    from seg_jax.run.directory import RunDirectory
+        from seg_jax.run.directory import RunDirectory
 
-    try:
         if CONFIG.value is not None:
             config = checked(CONFIG.value)
         elif MODE.value != "eval":
@@ -95,7 +91,7 @@ def train(config, workdir: Path) -> int:
     try:
         state = train_and_evaluate(config, workdir)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if error.errno not in FULL:
             raise
         return fail(f"{error}. Free space in {workdir}, or make it writable; then run the same command to resume.")
     conclude(config, workdir, f"finished step {int(state.step)}")

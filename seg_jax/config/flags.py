@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from seg_jax.config import recipes, typos
+from seg_jax.config import typos
 from seg_jax.config.check import draft
 from seg_jax.config.default import Config
 from seg_jax.config.errors import ConfigError
@@ -43,8 +43,7 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     Raises:
       ConfigError: a flag, the file, a field or a value is wrong; in one line.
     """
-    typos.refuse_unknown(argv[1:])
-    line = _with_paths(argv)
+    line = [*argv[:1], *typos.checked(argv[1:])]
     sys.modules.pop("config_config", None)  # where ml_collections would find the functions of the file before
     path = next((text.partition("=")[2].partition(":")[0] for text in line if text.startswith("--config=")), "")
     try:
@@ -58,20 +57,6 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
             f"{path}: get_config() returns {config!r}, which is no configuration. End it with `return c`."
         )
     return rest
-
-
-def _with_paths(argv: Sequence[str]) -> list[str]:
-    """The command line with paths in place of names of recipes."""
-    line: list[str] = []
-    for text in argv:
-        match = re.match(r"--?config=(.*)", text)
-        if match:
-            line.append(f"--config={recipes.find(match[1])}")
-        elif line and line[-1] in ("--config", "-config"):
-            line[-1] = f"--config={recipes.find(text)}"
-        else:
-            line.append(text)
-    return line
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -13,7 +13,7 @@ from seg_jax.config.fields import Group, declarations
 from seg_jax.config.recipes import find
 
 OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
-CONFIG = re.compile(r"--?config(?:=(.*))?$", re.DOTALL)
+CONFIG = re.compile(r"--?config=(.*)", re.DOTALL)
 MOST = 3  # proposals in one message
 
 
@@ -29,8 +29,8 @@ def meant(flag: str) -> str:
     return f" Did you mean {' or '.join(spelled)}?" if spelled else ""
 
 
-def refuse_unknown(arguments: Sequence[str]) -> None:
-    """Refuses flags that name a field, a recipe or a file which does not exist.
+def checked(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--config=PATH` for what --config names; all fields, recipes and files exist.
 
     Args:
       arguments: those of the command line, without the program.
@@ -38,15 +38,16 @@ def refuse_unknown(arguments: Sequence[str]) -> None:
     Raises:
       ConfigError: naming the flag, and what it may have meant.
     """
-    before = ""
+    line: list[str] = []
     for text in arguments:
+        if line and line[-1] in ("--config", "-config"):
+            line[-1] = f"--config={find(text)}"
+            continue
         if match := OVERRIDE.match(text):
             _refuse_field(match[1], text)
-        elif before in ("--config", "-config"):
-            find(text)
-        elif (match := CONFIG.match(text)) and match[1] is not None:
-            find(match[1])
-        before = text
+        match = CONFIG.match(text)
+        line.append(f"--config={find(match[1])}" if match else text)
+    return line
 
 
 def _refuse_field(field: str, text: str) -> None:

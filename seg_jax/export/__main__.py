@@ -19,7 +19,7 @@ if __name__ == "__main__":
 from seg_jax.config import ConfigError
 from seg_jax.export import FORMATS, certificate, int8
 from seg_jax.export.network import OUTPUTS, Network
-from seg_jax.predict import artefacts
+from seg_jax.predict import artefacts, seal
 from seg_jax.runtime import process
 from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.extras import install_command
@@ -93,7 +93,7 @@ def export(options: argparse.Namespace) -> int:
         if not parity["passed"]:
             print(f"error: {out} is not written: it would disagree with {run}.", file=sys.stderr)
             return 1
-        parity |= {"artefact": out.name, "sha256": artefacts.digest(temporary), "versions": certificate.versions()}
+        parity |= {"artefact": out.name, "sha256": seal.digest(temporary), "versions": certificate.versions()}
         os.replace(temporary, out)
         write_bytes(out.with_name(f"{out.name}.parity.json"), (json.dumps(parity, indent=1) + "\n").encode())
     finally:

@@ -1,10 +1,11 @@
-"""A detailed evaluation as lines of text."""
+"""An evaluation as lines of text."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from seg_jax.metrics import Report, bootstrap
+from seg_jax.runtime.quoting import printable
 
 
 def describe(report: Report) -> list[str]:
@@ -30,7 +31,7 @@ def describe(report: Report) -> list[str]:
         lines.append(f"Cityscapes: {', '.join(means)}")
     lines += report.confused()
     if report.images is not None and (worst := report.images.worst()):
-        names = (f"{report.images.names[i]} {_number(report.images.miou[i])}" for i in worst[:3])
+        names = (f"{printable(report.images.names[i])} {_number(report.images.miou[i])}" for i in worst[:3])
         lines.append(f"worst images: {', '.join(names)}")
     return lines
 
@@ -47,7 +48,7 @@ def brief(report: Report) -> str:
 def worst_classes(report: Report, count: int = 5) -> str:
     """The `count` classes of the lowest IoU with it, the worst first; classes that do not occur have none."""
     present = [i for i in np.argsort(report.iou, kind="stable") if not np.isnan(report.iou[i])]
-    return ", ".join(f"{report.names[i]} {_number(report.iou[i])}" for i in present[:count])
+    return ", ".join(f"{printable(report.names[i])} {_number(report.iou[i])}" for i in present[:count])
 
 
 def _number(value: float) -> str:

@@ -19,12 +19,10 @@ from seg_jax.config import Size
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import contents
 from seg_jax.predict.contents import ArtefactError
-from seg_jax.predict.seal import digest, intact
+from seg_jax.predict.seal import intact
 from seg_jax.predict.sized import Apply, at_size
-from seg_jax.runtime.errors import ANSWERS, MachineError
+from seg_jax.runtime.errors import MachineError, of_the_machine
 from seg_jax.runtime.extras import install_command
-
-__all__ = ["Artefact", "ArtefactError", "at_size", "digest", "load", "rebuilt"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def load(path: str | Path) -> Artefact:
     except ArtefactError:
         raise
     except Exception as error:  # every runtime raises its own exceptions for damaged files
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in (None, *ANSWERS)):
+        if of_the_machine(error):
             raise MachineError(f"{path} could not be read now ({error!r}). Mend that, and try again.") from error
         raise ArtefactError(
             f"{path} cannot be used ({type(error).__name__}: {str(error)[:200]!r}). It is damaged, or "

@@ -16,8 +16,6 @@ from seg_jax.predict.video import SUFFIXES
 
 Input = Path | Encoded | int  # a file, a picture from standard input, or the number of a camera
 
-RECORD = PREDICTIONS  # in a directory of results: one line for each finished input
-
 
 @dataclass(frozen=True)
 class Found:
@@ -58,7 +56,7 @@ def is_video(item: Input) -> bool:
 def find(inputs: Sequence[str], out: Path | None) -> list[Found]:
     """The inputs named by files, folders (searched recursively), glob patterns, camera numbers and `-`, each once.
 
-    Folders that contain a `RECORD` of results are not searched, unless they are named themselves.
+    Folders that contain a record of results, `PREDICTIONS`, are not searched, unless they are named themselves.
 
     Args:
       inputs: the arguments.
@@ -112,7 +110,7 @@ def _searched(files: Sequence[Path], root: Path, out: Path | None, nothing: str)
     def in_results(folder: Path) -> bool:
         if folder not in results:
             inside = folder != folder.parent and root in folder.parents
-            results[folder] = inside and ((folder / RECORD).is_file() or in_results(folder.parent))
+            results[folder] = inside and ((folder / PREDICTIONS).is_file() or in_results(folder.parent))
         return results[folder]
 
     found = []

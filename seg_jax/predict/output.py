@@ -18,10 +18,13 @@ import numpy as np
 
 from seg_jax.data.decoder import DataError, Encoded
 from seg_jax.data.images import write_image
-from seg_jax.predict.inputs import RECORD, Found, Input, is_video
+from seg_jax.data.prepared import PREDICTIONS
+from seg_jax.predict.inputs import Found, Input, is_video
 from seg_jax.predict.predictor import Prediction
+from seg_jax.runtime.documents import fitting, number
 from seg_jax.runtime.files import write_bytes
 
+LINE = {"name": str, "identity": str, "state": [(str, number)], "frames": (int, None)}  # of the record of results
 MAX_NAME = 200  # bytes of the name of a result, without the suffixes of its files
 
 
@@ -91,20 +94,21 @@ def shortened(name: str) -> str:
 def read_record(directory: Path) -> dict[str, dict[str, Any]]:
     """{name: its line} of the record of results; lines that are damaged, or cut off by a kill, are left out."""
     lines = {}
-    path = directory / RECORD
+    path = directory / PREDICTIONS
     for text in path.read_bytes().split(b"\n") if path.is_file() else ():
-        try:
-            line = json.loads(text)
-            name, state, frames = line["name"], line["state"], line["frames"]
-            sound = b"\0" not in os.fsencode(name) and isinstance(line["identity"], str)
-            sound = sound and isinstance(state, list) and bool(state)
-            sound = sound and all(isinstance(part, str | int | float) for part in state)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            continue
-        inside = sound and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
-        if inside and (frames is None or type(frames) is int):
-            lines[name] = line
+        line = fitting(text, LINE)
+        if line and line["state"] and _is_inside(line["name"]):
+            lines[line["name"]] = line
     return lines
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name can be that of a file below a folder."""
+    try:
+        sound = b"\0" not in os.fsencode(name)
+    except ValueError:  # half of a character
+        return False
+    return sound and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
 
 
 @dataclass
@@ -166,14 +170,14 @@ class Results:
           OSError: the directory cannot be written.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        record = self.directory / RECORD
+        record = self.directory / PREDICTIONS
         if not overwrite and not record.exists():
             outputs = [output for name, item in named for output in self._outputs(name, 0 if is_video(item) else None)]
             for path in (self.directory / output for output in outputs):
                 if path.exists():
                     raise DataError(
-                        f"{path} exists, and no {RECORD} says that it is a result of this program. Name another --out, "
-                        "or pass --overwrite."
+                        f"{path} exists, and no {PREDICTIONS} says that it is a result of this program. Name another "
+                        "--out, or pass --overwrite."
                     )
         record.touch()
 
@@ -219,5 +223,5 @@ class Results:
         }
         self.lines.append(line)
         record = json.dumps(line | {"identity": self.identity, "state": self._states[name]})
-        with (self.directory / RECORD).open("a", encoding="utf-8") as file:
+        with (self.directory / PREDICTIONS).open("a", encoding="utf-8") as file:
             file.write(record + "\n")

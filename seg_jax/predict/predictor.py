@@ -12,7 +12,8 @@ import numpy as np
 from seg_jax.config import Size
 from seg_jax.data.decoder import MEGAPIXELS, DataError, Encoded, at_most
 from seg_jax.data.labels import LabelTable
-from seg_jax.predict import artefacts, photograph, scale, windows
+from seg_jax.predict import artefacts, photograph, scale, seal, windows
+from seg_jax.predict.contents import ArtefactError
 from seg_jax.predict.photograph import Photograph
 from seg_jax.predict.prediction import Maps, Prediction, resize
 from seg_jax.run.directory import RunDirectory
@@ -49,8 +50,8 @@ class Predictor:
     ):
         self.table, self.trained_size, self.identity = table, trained_size, identity
         self.card = dict(card or {})
-        self._engine, self._scaled, self._window, self._overlap = engine, scaled, window, overlap
-        self._megapixels = megapixels
+        self._engine, self._window, self._overlap, self._megapixels = engine, window, overlap, megapixels
+        self._scale = None if scaled else trained_size  # None: the engine takes every size
 
     @classmethod
     def load(
@@ -117,12 +118,7 @@ class Predictor:
             pixels = photograph.read(image)
         size = (pixels.shape[0], pixels.shape[1])
         try:
-            if self._window:
-                scale.require_windows(size, self._window, len(self.table), megapixels=self._megapixels)
-            elif self._scaled:
-                scale.require_whole(size, len(self.table))
-            else:
-                scale.working_size(size, self.trained_size)
+            scale.require_room(size, self._scale, self._window, classes=len(self.table), megapixels=self._megapixels)
         except DataError as error:
             name = image if isinstance(image, str | Path | Encoded) else "a photograph"
             raise DataError(f"{name} has {size[0]}x{size[1]} pixels (height x width): {error}") from error
@@ -146,13 +142,9 @@ class Predictor:
                 maps = [Maps.of(values, values.shape[:2], *kept) for _, values in bands]
                 yield Maps.joined(maps).prediction(image, self.table)
             return
-        for size, alike in itertools.groupby(read, key=self._size):
+        sized = itertools.groupby(read, lambda image: scale.working_size((image.shape[0], image.shape[1]), self._scale))
+        for size, alike in sized:
             yield from _at_one_size(self._engine, self.table, alike, size, batch, kept)
-
-    def _size(self, image: np.ndarray) -> Size:
-        """The (height, width) at which the engine gets an image."""
-        height, width = image.shape[:2]
-        return (height, width) if self._scaled else scale.working_size((height, width), self.trained_size)
 
 
 def _at_one_size(
@@ -177,7 +169,7 @@ def _at_one_size(
 def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ...]) -> dict[str, Any]:
     """The arguments of `Predictor` that a run directory or an exported file decides."""
     if not path.exists():
-        raise artefacts.ArtefactError(f"{path} does not exist. Name a run directory, or a file of seg_jax.export.")
+        raise ArtefactError(f"{path} does not exist. Name a run directory, or a file of seg_jax.export.")
     run = RunDirectory(path)
     if run.exists or not (path.is_file() or (path / "saved_model.pb").is_file()):
         from seg_jax.predict import restore  # JAX and Flax, which exported files do without
@@ -186,7 +178,7 @@ def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ..
         facts = {"identity": network.identity, "card": network.card}
         return {"engine": network.engine, "table": network.table, "trained_size": network.image_size, **facts}
     if flip or scales != (1.0,) or checkpoint != "best":
-        raise artefacts.ArtefactError(
+        raise ArtefactError(
             f"{path} is an exported file: checkpoint, flip and scales are choices of a run directory. "
             "Leave them out, or name the run directory."
         )
@@ -197,7 +189,7 @@ def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ..
         "table": artefact.table,
         "trained_size": (height, width),
         "scaled": artefact.size is not None,
-        "identity": artefacts.digest(path),
+        "identity": seal.digest(path),
         "card": _card(artefact),
     }
 

@@ -10,11 +10,10 @@ import jax
 import numpy as np
 
 from seg_jax import models
-from seg_jax.config import ConfigError
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict.windows import Engine
 from seg_jax.run.directory import RunDirectory
-from seg_jax.runtime.documents import number, parse
+from seg_jax.runtime.documents import fitting, number
 from seg_jax.steps.predict import build
 
 
@@ -91,10 +90,10 @@ def _scores(run: RunDirectory, step: int) -> dict[str, Any]:
         "scores": {"miou": (number, None), "pixel_accuracy": (number, None)},
     }
     try:
-        report = parse(run.report.report.read_bytes(), form, name="", error=ConfigError, cure="")
-    except (OSError, ConfigError):
+        report = fitting(run.report.report.read_bytes(), form)
+    except OSError:
         return {}
-    if report["protocol"]["step"] != step:
+    if not report or report["protocol"]["step"] != step:
         return {}
     split, scores = report["protocol"]["split"], report["scores"]
     names = {"mIoU": "miou", "pixel accuracy": "pixel_accuracy"}

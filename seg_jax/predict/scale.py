@@ -17,8 +17,8 @@ MAX_WHOLE = 2**24  # pixels that pass through the network at once; more take win
 MAX_BYTES = 2**32  # of the probabilities that are kept at once
 
 
-def working_size(size: Size, trained: Size) -> Size:
-    """The (height, width) at which the network gets an image of `size`.
+def working_size(size: Size, trained: Size | None) -> Size:
+    """The (height, width) at which the network gets an image of `size`; without `trained` this very size.
 
     The shorter side becomes that of the training images. Proportions are kept to within half a bucket, and images with
     the proportions of the training images get exactly their size. Nothing is enlarged by more than `MAX_FACTOR`, nor to
@@ -27,6 +27,8 @@ def working_size(size: Size, trained: Size) -> Size:
     Raises:
       DataError: it is more than `MAX_WHOLE` pixels.
     """
+    if trained is None:
+        return size
     wanted = min(trained) / min(size)
     room = math.sqrt(max(MAX_ENLARGED, math.prod(trained)) / math.prod(size))
     scale = min(wanted, max(1.0, min(MAX_FACTOR, room)))
@@ -41,24 +43,26 @@ def working_size(size: Size, trained: Size) -> Size:
     return (short, long) if size[0] <= size[1] else (long, short)
 
 
-def require_windows(size: Size, window: Size, classes: int, *, megapixels: int) -> None:
-    """Refuses a photograph whose windows need more than `MAX_BYTES`, or that a window pads to too many pixels.
+def require_room(size: Size, trained: Size | None, window: Size | None, *, classes: int, megapixels: int) -> None:
+    """Refuses a photograph that needs too much memory: more than `MAX_BYTES` for probabilities, or too many pixels.
+
+    Args:
+      size: (height, width) of the photograph.
+      trained: (height, width) of the training images; None: the photograph passes at its own size.
+      window: (height, width) of the windows that it passes in; None: it passes as a whole.
+      classes: channels of the probabilities, float32.
+      megapixels: largest number of million pixels, also after padding to the window.
 
     Raises:
-      DataError: with the size that it would have.
+      DataError: with the number of pixels or bytes, and the cure.
     """
-    padded = max(size[0], window[0]) * max(size[1], window[1])
-    if padded > megapixels * 10**6:
-        raise DataError(f"padded to the window, {padded:,} pixels. Use a smaller --window.")
-    if window[0] * max(size[1], window[1]) * classes * 4 > MAX_BYTES:
-        raise DataError("a row of windows would need more than 4 GiB. Use a --window of fewer rows.")
-
-
-def require_whole(size: Size, classes: int) -> None:
-    """Refuses a photograph whose probabilities, float32 at its own size, need more than `MAX_BYTES`.
-
-    Raises:
-      DataError: with the cure.
-    """
-    if math.prod(size) * classes * 4 > MAX_BYTES:
+    if window:
+        padded = max(size[0], window[0]) * max(size[1], window[1])
+        if padded > megapixels * 10**6:
+            raise DataError(f"padded to the window, {padded:,} pixels. Use a smaller --window.")
+        if window[0] * max(size[1], window[1]) * classes * 4 > MAX_BYTES:
+            raise DataError("a row of windows would need more than 4 GiB. Use a --window of fewer rows.")
+    elif trained:
+        working_size(size, trained)
+    elif math.prod(size) * classes * 4 > MAX_BYTES:
         raise DataError("its probabilities would need more than 4 GiB. Reduce it, or use --window=512x512.")

@@ -32,9 +32,8 @@ def _av() -> Any:
 
 
 AV_TIME_BASE = 1_000_000  # FFmpeg's unit of time, in a second
-MISSING = (
-    2  # frames that a whole file may lack at its end: durations are rounded, and that of the last is often unknown
-)
+# Frames that a whole file may lack at its end: durations are rounded, and that of the last frame is often unknown.
+MISSING = 2
 
 
 class Frames:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from seg_jax.predict.inputs import Input
 from seg_jax.predict.output import MOVING, Results
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.predict.video import Frames, VideoWriter
+from seg_jax.runtime.errors import FULL
 from seg_jax.runtime.quoting import printable
 
 
@@ -46,7 +46,7 @@ class Work:
 
     def fail(self, item: Input, error: Exception) -> None:
         """Records an input that cannot be used; a full or read-only disk, which no other input survives, is raised."""
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if isinstance(error, OSError) and error.errno in FULL:
             raise error
         self._results.failed[str(item)] = str(error)
         tqdm.write(f"error: {error}", file=sys.stderr)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
-from seg_jax.config import FREE, Config, checked, differences, with_fields
+from seg_jax.config import FREE, Config, checked, differences
 from seg_jax.run import pretrained
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.stored import PARTS, Stored
+from seg_jax.runtime import documents
 from seg_jax.runtime.errors import SegJaxError
 
 
@@ -25,20 +24,17 @@ def finished_step(config: Config, run: RunDirectory) -> int | None:
       None where there is something to do or to complain about, which the way through `opening` finds out.
     """
     try:
-        ended = json.loads(run.facts_file.read_text(encoding="utf-8"))["steps"]
-        checkpoints = run.checkpoints()
-        if ended != max(checkpoints.steps(), default=None):
+        facts, checkpoints = documents.fitting(run.facts_file.read_bytes(), {"steps": int}), run.checkpoints()
+        ended = max(checkpoints.steps(), default=None)
+        if not facts or facts["steps"] != ended:
             return None
         stored = Stored(checkpoints.directory / str(ended))
         meta = stored.meta()
         then = checked(meta["config"])
-        now = pretrained.resolve(config, then)
-        if not now.train.extended_at:
-            now = with_fields(now, {"train.extended_at": then.train.extended_at})
-        if differences(now, then, free=FREE):
+        if differences(pretrained.resolve(config, then), then, free=FREE):
             return None
         for part in PARTS:
             stored.arrays(part, meta)
-    except (SegJaxError, OSError, ValueError, KeyError, TypeError):  # missing, damaged, or of another version
+    except (SegJaxError, OSError, KeyError):  # missing, damaged, or of another version
         return None
-    return int(ended)
+    return ended

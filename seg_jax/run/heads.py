@@ -59,21 +59,21 @@ class Rows:
         return np.ix_(*(rows if axis in axes else np.arange(n) for axis, n in enumerate(array.shape)))
 
 
-def match(config: Config, ours: Sequence[str], theirs: Sequence[str], *, classes: int) -> Rows:
+def match(config: Config, ours: Sequence[str], theirs: Sequence[str]) -> Rows:
     """Pairs the classes of a new run with those of another by name; says which start anew.
 
     Args:
       config: of the new run.
-      ours: the names of its classes. Without names, or with those of a mere number of classes, rows are taken by
-        position where both have the same number.
+      ours: the names of its classes. With those of a mere number of classes rows are taken by position, where both
+        have the same number.
       theirs: those of the other run.
-      classes: number of our classes.
     """
-    binary = config.loss.head == "binary"
-    if not ours or tuple(ours) == table_of(classes).names:
-        n = classes if classes == len(theirs) else 0
+    counts, binary = (len(ours), len(theirs)), config.loss.head == "binary"
+    axes = _axes(config, len(ours))
+    if tuple(ours) == table_of(len(ours)).names:
+        n = len(ours) if len(ours) == len(theirs) else 0
         logging.info("the classes here have no names: %d rows of the head are taken by position", n)
-        return Rows(_axes(config, classes), np.arange(n), np.arange(n), (classes, len(theirs)), binary)
+        return Rows(axes, np.arange(n), np.arange(n), counts, binary)
     shared = [name for name in ours if name in theirs]
     new = [name for name in ours if name not in theirs]
     logging.info(
@@ -81,7 +81,7 @@ def match(config: Config, ours: Sequence[str], theirs: Sequence[str], *, classes
         *(len(shared), ", ".join(shared) or "none", len(new), ", ".join(new) or "none"),
     )
     here, there = ([list(names).index(name) for name in shared] for names in (ours, theirs))
-    return Rows(_axes(config, classes), np.array(here, int), np.array(there, int), (classes, len(theirs)), binary)
+    return Rows(axes, np.array(here, int), np.array(there, int), counts, binary)
 
 
 def by_name(config: Config, random: Any, loaded: Any, ours: Sequence[str], theirs: Sequence[str]) -> Any:
@@ -94,7 +94,7 @@ def by_name(config: Config, random: Any, loaded: Any, ours: Sequence[str], their
     """
     if tuple(ours) == tuple(theirs) or len(ours) != len(theirs):  # of another number no row was loaded
         return loaded
-    rows = match(config, ours, theirs, classes=len(ours))
+    rows = match(config, ours, theirs)
 
     def pick(path: Any, before: Any, after: Any) -> Any:
         name = trees.name(path)

@@ -52,7 +52,6 @@ def state(
     *,
     places: TrainState,
     names: Sequence[str],
-    classes: int,
 ) -> TrainState:
     """The state at step 0 on the devices.
 
@@ -61,7 +60,7 @@ def state(
       config: the whole configuration, resolved.
       mesh: the devices.
       places: the sharding of every array.
-      names, classes: of the data, see `pretrained.start`.
+      names: of the classes, see `pretrained.start`.
 
     Raises:
       WeightsError: the configured weights do not fit, see `pretrained.start`.
@@ -71,12 +70,11 @@ def state(
     begin = jax.jit(lambda: random_state(network, optimizer, config), out_shardings=places, compiler_options=quick)
     random = begin()
     host = sharding.to_host({"params": random.params, "model_state": random.model_state}, mesh)
-    of_data: dict[str, Any] = {"names": names, "classes": classes}
     if (members := config.train.seeds) == 1:
-        params, model_state = pretrained.start(config, network, **host, **of_data)
+        params, model_state = pretrained.start(config, network, **host, names=names)
     else:
         each = [jax.tree.map(lambda array, i=i: array[i], host) for i in range(members)]
-        started = [pretrained.start(config, network, **one, **of_data) for one in each]
+        started = [pretrained.start(config, network, **one, names=names) for one in each]
         params, model_state = jax.tree.map(lambda *arrays: np.stack(arrays), *started)
     begun = TrainState.begin(params, model_state, {}, averaged=bool(random.ema))
     begun = sharding.to_devices(begun, mesh)

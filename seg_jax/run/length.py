@@ -129,8 +129,6 @@ def refuse_jump(config: Config, recorded: Config | None, run: RunDirectory) -> N
         return
     changed = differences(config.train, recorded.train)
     changed = {f"train.{name}": changed[name] for name in ("steps", "epochs", "extended_at") if name in changed}
-    if not config.train.extended_at:
-        changed.pop("train.extended_at", None)  # left open: the recorded one
     endless = config.optim.schedule in schedules.ENDLESS and not config.finetune.lr
     if changed and ("train.extended_at" in changed or not (endless or config.train.extend)):
         schedule = f"optim.schedule={config.optim.schedule}" + (" and finetune.lr" if config.finetune.lr else "")

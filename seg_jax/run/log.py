@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from seg_jax.run.directory import RunDirectory
+from seg_jax.runtime.documents import fitting, number
 
 FILE = RunDirectory("").metrics_file.name
 
@@ -127,11 +128,6 @@ def read(workdir: Path) -> list[dict[str, Any]]:
     path = RunDirectory(workdir).metrics_file
     lines = []
     for text in path.read_bytes().split(b"\n") if path.is_file() else ():
-        try:
-            line = json.loads(text)
-            line["step"] = int(line["step"])
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            continue
-        if all(value is None or type(value) in (int, float) for value in line.values()):
+        if line := fitting(text, {"step": int, str: (number, None)}):
             lines.append(line)
     return lines

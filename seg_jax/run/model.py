@@ -66,9 +66,7 @@ class Model:
             # It runs once: compiling it without optimization takes a quarter of the time.
             quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
             begin = jax.jit(begin, compiler_options=quick)
-        params, model_state = pretrained.start(
-            self.config, self.network, *begin(key), names=self.table.names, classes=len(self.table)
-        )
+        params, model_state = pretrained.start(self.config, self.network, *begin(key), names=self.table.names)
         return jax.tree.map(jnp.asarray, {"params": params, **model_state})
 
     def apply(

@@ -51,6 +51,8 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
     if recorded is not None:
         if _may_be_folder(config):
             open_fields += [field for field in models.folders.NETWORK if flat[field] == defaults()[field]]
+        if not config.train.extended_at:
+            open_fields.append("train.extended_at")
         then = flatten(recorded)
         return with_fields(config, {field: then[field] for field in open_fields if field in then})
     config, demands = _demands_of_weights(config)
@@ -129,17 +131,15 @@ def is_run(source: str) -> bool:
     return source != "imagenet" and path.is_dir() and not models.folders.is_folder(path)
 
 
-def start(
-    config: Config, model: Any, params: Any, model_state: Any, *, names: Sequence[str] = (), classes: int = 0
-) -> tuple[Any, Any]:
+def start(config: Config, model: Any, params: Any, model_state: Any, *, names: Sequence[str] = ()) -> tuple[Any, Any]:
     """The parameters that a new run begins with: the given random ones, with the configured weights in their place.
 
     Args:
       config: resolved.
       model: from `models.build`.
       params, model_state: from `models.init`.
-      names: of the classes, by which the head of another run is taken, see `heads.match`.
-      classes: their number; only another run needs it.
+      names: of the classes, by which the head of another run or of a folder is taken, see `heads.match`; (): the
+        rows of a folder are taken in its order, and there is no run.
 
     Returns:
       (params, model_state) of the same structure.
@@ -153,9 +153,7 @@ def start(
         logging.info("model.encoder.weights is empty: every parameter starts from random values")
         return params, model_state
     if is_run(source):
-        params, model_state = _from_run(
-            config, RunDirectory(source), params, model_state, whole=whole, names=names, classes=classes
-        )
+        params, model_state = _from_run(config, RunDirectory(source), params, model_state, whole=whole, names=names)
     else:
         file, random = models.read(config, source), {"params": params, "model_state": model_state}
         params, model_state = models.load(config, model, params, model_state, file, whole=whole)
@@ -182,7 +180,6 @@ def _from_run(
     *,
     whole: bool,
     names: Sequence[str],
-    classes: int,
 ) -> tuple[Any, Any]:
     recorded = run.config()
     if (seeds := recorded.train.seeds) > 1:
@@ -200,7 +197,7 @@ def _from_run(
     step = checkpoints.choose("best")
     ours = {"params": params, "model_state": model_state}
     theirs = checkpoints.arrays(step)  # averaged, where the run kept an average
-    head = heads.match(config, names, run.table().names, classes=classes) if whole else None
+    head = heads.match(config, names, run.table().names) if whole else None
     taken = random = 0
 
     def pick(path: Any, array: Any) -> Any:

@@ -23,6 +23,7 @@ from seg_jax.config import (
     with_fields,
 )
 from seg_jax.data import stats
+from seg_jax.data.labels.builtin import table_of
 from seg_jax.run import initial
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.length import Length
@@ -65,7 +66,7 @@ class Functions:
       mesh: the devices.
       length: the course of the run, which the learning-rate schedule follows; what is not trained needs none.
       own_losses: the functions of the names in `config.loss.own`.
-      names: of the classes; by them the head of another run is taken.
+      names: of the classes, by which the head of another run is taken; (): those of their mere number.
     """
 
     config: Config
@@ -120,10 +121,8 @@ class Functions:
           WeightsError: they do not fit, see `pretrained.start`.
         """
         places = jax.tree.map(lambda array: array.sharding, self.abstract_state)
-        return initial.state(
-            *(self.network, self.optimizer, self.config, self.mesh),
-            **{"places": places, "names": self.names, "classes": self.classes},
-        )
+        names = self.names or table_of(self.classes).names
+        return initial.state(self.network, self.optimizer, self.config, self.mesh, places=places, names=names)
 
     @cached_property
     def abstract_state(self) -> TrainState:

@@ -60,7 +60,7 @@ class Progress:
         """Whether early stopping has lost `patience`, a number of evaluations; 0: it never does."""
         return 0 < patience <= self.evaluations_without_gain
 
-    def record(self, metric: str) -> str:
+    def note(self, metric: str) -> str:
         """The highest score so far in words, 'best mIoU 0.612'; '' before the first evaluation."""
         name = "mIoU" if metric == "miou" else metric
         return "" if self.best is None else f"best {name} {abs(self.best):.3f}"

@@ -65,7 +65,7 @@ def write_table(run: RunDirectory, table: LabelTable) -> None:
     text = table.to_json()
     recorded = {run.table_file.read_bytes()} if run.has_checkpoints and run.table_file.is_file() else set()
     if "classes" in (meta := _newest_meta(run)):  # the file may be lost
-        recorded.add(str(meta["classes"]).encode(errors="backslashreplace"))
+        recorded.add(meta["classes"].encode(errors="backslashreplace"))
     if recorded - {text.encode()}:
         raise ConfigError(
             f"the label table of the data has changed since this run was started: {run.table_file} differs. "

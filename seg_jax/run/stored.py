@@ -25,7 +25,7 @@ import tensorstore
 
 from seg_jax.runtime import documents, trees
 from seg_jax.runtime.documents import misfit, number
-from seg_jax.runtime.errors import ANSWERS, MachineError, SegJaxError
+from seg_jax.runtime.errors import ANSWERS, MachineError, SegJaxError, of_the_machine
 from seg_jax.steps.state import TrainState
 
 Arrays = dict[str, np.ndarray]
@@ -115,8 +115,9 @@ class Stored:
         try:
             yield
         except (OSError, ValueError, RecursionError, MemoryError) as error:  # tensorstore and json raise ValueErrors
+            # Damaged checkpoints are renamed, and a start with too few descriptors would set aside whole ones.
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-            if _of_the_machine(error):
+            if of_the_machine(error) or _told_by_tensorstore(error):
                 raise MachineError(
                     f"{self} could not be read now ({reason}). Nothing was changed: run the same command again once "
                     "the machine can read it."
@@ -127,18 +128,10 @@ class Stored:
         return f"checkpoint {self.path}"
 
 
-def _of_the_machine(error: Exception) -> bool:
-    """Whether an error says nothing about the file: descriptors or memory ran out, a share stalled, access is denied.
-
-    It is told from damage because damaged checkpoints are renamed: a start with too few descriptors would set aside
-    whole ones.
-    """
-    if isinstance(error, MemoryError):
-        return True
-    code = error.errno if isinstance(error, OSError) else None
-    if code is None and (noted := re.search(r"os_error_code='(\d+)'", str(error))):  # in tensorstore's text
-        code = int(noted[1])
-    return code is not None and code not in ANSWERS
+def _told_by_tensorstore(error: Exception) -> bool:
+    """`of_the_machine` of a ValueError of tensorstore, whose text has the system's code."""
+    noted = re.search(r"os_error_code='(\d+)'", str(error))
+    return noted is not None and int(noted[1]) not in ANSWERS
 
 
 def _read(directory: Path) -> Arrays:

@@ -7,7 +7,7 @@ meets a string where a number should be.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,7 +26,7 @@ _WORDS: Mapping[Any, str] = {
 
 def number(value: Any) -> bool:
     """a finite number"""
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # isfinite fails on whole ones above
 
 
 def size(value: Any) -> bool:
@@ -54,6 +54,15 @@ def parse(text: str | bytes, form: Form, *, name: object, error: Callable[[str],
     if problem := misfit(value, form):
         raise error(f"{name}: {problem}; {cure}.")
     return value
+
+
+def fitting(text: str | bytes, form: Form) -> Any:
+    """The value of a JSON text; None for one that is not whole or of another form, where a reader does without."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return None if misfit(value, form) else value
 
 
 def misfit(value: Any, form: Form, where: str = "it") -> str:

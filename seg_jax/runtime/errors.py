@@ -9,6 +9,8 @@ from seg_jax.runtime.quoting import printable
 # Errors of a file system that answer what was asked: the file is not there, or is something else. All others say
 # nothing about the file.
 ANSWERS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+# Those of a disk that takes nothing more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class SegJaxError(Exception):
@@ -21,6 +23,13 @@ class SegJaxError(Exception):
 
     def __str__(self) -> str:
         return printable(super().__str__(), lines=True)
+
+
+def of_the_machine(error: BaseException) -> bool:
+    """Whether an error says nothing about the file: descriptors or memory ran out, a share stalled, access denied."""
+    if isinstance(error, OSError):
+        return error.errno is not None and error.errno not in ANSWERS
+    return isinstance(error, MemoryError)
 
 
 class MachineError(SegJaxError, OSError):

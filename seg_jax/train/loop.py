@@ -104,8 +104,8 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
             log_now = due(done, config.log.every_steps) or done == length.steps
             # Nothing is saved, evaluated or logged before every step up to here was found finite.
             last = health.settle(0 if save_now or log_now else PROGRAMS_IN_FLIGHT)
-            best = session.progress.record(config.checkpoint.metric)
-            bar.advance(steps, clock.postfix(last), session.seen.note, best)
+            best = session.progress.note(config.checkpoint.metric)
+            bar.advance(steps, clock.postfix(last), session.scores.note, best)
             if log_now:
                 session.log(done, last)
             score = None

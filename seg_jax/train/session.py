@@ -32,7 +32,7 @@ from seg_jax.steps.state import TrainState
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import DivergedError, Health, diverged
 from seg_jax.train.hooks import NO_HOOKS, Hooks
-from seg_jax.train.seen import Seen
+from seg_jax.train.scores import TrainingScores
 
 
 class Session:
@@ -68,9 +68,9 @@ class Session:
         )
         self._hooks = hooks
         self.epoch = epoch_length(job.config, examples=len(self.train))
-        self.seen = Seen(self.health, self.train.table.names)
+        self.scores = TrainingScores(self.health, self.train.table.names)
         self.newest: Report | None = None  # of the newest evaluation
-        self.best: Report | None = None  # that of this process
+        self.best: Report | None = None  # of this process's best evaluation
         self.evaluator = Evaluator(job.functions, self.val)
         self._begin = time.perf_counter()
         self._writes = process.is_first()  # the other processes only compute
@@ -92,7 +92,7 @@ class Session:
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Writes the training metrics since the last call."""
-        metrics = metrics | self.seen.logged() | self.clock.lap()
+        metrics = metrics | self.scores.logged() | self.clock.lap()
         self._writer.scalars(step, {f"train/{name}": value for name, value in metrics.items()})
         self.checkpoints.check()
 
@@ -103,7 +103,7 @@ class Session:
             weights = state.weights(averaged=self.config.eval.averaged)
             result = self.evaluator(**weights, step=step)
             result.protocol["left_out"] |= left_out(self.train)
-            result.sections.update(self.seen.section())
+            result.sections.update(self.scores.section())
             self.newest = result
             self._writer.scalars(step, {f"{split}/{name}": value for name, value in scalars(result).items()})
             panels = self.evaluator.panels(**weights)

@@ -103,7 +103,7 @@ def test_a_damaged_artefact_is_not_written(run, tmp_path, monkeypatch, capsys):
     assert command.main([str(run), "--format=onnx", f"--out={out}"]) == 0
     assert "mIoU" in capsys.readouterr().out
     found = json.loads((tmp_path / "there" / "a.onnx.parity.json").read_text())
-    assert found["passed"] and found["sha256"] == artefacts.digest(out) and found["versions"]["onnx"]
+    assert found["passed"] and found["sha256"] == seal.digest(out) and found["versions"]["onnx"]
 
 
 def test_what_cannot_be_done_is_said(run, tmp_path, capsys, monkeypatch):
@@ -128,7 +128,7 @@ def test_the_digest_of_a_directory_is_of_its_files(tmp_path):
         for name, text in files.items():
             (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / place / name).write_text(text)
-        return artefacts.digest(tmp_path / place)
+        return seal.digest(tmp_path / place)
 
     first = write("a", {"x": "1", "y/z": "2"})
     assert first == write("b", {"y/z": "2", "x": "1"})

@@ -334,5 +334,6 @@ def test_a_summary_by_hand():
     assert summary.brief(report) == "mean IoU 0.583, pixel accuracy 0.571, loss 0.250"
     assert summary.worst_classes(report) == "pole 0.250, road 0.500, sky 1.000"
     assert summary.worst_classes(report, count=1) == "pole 0.250"
+    assert summary.worst_classes(replace(report, names=("a", "\x1bpole", "c", "d")), count=1) == "\\x1bpole 0.250"
     above = (0.5, np.array([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]]))
     assert summary.brief(replace(report, above=above)).startswith("mean IoU 0.583, above 0.5 0.500, ")

@@ -13,6 +13,7 @@ from seg_jax.data.labels import LabelTable
 from seg_jax.predict import artefacts
 from seg_jax.predict.artefacts import Artefact, ArtefactError
 from seg_jax.predict.contents import VERSION, members
+from seg_jax.predict.sized import at_size
 from seg_jax.runtime.errors import MachineError
 
 TABLE = LabelTable(("sky", "road"))
@@ -42,14 +43,14 @@ def test_at_a_size_the_network_sees_no_other():
 
     image = np.zeros((2, 4, 8, 3), np.uint8)
     image[:, :, 4:] = 255
-    found = artefacts.at_size(apply, (2, 4))(image)
+    found = at_size(apply, (2, 4))(image)
     assert seen == [(2, 2, 4, 3)] and found.shape == (2, 4, 8, 2)
     np.testing.assert_allclose(found[0, 0, (0, -1), 1], [1, 0])
     # Shrunk, the second column sees black, black, black, white with weights 1, 3, 3, 1: 255 / 8 is 32, rounded. Grown
     # again, the middle lies a quarter of the way from that one to its mirror image.
     dark = 1 - 32 / 255
     np.testing.assert_allclose(found[0, 0, 3, 1], 0.75 * dark + 0.25 * (1 - dark), rtol=1e-6)
-    labels = artefacts.at_size(lambda image: darkness(image).argmax(-1).astype(np.uint8), (2, 4))(image)
+    labels = at_size(lambda image: darkness(image).argmax(-1).astype(np.uint8), (2, 4))(image)
     assert labels.dtype == np.uint8 and labels[0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
 
 

@@ -360,7 +360,7 @@ def test_a_run_is_evaluated_on_its_classes_in_another_order(tiny_config, trained
 )
 def test_arrays_with_a_row_for_each_class(tiny_config, fields, axes):
     config = pretrained.resolve(tiny_config(fields))
-    rows = heads.match(config, ("a", "b", "c"), ("c", "x", "b"), classes=3)
+    rows = heads.match(config, ("a", "b", "c"), ("c", "x", "b"))
     assert rows.axes == axes
     assert (rows.ours.tolist(), rows.theirs.tolist()) == ([1, 2], [2, 0])
     there = np.arange(9.0).reshape(1, 1, 3, 3)
@@ -373,9 +373,9 @@ def test_arrays_with_a_row_for_each_class(tiny_config, fields, axes):
 def test_a_binary_head_serves_the_same_two_classes_only(tiny_config):
     config = pretrained.resolve(tiny_config({"loss.head": "binary"}))
     one, theirs = np.zeros(1), np.ones(1)
-    same = heads.match(config, ("dry", "wet"), ("dry", "wet"), classes=2)
+    same = heads.match(config, ("dry", "wet"), ("dry", "wet"))
     np.testing.assert_array_equal(same.take("params/decoder/head/bias", one, theirs), theirs)
-    swapped = heads.match(config, ("wet", "dry"), ("dry", "wet"), classes=2)
+    swapped = heads.match(config, ("wet", "dry"), ("dry", "wet"))
     assert swapped.take("params/decoder/head/bias", one, theirs) is None
 
 

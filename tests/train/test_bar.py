@@ -60,13 +60,13 @@ def test_a_resumed_run_has_the_pace_of_this_process(clock):
 def test_epochs_of_two_and_a_half_steps(clock, done, epoch):
     with Bar(done - 1, 10, epoch=2.5) as bar:
         clock(2)
-        bar.advance(1, "", "2.00 step/s", Progress(0.25, 3).record("miou"))
+        bar.advance(1, "", "2.00 step/s", Progress(0.25, 3).note("miou"))
         assert clock(0).endswith(f"epoch {epoch}, 2.00 step/s, best mIoU 0.250]")
 
 
 def test_the_record_in_words():
-    assert Progress().record("miou") == ""
-    assert Progress(-0.5, 7).record("loss") == "best loss 0.500"
+    assert Progress().note("miou") == ""
+    assert Progress(-0.5, 7).note("loss") == "best loss 0.500"
 
 
 def test_other_processes_show_nothing(clock, monkeypatch):

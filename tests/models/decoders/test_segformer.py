@@ -99,7 +99,7 @@ def test_rows_of_the_head_are_those_of_the_names_in_the_folder(tmp_path):
     config, model, params, _ = with_weights(default.get_config(), folder)
     random = jax.tree.map(lambda like: np.full(like.shape, 7, like.dtype), shapes(model))
     straight, turned = (
-        pretrained.start(config, model, *random, names=names, classes=5)[0]["decoder"]["head"]
+        pretrained.start(config, model, *random, names=names)[0]["decoder"]["head"]
         for names in (theirs, ("bus", "tram", "road", "tree", "sky"))
     )
     for name in ("kernel", "bias"):

@@ -9,9 +9,10 @@ from seg_jax.metrics import Report
 from seg_jax.train.health import Health
 
 SCORES = ("miou", "pixel_accuracy")
+PROTOCOL = "training batches since the evaluation before, as they were trained on; exact: --mode=eval on this split"
 
 
-class Seen:
+class TrainingScores:
     """What the finished steps have predicted, from one log line or evaluation to the next.
 
     Args:
@@ -45,6 +46,3 @@ class Seen:
             return {}
         iou = dict(zip(report.names, report.iou, strict=True))
         return {"train": {name: report.scores[name] for name in SCORES} | {"iou": iou, "of": PROTOCOL}}
-
-
-PROTOCOL = "training batches since the evaluation before, as they were trained on; exact: --mode=eval on this split"

@@ -9,7 +9,7 @@ import pytest
 from seg_jax.run.directory import RunDirectory
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import Health
-from seg_jax.train.seen import Seen
+from seg_jax.train.scores import TrainingScores
 
 
 def health_of(*batches):
@@ -30,7 +30,7 @@ def test_counts_are_added_up_beyond_32_bits():
 
 def test_each_reader_has_its_own_beginning():
     health = health_of([[3, 0], [1, 0], [0, 1]])  # IoU 3/4 and 0, 3 of 4 pixels right
-    seen = Seen(health, ("sky", "road"))
+    seen = TrainingScores(health, ("sky", "road"))
     assert seen.logged() == {"miou": 0.375, "pixel_accuracy": 0.75} and seen.note == "train mIoU 0.375"
     assert seen.logged() == {} and seen.note == "train mIoU 0.375"
     health.started(2, {"loss": jnp.zeros(()), "counts": jnp.array([[5, 4], [0, 0], [0, 0]], jnp.int32)})

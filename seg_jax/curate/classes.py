@@ -176,9 +176,13 @@ def _names(values: list[int]) -> tuple[str, ...]:
 
 def _table(names: tuple[str, ...], colors: tuple[Color, ...], **fields: Any) -> LabelTable:
     if not 2 <= len(names) <= IGNORE:
+        few = (
+            "Were they saved as another kind of image? Save them with a value for each class, also for the background."
+        )
+        many = "Are they ids of single objects? Save the class of each object instead."
         raise DataError(
-            f"the masks contain {len(names)} value(s) that could be classes; there are 2 to {IGNORE}. "
-            + ("Were they saved as another kind of image?" if len(names) < 2 else "Are they ids of single objects?")
+            f"the masks contain {len(names)} value(s) that could be classes ({', '.join(names[:3])}"
+            f"{', ...' * (len(names) > 3)}); there are 2 to {IGNORE}. {few if len(names) < 2 else many}"
         )
     return LabelTable(names=names, colors=colors, **fields)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from seg_jax.data.images import DataError, read_image
 from seg_jax.data.labels import LabelError, builtin
 from seg_jax.data.labels.cityscapes import TABLES as CITYSCAPES
 from seg_jax.data.labels.palettes import Palette
+from seg_jax.runtime.documents import parse as parse_json
 
 # ----- recognised by file names
 
@@ -63,7 +63,12 @@ def tfds(root: Path) -> Proposal | None:
     infos = sorted(root.glob("*/*/dataset_info.json"))
     if len(infos) != 1 or not infos[0].with_name("features.json").is_file():
         return None
-    splits = [split["name"] for split in json.loads(infos[0].read_text(encoding="utf-8")).get("splits", [])]
+    cure = "prepare the data set again"
+    form = {"splits?": [{"name": str}]}
+    info = parse_json(infos[0].read_bytes(), form, name=infos[0], error=DataError, cure=cure)
+    splits = [split["name"] for split in info.get("splits", [])]
+    if not splits:
+        raise DataError(f"{infos[0]} names no split; {cure}.")
     name = f"{infos[0].parts[-3]}:{infos[0].parts[-2]}"
     fields = {"data.source": "tfds", "data.dir": str(root), "data.tfds.name": name, "data.tfds.data_dir": str(root)}
     return Proposal(root, f"{name}, prepared by TensorFlow Datasets", fields | split_fields(splits))

@@ -117,8 +117,8 @@ def assign(seed: int, groups: Sequence[str], shares: Sequence[float]) -> np.ndar
     asked = sum(share > 0 for share in shares)
     if len(names) <= asked:
         raise DataError(
-            f"{len(groups)} examples in {len(names)} group(s) cannot be divided into {asked + 1} splits. Use "
-            "fewer shares, or a data.group that tells more groups apart."
+            f"{len(groups)} example(s) in {len(names)} group(s) cannot be divided into {asked + 1} splits, of which "
+            "each has a group at least. Add examples, use fewer shares, or a data.group that tells more groups apart."
         )
     order = [names[i] for i in permutation(seed, 0, len(names))]
     parts = dict.fromkeys(names, 0)

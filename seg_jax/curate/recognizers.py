@@ -169,14 +169,14 @@ def _labelled(
     masks = [mask for part in parts for _, mask in part]
     summary += f" ({', '.join(str(len(part)) for part in parts)} pairs)"
     summary += "".join(f"\n{note}" for note in notes)
-    present = beside.table_file(root, documents, masks)
     values = groups.survey(masks)
+    present = beside.table_file(root, documents, values.sample)
     if present:
         summary += f"\n{present.relative_to(root)} tells the classes"
         fields |= {"data.labels": str(present)} if present not in [root / name for name in builtin.FILES] else {}
-        proposed = known.known(builtin.label_table(None, str(present)), values, masks)
+        proposed = known.known(builtin.label_table(None, str(present)), values)
     else:
-        proposed = classes.classes(values, masks)
+        proposed = classes.classes(values)
     table = proposed.table
     fields |= {"data.labels": proposed.labels} if proposed.labels else {}
     fields |= {"data.mask_format": proposed.mask_format} if proposed.mask_format != "auto" else {}
@@ -185,13 +185,14 @@ def _labelled(
         summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
     if table:
         fields.pop("data.labels", None)  # it is written beside the configuration
-    lines, differ = beside.unused(root, documents, [*lists, *([present] if present else [])], masks)
+    lines, differ = beside.unused(root, documents, [*lists, *([present] if present else [])], values.sample)
     summary += "".join(["\ndocuments that are not used:", *(f"\n  {line}" for line in lines)]) if lines else ""
     faults = ("the tables of classes in the directories differ",) if differ else ()
-    resized, note = resize_masks(photos, masks)
+    of_photos, of_masks = [try_size(photo) for photo in photos], {one.name: one.size for one in values.tallies}
+    resized, note = resize_masks(zip(photos, of_photos, (of_masks.get(str(mask)) for mask in masks), strict=True))
     fields |= resized
     summary += f"\n{note}" if note else ""
-    sizes = [size for path in photos if (size := try_size(path))]
+    sizes = [size for size in of_photos if size]
     if len(set(sizes)) > 1:
         size = common_size(sizes)
         fields["data.size"] = size

@@ -24,6 +24,7 @@ class Tally:
 
     Attributes:
       name: its file.
+      size: (height, width); (0, 0) for several masks.
       colors: whether they are colours, red * 65536 + green * 256 + blue, rather than values.
       codes: every value or colour, ascending; int [n].
       pixels: number of pixels of each, int [n].
@@ -35,6 +36,7 @@ class Tally:
     """
 
     name: str
+    size: tuple[int, int]
     colors: bool
     codes: np.ndarray
     pixels: np.ndarray
@@ -65,7 +67,8 @@ def tally(name: str, stored: Stored) -> Tally:
     pixels = stored.pixels
     codes, positions = _coded(pixels)
     channels: np.ndarray = pixels.reshape(*pixels.shape[:2], -1)
-    inside, between = np.ones(channels.shape[:2], bool), np.ones(channels.shape[:2], bool)
+    inside: Any = np.ones(channels.shape[:2], bool)
+    between: Any = inside
     if len(codes) > 1:
         low, high = _around(channels, np.minimum), _around(channels, np.maximum)
         inside = (low == high).all(-1)
@@ -84,7 +87,10 @@ def tally(name: str, stored: Stored) -> Tally:
     in_alpha = stored.alpha is not None and len(codes) == 1 and bool((stored.alpha != stored.alpha[0, 0]).any())
     grey = pixels.ndim == 3 and is_grey(pixels)
     all_pixels, inner, blended = counts
-    return Tally(name, pixels.ndim == 3, codes.astype(np.int64), all_pixels, inner, blended, palette, in_alpha, grey)
+    size = pixels.shape[0], pixels.shape[1]
+    return Tally(
+        name, size, pixels.ndim == 3, codes.astype(np.int64), all_pixels, inner, blended, palette, in_alpha, grey
+    )
 
 
 def _coded(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +117,7 @@ def total(tallies: Sequence[Tally]) -> Tally:
         for name in ("pixels", "inside", "between")
     )
     palette = {value: color for one in reversed(tallies) for value, color in one.palette.items()}
-    return Tally("", tallies[0].colors, codes, pixels, inside, between, palette)
+    return Tally("", (0, 0), tallies[0].colors, codes, pixels, inside, between, palette)
 
 
 def damage(whole: Tally) -> np.ndarray:

@@ -80,8 +80,8 @@ class Examples:
 
     def with_readers(self, wrap: Callable[[Callable[[int], Any]], Callable[[int], Any]], **fields: Any) -> Examples:
         """The examples with `wrap(reader)` in place of each reader that they have, and with other fields."""
-        readers = {name: wrap(reader) for name in READERS if (reader := getattr(self, name))}
-        return replace(self, **readers, **fields)
+        fields |= {name: wrap(reader) for name in READERS if (reader := getattr(self, name))}
+        return replace(self, **fields)
 
     def take(self, indices: Sequence[int]) -> Examples:
         """Some of the examples, in the given order; `bad` and `arrays` stay as they are."""

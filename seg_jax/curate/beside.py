@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_jax.curate import kinds
 from seg_jax.curate.layout import SPLIT
-from seg_jax.data.images import DataError, read_stored
+from seg_jax.curate.tally import Tally
+from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError, LabelTable, builtin
 from seg_jax.data.sources import lists
 from seg_jax.data.sources.patterns import walk
@@ -21,7 +21,6 @@ ARRAYS = (".npy", ".npz")
 OTHERS = (".xml", ".mat", ".geojson")
 MAX_BYTES = 1 << 20  # larger documents are not read
 MAX_SHOWN = 20  # lines on documents that are not used
-MAX_SAMPLED = 24  # masks that a table is compared with
 
 # Names of documents that may be label tables; others are read only if they are JSON or YAML.
 TABLE = re.compile(r"class|label|categor|colou?r|palette|legend|names|id2|codes|ontology", re.IGNORECASE)
@@ -34,8 +33,8 @@ def documents(root: Path) -> list[Path]:
     return [path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts)]
 
 
-def table_file(root: Path, found: Sequence[Path], masks: Sequence[Path]) -> Path | None:
-    """The document that tells the classes: one of `builtin.FILES`, else the first table that fits the masks."""
+def table_file(root: Path, found: Sequence[Path], masks: Sequence[Tally]) -> Path | None:
+    """The document that tells the classes: one of `builtin.FILES`, else the first table that fits some masks."""
     usual = [root / name for name in builtin.FILES if (root / name).is_file()]
     if usual:
         return usual[0]
@@ -47,7 +46,7 @@ def table_file(root: Path, found: Sequence[Path], masks: Sequence[Path]) -> Path
     return None
 
 
-def unused(root: Path, found: Sequence[Path], used: Iterable[Path], masks: Sequence[Path]) -> tuple[list[str], bool]:
+def unused(root: Path, found: Sequence[Path], used: Iterable[Path], masks: Sequence[Tally]) -> tuple[list[str], bool]:
     """Lines on the documents that were not used, and whether one of them says that values differ between files.
 
     Args:
@@ -111,18 +110,9 @@ def _table(path: Path) -> LabelTable | LabelError:
         return error
 
 
-def _codes(masks: Sequence[Path]) -> tuple[bool, set[int]]:
-    """Whether the masks contain colours, and the values or colours of some."""
-    codes: set[int] = set()
-    colors = False
-    for i in np.unique(np.linspace(0, len(masks) - 1, min(MAX_SAMPLED, len(masks))).astype(int)):
-        try:
-            pixels = read_stored(masks[i]).pixels
-        except DataError:
-            continue
-        colors = pixels.ndim == 3
-        codes.update(np.unique(kinds.color_codes(pixels)).tolist())
-    return colors, codes
+def _codes(masks: Sequence[Tally]) -> tuple[bool, set[int]]:
+    """Whether the masks contain colours, and their values or colours."""
+    return any(one.colors for one in masks), set().union(*(one.values for one in masks))
 
 
 def _misfit(table: LabelTable | LabelError, codes: tuple[bool, set[int]]) -> str:

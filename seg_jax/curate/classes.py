@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from seg_jax.curate import groups
 from seg_jax.curate.groups import Values
@@ -18,7 +15,6 @@ from seg_jax.data.images import DataError, read_stored
 from seg_jax.data.labels import IGNORE, Color, LabelTable, cityscapes, palette
 from seg_jax.data.labels.builtin import CAMVID, CAMVID32
 
-MAX_SAMPLED = 24  # masks in which the original colours are searched for when JPEG has damaged them
 BINARY = LabelTable(names=("background", "foreground"), values=((0,), (255,)), ignore=())
 CAMVID_FRAME = ("0001TP_", "0006R0_", "0016E5_", "Seq05VD_")  # prefixes of CamVid's file names
 
@@ -40,7 +36,7 @@ class Classes:
     notes: tuple[str, ...] = ()
 
 
-def classes(values: Values, masks: Sequence[Path]) -> Classes:
+def classes(values: Values) -> Classes:
     """A label table that gives every value or colour a meaning.
 
     Raises:
@@ -51,19 +47,19 @@ def classes(values: Values, masks: Sequence[Path]) -> Classes:
         return Classes(BINARY, mask_format="alpha", notes=(note,))
     if values.colors and all(one.grey for one in values.tallies):
         tallies = tuple(replace(one, colors=False, codes=one.codes & 255) for one in values.tallies)
-        proposed = classes(Values(tallies, total(tallies)), masks)
+        proposed = classes(Values(tallies, total(tallies)))
         return replace(proposed, mask_format="index") if proposed.mask_format == "auto" else proposed
     if not values.colors and groups.palettes_differ(values.tallies):
-        return _of_palettes(values, masks)
+        return _of_palettes(values)
     groups.refuse(values.tallies)
-    if found := originals(values, masks):
+    if found := originals(values):
         colors, note = found
         names = _names([0, 255]) if colors == [(0, 0, 0), (255, 255, 255)] else tuple(map(_named, colors))
         return Classes(_table(names, tuple(colors)), mask_format="nearest", notes=(note,))
     codes = values.codes
     if values.colors:
-        return _of_colors([_color(code) for code in codes], masks)
-    if codes[-1] <= max(CAMVID.ignore[:-1]) and len(codes) >= 10 and _is_camvid(masks):
+        return _of_colors([_color(code) for code in codes], values)
+    if codes[-1] <= max(CAMVID.ignore[:-1]) and len(codes) >= 10 and _is_camvid(values):
         return Classes(None, labels="camvid", notes=("the file names are those of CamVid, the values SegNet's",))
     kept, ignored, notes = _ignored(values)
     shown = tuple(values.whole.palette.get(value[0], (0, 0, 0)) for value in kept)
@@ -72,7 +68,7 @@ def classes(values: Values, masks: Sequence[Path]) -> Classes:
     return Classes(table, notes=notes)
 
 
-def _of_palettes(values: Values, masks: Sequence[Path]) -> Classes:
+def _of_palettes(values: Values) -> Classes:
     """Classes for palette files in which a value has the palette's colour, whatever the value."""
     one, other = groups.palettes_differ(values.tallies) or ("", "")
     if plain := [tally.name for tally in values.tallies if not tally.palette]:
@@ -80,12 +76,12 @@ def _of_palettes(values: Values, masks: Sequence[Path]) -> Classes:
             f"the palettes of {one} and {other} show a value in different colours, and {plain[0]} has no palette. "
             "Write all masks as colours, or all as plain values."
         )
-    proposed = _of_colors(sorted({color for tally in values.tallies for color in tally.palette.values()}), masks)
+    proposed = _of_colors(sorted({color for tally in values.tallies for color in tally.palette.values()}), values)
     note = f"palettes differ, such as those of {one} and {other}: their colours are read, not the values"
     return replace(proposed, mask_format="color", notes=(*proposed.notes, note))
 
 
-def originals(values: Values, masks: Sequence[Path]) -> tuple[list[Color], str] | None:
+def originals(values: Values) -> tuple[list[Color], str] | None:
     """The colours of the classes in masks that JPEG or resizing has damaged, and a note; None for others.
 
     Values are grey. Black and white are restored, other colours kept as measured.
@@ -95,7 +91,7 @@ def originals(values: Values, masks: Sequence[Path]) -> tuple[list[Color], str] 
     """
     note = "the masks were damaged (JPEG, or resizing): each pixel means the nearest of these colours"
     whole = values.whole
-    lossy = any(is_lossy(path) for path in masks)
+    lossy = any(is_lossy(Path(one.name)) for one in values.tallies)
     blended = damage(whole)
     if blended.any() and not whole.colors and whole.codes[-1] > 255:
         raise DataError(
@@ -113,7 +109,7 @@ def originals(values: Values, masks: Sequence[Path]) -> tuple[list[Color], str] 
         share = whole.pixels[blended].sum() / whole.pixels.sum()
         note += f"; {described(whole, blended)} ({share:.2%} of the pixels) are only between others"
     elif len(whole.codes) > MAX_DISTINCT or lossy:
-        colors = peaks(read_stored(path).pixels for path in sample(masks)) or []
+        colors = peaks(read_stored(Path(one.name)).pixels for one in values.sample) or []
         if lossy and not colors and len(whole.codes) > 1:
             raise DataError(
                 f"the masks are JPEG files, with {described(whole, whole.codes >= 0)}: JPEG changes values by several, "
@@ -126,8 +122,8 @@ def originals(values: Values, masks: Sequence[Path]) -> tuple[list[Color], str] 
     return sorted((_restored(red), _restored(green), _restored(blue)) for red, green, blue in colors), note
 
 
-def _of_colors(colors: list[Color], masks: Sequence[Path]) -> Classes:
-    if set(colors) <= set(CAMVID32.colors) and (len(colors) >= 12 or _is_camvid(masks)):
+def _of_colors(colors: list[Color], values: Values) -> Classes:
+    if set(colors) <= set(CAMVID32.colors) and (len(colors) >= 12 or _is_camvid(values)):
         return Classes(None, labels="camvid32", notes=("the colours are those of CamVid's 32 classes",))
     if len(colors) > MAX_DISTINCT:
         raise DataError(
@@ -176,29 +172,19 @@ def _names(values: list[int]) -> tuple[str, ...]:
 
 def _table(names: tuple[str, ...], colors: tuple[Color, ...], **fields: Any) -> LabelTable:
     if not 2 <= len(names) <= IGNORE:
+        few = (
+            "Were they saved as another kind of image? Save them with a value for each class, also for the background."
+        )
+        many = "Are they ids of single objects? Save the class of each object instead."
         raise DataError(
-            f"the masks contain {len(names)} value(s) that could be classes; there are 2 to {IGNORE}. "
-            + ("Were they saved as another kind of image?" if len(names) < 2 else "Are they ids of single objects?")
+            f"the masks contain {len(names)} value(s) that could be classes ({', '.join(names[:3])}"
+            f"{', ...' * (len(names) > 3)}); there are 2 to {IGNORE}. {few if len(names) < 2 else many}"
         )
     return LabelTable(names=names, colors=colors, **fields)
 
 
-def sample(masks: Sequence[Path]) -> list[Path]:
-    """At most `MAX_SAMPLED` masks spread evenly over all, without those that cannot be decoded."""
-    chosen = [masks[i] for i in np.unique(np.linspace(0, len(masks) - 1, min(MAX_SAMPLED, len(masks))).astype(int))]
-    return [path for path in chosen if _readable(path)]
-
-
-def _readable(path: Path) -> bool:
-    try:
-        read_stored(path)
-        return True
-    except DataError:
-        return False
-
-
-def _is_camvid(masks: Sequence[Path]) -> bool:
-    return all(path.stem.startswith(CAMVID_FRAME) for path in masks)
+def _is_camvid(values: Values) -> bool:
+    return all(Path(one.name).stem.startswith(CAMVID_FRAME) for one in values.tallies)
 
 
 def _color(code: int) -> Color:

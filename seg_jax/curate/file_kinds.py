@@ -15,6 +15,7 @@ from PIL import Image
 from seg_jax.curate import kinds
 from seg_jax.curate.layout import SPLIT
 from seg_jax.data.images import DataError, read_stored
+from seg_jax.data.sampler import spread
 from seg_jax.data.sources.patterns import loose
 
 PHOTO = re.compile(
@@ -73,7 +74,7 @@ class Kind:
     def constant(self) -> bool:
         """Whether the masks are (nearly) the same in all files, as fields of view are."""
         paths = list(self.files.values())
-        sample = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(8, len(paths))).astype(int))]
+        sample = [paths[i] for i in spread(len(paths), 8)]
         try:
             first, *others = (kinds.color_codes(read_stored(path).pixels) for path in sample)
         except DataError:

@@ -14,7 +14,9 @@ from seg_jax.curate.tally import Tally, tally, total
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.images import DataError, read_stored
 from seg_jax.data.labels import IGNORE
+from seg_jax.data.sampler import spread
 
+MAX_SAMPLED = 24  # masks of a sample
 SHIFTED = 0.3  # sum of differences between the shares of classes below which one group's values are another's plus one
 
 
@@ -34,6 +36,11 @@ class Values:
     def colors(self) -> bool:
         """Whether they are colours rather than values."""
         return self.whole.colors
+
+    @property
+    def sample(self) -> list[Tally]:
+        """Those of at most `MAX_SAMPLED` masks, evenly spread."""
+        return [self.tallies[i] for i in spread(len(self.tallies), MAX_SAMPLED)]
 
     @property
     def codes(self) -> list[int]:

@@ -14,6 +14,7 @@ from seg_jax.data import stats
 from seg_jax.data.checking import listing, try_read
 from seg_jax.data.examples import Bad, Examples
 from seg_jax.data.labels import IGNORE
+from seg_jax.data.sampler import spread
 from seg_jax.data.stats import Stats
 
 SHEET_PAIRS = 8  # pairs on the contact sheet
@@ -76,8 +77,8 @@ def pictures(counts: Counts, splits: Sequence[Examples]) -> dict[str, bytes]:
     table = splits[0].table
     pairs = []
     for examples in splits:
-        for i in np.unique(np.linspace(0, len(examples) - 1, SHEET_PAIRS // len(splits)).astype(int)):
-            pair = try_read(examples, int(i))
+        for i in spread(len(examples), SHEET_PAIRS // len(splits)):
+            pair = try_read(examples, i)
             if not isinstance(pair, Bad):
                 pairs.append(pair)
     shares = {name: [n / sum(split.pixels) for n in split.pixels] for name, (split, _) in counts.items()}

@@ -12,6 +12,7 @@ import numpy as np
 from seg_jax.curate.tally import color_codes, tally
 from seg_jax.data.decoder import opened
 from seg_jax.data.images import DataError, Stored, read_stored
+from seg_jax.data.sampler import spread
 
 MAX_DISTINCT = 64  # values or colours in a mask; a photograph has more
 AREAS, AREA = 0.5, 0.02  # least share of the pixels inside areas, of all and of two colours, in a blurred mask
@@ -109,8 +110,7 @@ def tell_apart(root: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path
     masks: list[Path] = []
     for group in groups.values():
         count = max(3, min(12, MAX_DECODED // len(groups)))
-        spread = [group[i] for i in np.linspace(0, len(group) - 1, min(4, len(group))).astype(int)]
-        sample = dict.fromkeys([*group[:count], *spread])
+        sample = dict.fromkeys([*group[:count], *(group[i] for i in spread(len(group), 4))])
         decided = {path: verdict for path in sample if (verdict := _is_mask(path)) is not None}
         share = sum(decided.values()) / max(len(decided), 1)
         if share >= 0.8 or share <= 0.2:

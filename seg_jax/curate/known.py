@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seg_jax.curate import groups
-from seg_jax.curate.classes import BINARY, Classes, originals, sample
+from seg_jax.curate.classes import BINARY, Classes, originals
 from seg_jax.curate.groups import Values
 from seg_jax.curate.kinds import MAX_DISTINCT, distinct, is_lossy
 from seg_jax.data.images import DataError, read_stored
@@ -15,7 +15,7 @@ from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.masks import MaskReader
 
 
-def known(table: LabelTable, values: Values, masks: Sequence[Path]) -> Classes:
+def known(table: LabelTable, values: Values) -> Classes:
     """The table as the masks need it, in `Classes.table` if that differs from what the file says.
 
     Names alone leave the values open: they are those that the masks contain, in ascending order, where there are just
@@ -33,7 +33,7 @@ def known(table: LabelTable, values: Values, masks: Sequence[Path]) -> Classes:
     if not values.colors and not groups.palettes_differ(values.tallies):
         groups.refuse(values.tallies)
     adapted, notes = table, []
-    damaged = originals(values, masks)
+    damaged = originals(values)
     if damaged:
         notes.append(damaged[1])
         codes = sorted(red << 16 | green << 8 | blue for red, green, blue in damaged[0])
@@ -56,7 +56,7 @@ def known(table: LabelTable, values: Values, masks: Sequence[Path]) -> Classes:
     if damaged and as_values:
         greys = tuple(tuple((v, v, v) for v in group) for group in adapted.values)
         adapted = replace(adapted, color_values=greys, ignore_colors=tuple((v, v, v) for v in adapted.ignore))
-    form = mask_format(adapted, masks, damaged=damaged is not None)
+    form = mask_format(adapted, [Path(one.name) for one in values.sample], damaged=damaged is not None)
     return Classes(None if adapted == table else adapted, mask_format=form, notes=(*([note] if note else []), *notes))
 
 
@@ -84,21 +84,20 @@ def _exchanged(table: LabelTable, codes: list[int]) -> bool:
 
 
 def mask_format(table: LabelTable, masks: Sequence[Path], *, damaged: bool = False) -> str:
-    """A value for `data.mask_format`: the first format in which the table can read some masks, 'auto' if none can.
+    """A value for `data.mask_format`: the first format in which the table can read the masks, 'auto' if none can.
 
     Args:
       table: the table.
-      masks: all masks.
+      masks: masks that can be decoded.
       damaged: whether unknown values or colours are damage, which have the nearest class, rather than classes.
     """
-    chosen = sample(masks)
     forms = ["nearest"] if damaged else ["auto", "color"]
-    if not damaged and any(is_lossy(path) or distinct(read_stored(path).pixels) > MAX_DISTINCT for path in chosen):
+    if not damaged and any(is_lossy(path) or distinct(read_stored(path).pixels) > MAX_DISTINCT for path in masks):
         forms.append("nearest")
     for form in forms:
         reader = MaskReader(table, form)
         try:
-            for path in chosen:
+            for path in masks:
                 reader.read(path)
             return form
         except (DataError, LabelError):

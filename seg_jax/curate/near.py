@@ -15,6 +15,7 @@ from PIL import Image
 
 from seg_jax.config import DataConfig
 from seg_jax.data.examples import Examples
+from seg_jax.data.sampler import spread
 from seg_jax.data.splits import groups
 
 SIDE = 16
@@ -96,7 +97,7 @@ def _least_correlation(rows: np.ndarray) -> float:
     """The correlation from which on two photographs are near."""
     if len(rows) < ENOUGH:
         return SURE
-    sample = _standard(rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLED).astype(int))])
+    sample = _standard(rows[spread(len(rows), SAMPLED)])
     usual = np.median((sample @ sample.T)[np.triu_indices(len(sample), k=1)])
     # The squared distance of standardised photographs is proportional to 1 - correlation.
     return max(CORRELATION, 1 - NEARER**2 * (1 - float(usual)))

@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from seg_jax.config import Size
 from seg_jax.data.checking import try_read
 from seg_jax.data.examples import Bad, Examples
+from seg_jax.data.sampler import spread
 from seg_jax.runtime import machine
 from seg_jax.runtime.extras import install_command
 
@@ -126,7 +125,7 @@ class Plan:
 def fingerprint(splits: Sequence[Examples]) -> Fingerprint:
     """That of a training and a validation split, which may be the same."""
     train = splits[0]
-    sample = (try_read(train, int(i)) for i in np.unique(np.linspace(0, len(train) - 1, SAMPLED).astype(int)))
+    sample = (try_read(train, i) for i in spread(len(train), SAMPLED))
     photos = [pair[0] for pair in sample if not isinstance(pair, Bad)]
     grey = bool(photos) and all((photo == photo[..., :1]).all() for photo in photos)
     return Fingerprint(len(train), len(splits[-1]), train.size, grey)

@@ -9,9 +9,11 @@ from statistics import median_low
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from seg_jax.config import Size
 from seg_jax.data.decoder import DataError, opened
-from seg_jax.data.images import fit_label
+from seg_jax.data.images import ORIENTATION, fit_label
 from seg_jax.data.labels import LabelTable
 
 USED = 0.9  # share of the files below which something was probably not understood
@@ -66,7 +68,7 @@ def first_split(splits: Iterable[str], start: str) -> str:
     return min((split for split in splits if split.lower().startswith(start)), key=len, default="")
 
 
-def try_size(path: Path) -> tuple[int, int] | None:
+def try_size(path: Path) -> Size | None:
     """`image_size`, or None for a file that cannot be read."""
     try:
         return image_size(path)
@@ -74,20 +76,24 @@ def try_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path) -> Size:
     """(height, width) of a photograph as viewers show it, from its header alone.
 
     Raises:
       DataError: the file cannot be read.
     """
     with opened(path) as image:
-        rotated = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation: on its side
-        return image.size if rotated else image.size[::-1]
+        # PNG's own `getexif` decodes the pixels, behind which EXIF may be, too.
+        on_its_side = Image.Image.getexif(image).get(ORIENTATION, 1) >= 5
+        return image.size if on_its_side else image.size[::-1]
 
 
-def resize_masks(photos: Sequence[Path], masks: Sequence[Path]) -> tuple[dict[str, Any], str]:
-    """`data.resize_masks` where some masks have another size than their photographs, and a note; only if that helps."""
-    sizes = [(photo, try_size(photo), try_size(mask)) for photo, mask in zip(photos, masks, strict=True)]
+def resize_masks(sizes: Iterable[tuple[Path, Size | None, Size | None]]) -> tuple[dict[str, Any], str]:
+    """`data.resize_masks` where some masks have another size than their photographs, and a note; only if that helps.
+
+    Args:
+      sizes: photographs, each with its (height, width) and that of its mask; None: not known.
+    """
     differ = [(photo, one, other) for photo, one, other in sizes if one and other and one != other]
     if not differ or not all(fit_label(np.zeros(other, bool), one, 0).shape == one for _, one, other in differ):
         return {}, ""
@@ -99,7 +105,7 @@ def resize_masks(photos: Sequence[Path], masks: Sequence[Path]) -> tuple[dict[st
     return {"data.resize_masks": True}, note
 
 
-def common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def common_size(sizes: Sequence[Size]) -> Size:
     """The median size, at most 512 on the longer side, in multiples of 32."""
     height, width = (median_low(side) for side in zip(*sizes, strict=True))
     scale = min(1.0, 512 / max(height, width))

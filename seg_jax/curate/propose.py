@@ -27,7 +27,7 @@ def propose(root: Path, *, images: str = "", masks: str = "") -> Proposal:
       DataError: no source can read the directory; the message says what was found and what to do.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is not a directory.")
+        raise DataError(f"{root} is not a directory. Name that of a data set, with its photographs and masks.")
     root = root.resolve()
     chosen = partial(recognizers.folder, images=images, masks=masks)
     for recognize in (chosen,) if images or masks else recognizers.RECOGNIZERS:
@@ -38,9 +38,8 @@ def propose(root: Path, *, images: str = "", masks: str = "") -> Proposal:
     lines, _ = beside.unused(root, beside.documents(root), (), ())
     raise DataError(
         f"{root} is not a data set of a known kind: of {len(files)} image files {len(photos)} look like "
-        f"photographs and {len(labels)} like masks{_example(labels)}, and none of them has a counterpart. docs/data.md "
-        "shows the layouts; for another one start from `--config=default` with data.source='folder' and set "
-        "data.images and data.masks." + "".join(["\nAlso there:", *(f"\n  {line}" for line in lines)] if lines else [])
+        f"photographs and {len(labels)} like masks{_example(labels)}, and none of them has a counterpart. "
+        f"{_cure(photos, labels)}" + "".join(["\nAlso there:", *(f"\n  {line}" for line in lines)] if lines else [])
     )
 
 
@@ -51,6 +50,18 @@ def _csv(root: Path, pairs: Sequence[tuple[Path, Path]]) -> str:
     rows.writerow(("image", "mask"))
     rows.writerows([path.relative_to(root).as_posix() for path in pair] for pair in pairs)
     return text.getvalue()
+
+
+def _cure(photos: Sequence[Path], masks: Sequence[Path]) -> str:
+    if not photos and not masks:
+        return "Name the directory that contains the photographs and masks."
+    if not photos or not masks:
+        missing = "masks, an image of class indices for each photograph" if photos else "photographs of these masks"
+        return f"Add the {missing}; docs/data.md shows the layouts."
+    return (
+        "docs/data.md shows the layouts; for another one start from `--config=default` with data.source='folder' and "
+        "set data.images and data.masks."
+    )
 
 
 def _example(masks: Sequence[Path]) -> str:

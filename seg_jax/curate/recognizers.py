@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from seg_jax.data.images import DataError, read_image
 from seg_jax.data.labels import LabelError, builtin
 from seg_jax.data.labels.cityscapes import TABLES as CITYSCAPES
 from seg_jax.data.labels.palettes import Palette
+from seg_jax.runtime.documents import parse as parse_json
 
 # ----- recognised by file names
 
@@ -63,7 +63,12 @@ def tfds(root: Path) -> Proposal | None:
     infos = sorted(root.glob("*/*/dataset_info.json"))
     if len(infos) != 1 or not infos[0].with_name("features.json").is_file():
         return None
-    splits = [split["name"] for split in json.loads(infos[0].read_text(encoding="utf-8")).get("splits", [])]
+    cure = "prepare the data set again"
+    form = {"splits?": [{"name": str}]}
+    info = parse_json(infos[0].read_bytes(), form, name=infos[0], error=DataError, cure=cure)
+    splits = [split["name"] for split in info.get("splits", [])]
+    if not splits:
+        raise DataError(f"{infos[0]} names no split; {cure}.")
     name = f"{infos[0].parts[-3]}:{infos[0].parts[-2]}"
     fields = {"data.source": "tfds", "data.dir": str(root), "data.tfds.name": name, "data.tfds.data_dir": str(root)}
     return Proposal(root, f"{name}, prepared by TensorFlow Datasets", fields | split_fields(splits))
@@ -164,14 +169,14 @@ def _labelled(
     masks = [mask for part in parts for _, mask in part]
     summary += f" ({', '.join(str(len(part)) for part in parts)} pairs)"
     summary += "".join(f"\n{note}" for note in notes)
-    present = beside.table_file(root, documents, masks)
     values = groups.survey(masks)
+    present = beside.table_file(root, documents, values.sample)
     if present:
         summary += f"\n{present.relative_to(root)} tells the classes"
         fields |= {"data.labels": str(present)} if present not in [root / name for name in builtin.FILES] else {}
-        proposed = known.known(builtin.label_table(None, str(present)), values, masks)
+        proposed = known.known(builtin.label_table(None, str(present)), values)
     else:
-        proposed = classes.classes(values, masks)
+        proposed = classes.classes(values)
     table = proposed.table
     fields |= {"data.labels": proposed.labels} if proposed.labels else {}
     fields |= {"data.mask_format": proposed.mask_format} if proposed.mask_format != "auto" else {}
@@ -180,13 +185,14 @@ def _labelled(
         summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
     if table:
         fields.pop("data.labels", None)  # it is written beside the configuration
-    lines, differ = beside.unused(root, documents, [*lists, *([present] if present else [])], masks)
+    lines, differ = beside.unused(root, documents, [*lists, *([present] if present else [])], values.sample)
     summary += "".join(["\ndocuments that are not used:", *(f"\n  {line}" for line in lines)]) if lines else ""
     faults = ("the tables of classes in the directories differ",) if differ else ()
-    resized, note = resize_masks(photos, masks)
+    of_photos, of_masks = [try_size(photo) for photo in photos], {one.name: one.size for one in values.tallies}
+    resized, note = resize_masks(zip(photos, of_photos, (of_masks.get(str(mask)) for mask in masks), strict=True))
     fields |= resized
     summary += f"\n{note}" if note else ""
-    sizes = [size for path in photos if (size := try_size(path))]
+    sizes = [size for size in of_photos if size]
     if len(set(sizes)) > 1:
         size = common_size(sizes)
         fields["data.size"] = size

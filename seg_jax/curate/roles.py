@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from seg_jax.curate import kinds
 from seg_jax.curate.file_kinds import MASK, OTHER, PHOTO, Kind, by_marks, by_name
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.images import DataError
+from seg_jax.data.sampler import spread
 
 MAJORITY = 0.75  # share of the files from which on the others are odd ones
 MAX_NAMED = 30  # files of one name that are decoded
@@ -32,7 +32,7 @@ def tell_apart(root: Path, files: Sequence[Path]) -> tuple[list[Path], list[Path
     masks: set[Path] = set()
     named_alike = by_name(root, files)
     for alike in named_alike.values():
-        sample = [alike[i] for i in np.unique(np.linspace(0, len(alike) - 1, min(MAX_NAMED, len(alike))).astype(int))]
+        sample = [alike[i] for i in spread(len(alike), MAX_NAMED)]
         found = sum(_is_mask(path) for path in sample)
         (masks if 2 * found > len(sample) else photos).update(alike)
     rest = [path for path in files if path.name not in named_alike]

@@ -24,6 +24,7 @@ class Tally:
 
     Attributes:
       name: its file.
+      size: (height, width); (0, 0) for several masks.
       colors: whether they are colours, red * 65536 + green * 256 + blue, rather than values.
       codes: every value or colour, ascending; int [n].
       pixels: number of pixels of each, int [n].
@@ -35,6 +36,7 @@ class Tally:
     """
 
     name: str
+    size: tuple[int, int]
     colors: bool
     codes: np.ndarray
     pixels: np.ndarray
@@ -63,21 +65,17 @@ def color_codes(pixels: np.ndarray) -> np.ndarray:
 def tally(name: str, stored: Stored) -> Tally:
     """Counts the content of a mask."""
     pixels = stored.pixels
-    codes, inverse = np.unique(color_codes(pixels), return_inverse=True)
-    inverse = inverse.reshape(-1)
+    codes, positions = _coded(pixels)
     channels: np.ndarray = pixels.reshape(*pixels.shape[:2], -1)
-    inside, between = np.ones(channels.shape[:2], bool), np.ones(channels.shape[:2], bool)
+    inside: Any = np.ones(channels.shape[:2], bool)
+    between: Any = inside
     if len(codes) > 1:
-        low, high = _around(channels)
+        low, high = _around(channels, np.minimum), _around(channels, np.maximum)
         inside = (low == high).all(-1)
-        low, high = _around(low)[0], _around(high)[1]
+        low, high = _around(low, np.minimum), _around(high, np.maximum)
         between = ((low < channels) & (channels < high)).any(-1)
-    counts = [
-        np.bincount(inverse, weights=None if where is None else where.reshape(-1), minlength=len(codes)).astype(
-            np.int64
-        )
-        for where in (None, inside, between)
-    ]
+    parts = positions, positions[inside], positions[between]
+    counts = [np.bincount(part.reshape(-1), minlength=len(codes)) for part in parts]
     if len(codes) > MAX_CODES:
         most = np.sort(np.argsort(-counts[0], kind="stable")[:MAX_CODES])
         codes, counts = codes[most], [count[most] for count in counts]
@@ -89,18 +87,26 @@ def tally(name: str, stored: Stored) -> Tally:
     in_alpha = stored.alpha is not None and len(codes) == 1 and bool((stored.alpha != stored.alpha[0, 0]).any())
     grey = pixels.ndim == 3 and is_grey(pixels)
     all_pixels, inner, blended = counts
-    return Tally(name, pixels.ndim == 3, codes.astype(np.int64), all_pixels, inner, blended, palette, in_alpha, grey)
+    size = pixels.shape[0], pixels.shape[1]
+    return Tally(
+        name, size, pixels.ndim == 3, codes.astype(np.int64), all_pixels, inner, blended, palette, in_alpha, grey
+    )
 
 
-def _around(channels: np.ndarray) -> tuple[Any, Any]:
-    """The least and the greatest number among a pixel and its eight neighbours, [h w c] each."""
+def _coded(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(every value or colour, ascending; the position of each pixel's among them, [h w])."""
+    if pixels.ndim == 3:
+        codes, positions = np.unique(color_codes(pixels), return_inverse=True)
+        return codes, positions.reshape(pixels.shape[:2])  # NumPy 2.0 returns it flat
+    present = np.bincount(pixels.reshape(-1)) > 0  # np.unique sorts: 89 ms for 2048x1024, this 13
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[pixels]
+
+
+def _around(channels: np.ndarray, extreme: np.ufunc) -> np.ndarray:
+    """The least or the greatest number among a pixel and its eight neighbours, [h w c]; `extreme`: of two numbers."""
     padded = np.pad(channels, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    rows = padded[:-2], padded[1:-1], padded[2:]
-    both = []
-    for function in (np.minimum, np.maximum):
-        row = function(function(rows[0], rows[1]), rows[2])
-        both.append(function(function(row[:, :-2], row[:, 1:-1]), row[:, 2:]))
-    return both[0], both[1]
+    rows = extreme(extreme(padded[:-2], padded[1:-1]), padded[2:])
+    return extreme(extreme(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
 def total(tallies: Sequence[Tally]) -> Tally:
@@ -111,7 +117,7 @@ def total(tallies: Sequence[Tally]) -> Tally:
         for name in ("pixels", "inside", "between")
     )
     palette = {value: color for one in reversed(tallies) for value, color in one.palette.items()}
-    return Tally("", tallies[0].colors, codes, pixels, inside, between, palette)
+    return Tally("", (0, 0), tallies[0].colors, codes, pixels, inside, between, palette)
 
 
 def damage(whole: Tally) -> np.ndarray:

@@ -102,22 +102,14 @@ def in_order(examples: Examples, names: Sequence[str]) -> Examples:
 def _limited(examples: Examples, megapixels: int) -> Examples:
     """The examples, read with another limit of pixels than the usual one."""
 
-    def limited(read: Callable[[int], Any] | None) -> Any:
-        if read is None:
-            return None
-
+    def limited(read: Callable[[int], Any]) -> Callable[[int], Any]:
         def apply(index: int) -> Any:
             with decoder.at_most(megapixels):
                 return read(index)
 
         return apply
 
-    return replace(
-        examples,
-        read=limited(examples.read),
-        stored=limited(examples.stored),
-        instances=limited(examples.instances),
-    )
+    return examples.with_readers(limited)
 
 
 def _merged(table: LabelTable, data: DataConfig) -> LabelTable:

@@ -178,25 +178,11 @@ def _without(examples: Examples, bad: dict[int, Bad], skip_bad: bool) -> Example
     good = [i for i in range(len(examples)) if i not in bad]
     if not good:
         raise DataError(f"the split {examples.split!r} has no usable example:\n{listing(all_bad)}")
-    arrays = examples.arrays
-
-    def chosen(function: Callable[[int], T]) -> Callable[[int], T]:
-        return lambda i: function(good[i])
-
-    if arrays is not None:
-        images, labels = arrays if not bad else (arrays[0][good], arrays[1][good])
-        arrays = images, labels
-    return replace(
-        examples,
-        names=tuple(examples.names[i] for i in good),
-        read=chosen(examples.read) if arrays is None else (lambda i: (images[i], labels[i])),
-        stored=examples.stored and chosen(examples.stored),
-        instances=examples.instances and chosen(examples.instances),
-        mask=examples.mask and chosen(examples.mask),
-        files=tuple(examples.files[i] for i in good) if examples.files else (),
-        bad=all_bad,
-        arrays=arrays,
-    )
+    chosen = replace(examples.take(good), bad=all_bad)
+    if examples.arrays is None:
+        return chosen
+    images, labels = examples.arrays if not bad else (array[good] for array in examples.arrays)
+    return replace(chosen, arrays=(images, labels), read=lambda i: (images[i], labels[i]))
 
 
 def listing(bad: Iterable[Bad], limit: int = 20) -> str:

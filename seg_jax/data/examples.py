@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from seg_jax.data.images import DataError, Stored, orientation
 from seg_jax.data.labels import IGNORE, LabelTable
 
 Pair = tuple[np.ndarray, np.ndarray]
+
+READERS = ("read", "stored", "instances", "mask")  # the attributes of `Examples` that read one of them by its index
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,19 @@ class Examples:
     def original(self, index: int) -> Pair:
         """An example at its stored size."""
         return (self.stored or self.read)(index)
+
+    def with_readers(self, wrap: Callable[[Callable[[int], Any]], Callable[[int], Any]], **fields: Any) -> Examples:
+        """The examples with `wrap(reader)` in place of each reader that they have, and with other fields."""
+        fields |= {name: wrap(reader) for name in READERS if (reader := getattr(self, name))}
+        return replace(self, **fields)
+
+    def take(self, indices: Sequence[int]) -> Examples:
+        """Some of the examples, in the given order; `bad` and `arrays` stay as they are."""
+        return self.with_readers(
+            lambda reader: lambda i: reader(indices[i]),
+            names=tuple(self.names[i] for i in indices),
+            files=tuple(self.files[i] for i in indices) if self.files else (),
+        )
 
     @cached_property
     def size(self) -> tuple[int, int]:

@@ -13,6 +13,11 @@ from functools import lru_cache
 import numpy as np
 
 
+def spread(n: int, most: int) -> list[int]:
+    """At most `most` of the indices 0..n-1, ascending and evenly spread, with the first and the last; [] for n = 0."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)).tolist()
+
+
 @lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     """int64 [n]: the order of one epoch.

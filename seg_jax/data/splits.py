@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -19,8 +18,6 @@ from seg_jax.config import ConfigError, DataConfig
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.sampler import permutation
-
-T = TypeVar("T")
 
 TEST = "test"  # the split of data.test_share
 
@@ -54,7 +51,7 @@ def load(source: Callable[..., Examples], data: DataConfig, split: str, *, seed:
         data.update({"huggingface": {"val_share": 0.0}, "pets": {"val_share": 0.0}})
     whole = source(data, data.train_split, seed=seed)
     numbers = assign(seed, groups(whole, data), (data.val_share, data.test_share))
-    part = take(whole, np.flatnonzero(numbers == parts[split]).tolist())
+    part = whole.take(np.flatnonzero(numbers == parts[split]).tolist())
     if not _own_files(whole):  # the files do not say which of their examples these are, and caches go by the files
         part = replace(part, reading=f"{whole.reading}, {part.digest}")
     # What cannot be used is reported once, with the training split.
@@ -117,8 +114,8 @@ def assign(seed: int, groups: Sequence[str], shares: Sequence[float]) -> np.ndar
     asked = sum(share > 0 for share in shares)
     if len(names) <= asked:
         raise DataError(
-            f"{len(groups)} examples in {len(names)} group(s) cannot be divided into {asked + 1} splits. Use "
-            "fewer shares, or a data.group that tells more groups apart."
+            f"{len(groups)} example(s) in {len(names)} group(s) cannot be divided into {asked + 1} splits, of which "
+            "each has a group at least. Add examples, use fewer shares, or a data.group that tells more groups apart."
         )
     order = [names[i] for i in permutation(seed, 0, len(names))]
     parts = dict.fromkeys(names, 0)
@@ -140,20 +137,3 @@ def _chosen(free: Sequence[str], sizes: Counter[str], wanted: float, *, keep: in
             chosen.append(name)
             total += sizes[name]
     return chosen or [min(free, key=lambda name: sizes[name])]
-
-
-def take(examples: Examples, indices: Sequence[int]) -> Examples:
-    """Some of the examples, in the given order."""
-
-    def chosen(function: Callable[[int], T]) -> Callable[[int], T]:
-        return lambda i: function(indices[i])
-
-    return replace(
-        examples,
-        names=tuple(examples.names[i] for i in indices),
-        read=chosen(examples.read),
-        stored=examples.stored and chosen(examples.stored),
-        instances=examples.instances and chosen(examples.instances),
-        mask=examples.mask and chosen(examples.mask),
-        files=tuple(examples.files[i] for i in indices) if examples.files else (),
-    )

@@ -153,7 +153,7 @@ class Evaluator:
         """
         n, count = len(self.examples), self._config.eval.panels
         if chosen is None:
-            chosen = np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int)).tolist()
+            chosen = sampler.spread(n, count)
         weights = (params, model_state)
         return {index: self._seen.panel(weights, index, windowed=detailed and self._seen.windowed) for index in chosen}
 

@@ -16,6 +16,7 @@ from seg_jax import data
 from seg_jax.config import ConfigError
 from seg_jax.data.images import DataError, read_image, resize
 from seg_jax.data.labels import LabelError, LabelTable
+from seg_jax.data.sampler import spread
 from seg_jax.export.network import Network
 from seg_jax.metrics import Report
 from seg_jax.metrics.counts import confusion_of
@@ -77,8 +78,7 @@ def find_samples(network: Network, run: Path, *, resized: bool = False) -> Sampl
     try:
         examples = data.load(config, split)
         if examples.table.names == network.table.names:
-            chosen = np.unique(np.linspace(0, len(examples) - 1, min(MAX_IMAGES, len(examples))).round().astype(int))
-            pairs = [examples.read(int(index)) for index in chosen]
+            pairs = [examples.read(index) for index in spread(len(examples), MAX_IMAGES)]
             if resized:
                 pairs = [resize(*pair, tuple(network.metadata["size"])) for pair in pairs]
             return Samples(

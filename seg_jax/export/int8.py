@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax import data
+from seg_jax.data.sampler import spread
 from seg_jax.export.network import Network
 from seg_jax.predict import seal
 
@@ -23,8 +24,8 @@ def calibration_images(network: Network) -> Iterator[np.ndarray]:
     """
     config = network.functions.config
     examples = data.load(config, config.data.train_split)
-    for index in np.unique(np.linspace(0, len(examples) - 1, min(MAX_IMAGES, len(examples))).round().astype(int)):
-        yield examples.read(int(index))[0]
+    for index in spread(len(examples), MAX_IMAGES):
+        yield examples.read(index)[0]
 
 
 def quantize(model: Path, out: Path, images: Iterator[np.ndarray]) -> None:

@@ -26,7 +26,7 @@ def save(tmp_path, arrays, *, name="m{}.png", palette=None):
 
 
 def proposed(paths):
-    return classes.classes(groups.survey(paths, threads=2), paths)
+    return classes.classes(groups.survey(paths, threads=2))
 
 
 def blocks(*stored, dtype=np.uint8):

@@ -235,6 +235,33 @@ def test_strange_names_of_directories(tmp_path):
     assert counts(config) == [5, 2]
 
 
+def test_braces_in_names(tmp_path):
+    root = pairs(tmp_path / "d", "{{x}}/{s}/{i}.png", "{{}}/{s}annot/{i}.png")
+    config, _ = written(root, tmp_path / "my.py")
+    assert counts(config) == [5, 2]
+    assert_readable(config)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"splits": [{"num": 1}]}', '{"splits": []}', "{}"])
+def test_a_damaged_description_of_tfds(tmp_path, content):
+    (tmp_path / "a" / "1.0").mkdir(parents=True)
+    for name in ("dataset_info.json", "features.json"):
+        (tmp_path / "a" / "1.0" / name).write_text(content)
+    with pytest.raises(DataError, match=r"dataset_info\.json.*; prepare the data set again\."):
+        propose.propose(tmp_path)
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"Name the directory that contains the photographs and masks\."):
+        propose.propose(tmp_path)
+    put(tmp_path / "x.png", photo())
+    with pytest.raises(DataError, match="Add the masks, an image of class indices for each photograph"):
+        propose.propose(tmp_path)
+    put(tmp_path / "x.png", mask())
+    with pytest.raises(DataError, match="Add the photographs of these masks"):
+        propose.propose(tmp_path)
+
+
 def test_fields_are_those_of_the_defaults(tmp_path):
     known = flatten(default.get_config())
     proposal = propose.propose(pairs(tmp_path, "{s}/{i}.png", "{s}annot/{i}.png"))

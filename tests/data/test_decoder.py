@@ -76,6 +76,9 @@ def test_the_field_reaches_the_threads_that_read(folder, tiny_config):
     examples = data.load(tiny_config({**fields, "data.megapixels": 1}), "train")
     with ThreadPoolExecutor(1) as pool, pytest.raises(DataError, match="has 1100x1000 pixels; at most 1 million"):
         pool.submit(examples.read, 0).result()
+    Image.new("L", (1100, 1000)).save(folder / "trainannot" / "00.png")
+    with pytest.raises(DataError, match=r"00\.png has 1100x1000 pixels; at most 1 million"):
+        examples.mask(0)
     assert examples.read(1)[0].shape == (32, 40, 3)
     assert read_image(folder / "train" / "00.png").shape == (1000, 1100, 3)  # the limit was that of the examples
 

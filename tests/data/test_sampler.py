@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seg_jax.data.sampler import evaluation_order, held_out, indices, permutation, training_order
+from seg_jax.data.sampler import evaluation_order, held_out, indices, permutation, spread, training_order
 
 numbers = st.integers(1, 40)
 seeds = st.integers(0, 2**64)
@@ -147,3 +147,11 @@ def test_a_part_is_held_out(seed, n, share):
 
 def test_the_part_that_is_held_out_is_known():
     assert np.flatnonzero(held_out(0, 10, 0.3)).tolist() == [0, 1, 6]  # when it changes, so does every old score
+
+
+@pytest.mark.parametrize(
+    ("n", "most", "expected"),
+    [(0, 3, []), (1, 3, [0]), (3, 3, [0, 1, 2]), (5, 3, [0, 2, 4]), (10, 4, [0, 3, 6, 9]), (9, 1, [0])],
+)
+def test_spread(n, most, expected):
+    assert spread(n, most) == expected

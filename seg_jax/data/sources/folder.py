@@ -123,8 +123,8 @@ def _background(data: DataConfig, table: LabelTable) -> int:
 
 def _matched(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list[Bad]]:
     """Photographs and masks in whose names the stars match the same text."""
-    images = Pattern.parse(root, data.images.format(split=split), "data.images")
-    masks = Pattern.parse(root, data.masks.format(split=split), "data.masks")
+    images = Pattern.parse(root, _of_split(data.images, split), "data.images")
+    masks = Pattern.parse(root, _of_split(data.masks, split), "data.masks")
     require(
         not data.mask_suffix or masks.rest == "*",
         data,
@@ -199,12 +199,12 @@ def _listed(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list
         return [(photo, mask) for photo, mask in _matched(root, data, split)[0] if mask]
 
     def pairs_of(split: str) -> tuple[list[Paths], list[Bad]]:
-        pairs, bad = lists.read(root, root / data.list.format(split=split), lambda: matched(split))
+        pairs, bad = lists.read(root, root / _of_split(data.list, split), lambda: matched(split))
         return [*pairs], bad
 
     pairs, bad = pairs_of(split)
     other = data.val_split if split == data.train_split else data.train_split
-    path = root / data.list.format(split=other)
+    path = root / _of_split(data.list, other)
     if split != other and "{split}" in data.list and path.is_file():
         twice = {photo for photo, _ in pairs} & {photo for photo, _ in pairs_of(other)[0]}
         if twice:
@@ -213,6 +213,11 @@ def _listed(root: Path, data: DataConfig, split: str) -> tuple[list[Paths], list
                 f"trained on says nothing. Remove it from {path}."
             )
     return pairs, bad
+
+
+def _of_split(text: str, split: str) -> str:
+    """A pattern for a split; other braces belong to names, which `str.format` would take for fields of its own."""
+    return text.replace("{split}", split)
 
 
 def _shown(path: Path, root: Path) -> str:

@@ -116,5 +116,8 @@ class Pattern:
             files[key] = path
         if not files:
             which = "" if self.rest == "*" else f" that match {self.rest!r}"
-            raise DataError(f"{self.base} contains no image files ({', '.join(extensions)}){which}.")
+            raise DataError(
+                f"{self.base} contains no image files ({', '.join(extensions)}){which}. Correct "
+                f"config.{self.field}, or add the files."
+            )
         return files

@@ -13,6 +13,7 @@ from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.forms import image_cure, label_cure
 from seg_jax.data.images import DataError, Stored
 from seg_jax.data.labels import LabelError, LabelTable
+from seg_jax.data.sampler import spread
 
 SAMPLED = 256  # examples whose content is part of a split's digest: reading them all twice would double the start
 
@@ -128,9 +129,9 @@ def _digest(pair: Callable[[int], Any], n: int) -> str:
     Examples that are no pair of arrays are left to the reader, which says what is wrong with them.
     """
     digest = hashlib.sha256(f"{n}".encode())
-    for index in np.unique(np.linspace(0, n - 1, SAMPLED).round().astype(int)):
+    for index in spread(n, SAMPLED):
         try:
-            parts = [np.asarray(part) for part in pair(int(index))]
+            parts = [np.asarray(part) for part in pair(index)]
         except (TypeError, ValueError):
             continue
         for part in parts:

@@ -22,11 +22,9 @@ def get_config() -> Config:
     c.model.encoder.width = 64
     c.loss.weights.cross_entropy = 1.0
     c.optim.name = "adam"
-    c.optim.lr = 1e-3
     c.optim.schedule = "constant"
     c.optim.weight_decay = 0.0
     c.train.batch_size = 16
     c.train.epochs = 50.0
-    c.eval.every_epochs = 1.0
     c.checkpoint.metric = "pixel_accuracy"
     return c

@@ -23,10 +23,7 @@ def get_config() -> Config:
     c.augment.scale = (0.8, 1.25)
     c.model.encoder.width = 64
     c.optim.name = "adam"
-    c.optim.lr = 1e-3
     c.optim.schedule = "constant"
     c.optim.weight_decay = 0.0
-    c.train.batch_size = 16
     c.train.epochs = 50.0
-    c.eval.every_epochs = 1.0
     return c

@@ -28,7 +28,5 @@ def get_config() -> Config:
     c.optim.name = "sgd"
     c.optim.lr = 7e-3
     c.optim.schedule = "polynomial"
-    c.train.batch_size = 16
     c.train.epochs = 30.0
-    c.eval.every_epochs = 1.0
     return c

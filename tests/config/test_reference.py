@@ -13,9 +13,11 @@ from PIL import Image
 from seg_jax import data
 from seg_jax.config import Config, ConfigError, flatten, recipe, recipes, with_fields
 from seg_jax.data.labels.cityscapes import TABLES
+from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.report.__main__ import main as compare
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.opening import equal, open_job
+from seg_jax.train.loop import train_and_evaluate
 from tests.builders import builder, pets
 from tests.runs import REPOSITORY, write_frame
 
@@ -218,23 +220,41 @@ def test_steps_are_traced_at_their_own_size(on_files, monkeypatch, name):
     assert job.functions.eval_step(val.size).in_avals[0][2]["label"].shape == (config.eval.batch_size, *val.size)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", REFERENCES)
-def test_ten_steps(on_files, program, name, tmp_path):
-    small = {
-        **{"data.size": (64, 64), "train.batch_size": 2, "eval.batch_size": 2, "log.tensorboard": False},
-        **{"train.steps": 10, "eval.every_steps": 5, "log.every_steps": 5},
-    }
-    if recipe(name).finetune.lr:
-        small |= {"finetune.freeze_steps": 5}
-    program(f"--config={name}", f"--workdir={tmp_path}", **on_files(name), **small)
-    run = RunDirectory(tmp_path)
+SHORT = {
+    **{"data.size": (64, 64), "train.batch_size": 2, "eval.batch_size": 2, "log.tensorboard": False},
+    **{"train.steps": 10, "eval.every_steps": 5, "log.every_steps": 5},
+}
+
+
+def assert_trained(run):
     rows = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
     assert [row["step"] for row in rows if "val/miou" in row] == [5, 10]
-    assert all(np.isfinite(row["train/loss"]) for row in rows if "train/loss" in row)
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert len(losses) == 2 and np.isfinite(losses).all()
     assert run.report.panels() and run.curves_file.is_file()
-    if recipe(name).data.source in ("huggingface", "tfds"):  # which are compared on their test set
-        program("--mode=eval", f"--workdir={tmp_path}", **{"data.val_split": "test"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REFERENCES)
+def test_ten_steps(on_files, undrawn, name, tmp_path):
+    """In this process, on one of its devices; as the program does it, see below."""
+    fields = {**on_files(name), **SHORT, "mesh.data": 1}
+    if recipe(name).finetune.lr:
+        fields |= {"finetune.freeze_steps": 5}
+    config = with_fields(recipe(name), fields)
+    train_and_evaluate(config, tmp_path)
+    assert_trained(RunDirectory(tmp_path))
+    if config.data.source in ("huggingface", "tfds"):  # which are compared on their test set
+        evaluate_checkpoint(with_fields(config, {"data.val_split": "test"}), tmp_path, "best")
         (tested,) = (tmp_path / "eval").glob("test-*")
         assert json.loads((tested / "report.json").read_text())["protocol"]["images"] == 2
         assert compare([str(tested)]) == 0
+
+
+@pytest.mark.slow
+def test_ten_steps_as_a_program(on_files, program, tmp_path):
+    name = "reference/cityscapes_pairs_unet"
+    program(f"--config={name}", f"--workdir={tmp_path}", **on_files(name), **SHORT)
+    assert_trained(RunDirectory(tmp_path))
+    program("--mode=eval", f"--workdir={tmp_path}", **{"data.val_split": "train"})
+    assert len(list((tmp_path / "eval").glob("train-*"))) == 1

@@ -13,20 +13,12 @@ from seg_jax import data
 from seg_jax.curate import propose
 from seg_jax.curate.__main__ import configuration, main
 from seg_jax.data.images import DataError
-from seg_jax.runtime import process
 
 # How ml_collections loads a configuration file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 RNG = np.random.default_rng(0)
 PALETTE = np.array([[226, 169, 41], [132, 41, 246]], np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
-    """Nothing outside of the test's directory is written, and the tests' log is left as it is."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(process, "quiet", lambda: None)
 
 
 def put(path, array):

@@ -11,7 +11,6 @@ from seg_jax.curate import propose, roles
 from seg_jax.curate.__main__ import configuration, main
 from seg_jax.curate.proposal import unfit
 from seg_jax.data.images import DataError
-from seg_jax.runtime import process
 
 # How ml_collections loads a configuration file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -19,13 +18,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarni
 RNG = np.random.default_rng(0)
 N = 6
 COLORS = np.array([[0, 0, 0], [200, 0, 0], [0, 200, 0]], np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
-    """Nothing outside of the test's directory is written, and the tests' log is left as it is."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(process, "quiet", lambda: None)
 
 
 def truth(i):
@@ -190,36 +182,24 @@ def test_kinds_with_counterparts_of_their_own_are_kept(tmp_path):
 # ----- odd files
 
 
-def test_a_photograph_among_masks_is_named_and_left_out(tmp_path):
-    def mask(i):
-        return photo(i) if i == 4 else truth(i)
+ODD = {  # photographs and masks, [all others, number 1] where one is odd, and what is said of it
+    "a photograph among masks": (photo, [truth, photo], "masks/1.png contains colours, the other masks contain values"),
+    "a grey photograph among masks": (photo, [truth, grey], "masks/1.png looks like a photograph"),
+    "a mask among photographs": ([photo, truth], truth, "images/1.png looks like a mask"),
+}
 
-    root = make(tmp_path / "d", **{"images/{i}.png": photo, "masks/{i}.png": mask})
+
+@pytest.mark.parametrize("kind", ODD)
+def test_one_odd_file_is_named_and_left_out(tmp_path, kind):
+    def drawing(draw):
+        return draw if callable(draw) else lambda i: draw[i == 1](i)
+
+    photographs, masks, said = ODD[kind]
+    root = make(tmp_path / "d", **{"images/{i}.png": drawing(photographs), "masks/{i}.png": drawing(masks)})
     pairs, proposal = pairs_of(root, tmp_path / "my.py")
-    assert pairs == {(f"images/{i}.png", f"masks/{i}.png") for i in range(N) if i != 4}
-    assert "masks/4.png contains colours, the other masks contain values" in proposal.summary
-    assert proposal.files == (2 * N, 2 * N - 2)
+    assert pairs == {(f"images/{i}.png", f"masks/{i}.png") for i in range(N) if i != 1}
+    assert said in proposal.summary and proposal.files == (2 * N, 2 * N - 2)
     assert (tmp_path / "my_pairs.csv").read_text().splitlines()[:2] == ["image,mask", "images/0.png,masks/0.png"]
-
-
-def test_a_grey_photograph_among_masks(tmp_path):
-    def mask(i):
-        return grey(i) if i == 2 else truth(i)
-
-    root = make(tmp_path / "d", **{"a/{i}.png": photo, "labels/{i}.png": mask})
-    pairs, proposal = pairs_of(root, tmp_path / "my.py")
-    assert len(pairs) == N - 1 and ("a/2.png", "labels/2.png") not in pairs
-    assert "labels/2.png looks like a photograph" in proposal.summary
-
-
-def test_a_mask_among_photographs(tmp_path):
-    def image(i):
-        return truth(i) if i == 1 else photo(i)
-
-    root = make(tmp_path / "d", **{"images/{i}.png": image, "masks/{i}.png": truth})
-    pairs, proposal = pairs_of(root, tmp_path / "my.py")
-    assert len(pairs) == N - 1 and ("images/1.png", "masks/1.png") not in pairs
-    assert "images/1.png looks like a mask" in proposal.summary
 
 
 def test_without_a_majority_nothing_is_odd(tmp_path):

@@ -17,20 +17,11 @@ from seg_jax.curate.__main__ import configuration, main
 from seg_jax.data import stats
 from seg_jax.data.prepared import MANIFEST
 from seg_jax.run import program
-from seg_jax.runtime import process
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # How ml_collections loads a configuration file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
-    """Nothing outside of the test's directory is written, and the tests' log is left as it is."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(process, "quiet", lambda: None)
-    return tmp_path
 
 
 @pytest.fixture
@@ -160,10 +151,10 @@ def test_wrong_use_is_one_line(config, root, capsys, arguments, message):
     assert re.search(message, error), error
 
 
-def test_broken_configurations(place, capsys):
+def test_broken_configurations(tmp_path, capsys):
     for content in ("x = (", "import nothing_like_this", "def get_config():\n    return 1 / 0", "x = 1"):
-        (place / "broken.py").write_text(content)
-        assert main(["lint", f"--config={place / 'broken.py'}"]) == 1
+        (tmp_path / "broken.py").write_text(content)
+        assert main(["lint", f"--config={tmp_path / 'broken.py'}"]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ")
 

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -209,9 +208,8 @@ def test_dry_run(on_files, program):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*REFERENCES, *LARGE])
-def test_steps_are_traced_at_their_own_size(on_files, monkeypatch, name):
+def test_steps_are_traced_at_their_own_size(on_files, name):
     """All of a dry run but the compilation, which takes minutes: data, checks, and the programs of the whole batch."""
-    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda lowered, *_, **__: lowered)
     config = with_fields(recipe(name), on_files(name))
     job = open_job(config, (config.data.train_split, config.data.val_split), run=None, weigh=equal)
     train, val = job.splits

@@ -132,7 +132,7 @@ def test_kinds_of_files(tmp_path, array, extension, told):
 def test_peaks():
     colors = [(10, 20, 30), (200, 100, 0), (0, 255, 255)]
     mask = np.repeat(np.array(colors, np.uint8), [600, 300, 300], axis=0).reshape(30, 40, 3)
-    noisy = np.clip(mask + RNG.integers(-3, 4, mask.shape), 0, 255).astype(np.uint8)
+    noisy = np.clip(mask + np.rint(RNG.normal(size=mask.shape)), 0, 255).astype(np.uint8)
     assert kinds.peaks([mask])[0] == colors[0]
     assert set(kinds.peaks([mask])) == set(colors)
     assert len(kinds.peaks([noisy])) == 3

@@ -23,7 +23,7 @@ MAX_BYTES = 1 << 20  # larger documents are not read
 MAX_SHOWN = 20  # lines on documents that are not used
 
 # Names of documents that may be label tables; others are read only if they are JSON or YAML.
-TABLE = re.compile(r"class|label|categor|colou?r|palette|legend|names|id2|codes|ontology", re.IGNORECASE)
+TABLE = re.compile(r"class|label|objectinfo|categor|colou?r|palette|legend|names|id2|codes|ontology", re.IGNORECASE)
 
 
 def documents(root: Path) -> list[Path]:
@@ -67,7 +67,11 @@ def unused(root: Path, found: Sequence[Path], used: Iterable[Path], masks: Seque
                 f"{names}: differ from one another, so a value is another class in each directory. Write all masks "
                 "with one table of classes"
             )
-        elif any(path.parent == other.parent and path.name == other.name for path in paths for other in used):
+        elif any(
+            path.name == other.name and (path.parent == other.parent or path.read_bytes() == other.read_bytes())
+            for path in paths
+            for other in used
+        ):
             continue
         else:
             lines.append(f"{names}: {_reason(root, paths[0], codes, used)}")

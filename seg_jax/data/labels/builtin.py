@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from seg_jax.data.labels import IGNORE, IGNORE_GROUP, Color, LabelError, LabelTable, forms
 
@@ -135,9 +136,14 @@ def table_of(classes: int | Sequence[str] | LabelTable) -> LabelTable:
 def _from_text(text: str) -> LabelTable:
     """`label_colors.txt`: red, green, blue and name on each line, separated by tabs or spaces.
 
-    Without numbers it is a list of names; with one number before each name these are the stored values.
+    Without numbers it is a list of names; with one number before each name these are the stored values. Files of CVAT
+    and of ADE20K are known by their first lines.
     """
     lines = {number: line for number, line in enumerate(text.splitlines(), start=1) if line.strip()}
+    if first := next((line for line in lines.values() if re.match(r"#\s*label:", line)), None):
+        return _from_labelmap({number: line for number, line in lines.items() if line != first})
+    if lines and re.match(r"idx\t.*\tname$", next(iter(lines.values())).strip().lower()):
+        return _from_objects(lines)
     named = {n: re.fullmatch(r"\s*(\d+)(?:\s*[:,]\s*|\s+)([^\d\s].*?)\s*", line) for n, line in lines.items()}
     if lines and all(named.values()):
         return LabelTable(**forms.fields([{"id": match[1], "name": match[2]} for match in named.values() if match]))
@@ -154,6 +160,28 @@ def _from_text(text: str) -> LabelTable:
     return LabelTable(names=tuple(name for name, _ in rows), colors=tuple(color for _, color in rows))
 
 
+def _from_labelmap(lines: Mapping[int, str]) -> LabelTable:
+    """`labelmap.txt` of CVAT, beside masks in the layout of Pascal VOC: `name:r,g,b:parts:actions` on each line."""
+    rows: list[dict[str, Any]] = []
+    for number, line in lines.items():
+        parts = re.fullmatch(r"\s*([^:]+?)\s*:\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:.*)?", line)
+        if not parts:
+            raise LabelError(f"line {number}: {line!r} is not 'name:red,green,blue::', such as 'road:128,64,128::'.")
+        rows.append({"name": parts[1], "color": [int(part) for part in parts.groups()[1:4]]})
+    return LabelTable(**forms.fields(rows))
+
+
+def _from_objects(lines: Mapping[int, str]) -> LabelTable:
+    """`objectInfo150.txt` of ADE20K: the stored values count from 1, and 0 is everything else, which is ignored."""
+    rows: list[dict[str, Any]] = []
+    for number, line in [*lines.items()][1:]:
+        cells = [cell.strip() for cell in line.split("\t")]
+        if len(cells) < 2 or not cells[0].isdecimal() or not cells[-1]:
+            raise LabelError(f"line {number}: {line!r} does not begin with a number and end with a name.")
+        rows.append({"name": cells[-1], "values": [int(cells[0])]})
+    return LabelTable(**forms.fields({"classes": rows, "ignore": [0, IGNORE]}))
+
+
 def _from_csv(text: str) -> LabelTable:
     """`class_dict.csv`: a header with the columns name, r, g and b, then one class per line.
 
@@ -162,7 +190,8 @@ def _from_csv(text: str) -> LabelTable:
     separator = ";" if ";" in text.partition("\n")[0] else ","
     rows = csv.reader(text.splitlines(), skipinitialspace=True, delimiter=separator)
     header = [column.strip().lower() for column in next(rows, [])]
-    columns = [{"red": "r", "green": "g", "blue": "b"}.get(column, column) for column in header]
+    usual = {"red": "r", "green": "g", "blue": "b", "pixel value": "value"}  # the last one is Roboflow's
+    columns = [usual.get(column, column) for column in header]
     written = {"r", "g", "b"} & set(columns)
     alone = set(columns) & {*forms.COLOR, *forms.VALUE} - {"label"}
     missing = [] if set(columns) & set(forms.NAME) else ["name"]

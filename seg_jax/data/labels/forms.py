@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from seg_jax.data.labels.ids import IGNORE, Color, LabelError, palette
 
-NAME = ("name", "label", "title", "class")
+NAME = ("readable", "name", "label", "title", "class")  # Mapillary Vistas has names for people beside others
 COLOR = ("color", "colour", "rgb", "hex")
 VALUE = ("values", "value", "id", "index", "label", "class_id")
 INSIDE = ("classes", "labels", "names", "categories", "id2label", "label2id")  # where documents keep their classes

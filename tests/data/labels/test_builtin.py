@@ -68,6 +68,13 @@ def test_class_dict(tmp_path, kind):
         ("a.csv", 'class,rgb\nsky,"1, 2, 3"\nroad,"4, 5, 6"', LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
         ("a.csv", "name,red,green,blue,id\nsky,1,2,3,0\nroad,4,5,6,7",
          LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)), ((0,), (7,)))),
+        ("labelmap.txt", "# label:color_rgb:parts:actions\nsky:1,2,3::\nroad:4,5,6:body:walk\n",
+         LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
+        ("_classes.csv", "Pixel Value, Class\n0, sky\n2, road\n", LabelTable(("sky", "road"), values=((0,), (2,)))),
+        ("objectInfo150.txt", "Idx\tRatio\tStuff\tName\n1\t0.2\t1\twall\n2\t0.1\t1\tbuilding, edifice\n",
+         LabelTable(("wall", "building, edifice"), values=((1,), (2,)), ignore=(0, 255))),
+        ("config.json", '{"labels": [{"name": "a--sky", "readable": "sky"}, {"name": "a--road", "readable": "road"}]}',
+         LabelTable(("sky", "road"))),
     ],
 )  # fmt: skip
 def test_other_text_files(tmp_path, name, text, table):
@@ -114,6 +121,12 @@ def test_the_first_file_counts(tmp_path):
         ("class_dict.csv", "name,r,g,b\nSky,1,2,3\nRoad,4,5", "line 3: 'Road,4,5' has no three numbers r, g and b"),
         ("class_dict.csv", "name,r,g,b\nSky,1,x,3", "line 2: 'Sky,1,x,3' has no three numbers"),
         ("class_dict.csv", "name,r,g,b\nSky,1,2,3\nSky,1,2,3", "class names repeat: Sky"),
+        (
+            "label_colors.txt",
+            "# label:color_rgb:parts:actions\nsky:1,2,3::\nroad 4 5 6",
+            "line 3: 'road 4 5 6' is not 'name:",
+        ),
+        ("label_colors.txt", "Idx\tName\n1\twall\nx\troad", "line 3: 'x\\troad' does not begin with a number"),
     ],
 )
 def test_unreadable_files_are_named(tmp_path, name, text, message):

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_jax.curate.layout import SPLIT
 from seg_jax.curate.tally import Tally
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError, LabelTable, builtin
 from seg_jax.data.sources import lists
-from seg_jax.data.sources.patterns import walk
+from seg_jax.data.sources.patterns import SPLIT, walk
 
 LISTS = (".txt", ".csv", ".tsv")
 TEXTS = (*LISTS, ".json", ".yaml", ".yml")

@@ -13,10 +13,9 @@ import numpy as np
 from PIL import Image
 
 from seg_jax.curate import kinds
-from seg_jax.curate.layout import SPLIT
 from seg_jax.data.images import DataError, read_stored
 from seg_jax.data.sampler import spread
-from seg_jax.data.sources.patterns import loose
+from seg_jax.data.sources.patterns import SPLIT, loose
 
 PHOTO = re.compile(
     r"^(images?|imgs?|jpegimages|photos?|photographs?|rgb|pictures?|pics?|inputs?|originals?|frames?|sat)$"

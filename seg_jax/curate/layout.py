@@ -15,9 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from seg_jax.curate.kinds import common_prefix
 from seg_jax.data.images import EXTENSIONS
-from seg_jax.data.sources.patterns import loose, walk
-
-SPLIT = re.compile(r"(?<![a-z])(train(?:ing|val)?|val(?:id(?:ation)?)?|test(?:ing)?)", re.IGNORECASE)
+from seg_jax.data.sources.patterns import SPLIT, loose, walk
 
 Paths = tuple[Path, Path]
 Key = tuple[str, str]  # the directories that ** stands for, and the stem

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg_jax.curate.beside import LISTS
-from seg_jax.curate.layout import SPLIT, Layout
+from seg_jax.curate.layout import Layout
 from seg_jax.curate.proposal import first_split
 from seg_jax.data.images import DataError
 from seg_jax.data.sources import lists
+from seg_jax.data.sources.patterns import SPLIT
 
 Paths = tuple[Path, Path]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_jax.curate import beside, candidates, classes, groups, known, layout, listed, objects, roles
+from seg_jax.curate import annotated, beside, candidates, classes, groups, known, layout, listed, objects, roles
 from seg_jax.curate.proposal import (
     Proposal,
     common_size,
@@ -229,6 +229,8 @@ RECOGNIZERS: Sequence[Callable[[Path], Proposal | None]] = (
     huggingface,
     tfds,
     arrays,
+    annotated.tagged,
     folder,
+    annotated.annotated,
     side_by_side,
 )

@@ -18,7 +18,18 @@ from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import read_groups
 from seg_jax.data.prepared import refuse_unfinished
-from seg_jax.data.sources import arrays, cityscapes, folder, huggingface, pairs, pets, python, synthetic, tfds
+from seg_jax.data.sources import (
+    annotations,
+    arrays,
+    cityscapes,
+    folder,
+    huggingface,
+    pairs,
+    pets,
+    python,
+    synthetic,
+    tfds,
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Source:
 
 
 SOURCES: Mapping[str, Source] = {
+    "annotations": Source(annotations.load),
     "arrays": Source(arrays.load),
     "cityscapes": Source(cityscapes.load),
     "folder": Source(folder.load),

@@ -26,7 +26,7 @@ def parse(text: str, build: Callable[..., T], *, yaml: bool = False) -> T:
     Raises:
       LabelError: the text is not JSON or has another form, or `build` rejects its values.
     """
-    return build(**forms.fields(_yaml(text) if yaml else _json(text)))
+    return build(**forms.fields(parse_yaml(text) if yaml else _json(text)))
 
 
 def _json(text: str) -> Any:
@@ -41,8 +41,12 @@ def _json(text: str) -> Any:
         raise LabelError("class_names.json is not valid JSON for a label table. Write a list of names.") from error
 
 
-def _yaml(text: str) -> Any:
-    """Everything as text, so that a class may be called 'no', which YAML takes for false."""
+def parse_yaml(text: str) -> Any:
+    """YAML with everything as text, so that a class may be called 'no', which YAML takes for false.
+
+    Raises:
+      LabelError: it is no YAML, or a key is there twice.
+    """
     import yaml
 
     class Loader(yaml.BaseLoader):

@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from seg_jax.data.images import EXTENSIONS, DataError
 
+SPLIT = re.compile(r"(?<![a-z])(train(?:ing|val)?|val(?:id(?:ation)?)?|test(?:ing)?)", re.IGNORECASE)
+
 Key = tuple[str, ...]  # the texts that the stars of a pattern match
 
 
@@ -22,6 +24,12 @@ def loose(key: Iterable[str]) -> str:
     """
     text = unicodedata.normalize("NFC", "/".join(key)).casefold()
     return re.sub(r"[/_\-. ]+", "_", re.sub(r"(?<!\d)0+(?=\d)", "", text)).strip("_")
+
+
+def split_in(text: str) -> str:
+    """The name of a split in a path; '' for none."""
+    match = SPLIT.search(text)
+    return match[0] if match else ""
 
 
 def walk(base: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Recognisers of data sets that label tools have annotated; the masks are drawn by the source `annotations`."""
+"""Recognisers of data sets that label tools have annotated; the masks are drawn by the source `annotated`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from seg_jax.data.images import DataError
 from seg_jax.data.label_tools.photographs import Photographs
 from seg_jax.data.label_tools.scene import BACKGROUND
 from seg_jax.data.labels import builtin
-from seg_jax.data.sources import annotations
+from seg_jax.data.sources import annotated
 
 
-def annotated(root: Path) -> Proposal | None:
+def drawn(root: Path) -> Proposal | None:
     """Photographs with the annotations of a label tool, whose objects are drawn into masks."""
     photographs = Photographs(root)
     name, files = label_tools.recognized(photographs)
@@ -30,16 +30,16 @@ def tagged(root: Path) -> Proposal | None:
 
 
 def _drawn(root: Path, name: str, photographs: Photographs, files: list[Path]) -> Proposal:
-    """The proposal for the source `annotations`."""
+    """The proposal for the source `annotated`."""
     layout = label_tools.LAYOUTS[name]
     found = layout.read(photographs, files)
-    table = annotations.table_of(root, "", found)
-    complete = annotations.divided(annotations.checked(found, photographs))
+    table = annotated.table_of(root, "", found)
+    complete = annotated.divided(annotated.checked(found, photographs))
     scenes = {split: part for split, part in complete.scenes.items() if part}
     if not scenes:
         first = next((f"{bad.name}: {bad.why}" for part in complete.bad.values() for bad in part), "")
         raise DataError(f"{root} has annotations ({layout.title}), but none of a photograph that is there. {first}")
-    fields: dict[str, Any] = {"data.source": "annotations", "data.dir": str(root)}
+    fields: dict[str, Any] = {"data.source": "annotated", "data.dir": str(root)}
     counts = ", ".join(f"{len(part)} of {split}" if split else str(len(part)) for split, part in scenes.items())
     summary = f"photographs with annotations: {layout.title} ({counts})"
     photos = [scene.photo for part in scenes.values() for scene in part]
@@ -53,7 +53,7 @@ def _drawn(root: Path, name: str, photographs: Photographs, files: list[Path]) -
         fields |= split_fields(list(scenes))
     summary += (
         f"\nclasses: {', '.join(table.names)}"
-        "\nwhere objects overlap, the later one in the file counts"
+        "\nwhere objects overlap, the later one in the file counts (in CVAT the one with the greater z_order)"
         f"\npixels outside of all objects are {BACKGROUND!r}; without that class in class_names.json they are ignored"
     )
     sizes = [size for photo in photos if (size := try_size(photo))]

@@ -231,6 +231,6 @@ RECOGNIZERS: Sequence[Callable[[Path], Proposal | None]] = (
     arrays,
     annotated.tagged,
     folder,
-    annotated.annotated,
+    annotated.drawn,
     side_by_side,
 )

@@ -19,7 +19,7 @@ from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import read_groups
 from seg_jax.data.prepared import refuse_unfinished
 from seg_jax.data.sources import (
-    annotations,
+    annotated,
     arrays,
     cityscapes,
     folder,
@@ -46,7 +46,7 @@ class Source:
 
 
 SOURCES: Mapping[str, Source] = {
-    "annotations": Source(annotations.load),
+    "annotated": Source(annotated.load),
     "arrays": Source(arrays.load),
     "cityscapes": Source(cityscapes.load),
     "folder": Source(folder.load),

@@ -101,7 +101,7 @@ class DataConfig(Group, path="data"):
     resize_masks: bool = field(False, "bring masks to the size of their photographs (folder)")
     missing_mask: str = field(
         "refuse",
-        "photographs without a mask: 'refuse' them, or all of their pixels are 'background' (folder)",
+        "photographs without a mask: 'refuse' them, or all of their pixels are 'background' (folder, annotated)",
         choices=("refuse", "background"),
     )
     val_share: float = field(

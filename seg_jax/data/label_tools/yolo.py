@@ -6,7 +6,7 @@ A line is a class and the points of a polygon: `3 x y x y x y ...`, as shares of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -158,10 +158,9 @@ def _scene(photo: Path, label: Path, names: Mapping[int, str]) -> Scene:
     return Scene(photo, label, things=things)
 
 
-def _draw(values: Sequence[float], size: Size) -> Patch:
-    if len(values) == 4:
+def _draw(points: np.ndarray, size: Size) -> Patch:
+    if len(points) == 4:
         raise DataError("4 numbers are a box, which does not say which pixels; export polygons (segmentation)")
-    points = np.array(values)
     if len(points) % 2 or not np.isfinite(points).all():
         raise DataError(f"{len(points)} numbers are no pairs of finite x and y; correct them")
     return raster.polygon([points.reshape(-1, 2) * size[::-1]], size)

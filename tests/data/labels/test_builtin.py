@@ -126,7 +126,11 @@ def test_the_first_file_counts(tmp_path):
             "# label:color_rgb:parts:actions\nsky:1,2,3::\nroad 4 5 6",
             "line 3: 'road 4 5 6' is not 'name:",
         ),
-        ("label_colors.txt", "Idx\tRatio\tName\n1\t0.1\twall\nx\t0\troad", "line 3: 'x\\t0\\troad' does not begin with a number"),
+        (
+            "label_colors.txt",
+            "Idx\tRatio\tName\n1\t0.1\twall\nx\t0\troad",
+            "line 3: 'x\\t0\\troad' does not begin with a number",
+        ),
     ],
 )
 def test_unreadable_files_are_named(tmp_path, name, text, message):

@@ -72,7 +72,11 @@ def table_of(root: Path, labels: str, found: Annotations) -> LabelTable:
         return label_table(root, labels)
     names = [name for name in dict.fromkeys(found.names) if _plain(name) not in (BACKGROUND, *NOT_COUNTED)]
     if not names:
-        raise DataError(f"the annotations in {root} have no class. Annotate an object, or name another directory.")
+        faults = [f"{one.file}: {one.fault}." for part in found.scenes.values() for one in part if one.fault]
+        faults += [f"{bad.name}: {bad.why}" for part in found.bad.values() for bad in part]
+        raise DataError(
+            f"the annotations in {root} have no class. {faults[0] if faults else 'Annotate an object first.'}"
+        )
     colors = [(0, 0, 0), *palette(len(names) + 1)[1:]]
     colors = [found.colors.get(name, color) for name, color in zip((BACKGROUND, *names), colors, strict=True)]
     return LabelTable(names=(BACKGROUND, *names), colors=tuple(colors))

@@ -8,20 +8,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from absl import flags
-
-from seg_jax import data
-from seg_jax.config import Config, ConfigError, check_names, checked
-from seg_jax.config import flags as config_flags
-from seg_jax.curate import formats, inspect, lint, plan, prepare, propose
+from seg_jax.config import ConfigError
+from seg_jax.curate import directory, formats, inspect, lint, plan, propose
+from seg_jax.curate.configuration import configuration, splits_of
 from seg_jax.curate.proposal import unfit
 from seg_jax.data import stats
-from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError
-from seg_jax.data.prepared import MANIFEST
 from seg_jax.runtime import process
 from seg_jax.runtime.files import write_bytes
 
@@ -59,49 +54,19 @@ def parser() -> Parser:
     sub.add_argument("--split", help="split to count (default: data.train_split)")
     sub.add_argument("--beta", type=float, help="beta of effective_number, in (0, 1) (default: from the pixel count)")
     sub.add_argument("--json", type=Path, help="file to write the figures to as well")
-    sub = command("prepare", "writes a data set at data.size", f"{config} --to=FORMAT --out=DIR [--photos=png]")
+    sub = command(
+        "prepare", "writes a data set at data.size", f"DIR | {config} --to=FORMAT --out=DIR [--photos=png|original]"
+    )
+    sub.add_argument("dir", nargs="?", type=Path, help="any directory that `inspect` takes: writes a configuration too")
     sub.add_argument("--to", required=True, choices=formats.FORMATS, help=", ".join(formats.FORMATS))
     sub.add_argument("--out", required=True, type=Path, help="directory to write; run the same command to resume")
     sub.add_argument(
-        "--photos", default="jpeg", choices=formats.PHOTOS, help="encoding of photographs (jpeg: quality 95)"
+        "--photos",
+        choices=(*formats.PHOTOS, formats.ORIGINAL),
+        help="photographs as jpeg of quality 95 (default with --config), png, or original files (default with DIR)",
     )
     sub.add_argument("--splits", help="splits to write (default: those of the configuration)")
     return top
-
-
-def configuration(arguments: Sequence[str]) -> Config:
-    """The configuration of --config=FILE and --config.GROUP.FIELD=VALUE, as for `seg_jax.main`.
-
-    Raises:
-      ConfigError: there is no such file or field, or the value is invalid.
-    """
-    values, line = flags.FlagValues(), ["seg_jax.data", *arguments]
-    holder = config_flags.define(values, line)
-    try:
-        rest = config_flags.parse(values, line)[1:]
-    except ConfigError as error:
-        raise ConfigError(f"{error} See python -m seg_jax.data --help.") from error
-    if rest and Path(rest[0]).is_dir():
-        raise ConfigError(
-            f"{rest[0]!r} is a directory, which `inspect` alone takes: it writes a configuration, for --config=FILE."
-        )
-    if rest:
-        raise ConfigError(f"unknown argument {rest[0]!r}. Overrides are spelled --config.GROUP.FIELD=VALUE.")
-    if holder.value is None:
-        raise ConfigError(
-            "--config is missing: name a recipe or a configuration file. For a directory, `python -m seg_jax.data "
-            "inspect DIR` writes one."
-        )
-    config = checked(holder.value)
-    check_names(config, group="data.")
-    data.check(config.data)
-    return config
-
-
-def splits_of(config: Config, names: str | None = None) -> list[Examples]:
-    """The named splits ('a,b'), or the training and validation split of the configuration."""
-    splits = names.split(",") if names else (config.data.train_split, config.data.val_split)
-    return [data.load(config, split.strip()) for split in dict.fromkeys(splits)]
 
 
 def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
@@ -178,14 +143,16 @@ def run_stats(options: argparse.Namespace, rest: list[str]) -> int:
 
 def run_prepare(options: argparse.Namespace, rest: list[str]) -> int:
     """`prepare`: writes the splits in another format and prints how to read them."""
-    config = configuration(rest)
-    splits = splits_of(config, options.splits)
-    manifest = prepare.prepare(splits, config, to=options.to, out=options.out, photos=options.photos)
-    size = sum(file["bytes"] for file in manifest["files"].values())
-    counts = ", ".join(f"{n} of {split}" for split, n in manifest["examples"].items())
-    print(f"{options.out}: {counts}; {len(manifest['files'])} files, {size / 2**20:,.1f} MiB, {MANIFEST}")
-    print(f"read it with {formats.FORMATS[options.to].flags.format(out=options.out)}")
+    if options.dir:
+        print(directory.prepare(options.dir, rest, **_request(options)))
+    else:
+        print(directory.written(configuration(rest), **{**_request(options), "photos": options.photos or "jpeg"}))
+        print(f"read it with {formats.FORMATS[options.to].flags.format(out=options.out)}")
     return 0
+
+
+def _request(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ("to", "out", "photos", "splits")}
 
 
 COMMANDS = {"inspect": run_inspect, "lint": run_lint, "stats": run_stats, "prepare": run_prepare}
@@ -194,9 +161,12 @@ COMMANDS = {"inspect": run_inspect, "lint": run_lint, "stats": run_stats, "prepa
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 for errors and findings."""
     process.quiet()
+    given = sys.argv[1:] if arguments is None else [*arguments]
+    # Overrides apart: argparse takes one whose value has a space, such as (16, 24), for a directory.
+    overrides = [text for text in given if text.startswith(("--config.", "-config.")) and "=" in text]
     try:
-        options, rest = parser().parse_known_args(arguments)
-        return options.run(options, rest)
+        options, rest = parser().parse_known_args([text for text in given if text not in overrides])
+        return options.run(options, [*rest, *overrides])
     except (ConfigError, DataError, LabelError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:  # a file cannot be written

@@ -25,6 +25,7 @@ from seg_jax.runtime.files import write_bytes
 SHARD = 256  # examples in a TFRecord file
 TFDS_NAME = "prepared"  # the name under which TensorFlow Datasets finds the TFRecords
 PHOTOS = ("jpeg", "png")
+ORIGINAL = "original"  # in place of an encoding: the files as they are
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Job:
     Attributes:
       out: the directory to write to.
       splits: the splits, checked.
-      photos: the encoding of photographs, one of `PHOTOS`.
+      photos: the encoding of photographs, one of `PHOTOS`, or `ORIGINAL` (`folder` alone).
       threads: number of examples read and encoded at once.
     """
 
@@ -50,7 +51,8 @@ class Job:
     def files(self, examples: Examples, i: int) -> tuple[bytes, bytes]:
         """Example `i` as two files, a photograph and a PNG of class ids."""
         image, label = examples.read(i)
-        return self.photo(image), _encoded(label, "PNG")
+        photo = examples.files[i][0].read_bytes() if self.photos == ORIGINAL else self.photo(image)
+        return photo, _encoded(label, "PNG")
 
 
 def _encoded(array: np.ndarray, form: str, **options: Any) -> bytes:
@@ -61,12 +63,13 @@ def _encoded(array: np.ndarray, form: str, **options: Any) -> bytes:
 
 def _folder(job: Job) -> None:
     """`SPLIT/NAME.jpg` with `SPLITannot/NAME.png`."""
-    extension = "jpg" if job.photos == "jpeg" else "png"
     for examples in job.splits:
         names = _names(examples)
 
         def write(i: int, examples: Examples = examples, names: Sequence[str] = names) -> None:
-            photo = job.out / examples.split / f"{names[i]}.{extension}"
+            extensions = {"jpeg": ".jpg", "png": ".png"}
+            extension = extensions.get(job.photos) or examples.files[i][0].suffix
+            photo = job.out / examples.split / f"{names[i]}{extension}"
             mask = job.out / f"{examples.split}annot" / f"{names[i]}.png"
             if not (photo.is_file() and mask.is_file()):
                 for path, content in zip((photo, mask), job.files(examples, i), strict=True):

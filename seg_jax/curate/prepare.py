@@ -15,14 +15,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from seg_jax.config import Config, flatten, lookup
-from seg_jax.curate.formats import FORMATS, Job
+from seg_jax.config import Config, ConfigError, flatten, lookup
+from seg_jax.curate.formats import FORMATS, ORIGINAL, Job
 from seg_jax.data import checking
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.prepared import MANIFEST, UNFINISHED
 from seg_jax.runtime.files import write_bytes
+
+WITH_FILES = ("annotated", "folder")  # sources with a file for each photograph
 
 
 def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, photos: str = "jpeg") -> dict[str, Any]:
@@ -33,16 +35,21 @@ def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, p
       config: reads `seed` and `data`; all fields that change an example are recorded.
       to: the format, a key of `formats.FORMATS`.
       out: a new or empty directory, or one that this function has begun to write with the same arguments.
-      photos: the encoding of photographs, one of `formats.PHOTOS`; arrays contain pixels.
+      photos: the encoding of photographs, one of `formats.PHOTOS` or `formats.ORIGINAL`; arrays contain pixels.
 
     Returns:
       The manifest: the request, the number of examples, the examples left out, and size and SHA-256 of each file.
 
     Raises:
-      ConfigError: there is no such format, or a library that it needs is not installed.
+      ConfigError: there is no such format, a library that it needs is not installed, or photographs cannot be kept.
       DataError: examples cannot be used, or `out` contains something else.
     """
     write = lookup(FORMATS, to, "to").write
+    if photos == ORIGINAL and (to != "folder" or all(config.data.size) or config.data.source not in WITH_FILES):
+        raise ConfigError(
+            f"--photos=original keeps the files of photographs, for --to=folder, a source of {' or '.join(WITH_FILES)} "
+            f"and no data.size; here are --to={to}, {config.data.source} and {config.data.size}. Use --photos=png."
+        )
     request = _request(splits, config, to, photos)
     manifest = _begin(out, request)
     if manifest:
@@ -93,7 +100,7 @@ def _begin(out: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     if out.exists() and not out.is_dir():
         raise DataError(f"--out={out} is a file; name a directory.")
-    present = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    present = sorted(path.name for path in out.iterdir() if path.name[0] != ".") if out.is_dir() else []
     if present and not {MANIFEST, UNFINISHED} & set(present):
         raise DataError(
             f"--out={out} contains {', '.join(present[:3])} and was not written by this command, whose files would mix "

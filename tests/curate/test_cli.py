@@ -194,3 +194,54 @@ def test_a_class_among_what_is_ignored_fails_inspect(root, tmp_path, capsys):
     assert main(["inspect", str(root), f"--out={tmp_path / 'my_config.py'}"]) == 1
     shown = capsys.readouterr().out
     assert re.search(r"error: no split has a pixel of 'scar', while 6\.\d% of the pixels are ignored \(255\)", shown)
+
+
+def polygons(root, *, photos=12, bad=()):
+    """Photographs of two sizes in labelme's layout; those in `bad` have an annotation that nobody can draw."""
+    rng = np.random.default_rng(0)
+    for i in range(photos):
+        height, width = (32, 48) if i % 2 else (40, 40)
+        path = root / f"{i:02}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(path)
+        points = [[0, 16], [width, 16], [width, 24]] + [[0, 24]] * (i not in bad)
+        points = points[:2] if i in bad else points
+        shape = {"label": "road", "points": points, "shape_type": "polygon"}
+        path.with_suffix(".json").write_text(json.dumps({"shapes": [shape], "imagePath": path.name}))
+    return root
+
+
+def test_prepare_a_directory_of_polygons(tmp_path, capsys):
+    out = tmp_path / "written"
+    command = ["prepare", str(polygons(tmp_path / "mine")), "--to=folder", f"--out={out}"]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "labelme (12)" in shown and "11 of train, 1 of val" in shown
+    assert f"train with python -m seg_jax.main --config={out}/written.py --workdir=runs/written" in shown
+    config = configuration([f"--config={out}/written.py"])
+    program.check(config, devices=1)
+    assert (config.data.source, config.data.size) == ("folder", (32, 32))
+    assert {p.name for p in out.iterdir()} == {
+        "class_names.json", MANIFEST, "train", "trainannot", "val", "valannot", "written.py",
+    }  # fmt: skip
+    for photo in (out / "train").iterdir():
+        assert photo.read_bytes() == (tmp_path / "mine" / photo.name).read_bytes()
+        mask = np.asarray(Image.open(out / "trainannot" / f"{photo.stem}.png"))
+        expected = np.zeros(mask.shape, np.uint8)
+        expected[16:24] = 1
+        np.testing.assert_array_equal(mask, expected)
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    assert main(command) == 0  # it is there already
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == written
+
+
+def test_prepare_names_bad_annotations_or_counts_them(tmp_path, capsys):
+    root, out = polygons(tmp_path / "mine", bad=(3,)), tmp_path / "written"
+    command = ["prepare", str(root), "--to=folder", f"--out={out}"]
+    assert main(command) == 1
+    shown = capsys.readouterr()
+    assert f"{root}/03.json: shapes[0] (road): a polygon has 2 different points, and needs three" in shown.err
+    assert main([*command, "--config.data.skip_bad=True"]) == 0
+    assert "1 examples are left out; manifest.json names each with the reason" in capsys.readouterr().out
+    assert main([*command, "--config.data.skip_bad=True", "--photos=original", "--config.data.size=(16, 16)"]) == 1
+    assert "--photos=original keeps the files of photographs" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""`prepare DIR`: a directory as `inspect` understands it, written in another form with a configuration to train."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from seg_jax.config import Config, flatten
+from seg_jax.curate import formats, plan, propose
+from seg_jax.curate import prepare as writing
+from seg_jax.curate.configuration import configuration, splits_of
+from seg_jax.curate.proposal import Proposal
+from seg_jax.data.prepared import MANIFEST
+
+SOURCE = ".source"  # where the configuration that reads the directory is, while it is read
+
+
+def prepare(root: Path, flags: Sequence[str], *, to: str, out: Path, photos: str | None, splits: str | None) -> str:
+    """Writes the data set in a directory at its stored sizes, and `OUT/NAME.py`, which trains on what was written.
+
+    Args:
+      root: any directory that `propose` takes.
+      flags: overrides of the configuration that reads it, such as --config.data.skip_bad=True.
+      to, out, photos: see `prepare.prepare`; photographs stay as they are unless `photos` says otherwise.
+      splits: their names, 'a,b'; None: those of the configuration.
+
+    Returns:
+      What was read and written, and the command that trains.
+
+    Raises:
+      ConfigError, DataError, LabelError: the directory cannot be read; the message says what to do.
+    """
+    proposal = propose.propose(root.expanduser())
+    size = proposal.fields.get("data.size")
+    stored = replace(proposal, fields={name: value for name, value in proposal.fields.items() if name != "data.size"})
+    source = out / SOURCE / "config.py"
+    try:
+        shutil.rmtree(source.parent, ignore_errors=True)  # left by a process that was killed
+        propose.write(stored, source)
+        config = configuration([f"--config={source}", *flags])
+        resized = all(config.data.size)
+        photos = photos or (formats.ORIGINAL if to == "folder" and not resized else "jpeg")
+        summary = written(config, to=to, out=out, photos=photos, splits=splits)
+    finally:
+        shutil.rmtree(source.parent, ignore_errors=True)
+    flags = formats.FORMATS[to].flags.format(out=out.resolve()).removeprefix("--").split(" --")
+    fields: dict = dict(flag.removeprefix("config.").split("=", 1) for flag in flags)
+    fields |= {name: flatten(config)[name] for name in ("data.train_split", "data.val_split")}
+    fields |= {"data.size": size} if size and not resized else {}
+    proposal = Proposal(out, proposal.summary, fields)
+    path = out / f"{out.resolve().name}.py"
+    propose.write_configuration(proposal, path)
+    planned = plan.plan(plan.fingerprint(splits_of(configuration([f"--config={path}"]))), plan.device())
+    both = f"{proposal.summary}\n\n{planned.text}"
+    propose.write_configuration(replace(proposal, fields={**fields, **planned.fields}, summary=both), path)
+    train = f"python -m seg_jax.main --config={shlex.quote(str(path))} --workdir=runs/{shlex.quote(path.stem)}"
+    return f"{proposal.summary}\n{summary}\ntrain with {train}"
+
+
+def written(config: Config, *, to: str, out: Path, photos: str, splits: str | None) -> str:
+    """Writes the splits that a configuration reads, see `prepare.prepare`, and says how much there is."""
+    manifest = writing.prepare(splits_of(config, splits), config, to=to, out=out, photos=photos)
+    size = sum(file["bytes"] for file in manifest["files"].values())
+    counts = ", ".join(f"{n} of {split}" for split, n in manifest["examples"].items())
+    left_out = sum(map(len, manifest["left_out"].values()))
+    more = f"\n{left_out} examples are left out; {MANIFEST} names each with the reason" if left_out else ""
+    return f"{out}: {counts}; {len(manifest['files'])} files, {size / 2**20:,.1f} MiB, {MANIFEST}{more}"

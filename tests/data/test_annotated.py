@@ -347,7 +347,10 @@ RUNS = ["annotations", 1, "segmentation"]
 RESULT = [0, "annotations", 0, "result", 0]
 BAD = [
     (coco, changed(OUTLINE, [[1, 1, 5, 5]]), r"annotations\[0\] \(road\): a polygon has 2 different points"),
-    (coco, changed(OUTLINE, [[1, 1, 5, 5, 7]]), "5 numbers, which are no pairs of x and y"),
+    (coco, changed(OUTLINE, [[1, 1, 5, 5, 7]]), r"numbers of the shape \[5\], not pairs"),
+    (coco, changed(OUTLINE, [[1, 1, 5, "x", 7, 7]]), "a polygon is no list of numbers"),
+    (coco, changed(OUTLINE, [[1, 1, 5, float("nan"), 7, 7]]), "a point that is not finite"),
+    (coco, changed([*RUNS, "counts"], [3, "x"]), "the run lengths are no whole numbers"),
     (coco, changed(OUTLINE, []), "a box but no outline; draw one"),
     (coco, changed(OUTLINE, [[1, 1, 50, 5, 7, 7]]), r"the point \(50, 5\) is outside of the picture"),
     (coco, changed(OUTLINE, [[1, 1, 9, 9, 9, 1, 1, 9]]), r"crosses itself near \(5, 5\)"),
@@ -355,13 +358,14 @@ BAD = [
     (coco, changed(["annotations", 0, "category_id"], 9), "category_id 9; 'categories' has 3, 5"),
     (coco, changed([*RUNS, "size"], [3, 4]), r"those of \[3, 4\] \(height, width\)"),
     (coco, changed([*RUNS, "counts"], [3, 4]), "add up to 7 pixels, a picture of 12x16"),
-    (coco, changed(["images", 0, "height"], 99), "has 12x16 pixels .* has 99x16"),
+    (coco, changed(["images", 0, "height"], 99), "has 12x16 pixels .* were drawn at 99x16; use the one"),
     (labelme, changed(["shapes", 0, "shape_type"], "linestrip"), r"shapes\[0\] \(road\): a 'linestrip' has no area"),
     (labelme, changed(["shapes", 0, "shape_type"], "circle"), "a circle has 4 points instead of 2"),
     (labelme, changed(["shapes", 1, "mask"], "?"), "no base64"),
     (labelme, changed(["shapes", 1, "mask"], "aaaa"), "the bitmap is not an image"),
     (labelme, changed(["shapes", 1, "points"], [[15, 2], [9, 8]]), "exceeds the picture of 12x16"),
-    (labelme, changed(["imageWidth"], 3), "has 12x3"),
+    (labelme, changed(["imageWidth"], -3), "were drawn at 12x-3"),
+    (labelme, changed(["shapes", 0, "points", 0], []), r"the point \[\]"),
     (labelme, changed(["shapes", 0, "points"], [[1, 2, 3]]), r"the point \[1, 2, 3\]"),
     (supervisely, changed(["objects", 1, "bitmap", "data"], "aaaa"), "its bitmap is damaged"),
     (supervisely, changed(["objects", 1, "bitmap", "origin"], [14, 2]), "exceeds the picture of 12x16"),
@@ -391,13 +395,40 @@ def test_bad_annotations_are_errors_of_their_photograph(tmp_path, builder, chang
     assert FILES[builder] in str(error.value)
 
 
+def places(content, path=()):
+    """The path to everything in a document."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
 @pytest.mark.parametrize("builder", FILES)
-def test_documents_that_are_cut_off(tmp_path, builder):
+def test_no_other_value_anywhere_ends_in_a_traceback(tmp_path, builder):
+    original = builder(tmp_path)
+    refused = 0
+    for path in places(original):
+        for value in (None, -1, "x", [[]], {}, 10**30):
+            content = json.loads(json.dumps(original))
+            changed(path, value)(content)
+            write(tmp_path / FILES[builder], content)
+            try:
+                examples = load(tmp_path)
+                for i in range(len(examples)):
+                    examples.read(i)
+            except (DataError, LabelError, ConfigError) as error:
+                refused += 1
+                assert str(tmp_path) in str(error)
+    assert refused > 50
+
+
+@pytest.mark.parametrize("builder", FILES)
+@pytest.mark.parametrize("share", [0.6, 0.99])
+def test_documents_that_are_cut_off(tmp_path, builder, share):
     builder(tmp_path)
     path = tmp_path / FILES[builder]
     content = path.read_text()
-    # Behind the last key, so that it is still recognised for what it was.
-    write(path, content[:-2])
+    write(path, content[: int(share * len(content))])
     with pytest.raises(DataError, match=r"is not whole JSON.*; (export|save)") as error:
         load(tmp_path).read(0)
     assert str(path) in str(error.value)
@@ -440,6 +471,29 @@ def test_bad_lines(tmp_path, line, message):
     with pytest.raises(DataError, match=message) as error:
         load(tmp_path).read(0)
     assert "labels/train/a.txt" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("data.yaml", "names: [road\ntrain: x", r"data.yaml: it is not valid YAML \(line"),
+        ("data.yaml", "names: 3", "'names' is no list of names"),
+        ("data.yaml", "x: {names: 3}", "data.yaml has no 'names'"),
+        (
+            "data.yaml",
+            "names: [road, tree]\ntrain: images/none",
+            "train: images/none is neither a directory nor a list",
+        ),
+        ("data.yaml", "names: [road, tree]\ntrain: l.txt", "l.txt lists x.png, which is not there"),
+        ("meta.json", '{"classes": [', "meta.json is not whole JSON"),
+    ],
+)
+def test_bad_documents_of_a_data_set(tmp_path, name, text, message):
+    (yolo if name == "data.yaml" else supervisely)(tmp_path)
+    write(tmp_path / name, text)
+    write(tmp_path / "l.txt", "x.png")
+    with pytest.raises(DataError, match=message):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,26 @@ def test_the_run_lengths_of_coco(text, rows):
     assert shown(rle.runs(rle.coco_counts(text), SIZE, columns=True)) == rows
 
 
+def packed(counts):
+    """Run lengths in COCO's text: 5 bits a character, signed numbers, from the fourth on differences."""
+    text = ""
+    for i, count in enumerate(counts):
+        number = count - (counts[i - 2] if i > 2 else 0)
+        while True:
+            bits, number = number & 31, number >> 5
+            more = number != (-1 if bits & 16 else 0)
+            text += chr(48 + bits + 32 * more)
+            if not more:
+                break
+    return text
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 2**20), min_size=1, max_size=12))
+def test_the_text_of_run_lengths_is_read_back(counts):
+    assert rle.coco_counts(packed(counts)) == counts
+
+
 def test_runs_along_rows_begin_outside():
     assert shown(rle.runs([0, 2, 3, 1], (2, 3), columns=False)) == ["##.", "..#"]
     assert shown(rle.runs([0, 2, 3, 1], (2, 3), columns=True)) == ["#..", "#.#"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,8 @@ def _things(content: dict[str, Any]) -> list[Thing]:
     things = []
     for i, shape in enumerate(content["shapes"]):
         kind = shape.get("shape_type") or "polygon"
-        if wrong := next((point for point in shape["points"] if len(point) != 2), None):
-            raise DataError(f"shapes[{i}] has the point {wrong}, which is not [x, y]; save it again in labelme")
+        if wrong := [point for point in shape["points"] if len(point) != 2]:
+            raise DataError(f"shapes[{i}] has the point {wrong[0]}, which is not [x, y]; save it again in labelme")
         points = np.array(shape["points"], float).reshape(-1, 2)
         draw = partial(_draw, kind, points, shape.get("mask"))
         things.append(Thing(shape["label"], draw, f"shapes[{i}]"))
@@ -94,7 +95,7 @@ def _draw(kind: str, points: np.ndarray, mask: str | None, size: Size) -> Patch:
     if kind in ("rectangle", "circle", "mask") and len(points) != 2:
         raise DataError(f"a {kind} has {len(points)} points instead of 2; draw it again")
     if kind == "mask" and mask:
-        left, top = np.floor(points[0]).astype(int).tolist()
+        left, top = map(math.floor, points[0].tolist())
         return raster.bitmap(mask, left, top, size)
     if kind == "rectangle":
         return raster.polygon([raster.rectangle(*points.min(axis=0), *points.max(axis=0))], size)

@@ -18,7 +18,7 @@ from seg_jax.data.label_tools.scene import Annotations, Scene, Thing, named
 from seg_jax.runtime import documents
 from seg_jax.runtime.documents import number
 
-KEYS = (b'"annotations"', b'"data"', b'"result"')
+KEYS = (b'"annotations"', b'"result"')
 KINDS = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels")
 DOCUMENT = [{"id?": (int, str), "data": {str: lambda value: True}, "annotations": [{"result": [dict]}]}]
 VALUE = {

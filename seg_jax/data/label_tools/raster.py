@@ -76,8 +76,8 @@ def parts(rings: Sequence[np.ndarray], size: Size) -> Patch:
 
 def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float = 0.0) -> np.ndarray:
     """The outline of an ellipse as float [n 2], turned clockwise, within a twentieth of a pixel."""
-    # The sagitta of an arc is r (1 - cos(step / 2)).
-    step = 2 * math.acos(max(0.0, 1 - 0.05 / max(*radii, 1.0)))
+    # The sagitta of an arc is r (1 - cos(step / 2)). Radii far above those of any picture do not need finer steps.
+    step = max(2 * math.acos(max(0.0, 1 - 0.05 / max(*radii, 1.0))), 1e-3)
     angles = np.linspace(0, 2 * np.pi, max(8, math.ceil(2 * np.pi / step)), endpoint=False)
     return turned(np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)], axis=1), degrees) + center
 
@@ -136,10 +136,11 @@ def paint(label: np.ndarray, patch: Patch, value: int | bool) -> None:
 
 def _check(ring: np.ndarray, size: Size) -> None:
     """Refuses a ring that has no area, or whose inside is not what somebody meant."""
-    if len(np.unique(ring, axis=0)) < 3:
+    if not np.isfinite(ring).all():
+        raise DataError("a polygon has a point that is not finite; correct it")
+    if (different := len({*map(tuple, ring.tolist())})) < 3:
         raise DataError(
-            f"a polygon has {len(np.unique(ring, axis=0))} different points, and needs three to enclose an area; "
-            "complete it, or delete it"
+            f"a polygon has {different} different points, and needs three to enclose an area; complete it, or delete it"
         )
     beyond = np.maximum(-ring, ring - size[::-1]).max(axis=1)
     if (beyond > BEYOND).any():

@@ -24,9 +24,12 @@ def runs(counts: Sequence[int], size: Size, *, columns: bool) -> np.ndarray:
     Raises:
       DataError: a length is negative, or they do not add up to the number of pixels.
     """
-    lengths = np.array(counts, np.int64).reshape(-1)
+    try:
+        lengths = np.array(counts, np.int64).reshape(-1)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"the run lengths are no whole numbers ({error}); {AGAIN}") from error
     height, width = size
-    if (lengths < 0).any() or lengths.sum() != height * width:
+    if min(size) < 1 or (lengths < 0).any() or lengths.sum() != height * width:
         raise DataError(
             f"the runs of the mask add up to {lengths.sum()} pixels{', some negative' if (lengths < 0).any() else ''}, "
             f"a picture of {height}x{width} (height x width) has {height * width}; {AGAIN}"

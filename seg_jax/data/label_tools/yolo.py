@@ -31,18 +31,20 @@ def recognize(photographs: Photographs) -> list[Path]:
     """The YAML file with names and splits, or `classes.txt`, beside directories `labels` of texts."""
     texts = any(path.suffix == ".txt" and "labels" in path.parts for path in photographs.files)
     for path in photographs.files:
-        if texts and path.suffix.lower() in YAML and path.parent == photographs.root and _document(path):
+        if texts and path.suffix.lower() in YAML and path.parent == photographs.root and b"names:" in path.read_bytes():
             return [path]
     usual = photographs.root / CLASSES
     return [usual] if texts and usual.is_file() and (photographs.root / "images").is_dir() else []
 
 
-def _document(path: Path) -> dict[str, Any] | None:
+def _document(path: Path) -> dict[str, Any]:
     try:
         content = parse_yaml(path.read_text(encoding="utf-8-sig"))
-    except (LabelError, UnicodeDecodeError):
-        return None
-    return content if isinstance(content, dict) and "names" in content else None
+    except (LabelError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {error}") from error
+    if not isinstance(content, dict) or "names" not in content:
+        raise DataError(f"{path} has no 'names'. Write the names of the classes there, such as names: [road, tree].")
+    return content
 
 
 def read(photographs: Photographs, files: list[Path]) -> Annotations:
@@ -53,7 +55,6 @@ def read(photographs: Photographs, files: list[Path]) -> Annotations:
     """
     (file,) = files
     content = _document(file) if file.suffix.lower() in YAML else {}
-    assert content is not None  # `recognize` has read it
     names = _names(file, content)
     scenes: dict[str, list[Scene]] = {}
     bad: dict[str, list[Bad]] = {}

@@ -10,8 +10,8 @@ import numpy as np
 
 from seg_jax.config import DataConfig, lookup, require
 from seg_jax.data import label_tools
-from seg_jax.data.examples import Bad, Examples, Pair, check_sizes
-from seg_jax.data.images import DataError, read_image
+from seg_jax.data.examples import Bad, Examples, Pair
+from seg_jax.data.images import DataError, orientation, read_image
 from seg_jax.data.label_tools import raster
 from seg_jax.data.label_tools.photographs import Photographs
 from seg_jax.data.label_tools.scene import BACKGROUND, Annotations, Scene
@@ -160,9 +160,13 @@ def _read(scene: Scene, ids: Mapping[str, int], outside: int) -> Pair:
         raise DataError(f"{scene.file}: {scene.fault}.")
     image = read_image(scene.photo, pages=False)
     size = image.shape[0], image.shape[1]
-    if scene.size:
-        drawn = np.broadcast_to(np.uint8(0), scene.size)
-        check_sizes(image, drawn, image_name=scene.photo, mask_name=f"in {scene.file}")
+    if scene.size and scene.size != size:
+        turned = size == scene.size[::-1] and orientation(scene.photo) >= 5
+        cure = "save it upright, without the orientation of EXIF that turns it" if turned else "use the one they are of"
+        raise DataError(
+            f"{scene.photo} has {size[0]}x{size[1]} pixels (height x width), its annotations in {scene.file} were "
+            f"drawn at {scene.size[0]}x{scene.size[1]}; {cure}."
+        )
     label = np.full(size, outside, np.uint8)
     for thing in scene.things:
         where = f"{scene.file}: {thing.where} ({thing.name})"

@@ -51,10 +51,11 @@ def _drawn(root: Path, name: str, photographs: Photographs, files: list[Path]) -
         summary += f" to evaluate on\n{note}" if note else " to evaluate on"
     else:
         fields |= split_fields(list(scenes))
+    above = "one with the greater z_order" if name == "cvat" else "later one in the file"
     summary += (
         f"\nclasses: {', '.join(table.names)}"
-        "\nwhere objects overlap, the later one in the file counts (in CVAT the one with the greater z_order)"
-        f"\npixels outside of all objects are {BACKGROUND!r}; without that class in class_names.json they are ignored"
+        f"\nwhere objects overlap, the {above} counts"
+        f"\npixels outside of all objects are {BACKGROUND!r}; without that class in the label table they are ignored"
     )
     sizes = [size for photo in photos if (size := try_size(photo))]
     if len(set(sizes)) > 1:

@@ -13,7 +13,7 @@ from seg_jax.curate.proposal import Proposal
 from seg_jax.data.images import DataError
 from seg_jax.runtime.files import write_bytes
 
-NAMES = "class_names.json"  # beside a configuration that needs a label table
+NAMES = "{}_class_names.json"  # beside a configuration that needs a label table, whose name it carries
 
 
 def propose(root: Path, *, images: str = "", masks: str = "") -> Proposal:
@@ -69,12 +69,12 @@ def _example(masks: Sequence[Path]) -> str:
 
 
 def write(proposal: Proposal, out: Path) -> None:
-    """Writes the configuration file; beside it class_names.json and lists of pairs, if there are any to write.
+    """Writes the configuration file; beside it the label table and lists of pairs, if there are any to write.
 
     Raises:
       DataError: one of the files exists, and may have been edited.
     """
-    names = out.with_name(NAMES)
+    names = out.with_name(NAMES.format(out.stem))
     lists = {out.with_name(f"{out.stem}_{split or 'pairs'}.csv"): pairs for split, pairs in proposal.pairs.items()}
     for path in (out, *((names,) if proposal.table else ()), *lists):
         if path.exists():
@@ -96,7 +96,7 @@ def write_configuration(proposal: Proposal, out: Path) -> None:
         imports = f"from pathlib import Path\n\n{imports}"
     beside = "str(Path(__file__).resolve().with_name({!r}))"
     if proposal.table:
-        lines.append(f"    c.data.labels = {beside.format(NAMES)}")
+        lines.append(f"    c.data.labels = {beside.format(NAMES.format(out.stem))}")
     if proposal.pairs:
         name = f"{out.stem}_pairs.csv" if "" in proposal.pairs else f"{out.stem}_{{split}}.csv"
         lines.append(f"    c.data.list = {beside.format(name)}")

@@ -182,7 +182,7 @@ def _labelled(
     fields |= {"data.mask_format": proposed.mask_format} if proposed.mask_format != "auto" else {}
     summary += "".join(f"\n{note}" for note in proposed.notes)
     if table and not present:
-        summary += f"\nclasses: {', '.join(table.names)}; give them their names in class_names.json"
+        summary += f"\nclasses: {', '.join(table.names)}; name them in the class_names.json beside the configuration"
     if table:
         fields.pop("data.labels", None)  # it is written beside the configuration
     lines, differ = beside.unused(root, documents, [*lists, *([present] if present else [])], values.sample)

@@ -84,7 +84,7 @@ def test_splits(tmp_path, images, masks):
     assert counts(config) == [5, 2]
     assert_readable(config)
     assert proposal.table.names == ("background", "foreground")
-    assert (tmp_path / "class_names.json").is_file()
+    assert (tmp_path / "my_class_names.json").is_file()
 
 
 def test_two_directories(tmp_path):
@@ -116,7 +116,7 @@ def test_names_of_classes_that_are_there(tmp_path):
     (root / "class_names.json").write_text(json.dumps(["road", "car"]))
     config, proposal = written(root, tmp_path / "my.py")
     assert proposal.table is None
-    assert not (tmp_path / "class_names.json").exists()
+    assert not (tmp_path / "my_class_names.json").exists()
     assert data.load(config, "train").table.names == ("road", "car")
 
 
@@ -219,14 +219,17 @@ def test_nothing_is_overwritten(tmp_path):
     proposal = propose.propose(pairs(tmp_path / "d", "{s}/{i}.png", "{s}annot/{i}.png"))
     with pytest.raises(DataError, match=r"Use --out=.*my\.py"):
         propose.write(proposal, tmp_path / "my.txt")
-    assert not (tmp_path / "class_names.json").exists()
+    assert not (tmp_path / "my_class_names.json").exists()
     propose.write(proposal, tmp_path / "my.py")
     before = (tmp_path / "my.py").read_text()
     with pytest.raises(DataError, match=r"my\.py exists already"):
         propose.write(proposal, tmp_path / "my.py")
-    with pytest.raises(DataError, match=r"class_names\.json exists already"):
-        propose.write(proposal, tmp_path / "other.py")
     assert (tmp_path / "my.py").read_text() == before
+    (tmp_path / "my.py").unlink()
+    with pytest.raises(DataError, match=r"my_class_names\.json exists already"):
+        propose.write(proposal, tmp_path / "my.py")
+    propose.write(proposal, tmp_path / "other.py")  # another data set beside it has a table of its own
+    assert (tmp_path / "other_class_names.json").is_file()
 
 
 def test_strange_names_of_directories(tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seg_jax.config import Config, flatten
-from seg_jax.curate import formats, plan, propose
+from seg_jax.curate import archives, formats, plan, propose
 from seg_jax.curate import prepare as writing
 from seg_jax.curate.configuration import configuration, splits_of
 from seg_jax.curate.proposal import Proposal
@@ -33,7 +33,12 @@ def prepare(root: Path, flags: Sequence[str], *, to: str, out: Path, photos: str
     Raises:
       ConfigError, DataError, LabelError: the directory cannot be read; the message says what to do.
     """
-    proposal = propose.propose(root.expanduser())
+    root = root.expanduser()
+    note = ""
+    if zipped := archives.found(root):
+        root = out.with_name(f"{out.name}_archives")
+        note = archives.unpack(zipped, root) + "\n"
+    proposal = propose.propose(root)
     size = proposal.fields.get("data.size")
     stored = replace(proposal, fields={name: value for name, value in proposal.fields.items() if name != "data.size"})
     source = out / SOURCE / "config.py"
@@ -57,7 +62,7 @@ def prepare(root: Path, flags: Sequence[str], *, to: str, out: Path, photos: str
     both = f"{proposal.summary}\n\n{planned.text}"
     propose.write_configuration(replace(proposal, fields={**fields, **planned.fields}, summary=both), path)
     train = f"python -m seg_jax.main --config={shlex.quote(str(path))} --workdir=runs/{shlex.quote(path.stem)}"
-    return f"{proposal.summary}\n{summary}\ntrain with {train}"
+    return f"{note}{proposal.summary}\n{summary}\ntrain with {train}"
 
 
 def written(config: Config, *, to: str, out: Path, photos: str, splits: str | None) -> str:

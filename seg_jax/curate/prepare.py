@@ -24,7 +24,7 @@ from seg_jax.data.labels import LabelTable
 from seg_jax.data.prepared import MANIFEST, UNFINISHED
 from seg_jax.runtime.files import write_bytes
 
-WITH_FILES = ("annotated", "folder")  # sources with a file for each photograph
+WITH_FILES = ("annotated", "cityscapes", "folder")  # sources with a file for each photograph
 
 
 def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, photos: str = "jpeg") -> dict[str, Any]:

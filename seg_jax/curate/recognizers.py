@@ -8,7 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_jax.curate import annotated, beside, candidates, classes, groups, known, layout, listed, objects, roles
+from seg_jax.curate import (
+    annotated,
+    archives,
+    beside,
+    candidates,
+    classes,
+    groups,
+    known,
+    layout,
+    listed,
+    objects,
+    roles,
+)
 from seg_jax.curate.proposal import (
     Proposal,
     common_size,
@@ -36,6 +48,11 @@ def pets(root: Path) -> Proposal | None:
 
 def cityscapes(root: Path) -> Proposal | None:
     """Cityscapes, unpacked."""
+    if zipped := archives.found(root):
+        raise DataError(
+            f"{root} has archives of Cityscapes ({', '.join(path.name for path in zipped)}). Unpack them there, or let "
+            f"`python -m seg_jax.data prepare {root} --to=folder --out=OUT` unpack what is needed."
+        )
     photos = sorted((root / "leftImg8bit").glob("*/*/*_leftImg8bit.png"))
     truth = next((name for name in ("gtFine", "gtCoarse") if (root / name).is_dir()), "")
     if not photos or not truth:

@@ -16,6 +16,8 @@ from seg_jax.data.labels import IGNORE, Color, LabelTable, cityscapes, palette
 from seg_jax.data.labels.builtin import CAMVID, CAMVID32
 
 BINARY = LabelTable(names=("background", "foreground"), values=((0,), (255,)), ignore=())
+TRAIN_IDS = cityscapes.TABLES["trainids"]
+BDD100K = "/labels/sem_seg/masks/"
 CAMVID_FRAME = ("0001TP_", "0006R0_", "0016E5_", "Seq05VD_")  # prefixes of CamVid's file names
 
 
@@ -61,6 +63,9 @@ def classes(values: Values) -> Classes:
         return _of_colors([_color(code) for code in codes], values)
     if codes[-1] <= max(CAMVID.ignore[:-1]) and len(codes) >= 10 and _is_camvid(values):
         return Classes(None, labels="camvid", notes=("the file names are those of CamVid, the values SegNet's",))
+    if _is_bdd100k(values):
+        table = LabelTable(names=TRAIN_IDS.names, colors=TRAIN_IDS.colors)
+        return Classes(table, notes=("the directories are those of BDD100K, whose values are Cityscapes' train ids",))
     kept, ignored, notes = _ignored(values)
     shown = tuple(values.whole.palette.get(value[0], (0, 0, 0)) for value in kept)
     shown = shown if len(set(shown)) == len(kept) else palette(len(kept))
@@ -185,6 +190,13 @@ def _table(names: tuple[str, ...], colors: tuple[Color, ...], **fields: Any) -> 
 
 def _is_camvid(values: Values) -> bool:
     return all(Path(one.name).stem.startswith(CAMVID_FRAME) for one in values.tallies)
+
+
+def _is_bdd100k(values: Values) -> bool:
+    """Whether the directories are BDD100K's, and nearly all train ids occur: other sets may have its layout."""
+    inside = all(BDD100K in Path(one.name).as_posix() for one in values.tallies)
+    found = {*values.codes} - {IGNORE}
+    return inside and found <= {*range(len(TRAIN_IDS))} and len(found) >= 0.8 * len(TRAIN_IDS)
 
 
 def _color(code: int) -> Color:

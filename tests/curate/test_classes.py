@@ -34,6 +34,16 @@ def blocks(*stored, dtype=np.uint8):
     return np.concatenate([np.broadcast_to(np.array(v, dtype), (24, 24, *np.shape(v))) for v in stored], axis=1)
 
 
+def test_bdd100k_has_the_train_ids_of_cityscapes(tmp_path):
+    folder = tmp_path / "labels/sem_seg/masks/train"
+    folder.mkdir(parents=True)
+    found = proposed(save(folder, [blocks(*range(12), 255), blocks(0, 1, *range(5, 19))]))
+    assert found.table.names[:2] == ("road", "sidewalk") and len(found.table) == 19
+    assert found.table.values == tuple((i,) for i in range(19)) and found.table.ignore == (255,)
+    few = proposed(save(folder, [blocks(0, 1, 2, 255)]))  # some other data in the same directories
+    assert few.table.names == ("class_0", "class_1", "class_2")
+
+
 @pytest.mark.parametrize(
     ("stored", "names", "kept", "ignore"),
     [

@@ -46,6 +46,8 @@ def fields(content: Any) -> dict[str, Any]:
         refuse(f"{_shown(content)} is neither a list nor an object")
     rows = _of_list(content) if isinstance(content, list) else _of_mapping(content)
     ignore = outer.get("ignore", outer.get("ignore_index"))
+    if isinstance(content, list) and any(_without_score(entry) for entry in content):
+        rows, ignore = _scored(rows, content)
     if ignore is None:
         rows, ignore = _uncounted(rows)
     result: dict[str, Any] = {"names": tuple(row.name for row in rows), "ignore": _wholes(ignore, "'ignore'")}
@@ -78,6 +80,21 @@ def _uncounted(rows: list[Row]) -> tuple[list[Row], tuple[int, ...]]:
     void = [row for row in rows if row.values == (IGNORE,) and row.name.lower() in NOT_COUNTED]
     rows = [row for row in rows if row not in void]
     return rows, () if any(IGNORE in (row.values or ()) for row in rows) else (IGNORE,)
+
+
+def _without_score(entry: Any) -> bool:
+    """Whether a class does not count in evaluation, as Mapillary Vistas marks what nobody could name."""
+    return isinstance(entry, dict) and entry.get("evaluate") is False
+
+
+def _scored(rows: list[Row], content: Sequence[Any]) -> tuple[list[Row], list[int]]:
+    """(classes that count, ignored values); where no ids are written, they are the places in the list."""
+    valued = [row if row.values is not None else row._replace(values=(i,)) for i, row in enumerate(rows)]
+    ignored = [row for row, entry in zip(valued, content, strict=True) if _without_score(entry)]
+    values = [value for row in ignored for value in row.values or ()]
+    kept = [row for row in valued if row not in ignored]
+    taken = {value for row in valued for value in row.values or ()}
+    return kept, values + [IGNORE] * (IGNORE not in taken)
 
 
 def _of_list(content: Sequence[Any]) -> list[Row]:

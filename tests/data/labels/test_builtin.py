@@ -75,6 +75,8 @@ def test_class_dict(tmp_path, kind):
          LabelTable(("wall", "building, edifice"), values=((1,), (2,)), ignore=(0, 255))),
         ("config.json", '{"labels": [{"name": "a--sky", "readable": "sky"}, {"name": "a--road", "readable": "road"}]}',
          LabelTable(("sky", "road"))),
+        ("config.json", '{"labels": [{"name": "sky"}, {"name": "ego", "evaluate": false}, {"name": "road"}]}',
+         LabelTable(("sky", "road"), values=((0,), (2,)), ignore=(1, 255))),
     ],
 )  # fmt: skip
 def test_other_text_files(tmp_path, name, text, table):

@@ -240,6 +240,29 @@ def test_coco_has_a_document_for_each_split(tmp_path):
         np.testing.assert_array_equal(examples.read(0)[1], truth())
 
 
+def test_coco_of_roboflow_has_its_documents_beside_the_photographs(tmp_path):
+    content = coco(tmp_path / "x")
+    content["categories"].insert(0, {"id": 0, "name": "road", "supercategory": "none"})  # the project's name, often
+    for split in ("train", "valid", "test"):
+        put(tmp_path, f"root/{split}/a.png")
+        write(tmp_path / f"root/{split}/_annotations.coco.json", content)
+    for split in ("train", "valid", "test"):
+        examples = load(tmp_path / "root", split, val_split="valid")
+        assert examples.names == (f"{split}/a.png",) and not examples.bad
+        np.testing.assert_array_equal(examples.read(0)[1], truth())
+
+
+def test_paths_of_another_directory_and_machine(tmp_path):
+    content = labelme(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "photos/a.png")
+    (tmp_path / "a.json").unlink()
+    for path in ("..\\photos\\a.png", "C:\\me\\a.png"):
+        write(tmp_path / "json/a.json", content | {"imagePath": path})
+        np.testing.assert_array_equal(only(tmp_path), truth())
+        assert load(tmp_path).names == ("photos/a.png",)
+
+
 def test_photographs_without_an_object_are_background(tmp_path):
     content = coco(tmp_path)
     content["images"].append({"id": 8, "file_name": "b.png"})

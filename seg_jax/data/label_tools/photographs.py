@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ class Photographs:
         """
         text = name.replace("\\", "/")
         for base in (near.parent, self.root):
-            place = base / text
+            place = Path(os.path.normpath(base / text))  # as `walk` spells it, where a name begins with '../'
             if place.suffix.lower() in EXTENSIONS and place.is_file():
                 return place
         parts = [_plain(part) for part in PurePosixPath(text).parts if part not in ("/", ".", "..")]

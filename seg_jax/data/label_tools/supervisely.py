@@ -21,6 +21,8 @@ from seg_jax.data.label_tools.scene import Annotations, Scene, Thing, hex_color
 from seg_jax.runtime import documents
 from seg_jax.runtime.documents import number
 
+LARGEST = 1 << 28  # bytes of a bitmap's PNG; a few kilobytes may be packed gigabytes
+
 META = {"classes": [{"title": str, "shape": str, "color?": str}]}
 _POINTS = {"exterior": [[number]], "interior?": [[[number]]]}
 DOCUMENT = {
@@ -83,7 +85,7 @@ def read(photographs: Photographs, files: list[Path]) -> Annotations:
 def _draw(entry: dict[str, Any], size: Size) -> Patch:
     if bitmap := entry.get("bitmap"):
         try:
-            content = zlib.decompress(base64.b64decode(bitmap["data"], validate=True))
+            content = zlib.decompressobj().decompress(base64.b64decode(bitmap["data"], validate=True), LARGEST)
         except (binascii.Error, ValueError, zlib.error) as error:
             raise DataError(f"its bitmap is damaged ({error}); export the project again") from error
         if len(bitmap["origin"]) != 2:

@@ -117,7 +117,7 @@ def checked(found: Annotations, photographs: Photographs, *, missing_as_backgrou
                 scenes[split].append(scene)
             folders.setdefault(scene.photo.parent, split)
     for photo in sorted({*photographs.images} - {*found.files}):
-        if photo in first or photo.parent not in folders or photo in {bad.name for bad in bad.get("", [])}:
+        if photo in first or photo.parent not in folders:
             continue
         split = folders[photo.parent]
         if missing_as_background:

@@ -10,6 +10,7 @@ from tests.runs import REPOSITORY
 
 NOTEBOOK = REPOSITORY / "notebooks" / "quickstart.ipynb"
 
+
 @pytest.fixture(scope="module")
 def notebook():
     nbformat = pytest.importorskip("nbformat")

@@ -5,7 +5,6 @@
 # usage: tests/wheel.sh [PYTHON]    3.11, 3.12 or 3.13; without it the one that .venv was made with
 set -euo pipefail
 cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
-repository=$PWD
 python=${1:-$(.venv/bin/python -ISc 'import sys; print(sys._base_executable)')}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -17,9 +16,11 @@ say() { echo "tests/wheel.sh: $*" >&2; }
 say "building with $("$python" --version)"
 mkdir "$work/source" "$work/elsewhere"
 git ls-files -z | xargs -0 cp --parents -t "$work/source" # so that the working tree stays without build products
+# As launch.sh makes them: with hashes pip would refuse what has none, as the wheel.
+sed -n 's/^\([a-z0-9].*\) \\$/\1/p' requirements-test.txt >"$work/constraints.txt"
 "$python" -m venv "$work/build"
-"$work/build/bin/python" -m pip install -qq -c requirements-test.txt build
-PIP_CONSTRAINT=$repository/requirements.txt "$work/build/bin/python" -m build -o "$work/dist" "$work/source" >"$work/build.log" ||
+"$work/build/bin/python" -m pip install -qq -c "$work/constraints.txt" build
+PIP_CONSTRAINT=$work/constraints.txt "$work/build/bin/python" -m build -o "$work/dist" "$work/source" >"$work/build.log" ||
   { cat "$work/build.log" >&2 && exit 1; }
 "$python" - "$work"/dist/*.whl <<'PYTHON'
 import sys, zipfile
@@ -33,7 +34,7 @@ PYTHON
 
 say "installing $(basename "$work"/dist/*.whl)"
 "$python" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install -qq -c requirements.txt "$work"/dist/*.whl
+"$work/venv/bin/python" -m pip install -qq -c "$work/constraints.txt" "$work"/dist/*.whl
 "$work/venv/bin/python" -m pip check
 
 cp configs/synthetic_unet.py "$work/elsewhere/mine.py"

@@ -195,7 +195,7 @@ def distributed(place, command, arguments):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the load_module")  # how ml_collections reads a configuration
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
-def test_command(place, monkeypatch, caplog, page, command):
+def test_command(place, undrawn, monkeypatch, caplog, page, command):
     monkeypatch.chdir(place)
     monkeypatch.setattr(process, "quiet", lambda: None)  # it would keep pytest from seeing logs
     monkeypatch.setattr(process, "use_compilation_cache", lambda: None)

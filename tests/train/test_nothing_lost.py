@@ -456,7 +456,7 @@ config = synthetic_unet.get_config()
 config.update_from_flattened_dict({
     "data.size": (32, 32), "data.synthetic.train_scenes": 16, "data.synthetic.val_scenes": 4,
     "model.encoder.width": 4, "model.encoder.depth": 1, "train.batch_size": 4, "eval.batch_size": 4,
-    "train.steps": 2000, "eval.every_steps": 100, "log.every_steps": 10, "eval.panels": 1,
+    "train.steps": 2000, "eval.every_steps": 200, "log.every_steps": 10, "eval.panels": 1,
 })
 log = Session.log
 

@@ -20,7 +20,7 @@ FLOORS = [
     "run curate",
     "predict report",
     "evaluate export",
-    "train demo",
+    "train demo compare",
     "main cli doctor",
     "__main__",
 ]

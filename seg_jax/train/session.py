@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -27,8 +28,9 @@ from seg_jax.run.length import epoch_length
 from seg_jax.run.opening import Job
 from seg_jax.run.progress import Progress
 from seg_jax.run.saving import CheckpointWriter, SaveError
-from seg_jax.runtime import process, sharding
+from seg_jax.runtime import machine, process, sharding
 from seg_jax.runtime.files import write_bytes
+from seg_jax.runtime.version import __version__
 from seg_jax.steps.state import TrainState
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import DivergedError, Health, diverged
@@ -226,6 +228,9 @@ def costs(session: Session, steps: int, *, peak_memory: int) -> dict[str, Any]:
         "parameters": models.count(functions.abstract_state.params),
         "flops_per_image": session.evaluator.flops,
         "peak_memory_bytes": peak_memory,
+        "processor": machine.processor(),
+        "versions": {name: machine.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
+        | {"python": platform.python_version(), "seg_jax": __version__},
     }
 
 

@@ -96,7 +96,9 @@ def test_run_directory_explains_itself(finished):
     assert names >= {
         *("config.json", "class_names.json", "checkpoints", "metrics.jsonl", "report.json"),
         *("curves.png", "curves.pdf", "confusion.png", "confusion.pdf", "predictions.png", "sample.png"),
+        *("curves_classes.png", "pictures"),
     }
+    assert {p.name for p in (finished / "pictures").iterdir()} == {"6.jpg", "12.jpg", "training.webp"}
     report = json.loads((finished / "report.json").read_text())
     assert report["protocol"]["images"] == 6
     assert (report["protocol"]["height"], report["protocol"]["width"]) == (32, 48)
@@ -105,7 +107,7 @@ def test_run_directory_explains_itself(finished):
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "train/loss" in line] == [3, 6, 9, 12]
     assert [line["step"] for line in lines if "val/miou" in line] == [6, 12]
-    for name in ("curves", "confusion", "predictions"):
+    for name in ("curves", "curves_classes", "confusion", "predictions"):
         assert picture(finished / f"{name}.png").std() > 5
 
 

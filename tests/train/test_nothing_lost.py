@@ -389,11 +389,16 @@ def test_a_run_whose_logs_all_fail_trains_to_its_end(config_for, whole, tmp_path
     monkeypatch.setattr(metric_writers.SummaryWriter, "write_scalars", failing)
     monkeypatch.setattr(session.report, "write", failing)
     monkeypatch.setattr(session.report, "write_curves", failing)
+    monkeypatch.setattr(session.report, "write_class_curves", failing)
+    for name in ("write", "animate", "remove_after"):
+        monkeypatch.setattr(session.pictures, name, failing)
     monkeypatch.setattr(session, "write_image", failing)
     train_and_evaluate(config_for(log__tensorboard=True), tmp_path / "run")
     assert manifest(tmp_path / "run", 4) == manifest(whole, 4)
     assert lines(tmp_path / "run", "train/loss") == lines(whole, "train/loss")
     for what in ("sample.png", "the report of step 2", "curves.png", "TensorBoard's events"):
+        assert what in caplog.text
+    for what in ("curves_classes.png", "/pictures cannot", "the picture of step 2", "training.webp"):
         assert what in caplog.text
 
 

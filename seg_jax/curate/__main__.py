@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from seg_jax import viz
 from seg_jax.config import ConfigError
 from seg_jax.curate import directory, formats, inspect, lint, plan, propose
 from seg_jax.curate.configuration import configuration, splits_of
@@ -53,7 +54,7 @@ def parser() -> Parser:
     )
     sub.add_argument("--split", help="split to count (default: data.train_split)")
     sub.add_argument("--beta", type=float, help="beta of effective_number, in (0, 1) (default: from the pixel count)")
-    sub.add_argument("--json", type=Path, help="file to write the figures to as well")
+    sub.add_argument("--json", type=Path, help="file to write the figures to as well; the picture goes beside it")
     sub = command(
         "prepare", "writes a data set at data.size", f"DIR | {config} --to=FORMAT --out=DIR [--photos=png|original]"
     )
@@ -67,6 +68,12 @@ def parser() -> Parser:
     )
     sub.add_argument("--splits", help="splits to write (default: those of the configuration)")
     return top
+
+
+def named_by(arguments: Sequence[str]) -> Path:
+    """The stem of files that are named by the configuration, in the working directory."""
+    name = next((arg.split("=", 1)[1] for arg in arguments if arg.startswith("--config=")), "data").split(":")[0]
+    return Path(Path(name).stem)
 
 
 def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
@@ -90,8 +97,7 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
         rest = [f"--config={out}"]
     config = configuration(rest)
     splits = splits_of(config)
-    name = next((arg.split("=", 1)[1] for arg in rest if arg.startswith("--config=")), "data").split(":")[0]
-    stem = (out or Path(Path(name).stem)).with_suffix("")
+    stem = out.with_suffix("") if out else named_by(rest)
     counts = inspect.measure(splits, threads=config.data.threads)
     print(inspect.text(counts, splits))
     faults = inspect.faults(counts, splits)
@@ -129,7 +135,7 @@ def run_lint(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def run_stats(options: argparse.Namespace, rest: list[str]) -> int:
-    """`stats`: prints the counts of a split and the class weights of every scheme."""
+    """`stats`: prints the counts of a split and the class weights of every scheme, and draws the classes' shares."""
     config = configuration(rest)
     if options.beta is not None and not 0 < options.beta < 1:
         raise ConfigError(f"--beta={options.beta}: beta must be in (0, 1). Use 0.999999.")
@@ -138,6 +144,10 @@ def run_stats(options: argparse.Namespace, rest: list[str]) -> int:
     print(stats.table(counted, split=examples.split, beta=options.beta))
     if options.json:
         write_bytes(options.json, stats.to_json(counted, beta=options.beta).encode())
+    picture = options.json.with_suffix(".png") if options.json else Path(f"{named_by(rest)}_stats.png")
+    shares = [n / sum(counted.pixels) for n in counted.pixels]
+    write_bytes(picture, viz.distribution({examples.split: shares}, examples.table))
+    print(f"picture: {picture}")
     return 0
 
 

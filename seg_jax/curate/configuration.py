@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
 from seg_jax import data
 from seg_jax.config import Config, ConfigError, check_names, checked
 from seg_jax.config import flags as config_flags
@@ -19,24 +17,23 @@ def configuration(arguments: Sequence[str]) -> Config:
     Raises:
       ConfigError: there is no such file or field, or the value is invalid.
     """
-    values, line = flags.FlagValues(), ["seg_jax.data", *arguments]
-    holder = config_flags.define(values, line)
     try:
-        rest = config_flags.parse(values, line)[1:]
+        config, rest = config_flags.read(arguments)
     except ConfigError as error:
         raise ConfigError(f"{error} See python -m seg_jax.data --help.") from error
     if rest and Path(rest[0]).is_dir():
         raise ConfigError(
-            f"{rest[0]!r} is a directory, which `inspect` alone takes: it writes a configuration, for --config=FILE."
+            f"{rest[0]!r} is a directory, which only `inspect` and `prepare` take: they write a configuration, for "
+            "--config=FILE."
         )
     if rest:
         raise ConfigError(f"unknown argument {rest[0]!r}. Overrides are spelled --config.GROUP.FIELD=VALUE.")
-    if holder.value is None:
+    if config is None:
         raise ConfigError(
             "--config is missing: name a recipe or a configuration file. For a directory, `python -m seg_jax.data "
             "inspect DIR` writes one."
         )
-    config = checked(holder.value)
+    config = checked(config)
     check_names(config, group="data.")
     data.check(config.data)
     return config

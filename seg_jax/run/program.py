@@ -243,13 +243,13 @@ def _eval_step(functions: Functions, size: Size) -> jax.stages.Lowered:
     mean, std = functions.normalisation
     function = evaluate.make_eval_step(
         model=functions.model,
-        classes=functions.classes,
         head=functions.config.loss.head,
         objective=functions.objective,
         teach=functions.teach,
         threshold=functions.config.eval.threshold,
         mean=mean,
         std=std,
+        groups=sharding.batch_parts(functions.mesh),
     )
     jitted = jax.jit(function, out_shardings=sharding.replicated(functions.mesh))
     state, batch = functions.abstract_state, abstract_batch(functions.config.eval.batch_size, size, functions.mesh)

@@ -11,18 +11,19 @@ import jax.numpy as jnp
 from seg_jax import losses, metrics, models
 from seg_jax.data.feed import Batch
 from seg_jax.steps.distil import Teach, no_teacher
+from seg_jax.steps.look import look
 
 
 def make_eval_step(
     *,
     model: Any,
-    classes: int,
     head: str,
     objective: losses.Objective,
     teach: Teach = no_teacher,
     threshold: float,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    groups: int,
 ) -> Callable[[Any, Any, Batch, Any], dict[str, jax.Array]]:
     """Builds eval_step(params, model_state, batch, teacher) -> {'confusion', 'images', 'totals', 'weights'}.
 
@@ -31,16 +32,19 @@ def make_eval_step(
     `metrics.above`.
     """
 
-    def eval_step(params: Any, model_state: Any, batch: Batch, teacher: Any) -> dict[str, jax.Array]:
-        image, label = models.normalize(batch["image"], mean, std), batch["label"]
-        outputs, _ = models.forward(model, params, model_state, image, train=False)
-        logits = outputs["logits"]
-        totals, weights = objective(logits, label, teach(teacher, image))
-        confusion = metrics.confusion_matrices(logits.argmax(-1), label, classes)
-        images = jnp.stack(metrics.of_confusion(confusion), axis=1)
-        counts = {"confusion": confusion.sum(0), "images": images, "totals": totals, "weights": weights}
+    def count(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
+        counts = {"confusion": metrics.confusion_of_logits(logits, label)}
         if threshold:
             counts["above"] = metrics.above(losses.probabilities(logits, head=head), label, threshold)
         return counts
+
+    def eval_step(params: Any, model_state: Any, batch: Batch, teacher: Any) -> dict[str, jax.Array]:
+        image, label = models.normalize(batch["image"], mean, std), batch["label"]
+        outputs, _ = models.forward(model, params, model_state, image, train=False, coarse=True)
+        seen, counts = look(model, objective, outputs, label, teach(teacher, image), count=count, groups=groups)
+        totals, weights = objective.judged(seen["logits"])
+        images = jnp.stack(metrics.of_confusion(counts["confusion"]), axis=1)
+        sums = {name: array.sum(0) for name, array in counts.items()}
+        return {**sums, "images": images, "totals": totals, "weights": weights}
 
     return eval_step

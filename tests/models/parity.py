@@ -22,12 +22,12 @@ def encoder_with(config, path):
     params, model_state = pretrained.start(config, model, *fresh)
     assert jax.tree.structure((params, model_state)) == jax.tree.structure(fresh)
     variables = {name: tree["encoder"] for name, tree in {"params": params, **model_state}.items() if "encoder" in tree}
+    return config, partial(_features, model.encoder, variables)
 
-    @jax.jit
-    def run(variables, image):
-        return model.encoder.apply(variables, image, False)
 
-    return config, partial(run, variables)
+@partial(jax.jit, static_argnums=0)  # several weight files of one encoder share what is compiled
+def _features(encoder, variables, image):
+    return encoder.apply(variables, image, False)
 
 
 def assert_near(ours, theirs):

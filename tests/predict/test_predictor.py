@@ -279,7 +279,7 @@ def test_an_exported_file_predicts_as_its_run_does(trained_run, tmp_path):
         Predictor.load(whole, flip=True)
 
 
-def test_several_networks_export_as_one(tiny_config, tmp_path):
+def test_several_networks_export_as_one(tiny_config, undrawn, tmp_path):
     pytest.importorskip("onnxruntime")
     config = tiny_config({"train.seeds": 2, "train.steps": 1, "log.tensorboard": False})
     train_and_evaluate(config, tmp_path / "run")

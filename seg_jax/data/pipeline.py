@@ -6,11 +6,13 @@ Both yield the same batches, in the sampler's order.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 
 import numpy as np
 
+from seg_jax.data import fitting
 from seg_jax.data.examples import Examples, Pair
+from seg_jax.data.fitting import Fit
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE
 
@@ -19,13 +21,22 @@ Batch = dict[str, np.ndarray]
 PAD = -1  # the index of padding: a black image whose pixels are all ignored
 
 
-def batches(examples: Examples, orders: Iterable[np.ndarray], *, threads: int, prefetch: int) -> Generator[Batch]:
-    """Batches of uint8 arrays, one for each array of indices in `orders`; `PAD` gives an ignored example.
+def batches(
+    examples: Examples, orders: Iterable[np.ndarray], *, threads: int, prefetch: int, fit: Fit | None = None
+) -> Generator[Batch]:
+    """Batches of arrays, one for each array of indices in `orders`; `PAD` gives an ignored example.
+
+    Args:
+      examples: one split.
+      orders: the indices of each batch.
+      threads: number of examples read at once.
+      prefetch: batches prepared ahead.
+      fit: makes the arrays of an example; None: images and labels have one size and travel as they are.
 
     Raises:
       DataError, LabelError: a file changed or vanished since it was checked.
     """
-    if examples.arrays is not None:
+    if examples.arrays is not None and fit is None:
         images, labels = examples.arrays
         for order in orders:
             batch = {"image": images[order], "label": labels[order]}
@@ -33,43 +44,63 @@ def batches(examples: Examples, orders: Iterable[np.ndarray], *, threads: int, p
             batch["label"][order == PAD] = IGNORE
             yield batch
     else:
-        yield from _stream(examples, orders, threads=threads, prefetch=prefetch)
+        yield from _stream(examples, orders, fit or _AsRead(examples), threads=threads, prefetch=prefetch)
 
 
-def _stream(examples: Examples, orders: Iterable[np.ndarray], *, threads: int, prefetch: int) -> Generator[Batch]:
+class _AsRead:
+    """Examples of one size as they are."""
+
+    def __init__(self, examples: Examples):
+        self._names, self._size = examples.names, examples.size
+        self.arrays = fitting.pictures(self._size)
+
+    def __call__(self, pair: Pair, *, index: int, batch: int, row: int) -> Batch:
+        image, label = pair
+        if label.shape != self._size:
+            raise DataError(f"{self._names[index]} changed its size during the run.")
+        return {"image": image, "label": label}
+
+
+def _stream(
+    examples: Examples, orders: Iterable[np.ndarray], fit: Fit, *, threads: int, prefetch: int
+) -> Generator[Batch]:
     """Reads, decodes and batches with tf.data; the functions that it calls release the interpreter lock."""
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")  # TensorFlow would allocate all GPU memory
-    shape = examples.read(0)[1].shape
     failures: list[Exception] = []
+    arrays = fit.arrays
 
-    def read(index: np.ndarray) -> Pair:
-        if index == PAD:
-            return np.zeros((*shape, 3), np.uint8), np.full(shape, IGNORE, np.uint8)
+    def read(place: np.ndarray) -> tuple[np.ndarray, ...]:
+        index, batch, row = map(int, place)
         try:
-            image, label = examples.read(int(index))
+            if index == PAD:
+                made = fitting.blank(arrays)
+            else:
+                made = fit(examples.read(index), index=index, batch=batch, row=row)
         except Exception as error:
             failures.append(error)
             raise
-        if label.shape != shape:
-            failures.append(DataError(f"{examples.names[int(index)]} changed its size during the run."))
-            raise failures[-1]
-        return image, label
+        return tuple(made[name] for name in arrays)
 
     @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and on Python 3.13 the attempt warns
-    def decode(index):
-        image, label = tf.numpy_function(read, [index], (tf.uint8, tf.uint8), stateful=False)
-        return {"image": tf.ensure_shape(image, (*shape, 3)), "label": tf.ensure_shape(label, shape)}
+    def decode(place):
+        made = tf.numpy_function(read, [place], [tf.as_dtype(dtype) for _, dtype in arrays.values()], stateful=False)
+        return {
+            name: tf.ensure_shape(array, shape) for (name, (shape, _)), array in zip(arrays.items(), made, strict=True)
+        }
 
     orders = iter(orders)
     first = next(orders, None)
     if first is None:
         return
+
+    def places() -> Iterator[np.ndarray]:
+        for batch, order in enumerate(itertools.chain([first], orders)):
+            yield np.stack([order, np.full(len(order), batch), np.arange(len(order))], axis=1)
+
     dataset = (
-        tf.data.Dataset.from_generator(
-            lambda: itertools.chain([first], orders), output_signature=tf.TensorSpec((len(first),), tf.int64)
-        )
+        tf.data.Dataset.from_generator(places, output_signature=tf.TensorSpec((len(first), 3), tf.int64))
         .unbatch()
         .map(decode, num_parallel_calls=threads, deterministic=True)
         .batch(len(first), drop_remainder=True)

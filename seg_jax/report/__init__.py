@@ -12,6 +12,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from PIL import Image
 
 from seg_jax import viz
 from seg_jax.config import ConfigError
@@ -69,9 +70,12 @@ def write(
 
 
 def enlarged(panels: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Small panels, enlarged by a whole factor to about `PANEL_WIDTH`."""
-    times = max(1, PANEL_WIDTH // panels[0].shape[1])
-    return [panel.repeat(times, axis=0).repeat(times, axis=1) for panel in panels]
+    """Panels of one width: small ones enlarged by a whole factor to about `PANEL_WIDTH`, others to the widest."""
+    widest = max(panel.shape[1] for panel in panels)
+    width = widest * max(1, PANEL_WIDTH // widest)
+    sizes = [(round(panel.shape[0] * width / panel.shape[1]), width) for panel in panels]
+    nearest = Image.Resampling.NEAREST
+    return [np.asarray(Image.fromarray(p).resize((w, h), nearest)) for p, (h, w) in zip(panels, sizes, strict=True)]
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -118,7 +118,8 @@ REPORTED = (
     Bad("e4", "a/4.png: mask value 9 (3 pixels)"),
     Bad(
         "e5",
-        "has 6x4 pixels (height x width) where the first one has 4x6; set config.data.size to bring all to one size",
+        "has 6x4 pixels (height x width) where the first one has 4x6; set config.data.size to bring all to one size, "
+        "or config.augment.crop to train in crops of any",
     ),
 )
 

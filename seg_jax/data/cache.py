@@ -12,6 +12,8 @@ from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE
 
+SHARE = 0.8  # of the machine's memory that a cache may fill
+
 
 class Cache:
     """Keeps examples while they are checked.
@@ -20,12 +22,12 @@ class Cache:
       n: number of examples of the split.
       kind: 'none' keeps nothing, 'host' and 'device' do.
       one_size: whether examples of another size than the first one are not wanted.
-      most: bytes of examples of different sizes; 0: half of the machine's memory.
+      most: bytes of examples that may have different sizes; 0: `SHARE` of the machine's memory.
     """
 
     def __init__(self, n: int, kind: str, *, one_size: bool, most: int):
         self._n, self._kind, self._one_size = n, kind, one_size
-        self._room = most or (_memory() or 2**33) // 2
+        self._most = self._room = most or int(SHARE * (_memory() or 2**33))
         self._arrays: Pair | None = None
         self._single: dict[int, Pair] = {}
 
@@ -46,10 +48,20 @@ class Cache:
             self._single[index] = pair
 
     def of(self, examples: Examples) -> Examples:
-        """The examples, read from memory where they are kept."""
+        """The examples, read from memory where they are kept.
+
+        Raises:
+          DataError: there is no room for all, and devices are to have all.
+        """
         if self._kind == "none" or self._one_size:
             return replace(examples, arrays=self._arrays)
-        if examples.sizes:
+        full = self._room < 0
+        if full and self._kind == "device":
+            raise DataError(
+                f"config.data.cache = 'device' takes all of {examples.split!r} through the host's memory, and "
+                f"{self._most / 2**30:.1f} GiB are too few. Use --config.data.cache=host, or a larger data.cache_bytes."
+            )
+        if examples.sizes or full:
             read, kept = examples.read, self._single
             return replace(examples, read=lambda i: kept[i] if i in kept else read(i))
         # One size after all. Moved one after the other, they never are in memory twice: pages that nothing was
@@ -70,7 +82,7 @@ def _memory() -> int:
 def _allocate(n: int, size: tuple[Any, ...], kind: str) -> Pair:
     """Arrays for the cache; raises DataError before the machine would start to swap."""
     needed, memory = n * size[0] * size[1] * 4, _memory()
-    if memory and needed > 0.8 * memory:
+    if memory and needed > SHARE * memory:
         raise DataError(
             f"config.data.cache = {kind!r} needs {needed / 2**30:.1f} GiB for {n} images of {size[0]}x{size[1]}, "
             f"this machine has {memory / 2**30:.1f} GiB. Use --config.data.cache=none or a smaller data.size."

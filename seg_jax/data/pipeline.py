@@ -1,12 +1,13 @@
-"""From examples to batches: from the host cache, or read from files in a tf.data stream.
+"""From examples to batches: from the host cache, or read by threads that are some batches ahead.
 
 Both yield the same batches, in the sampler's order.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class _AsRead:
 
     def __call__(self, pair: Pair, *, index: int, batch: int, row: int) -> Batch:
         image, label = pair
-        if label.shape != self._size:
+        if label.shape != self._size or image.shape[:2] != self._size:
             raise DataError(f"{self._names[index]} changed its size during the run.")
         return {"image": image, "label": label}
 
@@ -64,49 +65,33 @@ class _AsRead:
 def _stream(
     examples: Examples, orders: Iterable[np.ndarray], fit: Fit, *, threads: int, prefetch: int
 ) -> Generator[Batch]:
-    """Reads, decodes and batches with tf.data; the functions that it calls release the interpreter lock."""
-    import tensorflow as tf
+    """Reads and decodes in threads, which write into the batches; decoders release the interpreter lock."""
 
-    tf.config.set_visible_devices([], "GPU")  # TensorFlow would allocate all GPU memory
-    failures: list[Exception] = []
-    arrays = fit.arrays
+    def read(index: int, number: int, row: int, batch: Batch) -> None:
+        if index == PAD:
+            made = fitting.blank(fit.arrays)
+        else:
+            made = fit(examples.read(index), index=index, batch=number, row=row)
+        for name, array in made.items():
+            batch[name][row] = array
 
-    def read(place: np.ndarray) -> tuple[np.ndarray, ...]:
-        index, batch, row = map(int, place)
-        try:
-            if index == PAD:
-                made = fitting.blank(arrays)
-            else:
-                made = fit(examples.read(index), index=index, batch=batch, row=row)
-        except Exception as error:
-            failures.append(error)
-            raise
-        return tuple(made[name] for name in arrays)
-
-    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and on Python 3.13 the attempt warns
-    def decode(place):
-        made = tf.numpy_function(read, [place], [tf.as_dtype(dtype) for _, dtype in arrays.values()], stateful=False)
-        return {
-            name: tf.ensure_shape(array, shape) for (name, (shape, _)), array in zip(arrays.items(), made, strict=True)
-        }
-
-    orders = iter(orders)
-    first = next(orders, None)
-    if first is None:
-        return
-
-    def places() -> Iterator[np.ndarray]:
-        for batch, order in enumerate(itertools.chain([first], orders)):
-            yield np.stack([order, np.full(len(order), batch), np.arange(len(order))], axis=1)
-
-    dataset = (
-        tf.data.Dataset.from_generator(places, output_signature=tf.TensorSpec((len(first), 3), tf.int64))
-        .unbatch()
-        .map(decode, num_parallel_calls=threads, deterministic=True)
-        .batch(len(first), drop_remainder=True)
-        .prefetch(prefetch)
-    )
+    ahead: deque[tuple[Batch, list[Future[None]]]] = deque()
+    pool = ThreadPoolExecutor(threads)
     try:
-        yield from dataset.as_numpy_iterator()
-    except tf.errors.OpError as error:
-        raise (failures[0] if failures else DataError(f"reading {examples.split} failed: {error}")) from error
+        for number, order in enumerate(orders):
+            batch = {name: np.empty((len(order), *shape), dtype) for name, (shape, dtype) in fit.arrays.items()}
+            rows = [pool.submit(read, int(index), number, row, batch) for row, index in enumerate(order)]
+            ahead.append((batch, rows))
+            if len(ahead) > prefetch:
+                yield _finished(*ahead.popleft())
+        while ahead:
+            yield _finished(*ahead.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finished(batch: Batch, rows: list[Future[None]]) -> Batch:
+    """A batch once all of its rows are written; raises the error of the first row that has one."""
+    for row in rows:
+        row.result()
+    return batch

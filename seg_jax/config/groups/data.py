@@ -141,7 +141,7 @@ class DataConfig(Group, path="data"):
     )
     cache_bytes: int = field(
         0,
-        "most bytes of a split of different sizes in the host cache, the rest is read again; 0: half of the memory",
+        "most bytes of a split of different sizes in the host cache, the rest is read again; 0: 80 % of the memory",
         NOT_NEGATIVE,
         free=True,
     )

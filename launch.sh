@@ -18,6 +18,8 @@ requirements.txt pins, with uv where it is on the PATH and else with pip; later 
 once. The environment is made anew when the pins, its Python or the accelerator change, or when an
 install was interrupted. test, lint and demo each add the pins of requirements-VERB.txt; add takes
 versions from those of test, which has every extra; the next environment has its packages too.
+What the files of pins name is only installed if its SHA-256 is there; add and accelerators have
+versions of the pins, without hashes.
 
 FLAGS go to `python -m seg_jax.main`, after these defaults:
   --config=configs/synthetic_unet.py    unless FLAGS have a --config
@@ -179,6 +181,15 @@ pip_install() {
   fi
 }
 
+# pip_install_pinned PACKAGES...: and those of the accelerator, in the versions of the pins. Hashes are left out of the
+# constraints: where one package has them, pip refuses whatever has none.
+pip_install_pinned() {
+  [ "$accelerator" = cpu ] || set -- "$@" "jax[$accelerator]"
+  [ $# -gt 0 ] || return 0
+  sed -n 's/^\([a-z0-9].*\) \\$/\1/p' requirements-test.txt requirements-test-optional.txt >"$constraints"
+  pip_install -c "$constraints" "$@"
+}
+
 # A symbolic link is made in one step together with what it says: who holds the lock.
 lock() {
   local me parent holder waiting=''
@@ -227,13 +238,9 @@ write_stamp() {
   for name in ${added[@]+"${added[@]}"}; do echo "add $name"; done >>"$stamp"
 }
 
-# install NAME PACKAGES...: NAME is run, demo, lint or test.
+# install NAME PINS: NAME is run, demo, lint or test.
 install() {
-  local name=$1 line extra again=() has=()
-  shift
-  # In the same call as the pins, so that they hold for the accelerator's packages too.
-  [ "$accelerator" = cpu ] || set -- "$@" "jax[$accelerator]"
-
+  local name=$1 pins=$2 line extra again=() has=()
   added=()
   while read -r line; do
     case $line in
@@ -252,7 +259,8 @@ install() {
     has=("$(run_stamp)")
   fi
 
-  pip_install "$@" || die "the installation failed, see above; the next launch starts it anew"
+  { pip_install -r "$pins" && pip_install_pinned; } ||
+    die "the installation failed, see above; the next launch starts it anew"
   if [ "$name" = test ]; then
     # Without what they depend on, which for cityscapesscripts is a package that no Python of today takes.
     pip_install --no-deps -r requirements-test-optional.txt ||
@@ -283,7 +291,7 @@ prepare() {
       check_flags "$@"
     fi
     lock
-    if ! holds "$name"; then install "$name" -r "$pins"; fi # another launch may have done it meanwhile
+    if ! holds "$name"; then install "$name" "$pins"; fi # another launch may have done it meanwhile
     unlock
   fi
 
@@ -343,8 +351,7 @@ install_extras() {
   local lines package packages=()
   lines=$(extras "$@") || return 1
   while read -r package; do packages+=("$package"); done <<<"$lines"
-  [ "$accelerator" = cpu ] || packages+=("jax[$accelerator]") # which the pins of its packages hold for
-  pip_install -c requirements-test.txt -c requirements-test-optional.txt "${packages[@]}"
+  pip_install_pinned "${packages[@]}"
 }
 
 # add NAME...: installs these extras, and has them installed again with every environment that follows.
@@ -386,6 +393,7 @@ malloc=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864 # seg_jax/run
 malloc=$malloc:glibc.malloc.trim_threshold=268435456:glibc.malloc.top_pad=67108864
 venv=${venv%/}
 stamp=$venv/seg_jax.stamp
+constraints=$venv/constraints.txt
 lock=$venv.lock
 
 case ${1:-} in

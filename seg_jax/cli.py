@@ -25,6 +25,7 @@ VERBS: Mapping[str, Verb] = {
     "predict": Verb("seg_jax.predict", (), "segment photographs, folders, videos"),
     "export": Verb("seg_jax.export", (), "write a run's network as ONNX, TFLite, StableHLO, ..."),
     "data": Verb("seg_jax.data", (), "inspect, lint, stats, prepare: the tool for data sets"),
+    "compare": Verb("seg_jax.compare", (), "train and evaluate what differs in some fields, and compare"),
     "report": Verb("seg_jax.report", (), "compare runs"),
     "demo": Verb("seg_jax.demo", (), "a page in the browser for trained networks"),
     "models": Verb("seg_jax.models", (), "what a weight file is, and which flags load it"),

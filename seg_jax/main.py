@@ -117,7 +117,8 @@ def contents(workdir: Path, config) -> str:
             run.report.confusion,
             run.report.predictions,
         ],
-        "the course of the training": [run.curves_file, run.metrics_file],
+        "the course of the training": [run.curves_file, run.class_curves_file, run.metrics_file],
+        "the predictions of every evaluation": [run.pictures_folder],
         "the newest and the best": [run.checkpoints_folder],
     }
     rows = []

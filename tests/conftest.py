@@ -83,7 +83,7 @@ def tiny_config():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Plots are files without a picture: drawing them takes longer than the training of a tiny network."""
-    for plot in ("curves", "confusion"):
+    for plot in ("curves", "class_curves", "confusion"):
         monkeypatch.setattr(viz, plot, lambda *_, **__: bytes(100))
 
 

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from benchmarks import export, scaling, train_step
+from benchmarks import classes, export, scaling, train_step
 from configs import default
 from seg_jax import models
 from seg_jax.run import pretrained, program
 from seg_jax.runtime import sharding
+from seg_jax.steps import look
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -149,6 +150,18 @@ def test_gradients_are_what_a_split_of_the_batch_sends(tiny_config):
     sent = scaling.traffic(functions.train_step((32, 32)).compile().as_text(), devices=8).bytes
     gradients = 2 * 7 / 8 * 4 * models.count(functions.abstract_state.params)
     assert set(sent) == {"all-reduce"} and gradients <= sent["all-reduce"] <= 1.3 * gradients  # and batch statistics
+
+
+def test_steps_by_the_number_of_classes(monkeypatch, capsys):
+    monkeypatch.setattr(look, "LARGE", look.LARGE)  # the benchmark sets it
+    monkeypatch.setattr(classes, "NETWORK", {"model.encoder.width": 4, "model.encoder.depth": 1})
+    monkeypatch.setattr(sys, "argv", ["classes", "--classes=3,40", "--batch=2", "--side=32", "--steps=1"])
+    classes.main()
+    head, names, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("2 images of 32x32, cpu") and "one by one, GiB" in names
+    assert [row.split()[0] for row in rows] == ["3", "40"] and all(len(row.split()) == 5 for row in rows)
+    many = classes.Step(40, batch=4, side=32, large=2**60), classes.Step(40, batch=4, side=32, large=0)
+    assert many[0].peak_bytes > many[1].peak_bytes and many[1].run() > 0
 
 
 def test_formats_and_the_peer_take_turns(tmp_path, monkeypatch):

@@ -39,6 +39,7 @@ def started(monkeypatch):
         ("predict", "seg_jax.predict", []),
         ("export", "seg_jax.export", []),
         ("data", "seg_jax.data", []),
+        ("compare", "seg_jax.compare", []),
         ("report", "seg_jax.report", []),
         ("demo", "seg_jax.demo", []),
         ("models", "seg_jax.models", []),
@@ -55,7 +56,9 @@ def test_a_verb_hands_its_arguments_on(started, verb, module, arguments):
 
 
 def test_every_verb_was_tried_and_is_in_the_help(capsys):
-    assert list(cli.VERBS) == ["train", "eval", "predict", "export", "data", "report", "demo", "models", "doctor"]
+    assert list(cli.VERBS) == [
+        *("train", "eval", "predict", "export", "data", "compare", "report", "demo", "models", "doctor")
+    ]
     for arguments in (["--help"], ["-h"], ["help"], []):
         assert cli.main(arguments) == 0
         said = capsys.readouterr().out

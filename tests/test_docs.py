@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 from PIL import Image
 
+import seg_jax.compare.__main__ as compare_command
 import seg_jax.curate.__main__ as data_command
 import seg_jax.export.__main__ as export_command
 import seg_jax.models.__main__ as models_command
@@ -195,7 +196,7 @@ def distributed(place, command, arguments):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the load_module")  # how ml_collections reads a configuration
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
-def test_command(place, monkeypatch, caplog, page, command):
+def test_command(place, undrawn, monkeypatch, caplog, page, command):
     monkeypatch.chdir(place)
     monkeypatch.setattr(process, "quiet", lambda: None)  # it would keep pytest from seeing logs
     monkeypatch.setattr(process, "use_compilation_cache", lambda: None)
@@ -242,7 +243,11 @@ def test_command(place, monkeypatch, caplog, page, command):
     else:
         if "inspect" in arguments:
             arguments = [a.replace("--out=", f"--out={page}.d/") for a in arguments]
+        if module == "seg_jax.compare":
+            arguments += [f"--config.{name}={value}" for name, value in overrides(command, arguments).items()]
+            arguments.append("--plan")  # tests/compare/test_compare.py trains, too
         runs = {
+            "seg_jax.compare": compare_command.main,
             "seg_jax.predict": predict.main,
             "seg_jax.export": export_command.main,
             "seg_jax.report": report_command.main,

@@ -25,7 +25,7 @@ PINS = sorted(path.name for path in REPOSITORY.glob("requirements*.txt"))
 FILES = ["launch.sh", *PINS, "pyproject.toml", ".ci/run", "tests/wheel.sh"]
 
 # All that launch.sh may ask of a system besides Python; nothing else is on the PATH of the tests.
-SYSTEM_TOOLS = ["bash", "cat", "cksum", "dirname", "grep", "ln", "ls", "mkdir", "readlink", "rm", "sleep"]
+SYSTEM_TOOLS = ["bash", "cat", "cksum", "dirname", "grep", "ln", "ls", "mkdir", "readlink", "rm", "sed", "sleep"]
 
 MAIN = """
 import json, os, sys
@@ -51,6 +51,8 @@ INSTALL = "pip install --compile-bytecode --python .venv/bin/python -r requireme
 INSTALL_TEST = INSTALL.replace("requirements.txt", "requirements-test.txt")
 INSTALL_OPTIONAL = INSTALL.replace("-r requirements.txt", "--no-deps -r requirements-test-optional.txt")
 INSTALL_DEMO, INSTALL_LINT = (INSTALL.replace(".txt", f"-{verb}.txt") for verb in ("demo", "lint"))
+CONSTRAINED = "-c .venv/constraints.txt"
+INSTALL_ACCELERATOR = INSTALL.replace("-r requirements.txt", CONSTRAINED)
 DEFAULTS = ["--workdir=runs/synthetic_unet", "--config=configs/synthetic_unet.py"]
 
 pytestmark = pytest.mark.skipif(not shutil.which("bash"), reason="launch.sh needs bash")
@@ -201,10 +203,11 @@ def test_a_change_makes_the_environment_anew(machine, change):
     leftover.touch()
     environment = change(machine)
     machine.launch(**environment)
-    assert len(machine.calls("uv")) == 2
+    calls = machine.calls("uv")
+    assert calls[:2] == [INSTALL, INSTALL] and len(calls) == (3 if environment.get("SEG_JAX_ACCELERATOR") else 2)
     assert not leftover.exists()
     machine.launch(**environment)
-    assert len(machine.calls("uv")) == 2
+    assert machine.calls("uv") == calls
 
 
 def test_the_environment_itself_may_be_the_python_that_remakes_it(machine):
@@ -362,7 +365,7 @@ def test_cdpath_does_not_lead_astray(machine, tmp_path):
 def test_nvidia_driver_chooses_cuda(machine, driver, package):
     machine.nvidia(driver)
     seen = machine.launch()
-    assert machine.calls("uv") == [f"{INSTALL} {package}"]
+    assert machine.calls("uv") == [INSTALL, f"{INSTALL_ACCELERATOR} {package}"]
     assert machine.calls("nvidia-smi") == ["--query-gpu=driver_version --format=csv,noheader"]
     assert seen["tunables"] is None
 
@@ -400,14 +403,15 @@ def test_tpu(machine, system, files, environment, found):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     machine.launch(**environment)
-    assert machine.calls("uv") == [f"{INSTALL} jax[tpu]" if found else INSTALL]
+    assert machine.calls("uv") == [INSTALL, f"{INSTALL_ACCELERATOR} jax[tpu]"] if found else [INSTALL]
 
 
 @pytest.mark.parametrize("name", ["cuda12", "cuda13", "tpu", "cpu"])
 def test_accelerator_override(machine, name):
     machine.nvidia("580.65.06")
     machine.launch(SEG_JAX_ACCELERATOR=name)
-    assert machine.calls("uv") == [INSTALL if name == "cpu" else f"{INSTALL} jax[{name}]"]
+    accelerator = [] if name == "cpu" else [f"{INSTALL_ACCELERATOR} jax[{name}]"]
+    assert machine.calls("uv") == [INSTALL, *accelerator]
 
 
 def test_unknown_accelerator(machine):
@@ -537,9 +541,6 @@ def test_after_uv_is_gone_pip_is_put_into_its_environment(machine):
 # --- add
 
 
-CONSTRAINED = "-c requirements-test.txt -c requirements-test-optional.txt"
-
-
 def test_add_takes_the_versions_of_the_pins(machine):
     machine.launch()
     done = machine.run("add", "onnx", "tfds")
@@ -553,6 +554,11 @@ def test_add_takes_the_versions_of_the_pins(machine):
         "importlib_resources",
         "tensorflow-datasets",
     ]
+    # In hash-checking mode, which a single hash turns on, pip would refuse every package that has none.
+    constraints = (machine.venv / "constraints.txt").read_text().splitlines()
+    assert "--hash=sha256:" in (machine.root / "requirements-test.txt").read_text()
+    assert not any("--hash" in line or line.endswith("\\") for line in constraints)
+    assert {line.split("==")[0] for line in constraints} >= {"jax", "onnx", "tensorflow-datasets", "ai-edge-litert"}
     machine.launch()
     assert len(machine.calls("uv")) == 2
 
@@ -566,7 +572,7 @@ def test_add_on_a_fresh_machine(machine):
 
 def extras_of(machine):
     """The extras that each call of `add`, or one like it, has installed; by one package of each."""
-    calls = [call for call in machine.calls("uv") if CONSTRAINED in call]
+    calls = [call for call in machine.calls("uv") if CONSTRAINED in call and f"{CONSTRAINED} jax[" not in call]
     return [[name for name in ("av", "onnxruntime", "streamlit") if f" {name}>" in f"{call}>"] for call in calls]
 
 
@@ -598,7 +604,7 @@ def test_an_extra_that_fails_breaks_nothing(machine):
     machine.launch()
     machine.run("add", "video")
     change_pins(machine)
-    machine.fake("uv", 'case $* in *-test.txt*) echo "no wheel for this Python" >&2; exit 1 ;; esac')
+    machine.fake("uv", 'case $* in *constraints.txt*) echo "no wheel for this Python" >&2; exit 1 ;; esac')
     seen = machine.launch()
     assert "no wheel for this Python" in seen["messages"]
     assert "launch.sh: the packages of video could not be installed again" in seen["messages"]
@@ -726,7 +732,7 @@ def test_real_installation(tmp_path):
                 timeout=550,
             )
             assert done.returncode == 0, done.stderr
-            assert re.search(f"^{done.stdout.strip()}( ;|$)", (REPOSITORY / "requirements.txt").read_text(), flags=re.M)
+            assert re.search(rf"^{done.stdout.strip()}( ;| \\$)", (REPOSITORY / "requirements.txt").read_text(), re.M)
         assert done.stderr == ""  # the second launch had nothing to do
     finally:
         shutil.rmtree(root)  # pytest keeps temporary directories, and this one has gigabytes

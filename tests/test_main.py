@@ -96,7 +96,9 @@ def test_run_directory_explains_itself(finished):
     assert names >= {
         *("config.json", "class_names.json", "checkpoints", "metrics.jsonl", "report.json"),
         *("curves.png", "curves.pdf", "confusion.png", "confusion.pdf", "predictions.png", "sample.png"),
+        *("curves_classes.png", "pictures"),
     }
+    assert {p.name for p in (finished / "pictures").iterdir()} == {"6.jpg", "12.jpg", "training.webp"}
     report = json.loads((finished / "report.json").read_text())
     assert report["protocol"]["images"] == 6
     assert (report["protocol"]["height"], report["protocol"]["width"]) == (32, 48)
@@ -105,7 +107,7 @@ def test_run_directory_explains_itself(finished):
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "train/loss" in line] == [3, 6, 9, 12]
     assert [line["step"] for line in lines if "val/miou" in line] == [6, 12]
-    for name in ("curves", "confusion", "predictions"):
+    for name in ("curves", "curves_classes", "confusion", "predictions"):
         assert picture(finished / f"{name}.png").std() > 5
 
 
@@ -407,7 +409,9 @@ def wait_for(path: Path, ready, process: subprocess.Popen, seconds: float = 120)
 def test_twenty_kills_change_no_bit(environment, run, tmp_path):
     """SIGKILL at random moments, start-up, steps and saves alike; then the parameters of an undisturbed run."""
     steps = 120
-    often = ("--config.checkpoint.every_steps=1", f"--config.train.steps={steps}", "--config.eval.every_steps=25")
+    # Most of a start is tracing and compiling, most of an evaluation its plots.
+    few = ("--config.model.encoder.depth=1", "--config.eval.every_steps=60", "--config.eval.panels=1")
+    often = (*few, "--config.checkpoint.every_steps=1", f"--config.train.steps={steps}")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     begin = time.monotonic()
     assert run("seg_jax.main", *TINY, *often, QUIET, f"--workdir={whole}").returncode == 0

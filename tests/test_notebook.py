@@ -1,21 +1,14 @@
 """The notebook, executed from its first cell to its last, and the places where it finds the repository."""
 
-import os
 import re
 import subprocess
 import sys
 
 import pytest
 
-from seg_jax.runtime import extras
 from tests.runs import REPOSITORY
 
 NOTEBOOK = REPOSITORY / "notebooks" / "quickstart.ipynb"
-
-# As in the environment that ./launch.sh makes, which has no extra.
-WITHOUT_EXTRAS = (
-    f"import sys\nsys.modules.update(dict.fromkeys({['onnx', *(e.module for e in extras.EXTRAS.values())]!r}))\n"
-)
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +40,12 @@ def test_its_outputs_are_stored_and_whole(notebook):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["onnx", "stablehlo"])
-def test_the_quick_start_runs(notebook, tmp_path, monkeypatch, form):
+def test_the_quick_start_runs(notebook, tmp_path, monkeypatch):
+    """With every extra, in Jupyter; tests/wheel.sh runs the cells in the environment of ./launch.sh, without either."""
     nbclient = pytest.importorskip("nbclient")
     monkeypatch.setenv("QUICKSTART_RUN", str(tmp_path / "run"))
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    if form == "stablehlo":
-        (tmp_path / "sitecustomize.py").write_text(WITHOUT_EXTRAS)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     notebook = notebook.copy()
     for cell in cells(notebook, "code"):
         cell.source = cell.source.replace("200", "80").replace("100", "40")  # scenes and steps; 60 are the warm-up
@@ -65,7 +55,7 @@ def test_the_quick_start_runs(notebook, tmp_path, monkeypatch, form):
     assert len(pictures(notebook)) == 4
     text = printed(notebook)
     assert "step 40, val" in text and "80/80" in text  # a table, and the bar
-    assert f"model.{form}  " in text
+    assert "model.onnx  " in text
     share = float(text.split("% of the pixels get")[0].split()[-1])
     assert share > 99.9
 

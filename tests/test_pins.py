@@ -46,7 +46,7 @@ def pins(file: str, python: str) -> dict[str, str]:
 
 
 def pin_lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if not line.startswith(("#", " "))]
+    return [line.removesuffix(" \\") for line in text.splitlines() if not line.startswith(("#", " "))]
 
 
 def complaints(
@@ -82,6 +82,14 @@ def test_a_line_is_a_name_a_version_and_a_marker(file):
     lines = pin_lines((REPOSITORY / file).read_text())
     assert [line for line in lines if not re.match(r"[a-z0-9-]+==[0-9.]+(post\d+)?( ; |$)", line)] == []
     assert "\n#    .ci/pins\n" in (REPOSITORY / file).read_text()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_pin_has_hashes(file):
+    """So that pip and uv install only files that were there when the pins were made."""
+    text = (REPOSITORY / file).read_text()
+    hashed = re.findall(r"^(\S+==\S+(?: ; .+)?) \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, flags=re.M)
+    assert hashed == pin_lines(text) and len(hashed) > 3
 
 
 @pytest.mark.parametrize("python", PYTHONS)

@@ -228,7 +228,7 @@ def test_a_confusion_matrix_fits_a_page(k):
 
 def test_titles_are_words_and_epochs_stand_beside_steps(monkeypatch):
     figures = []
-    monkeypatch.setattr(viz, "_picture", lambda figure, **_: figures.append(figure) or b"")
+    monkeypatch.setattr(viz.plots, "_picture", lambda figure, **_: figures.append(figure) or b"")
     series = {"train/lr": [(0, 0.1), (800, 0.0)], "val/miou": [(400, 0.5)], "loss": [(1, 2.0)]}
     viz.curves(series, epoch=200)
     axes = figures[0].axes
@@ -242,7 +242,7 @@ def test_titles_are_words_and_epochs_stand_beside_steps(monkeypatch):
 
 def test_training_and_validation_are_lines_of_one_plot(monkeypatch):
     figures = []
-    monkeypatch.setattr(viz, "_picture", lambda figure, **_: figures.append(figure) or b"")
+    monkeypatch.setattr(viz.plots, "_picture", lambda figure, **_: figures.append(figure) or b"")
     one = {"train/loss": [(1, 2.0), (2, 1.0)], "val/loss": [(2, 1.5)], "train/lr": [(1, 0.1)]}
     viz.curves(one)
     viz.curves(one, {"val/loss": [(2, 1.2)]}, labels=["first", "second"])
@@ -255,6 +255,34 @@ def test_training_and_validation_are_lines_of_one_plot(monkeypatch):
         assert (loss.get_title(), lr.get_title()) == ("loss", "learning rate (train)")
         assert [text.get_text() for text in loss.get_legend().get_texts()] == lines
     assert figures[0].axes[0].lines[1].get_xydata().tolist() == [[2, 1.5]]
+
+
+def test_the_best_evaluation_is_marked_in_every_plot(monkeypatch):
+    figures = []
+    monkeypatch.setattr(viz.plots, "_picture", lambda figure, **_: figures.append(figure) or b"")
+    one = {"train/loss": [(1, 2.0), (1200, 1.0)], "val/miou": [(1200, 0.5)]}
+    for best in (1200, 0):
+        viz.curves(one, best=best)
+    marked, unmarked = figures
+    for axes in marked.axes:
+        assert axes.lines[-1].get_xdata() == [1200, 1200] and axes.lines[-1].get_linestyle() == ":"
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["best, step 1,200"]
+    assert [len(axes.lines) for axes in unmarked.axes] == [1, 1] and unmarked.axes[0].get_legend() is None
+
+
+def test_the_curves_of_classes(monkeypatch):
+    figures = []
+    monkeypatch.setattr(viz.plots, "_picture", lambda figure, **_: figures.append(figure) or b"")
+    val = {"a/b": [(1, 0.25), (2, 0.5)], "$c": [(2, 0.125)]}
+    viz.class_curves({"train": {"a/b": [(2, 0.75)]}, "val": val}, ["a/b", "$c"], best=2)
+    first, second = figures[0].axes
+    assert [first.get_title(), second.get_title()] == ["a/b", r"\$c"] and first.get_ylim() == (0, 1)
+    assert [line.get_xydata().tolist() for line in first.lines[:2]] == [[[2, 0.75]], [[1, 0.25], [2, 0.5]]]
+    assert [line.get_xydata().tolist() for line in second.lines[:2]] == [[], [[2, 0.125]]]
+    (legend,) = figures[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["train", "val", "best, step 2"]
+    viz.class_curves({"val": {str(i): [(1, i / 10)] for i in range(7)}}, [str(i) for i in range(7)])
+    assert [axes.axison for axes in figures[1].axes] == [True] * 7 + [False] * 3
 
 
 def test_a_pdf_has_fonts_for_publishers_and_no_date():

@@ -55,7 +55,7 @@ TINY = {
 }
 SYNTHETIC: dict[str, Any] = {"data.source": "synthetic", "data.labels": "", "data.size": (48, 64)}
 SYNTHETIC |= {"data.synthetic.train_scenes": 16, "data.synthetic.val_scenes": 8}
-TINY_STEPS = 100
+TINY_STEPS, TINY_EVALUATIONS = 20, 2
 
 
 def configuration(*, tiny: bool, data: Path | None) -> Config:
@@ -163,7 +163,7 @@ def train(result: dict[str, Any], recorder: Recorder, options: Mapping[str, Any]
         result |= {"status": NOT_RUN, "error": said, "assumed_steps_per_second": rate, "compile_s": compile_s}
         return
     config.train.steps = min(length(LOOP * rate, recorder.left - overhead), TINY_STEPS if tiny else 10**9)
-    config.eval.every_steps = config.train.steps // EVALUATIONS
+    config.eval.every_steps = config.train.steps // (TINY_EVALUATIONS if tiny else EVALUATIONS)
     result |= {"assumed_steps_per_second": rate, "compile_s": compile_s, "steps": config.train.steps}
     recorder.note()
     workdir = place / "run"

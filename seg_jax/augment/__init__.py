@@ -18,6 +18,7 @@ from seg_jax.augment.color import LUMA, color_map, jitter
 from seg_jax.augment.geometry import warp
 from seg_jax.augment.placing import place
 from seg_jax.config import AugmentConfig
+from seg_jax.runtime import sharding
 
 __all__ = ["Augmentation", "build", "make_augment"]
 
@@ -82,9 +83,7 @@ def make_augment(
         if groups == 1 and branches:
             image, label = jax.lax.map(one, inputs)
         else:
-            grouped = jax.tree.map(lambda a: a.reshape(groups, b // groups, *a.shape[1:]), inputs)
-            result = jax.vmap(lambda group: jax.lax.map(one, group))(grouped)
-            image, label = jax.tree.map(lambda a: a.reshape(b, *a.shape[2:]), result)
+            image, label = sharding.one_by_one(one, inputs, groups=groups)
         if not (spec.cutmix or spec.classmix):
             return image, label
         partner = (jnp.roll(image, -1, axis=0), jnp.roll(label, -1, axis=0))

@@ -59,6 +59,18 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     return rest
 
 
+def read(arguments: Sequence[str]) -> tuple[Any, list[str]]:
+    """What --config=FILE and --config.GROUP.FIELD=VALUE describe, unchecked or None; and the other arguments.
+
+    Raises:
+      ConfigError: there is no such flag, file or field, or a value is wrong.
+    """
+    values, line = flags.FlagValues(), ["seg_jax", *arguments]
+    holder = define(values, line)
+    rest = parse(values, line)[1:]
+    return holder.value, rest
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error

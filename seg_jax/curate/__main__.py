@@ -10,9 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from absl import flags
-
-from seg_jax import data
+from seg_jax import data, viz
 from seg_jax.config import Config, ConfigError, check_names, checked
 from seg_jax.config import flags as config_flags
 from seg_jax.curate import formats, inspect, lint, plan, prepare, propose
@@ -58,7 +56,7 @@ def parser() -> Parser:
     )
     sub.add_argument("--split", help="split to count (default: data.train_split)")
     sub.add_argument("--beta", type=float, help="beta of effective_number, in (0, 1) (default: from the pixel count)")
-    sub.add_argument("--json", type=Path, help="file to write the figures to as well")
+    sub.add_argument("--json", type=Path, help="file to write the figures to as well; the picture goes beside it")
     sub = command("prepare", "writes a data set at data.size", f"{config} --to=FORMAT --out=DIR [--photos=png]")
     sub.add_argument("--to", required=True, choices=formats.FORMATS, help=", ".join(formats.FORMATS))
     sub.add_argument("--out", required=True, type=Path, help="directory to write; run the same command to resume")
@@ -75,10 +73,8 @@ def configuration(arguments: Sequence[str]) -> Config:
     Raises:
       ConfigError: there is no such file or field, or the value is invalid.
     """
-    values, line = flags.FlagValues(), ["seg_jax.data", *arguments]
-    holder = config_flags.define(values, line)
     try:
-        rest = config_flags.parse(values, line)[1:]
+        config, rest = config_flags.read(arguments)
     except ConfigError as error:
         raise ConfigError(f"{error} See python -m seg_jax.data --help.") from error
     if rest and Path(rest[0]).is_dir():
@@ -87,12 +83,12 @@ def configuration(arguments: Sequence[str]) -> Config:
         )
     if rest:
         raise ConfigError(f"unknown argument {rest[0]!r}. Overrides are spelled --config.GROUP.FIELD=VALUE.")
-    if holder.value is None:
+    if config is None:
         raise ConfigError(
             "--config is missing: name a recipe or a configuration file. For a directory, `python -m seg_jax.data "
             "inspect DIR` writes one."
         )
-    config = checked(holder.value)
+    config = checked(config)
     check_names(config, group="data.")
     data.check(config.data)
     return config
@@ -102,6 +98,12 @@ def splits_of(config: Config, names: str | None = None) -> list[Examples]:
     """The named splits ('a,b'), or the training and validation split of the configuration."""
     splits = names.split(",") if names else (config.data.train_split, config.data.val_split)
     return [data.load(config, split.strip()) for split in dict.fromkeys(splits)]
+
+
+def named_by(arguments: Sequence[str]) -> Path:
+    """The stem of files that are named by the configuration, in the working directory."""
+    name = next((arg.split("=", 1)[1] for arg in arguments if arg.startswith("--config=")), "data").split(":")[0]
+    return Path(Path(name).stem)
 
 
 def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
@@ -125,8 +127,7 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
         rest = [f"--config={out}"]
     config = configuration(rest)
     splits = splits_of(config)
-    name = next((arg.split("=", 1)[1] for arg in rest if arg.startswith("--config=")), "data").split(":")[0]
-    stem = (out or Path(Path(name).stem)).with_suffix("")
+    stem = out.with_suffix("") if out else named_by(rest)
     counts = inspect.measure(splits, threads=config.data.threads)
     print(inspect.text(counts, splits))
     faults = inspect.faults(counts, splits)
@@ -164,7 +165,7 @@ def run_lint(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def run_stats(options: argparse.Namespace, rest: list[str]) -> int:
-    """`stats`: prints the counts of a split and the class weights of every scheme."""
+    """`stats`: prints the counts of a split and the class weights of every scheme, and draws the classes' shares."""
     config = configuration(rest)
     if options.beta is not None and not 0 < options.beta < 1:
         raise ConfigError(f"--beta={options.beta}: beta must be in (0, 1). Use 0.999999.")
@@ -173,6 +174,10 @@ def run_stats(options: argparse.Namespace, rest: list[str]) -> int:
     print(stats.table(counted, split=examples.split, beta=options.beta))
     if options.json:
         write_bytes(options.json, stats.to_json(counted, beta=options.beta).encode())
+    picture = options.json.with_suffix(".png") if options.json else Path(f"{named_by(rest)}_stats.png")
+    shares = [n / sum(counted.pixels) for n in counted.pixels]
+    write_bytes(picture, viz.distribution({examples.split: shares}, examples.table))
+    print(f"picture: {picture}")
     return 0
 
 

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def collect() -> dict[str, Any]:
             "program": sys.executable,
             "platform": platform.platform(),
         },
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: version for name in PACKAGES if (version := machine.version(name))},
         "extras": {name: extras.is_installed(name) for name in extras.EXTRAS},
         "jax": probe_jax(),
         "nvidia": _nvidia(),
@@ -78,13 +77,6 @@ def collect() -> dict[str, Any]:
         "caches": _caches(),
         "disk": {place: shutil.disk_usage(place).free for place in (os.getcwd(), tempfile.gettempdir())},
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def probe_jax() -> dict[str, Any]:
@@ -128,15 +120,12 @@ def tensorflow_gpu() -> str:
 
 
 def _cpu() -> dict[str, Any]:
-    features, model = set(), platform.processor()
+    features: set[str] = set()
     for line in machine.lines("/proc/cpuinfo"):
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):
             features |= set(value.split())
-        if name.strip() == "model name":
-            model = value.strip()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"model": model, "cores": cores, "features": [name for name in CPU_FEATURES if name in features]}
+    return {**machine.processor(), "features": [name for name in CPU_FEATURES if name in features]}
 
 
 def _caches() -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from seg_jax import report
 from seg_jax.config import Config, ConfigError, differences
 from seg_jax.evaluate.evaluator import Evaluator, refined
 from seg_jax.metrics import Report, summary
-from seg_jax.run.directory import RunDirectory, rows
+from seg_jax.run.directory import ReportFiles, RunDirectory, rows
 from seg_jax.run.opening import open_job
 from seg_jax.runtime import process, sharding
 
@@ -47,22 +47,32 @@ def evaluate_checkpoint(config: Config, workdir: Path, which: str) -> Report:
     weights = sharding.to_devices(checkpoints.weights(step, like, averaged=config.eval.averaged), job.mesh)
     evaluator = Evaluator(functions, examples)
     result = evaluator(**weights, step=step, detailed=True)
-    # Another way of applying the network is another result.
-    original = ("original",) if config.eval.resolution == "original" else ()
-    kinds = (split, str(step), *original, *(kind for kind in refined(config.eval) if kind != "overlap"))
     panels = evaluator.panels(**weights, detailed=True)
     assert result.images is not None
     worst = result.images.worst()[: config.eval.panels]
     pictures = panels | evaluator.panels(**weights, chosen=[i for i in worst if i not in panels], detailed=True)
     if not process.is_first():
         return result
-    files = run.evaluation(*kinds)
+    files = files_of(run, config, step)
     report.write(files.path, result, panels, examples.table, worst={i: pictures[i] for i in worst})
     report.write_confusion_pdf(files.path)
     print(f"checkpoint of step {step} on {len(examples)} examples of {split!r}\n{result.table()}")
     print("\n".join(summary.describe(result)))
     logging.info("report and pictures: %s", files.path)
     return result
+
+
+def files_of(run: RunDirectory, config: Config, step: int) -> ReportFiles:
+    """Where the report of a checkpoint is: another way of applying the network is another result.
+
+    Args:
+      run: the run directory.
+      config: reads `data.val_split` and `eval`.
+      step: that of the checkpoint.
+    """
+    original = ("original",) if config.eval.resolution == "original" else ()
+    ways = (kind for kind in refined(config.eval) if kind != "overlap")
+    return run.evaluation(config.data.val_split, str(step), *original, *ways)
 
 
 def _require_same_network(config: Config, recorded: Config, run: RunDirectory) -> None:

@@ -15,13 +15,31 @@ from seg_jax.config import ConfigError, LossConfig
 from seg_jax.losses import boundary, lovasz, pixel, region
 from seg_jax.losses.heads import HEADS, probabilities
 
-__all__ = ["HEADS", "LOSSES", "Loss", "Objective", "OwnLoss", "build", "mean", "probabilities", "reduce"]
+__all__ = ["HEADS", "LOSSES", "Loss", "Objective", "OwnLoss", "Split", "build", "mean", "probabilities", "reduce"]
 
 Array = jax.Array | np.ndarray
 # (logits [b h w k], label, a teacher's logits or None) -> (values, weights) of one shape.
 Loss = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array]]
 # A program's own: (logits [b h w k], label [b h w]) -> its mean, float32 [], or (values, weights) of one shape.
 OwnLoss = Callable[[jax.Array, jax.Array], Any]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A loss in two parts: what it sees in each example by itself, and what it makes of a batch.
+
+    Attributes:
+      seen: (logits [b h w k], label, a teacher's logits or None) -> arrays [b ...], far smaller than the logits. Those
+        of a batch are those of its examples, one after the other.
+      judged: these arrays -> (values, weights) of one shape.
+    """
+
+    seen: Callable[[jax.Array, jax.Array, Any], Any]
+    judged: Callable[[Any], tuple[jax.Array, jax.Array]] = lambda seen: seen
+
+    def __call__(self, logits: jax.Array, label: jax.Array, teacher: Any) -> tuple[jax.Array, jax.Array]:
+        """A `Loss`."""
+        return self.judged(self.seen(logits, label, teacher))
 
 
 def reduce(values: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -56,7 +74,23 @@ class Objective:
           label: see `heads.target`.
           teacher: a teacher's logits, of the shape of `logits`; None without a teacher.
         """
-        totals, weights = zip(*(reduce(*loss(logits, label, teacher)) for loss in self.losses.values()), strict=True)
+        return self.judged(self.seen(logits, label, teacher))
+
+    @property
+    def split(self) -> bool:
+        """Whether all losses see each example by itself, so that `seen` needs one at a time."""
+        return all(isinstance(loss, Split) for loss in self.losses.values())
+
+    def seen(self, logits: jax.Array, label: jax.Array, teacher: Any = None) -> tuple[Any, ...]:
+        """What each loss sees, see `Split`; of a loss that is in one part, its values and weights."""
+        batch = (logits, label, teacher)
+        return tuple(loss.seen(*batch) if isinstance(loss, Split) else loss(*batch) for loss in self.losses.values())
+
+    def judged(self, seen: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
+        """The results of a call, from what was seen."""
+        pairs = zip(self.losses.values(), seen, strict=True)
+        reduced = [reduce(*(loss.judged(arrays) if isinstance(loss, Split) else arrays)) for loss, arrays in pairs]
+        totals, weights = zip(*reduced, strict=True)
         return jnp.stack(totals), jnp.stack(weights)
 
     def value(self, totals: Array, weights: Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -104,27 +138,34 @@ def _own(function: OwnLoss, name: str) -> Loss:
     return loss
 
 
-def _loss(function: Callable[..., tuple[jax.Array, jax.Array]], loss: LossConfig, **options: Any) -> Loss:
-    """A loss that ignores the teacher."""
+def _loss(function: Callable[..., Any], loss: LossConfig, **options: Any) -> Callable[[jax.Array, jax.Array, Any], Any]:
+    """A loss, or what it sees, without a teacher."""
     common = {"head": loss.head, "class_weights": tuple(loss.class_weights)}
     return lambda logits, label, teacher: function(logits, label, **common, **options)
 
 
-def _distillation(loss: LossConfig) -> Loss:
-    return lambda logits, label, teacher: pixel.distillation(
-        logits, teacher, label, head=loss.head, temperature=loss.temperature
+def _region(loss: LossConfig, **options: float) -> Split:
+    return Split(_loss(region.overlaps, loss), lambda overlaps: region.index(overlaps, **options))
+
+
+def _distillation(loss: LossConfig) -> Split:
+    return Split(
+        lambda logits, label, teacher: pixel.distillation(
+            logits, teacher, label, head=loss.head, temperature=loss.temperature
+        )
     )
 
 
 LOSSES: Mapping[str, Callable[[LossConfig], Loss]] = {
-    "cross_entropy": lambda loss: _loss(pixel.cross_entropy, loss, label_smoothing=loss.label_smoothing),
-    "focal": lambda loss: _loss(pixel.focal, loss, alpha=loss.focal.alpha, gamma=loss.focal.gamma),
-    "ohem": lambda loss: _loss(pixel.ohem, loss, share=loss.ohem.share, threshold=loss.ohem.threshold),
-    "dice": lambda loss: _loss(region.dice, loss),
-    "jaccard": lambda loss: _loss(region.jaccard, loss),
-    "tversky": lambda loss: _loss(
-        region.tversky, loss, alpha=loss.tversky.alpha, beta=loss.tversky.beta, gamma=loss.tversky.gamma
+    "cross_entropy": lambda loss: Split(_loss(pixel.cross_entropy, loss, label_smoothing=loss.label_smoothing)),
+    "focal": lambda loss: Split(_loss(pixel.focal, loss, alpha=loss.focal.alpha, gamma=loss.focal.gamma)),
+    "ohem": lambda loss: Split(
+        _loss(pixel.cross_entropy, loss),
+        lambda seen: pixel.hardest(*seen, share=loss.ohem.share, threshold=loss.ohem.threshold),
     ),
+    "dice": lambda loss: _region(loss, **region.DICE),
+    "jaccard": lambda loss: _region(loss, **region.JACCARD),
+    "tversky": lambda loss: _region(loss, alpha=loss.tversky.alpha, beta=loss.tversky.beta, gamma=loss.tversky.gamma),
     "lovasz": lambda loss: _loss(lovasz.lovasz, loss),
     "boundary": lambda loss: _loss(boundary.boundary, loss),
     "distillation": _distillation,

@@ -90,6 +90,11 @@ def ohem(
       threshold: probability in 0..1.
     """
     values, weights = cross_entropy(logits, label, head=head, class_weights=class_weights)
+    return hardest(values, weights, share=share, threshold=threshold)
+
+
+def hardest(values: jax.Array, weights: jax.Array, *, share: float, threshold: float) -> tuple[jax.Array, jax.Array]:
+    """Values and weights of a batch, with weights only where pixels are hard; arguments as for `ohem`."""
     # The bits of floats >= 0, read as integers, have the floats' order; -1 is below all of them.
     bits = jax.lax.bitcast_convert_type(jnp.abs(jax.lax.stop_gradient(values)), jnp.int32)
     bits = jnp.where(weights > 0, bits, -1)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from seg_jax.metrics import bootstrap, counts
-from seg_jax.metrics.counts import above, confusion_matrices, of_confusion
+from seg_jax.metrics.counts import above, confusion_matrices, confusion_of_logits, of_confusion
 from seg_jax.runtime.quoting import printable
 
-__all__ = ["Images", "Report", "above", "confusion_matrices", "of_confusion", "plain"]
+__all__ = ["Images", "Report", "above", "confusion_matrices", "confusion_of_logits", "of_confusion", "plain"]
 
 MIN_CONFUSION = 0.05  # share of a class's pixels from which a confusion is listed
 MAX_LISTED = 10  # worst images, and confusions, in a report

@@ -31,6 +31,11 @@ def confusion_matrices(prediction: jax.Array, label: jax.Array, classes: int) ->
     return jax.vmap(one)(prediction, label)
 
 
+def confusion_of_logits(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """`confusion_matrices` of the classes with the largest logits [b h w k]."""
+    return confusion_matrices(logits.argmax(-1), label, logits.shape[-1])
+
+
 def confusion_of(prediction: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
     """int64 [k k]: the confusion matrix of one image of any shape, counted on the host."""
     valid = label < classes
@@ -45,7 +50,7 @@ def of_confusion(confusion: jax.Array | np.ndarray) -> tuple:
 
 
 def above(probabilities: jax.Array, label: jax.Array, threshold: float) -> jax.Array:
-    """int32 [3 k]: (TP, FP, FN) of each class, thresholded independently of the others.
+    """int32 [b 3 k]: (TP, FP, FN) of each image and class, thresholded independently of the others.
 
     Args:
       probabilities: float [b h w k]; class c is predicted where its probability exceeds the threshold, so a pixel may
@@ -57,7 +62,7 @@ def above(probabilities: jax.Array, label: jax.Array, threshold: float) -> jax.A
     counted = ((label >= 0) & (label < k))[..., None]
     predicted, true = (probabilities > threshold) & counted, label[..., None] == jnp.arange(k)
     pairs = (predicted & true, predicted & ~true, ~predicted & true)
-    return jnp.stack([pair.sum((0, 1, 2), dtype=jnp.int32) for pair in pairs])
+    return jnp.stack([pair.sum((1, 2), dtype=jnp.int32) for pair in pairs], axis=1)
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -135,6 +135,10 @@ class Ensemble:
         logits = jnp.log(jnp.maximum(mean, MIN_PROBABILITY))
         return logits - jnp.log(jnp.maximum(1 - mean, MIN_PROBABILITY)) if self.head == "sigmoid" else logits
 
+    def whole(self, logits: jax.Array, size: tuple[int, int]) -> jax.Array:
+        """The logits, which are whole already."""
+        return logits
+
 
 def together(config: Config, network: nn.Module) -> nn.Module | Ensemble:
     """The network for evaluation and prediction: that of `build`, or an ensemble of the run's `train.seeds`."""
@@ -155,6 +159,7 @@ def forward(
     *,
     train: bool,
     frozen: bool = False,
+    coarse: bool = False,
     key: jax.Array | None = None,
 ) -> tuple[Outputs, Any]:
     """Applies the network.
@@ -165,6 +170,7 @@ def forward(
       image: normalised, float [b h w c].
       train: whether to use batch statistics and dropout instead of running statistics.
       frozen: with `train`, whether the encoder runs as in evaluation.
+      coarse: whether logits are as the decoder has them, to be completed by the network's `whole`.
       key: key for dropout; needed with `train`.
 
     Returns:
@@ -177,9 +183,9 @@ def forward(
     variables = {"params": params, **model_state}
     apply: Any = model.apply
     if not train:
-        return apply(variables, image, False), model_state
+        return apply(variables, image, False, coarse=coarse), model_state
     rngs = {} if key is None else {"dropout": key}
-    return apply(variables, image, True, frozen, mutable=list(model_state), rngs=rngs)
+    return apply(variables, image, True, frozen, coarse, mutable=list(model_state), rngs=rngs)
 
 
 def reduction(model: nn.Module | Ensemble) -> int:

@@ -31,28 +31,37 @@ class Segmenter(nn.Module):
     binary: bool = False
 
     @nn.compact
-    def __call__(self, image: jax.Array, train: bool, frozen: bool = False) -> Outputs:
+    def __call__(self, image: jax.Array, train: bool, frozen: bool = False, coarse: bool = False) -> Outputs:
         """float [b h w c], any h and w -> float32 [b h w k] under 'logits' and the names of auxiliary heads.
 
-        With `frozen` the encoder runs as in evaluation while the decoder is trained.
+        With `frozen` the encoder runs as in evaluation while the decoder is trained. With `coarse` the logits are as
+        the decoder has them, to be completed by `whole`.
         """
         h, w = image.shape[1:3]
-        multiple = self.encoder.reduction
-        # In this form jax.export can prove that a symbolic size can be halved as often as the network does. The border
-        # is repeated below and to the right, since zeros would look like an edge.
-        height, width = ((n + multiple - 1) // multiple * multiple for n in (h, w))
+        height, width = self._padded((h, w))
+        # The border is repeated below and to the right, since zeros would look like an edge.
         x = pad_edge(image, (0, height - h), (0, width - w))
         outputs = self.decoder(self.encoder(x, train and not frozen), train)
-        return {
-            name: window(self._whole(logits.astype(jnp.float32), x), slice(h), slice(w))
-            for name, logits in outputs.items()
-        }
+        return {name: x if coarse else self.whole(x, (h, w)) for name, x in outputs.items()}
 
-    def _whole(self, logits: jax.Array, x: jax.Array) -> jax.Array:
-        if logits.shape[1] > x.shape[1]:
+    def _padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        # In this form jax.export can prove that a symbolic size can be halved as often as the network does.
+        multiple = self.encoder.reduction
+        height, width = ((n + multiple - 1) // multiple * multiple for n in size)
+        return height, width
+
+    def whole(self, logits: jax.Array, size: tuple[int, int]) -> jax.Array:
+        """The decoder's logits, for images of `size` -> float32 [b h w k]; it needs no parameters.
+
+        Raises:
+          ConfigError: they are larger than the images.
+        """
+        padded = self._padded(size)
+        if logits.shape[1] > padded[0]:
             raise ConfigError(
                 f"config.model.decoder_channels has too many entries: the decoder ends at {logits.shape[1]} rows for "
-                f"an input of {x.shape[1]}. Leave out the last ones."
+                f"an input of {padded[0]}. Leave out the last ones."
             )
-        whole = resize_bilinear(logits, (x.shape[1], x.shape[2]), align_corners=self.align_corners)
-        return jnp.concatenate([jnp.zeros_like(whole), whole], -1) if self.binary else whole
+        whole = resize_bilinear(logits.astype(jnp.float32), padded, align_corners=self.align_corners)
+        whole = jnp.concatenate([jnp.zeros_like(whole), whole], -1) if self.binary else whole
+        return window(whole, slice(size[0]), slice(size[1]))

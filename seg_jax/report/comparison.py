@@ -80,9 +80,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several runs; the others are compared with the first one."""
+    """Several runs; the others are compared with the first one.
+
+    Attributes:
+      runs: at least one.
+      absent: sentences on runs that were asked for and are not there.
+    """
 
     runs: Sequence[Run]
+    absent: Sequence[str] = ()
 
     @cached_property
     def flags(self) -> dict[str, list[str]]:
@@ -104,11 +110,10 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """The flags and their consequences as sentences."""
-        first = self.runs[0]
-        notes = [
-            f"{name} cannot be compared with {first.name}: {'; '.join(reasons)}" for name, reasons in self.flags.items()
-        ]
+        """The absent runs, the flags and their consequences as sentences."""
+        first, notes = self.runs[0], list(self.absent)
+        for name, reasons in self.flags.items():
+            notes.append(f"{name} cannot be compared with {first.name}: {'; '.join(reasons)}")
         for run in self.runs[1:]:
             if run.report["protocol"].get("loss_weights") != first.report["protocol"].get("loss_weights"):
                 notes.append(f"{run.name} has another objective than {first.name}: their losses cannot be compared")
@@ -161,6 +166,7 @@ class Comparison:
                 | {"iou": run.iou, "protocol": run.report["protocol"], "facts": run.facts}
                 for run in self.runs
             ],
+            "absent": list(self.absent),
             "flags": self.flags,
             "paired": self.paired,
         }

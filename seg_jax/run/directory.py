@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from seg_jax.run.stored import Meta
 
 
+def numbered(folder: Path, suffix: str) -> dict[int, Path]:
+    """{number: file} of the files that are named by one, in rising order."""
+    paths = [path for path in folder.glob(f"*{suffix}") if path.stem.isdecimal()]
+    return {int(path.stem): path for path in sorted(paths, key=lambda path: int(path.stem))}
+
+
 class ReportFiles:
     """The files of one evaluation, in a run directory or in a folder of its own.
 
@@ -42,8 +48,7 @@ class ReportFiles:
 
     def panels(self) -> dict[int, Path]:
         """{index: picture} of those that there are, in rising order."""
-        paths = [path for path in self.panel(0).parent.glob("*.png") if path.stem.isdecimal()]
-        return {int(path.stem): path for path in sorted(paths, key=lambda path: int(path.stem))}
+        return numbered(self.panel(0).parent, ".png")
 
 
 class RunDirectory:
@@ -61,6 +66,9 @@ class RunDirectory:
         self.report = ReportFiles(path)  # of the best checkpoint, written by training
         self.metrics_file = path / "metrics.jsonl"
         self.curves_file = path / "curves.png"
+        self.class_curves_file = path / "curves_classes.png"
+        self.pictures_folder = path / "pictures"  # of validation photographs, one file for each evaluation
+        self.animation_file = self.pictures_folder / "training.webp"
         self.facts_file = path / "run.json"  # what the run cost
         self.sample_file = path / "sample.png"  # the first validation image
         self.profile_folder = path / "profile"
@@ -74,6 +82,14 @@ class RunDirectory:
     def checked(self, split: str) -> Path:
         """The note of which files of a split were checked."""
         return self.path / "checked" / f"{split}.json"
+
+    def picture(self, step: int) -> Path:
+        """Validation photographs with the prediction of `step`."""
+        return self.pictures_folder / f"{step}.jpg"
+
+    def pictures(self) -> dict[int, Path]:
+        """{step: picture} of those that there are, in rising order."""
+        return numbered(self.pictures_folder, ".jpg")
 
     def evaluation(self, *kinds: str) -> ReportFiles:
         """The report of one detailed evaluation, such as ('val', '60', 'flip')."""

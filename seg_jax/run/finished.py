@@ -31,7 +31,7 @@ def finished_step(config: Config, run: RunDirectory) -> int | None:
         stored = Stored(checkpoints.directory / str(ended))
         meta = stored.meta()
         then = checked(meta["config"])
-        if differences(pretrained.resolve(config, then), then, free=FREE):
+        if differences(pretrained.as_recorded(config, then), then, free=FREE):
             return None
         for part in PARTS:
             stored.arrays(part, meta)

@@ -89,7 +89,7 @@ def open_job(
     Raises:
       ConfigError, DataError, LabelError, WeightsError: with the value, the rule and the cure.
     """
-    config = pretrained.resolve(config, recorded)
+    config = pretrained.as_recorded(config, recorded) if recorded else pretrained.resolve(config)
     mesh = configured_mesh(config)
     program.check(config, devices=sharding.batch_parts(mesh))
     guard(config)

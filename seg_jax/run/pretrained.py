@@ -2,7 +2,7 @@
 
 A configuration may leave open what follows from the weights: the arithmetic of the encoder and the normalisation of
 images; for a folder of `save_pretrained` also the network itself, where fields have their defaults. `resolve` fills
-that in once; the run directory records the outcome, which prediction and export use.
+that in once; the run directory records the outcome, which `as_recorded`, prediction and export use.
 """
 
 from __future__ import annotations
@@ -32,29 +32,14 @@ OPEN = {
 }
 
 
-def resolve(config: Config, recorded: Config | None = None) -> Config:
+def resolve(config: Config) -> Config:
     """A copy of `config` in which nothing is left open.
-
-    Args:
-      config: what the user asked for.
-      recorded: the configuration of the run that is resumed or evaluated: what was open then has been decided, so the
-        weights are not needed any more.
 
     Raises:
       ConfigError: an unknown name.
       WeightsError: the weights cannot be read, or are those of another network.
     """
-    flat = flatten(config)
-    open_fields = [field for field, value in OPEN.items() if flat[field] == value]
-    if weighting(config):
-        open_fields.append("loss.class_weights")
-    if recorded is not None:
-        if _may_be_folder(config):
-            open_fields += [field for field in models.folders.NETWORK if flat[field] == defaults()[field]]
-        if not config.train.extended_at:
-            open_fields.append("train.extended_at")
-        then = flatten(recorded)
-        return with_fields(config, {field: then[field] for field in open_fields if field in then})
+    flat, open_fields = flatten(config), _open_fields(config)
     config, demands = _demands_of_weights(config)
     architecture = lookup(models.MODELS, config.model.name, "model.name")
     styles = list(lookup(models.ENCODERS, config.model.encoder.name, "model.encoder.name").epsilon)
@@ -70,6 +55,29 @@ def resolve(config: Config, recorded: Config | None = None) -> Config:
         if field not in open_fields and flat[field] != value:
             logging.warning("config.%s = %s, but the weights were trained with %s", field, flat[field], value)
     return with_fields(config, {field: decided[field] for field in open_fields if field in decided})
+
+
+def as_recorded(config: Config, recorded: Config) -> Config:
+    """A copy of `config` in which what is left open is as the run has decided it, for which no weights are needed.
+
+    Args:
+      config: what the user asked for.
+      recorded: the configuration of the run that is resumed or evaluated.
+    """
+    open_fields, then = _open_fields(config), flatten(recorded)
+    if _may_be_folder(config):
+        flat = flatten(config)
+        open_fields += [field for field in models.folders.NETWORK if flat[field] == defaults()[field]]
+    if not config.train.extended_at:
+        open_fields.append("train.extended_at")
+    return with_fields(config, {field: then[field] for field in open_fields if field in then})
+
+
+def _open_fields(config: Config) -> list[str]:
+    """The fields that a configuration leaves open."""
+    flat = flatten(config)
+    weights = ["loss.class_weights"] if weighting(config) else []
+    return [field for field, value in OPEN.items() if flat[field] == value] + weights
 
 
 def _demands_of_weights(config: Config) -> tuple[Config, dict[str, Any]]:

@@ -243,13 +243,13 @@ def _eval_step(functions: Functions, size: Size, *, batch_size: int, scored: Siz
     mean, std = functions.normalisation
     function = evaluate.make_eval_step(
         model=functions.model,
-        classes=functions.classes,
         head=functions.config.loss.head,
         objective=functions.objective,
         teach=functions.teach,
         threshold=functions.config.eval.threshold,
         mean=mean,
         std=std,
+        groups=sharding.batch_parts(functions.mesh),
     )
     jitted = jax.jit(function, out_shardings=sharding.replicated(functions.mesh))
     arrays = fitting.pictures(size, scored) | (fitting.SIZES if scored else {})

@@ -150,7 +150,7 @@ def _read(directory: Path) -> Arrays:
 
 def flatten(tree: Any) -> Arrays:
     """A tree of arrays -> {'params/encoder/stem/conv/kernel': host array}."""
-    return {name: np.asarray(leaf) for name, leaf in trees.flatten(tree).items()}
+    return {name: np.asarray(leaf) for name, leaf in trees.by_name(tree).items()}
 
 
 def fill(like: Any, arrays: Arrays, name: str) -> Any:
@@ -164,7 +164,7 @@ def fill(like: Any, arrays: Arrays, name: str) -> Any:
     Raises:
       MismatchError: names, shapes or dtypes differ.
     """
-    wanted = trees.flatten(like)
+    wanted = trees.by_name(like)
     missing, extra = sorted(wanted.keys() - arrays.keys()), sorted(arrays.keys() - wanted.keys())
     shapes = [
         f"{key} {arrays[key].shape} instead of {wanted[key].shape}"

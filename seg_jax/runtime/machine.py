@@ -1,8 +1,11 @@
-"""The memory of the machine, as Linux tells it; elsewhere nothing is known."""
+"""Memory and processor of the machine, as Linux tells them; elsewhere less is known. Versions of the libraries."""
 
 from __future__ import annotations
 
+import os
+import platform
 import re
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,22 @@ def memory() -> dict[str, Any]:
         "limit": int(limit) if limit.isdecimal() else None,
         "huge_pages": pages[1] if pages else None,
     }
+
+
+def processor() -> dict[str, Any]:
+    """{'model': of the processor, 'cores': that this process may use}."""
+    named = [value.strip() for name, _, value in (line.partition(":") for line in lines("/proc/cpuinfo"))
+             if name.strip() == "model name"]  # fmt: skip
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"model": named[-1] if named else platform.processor(), "cores": cores}
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package; None without one."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def lines(path: str) -> list[str]:

@@ -9,7 +9,7 @@ No communication is written by hand: XLA derives it from the sharding of the arr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -74,6 +74,20 @@ def spread(tree: Any, mesh: Mesh) -> Any:
         return NamedSharding(mesh, PartitionSpec(*("model" if axis == longest else None for axis in range(array.ndim))))
 
     return jax.tree.map(shard, tree)
+
+
+def one_by_one(function: Callable[[Any], Any], arrays: Any, *, groups: int) -> Any:
+    """`function` of every example of a batch, the examples of a group one after the other.
+
+    Args:
+      function: of the arrays of an example, without the leading axis of the batch; so are its results.
+      arrays: a tree of arrays [b ...].
+      groups: into which the batch is cut, worked on at once. With the number of devices that share a batch as groups,
+        each of them has one example in memory at a time.
+    """
+    grouped = jax.tree.map(lambda a: a.reshape(groups, a.shape[0] // groups, *a.shape[1:]), arrays)
+    result = jax.vmap(lambda group: jax.lax.map(function, group))(grouped)
+    return jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), result)
 
 
 def abstract(shapes: Any, mesh: Mesh) -> Any:

@@ -17,6 +17,6 @@ def names(tree: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: name(path), tree)
 
 
-def flatten(tree: Any) -> dict[str, Any]:
+def by_name(tree: Any) -> dict[str, Any]:
     """A tree -> {'params/encoder/stem/conv/kernel': leaf}."""
     return {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

@@ -15,6 +15,7 @@ from seg_jax.augment import keys
 from seg_jax.data.feed import Batch
 from seg_jax.optim import Optimizer
 from seg_jax.steps.distil import Teach, no_teacher
+from seg_jax.steps.look import look
 from seg_jax.steps.state import TrainState
 
 
@@ -69,13 +70,17 @@ def make_train_step(
             trained: Any, model_state: Any, image: jax.Array, label: jax.Array, teacher_logits: Any, key: jax.Array
         ) -> Any:
             params = {**state.params, **trained}
-            outputs, model_state = models.forward(model, params, model_state, image, train=True, frozen=frozen, key=key)
-            values = {name: objective.value(*objective(x, label, teacher_logits)) for name, x in outputs.items()}
+            outputs, model_state = models.forward(
+                model, params, model_state, image, train=True, frozen=frozen, coarse=True, key=key
+            )
+            seen, confusion = look(
+                model, objective, outputs, label, teacher_logits, count=metrics.confusion_of_logits, groups=groups
+            )
+            values = {name: objective.value(*objective.judged(arrays)) for name, arrays in seen.items()}
             main, means = values.pop("logits")
             means = {"loss": main + aux_weight * sum(value for value, _ in values.values())} | {
                 f"loss/{name}": mean for name, mean in means.items() if len(means) > 1
             }
-            confusion = metrics.confusion_matrices(outputs["logits"].argmax(-1), label, outputs["logits"].shape[-1])
             counts = jnp.stack(metrics.of_confusion(confusion.sum(0)))
             return means["loss"], (means, counts, model_state)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -20,14 +21,16 @@ from seg_jax.config import flatten, to_json
 from seg_jax.data.images import write_image
 from seg_jax.evaluate.evaluator import Evaluator, left_out
 from seg_jax.metrics import Report, plain, summary
+from seg_jax.report import pictures
 from seg_jax.run import log
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.length import epoch_length
 from seg_jax.run.opening import Job
 from seg_jax.run.progress import Progress
 from seg_jax.run.saving import CheckpointWriter, SaveError
-from seg_jax.runtime import process, sharding
+from seg_jax.runtime import machine, process, sharding
 from seg_jax.runtime.files import write_bytes
+from seg_jax.runtime.version import __version__
 from seg_jax.steps.state import TrainState
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import DivergedError, Health, diverged
@@ -105,7 +108,7 @@ class Session:
             result.protocol["left_out"] |= left_out(self.train)
             result.sections.update(self.scores.section())
             self.newest = result
-            self._writer.scalars(step, {f"{split}/{name}": value for name, value in scalars(result).items()})
+            self._writer.scalars(step, scalars(result, split))
             panels = self.evaluator.panels(**weights)
             self._writer.images(step, {f"{split}/{i}": picture for i, picture in enumerate(panels.values())})
             value = result.scores[metric]
@@ -116,15 +119,17 @@ class Session:
                 best = ", the best so far" if gain else ""
                 tqdm.write(f"step {step}, {split}: {summary.brief(result)}{best}", file=sys.stdout)
                 tqdm.write(f"  worst classes: {summary.worst_classes(result)}", file=sys.stdout)
+            self.progress = self.progress.evaluated(step, score)
             if self._writes and gain:
                 with log.warn_on_disk_error(f"the report of step {step}"):
                     report.write(self.run.path, result, panels, self.val.table)
                     if panels:
                         logging.info("predictions of step %d: %s", step, self.run.report.predictions)
-            self.progress = self.progress.evaluated(step, score)
             if self._writes:
                 with log.warn_on_disk_error(self.run.curves_file.name):
-                    report.write_curves(self.run.path, epoch=self.epoch)
+                    report.write_curves(self.run.path, epoch=self.epoch, best=self.progress.best_step)
+                with log.warn_on_disk_error(f"the picture of step {step}"):
+                    pictures.write(self.run, step, panels, self.val.table, miou=result.scores["miou"])
         return score
 
     def show_report(self, step: int) -> None:
@@ -191,22 +196,30 @@ def saving_at_failure(session: Session, state: TrainState) -> Iterator[None]:
 
 
 def conclude(session: Session) -> None:
-    """Prints the whole table of this process's best evaluation, or of its newest; writes the plots as PDF, too."""
-    if (shown := session.best or session.newest) is None or not process.is_first():
+    """Prints the whole table of this process's best evaluation, or of its newest; writes what sums up the run."""
+    if not process.is_first():
         return
-    print(f"\nstep {shown.protocol['step']}, {session.val.split}\n{shown.table()}\n")
+    if shown := session.best or session.newest:
+        print(f"\nstep {shown.protocol['step']}, {session.val.split}\n{shown.table()}\n")
+    run, best = session.run, session.progress.best_step
     with log.warn_on_disk_error("curves.pdf"):
-        report.write_curves(session.run.path, epoch=session.epoch, form="pdf")
+        report.write_curves(run.path, epoch=session.epoch, best=best, form="pdf")
+    with log.warn_on_disk_error(run.class_curves_file.name):
+        report.write_class_curves(run.path, best=best)
+    with log.warn_on_disk_error(run.animation_file.name):
+        pictures.animate(run)
     with log.warn_on_disk_error("confusion.pdf"):
         report.write_confusion_pdf(session.run.path)
 
 
-def scalars(result: Report) -> dict[str, float]:
-    """The numbers of a report by name: its scores, and IoU, precision and recall of each class."""
-    values = dict(result.scores)
+def scalars(result: Report, split: str) -> dict[str, float]:
+    """The numbers of a report by name: scores, IoU, precision and recall of each class, IoU on the training batches."""
+    trained = result.sections.get("train", {"iou": {}})["iou"]
+    values = {f"train/iou/{name}": float(value) for name, value in trained.items()}
+    values |= {f"{split}/{name}": value for name, value in result.scores.items()}
     for kind in ("iou", "precision", "recall"):
         per_class = zip(result.names, getattr(result, kind), strict=True)
-        values |= {f"{kind}/{name}": float(value) for name, value in per_class}
+        values |= {f"{split}/{kind}/{name}": float(value) for name, value in per_class}
     return values
 
 
@@ -221,6 +234,9 @@ def costs(session: Session, steps: int, *, peak_memory: int) -> dict[str, Any]:
         "parameters": models.count(functions.abstract_state.params),
         "flops_per_image": session.evaluator.flops,
         "peak_memory_bytes": peak_memory,
+        "processor": machine.processor(),
+        "versions": {name: machine.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
+        | {"python": platform.python_version(), "seg_jax": __version__},
     }
 
 
@@ -228,6 +244,8 @@ def _open_log(job: Job, run: RunDirectory, *, start: int) -> log.Writer:
     """The log of the first process; a new run begins it with its configuration and a sample of the data."""
     train, val = job.splits
     writer = log.Writer(run.path, start_step=start, tensorboard=job.config.log.tensorboard)
+    with log.warn_on_disk_error(str(run.pictures_folder)):
+        pictures.remove_after(run, start)
     if start == 0:
         writer.texts(0, {"config": to_json(job.config), "classes": train.table.to_json()})
         writer.hparams(flatten(job.config))

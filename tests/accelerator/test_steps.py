@@ -188,7 +188,7 @@ def test_the_whole_at_toy_size(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr + (out / "accelerator.log").read_text()[-5000:]
     names = {path.name for path in out.iterdir()}
     assert names == {
-        "accelerator_cpu.json", "accelerator.log", "report.json", "curves.png", "predictions.png",
+        "accelerator_cpu.json", "accelerator.log", "report.json", "metrics.jsonl", "curves.png", "predictions.png",
         "camvid_fast.safetensors",
     }  # fmt: skip
     steps = json.loads((out / "accelerator_cpu.json").read_text())["steps"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax import data
+from seg_jax import data, viz
 from seg_jax.curate.__main__ import configuration, main
 from seg_jax.data import stats
 from seg_jax.data.prepared import MANIFEST
@@ -94,13 +94,23 @@ def test_lint(config, root, tmp_path, capsys):
     assert finding["file"] == str(root / "truth" / "03.png")
 
 
-def test_stats(config, root, tmp_path, capsys):
+def test_stats(config, root, tmp_path, monkeypatch, capsys):
     out = tmp_path / "stats.json"
     assert main(["stats", config, f"--json={out}", "--split=val", "--beta=0.9"]) == 0
     content = json.loads(out.read_text())
     assert (content["images"], sum(content["pixels"])) == (1, 32 * 48)
-    assert "val: 1 images" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "val: 1 images" in said and said.endswith(f"picture: {tmp_path / 'stats.png'}\n")
     assert len(list((root / ".seg_jax").glob("stats-*.json"))) == 1
+    with Image.open(tmp_path / "stats.png") as picture:
+        assert picture.format == "PNG"
+    drawn = []
+    monkeypatch.setattr(viz, "distribution", lambda shares, table: drawn.append((shares, table.names)) or b"")
+    monkeypatch.chdir(tmp_path)
+    assert main(["stats", config, "--split=val"]) == 0
+    total = sum(content["pixels"])
+    assert drawn == [({"val": [n / total for n in content["pixels"]]}, ("background", "foreground"))]
+    assert (tmp_path / "my_config_stats.png").exists()
 
 
 def test_prepare(config, tmp_path, capsys):

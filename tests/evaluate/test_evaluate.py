@@ -190,7 +190,7 @@ def test_windows_sizes_and_the_mirror_image_are_those_of_prediction(run, monkeyp
         image, label = examples.read(i)
         seen = predictor(image, probabilities=True)
         confusion += counts.confusion_of(seen.label, label, len(examples.table))
-        above += np.asarray(counts.above(seen.probabilities[None], label[None], 0.1))
+        above += np.asarray(counts.above(seen.probabilities[None], label[None], 0.1))[0]
     assert (result.confusion == confusion).all() and result.images.counts[:, 0].sum() == np.trace(confusion)
     assert (result.above[1] == above).all() and above[0].any()
     assert result.scores["miou_above"] == counts.mean(counts.iou(above))

@@ -16,7 +16,7 @@ from seg_jax.evaluate import evaluator, shapes
 from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.predict.predictor import Predictor
 from seg_jax.run.checkpoint import Checkpoints
-from seg_jax.steps.evaluate import to_sizes
+from seg_jax.steps.sizes import to_sizes
 from seg_jax.train.loop import train_and_evaluate
 
 TABLE = LabelTable(names=("a", "b"))

@@ -303,7 +303,7 @@ def test_counts_above_by_hand():
     # Four pixels of truth 0, 1, 1, ignored. A pixel may be found in two classes or in none.
     probabilities = np.array([[[[0.6, 0.6], [0.3, 0.4], [0.7, 0.5], [0.9, 0.9]]]], np.float32)
     label = np.array([[[0, 1, 1, IGNORE]]], np.uint8)
-    counts = above(probabilities, label, 0.5)
+    counts = above(probabilities, label, 0.5).sum(0)
     assert counts.dtype == jnp.int32
     # Class 0: found in pixels 0 (right) and 2 (wrong). Class 1: found in 0 (wrong), missed in 1 and 2 (0.5: not above).
     np.testing.assert_array_equal(counts, [[1, 0], [1, 1], [0, 2]])
@@ -317,7 +317,7 @@ def test_counts_above_agree_with_the_confusion_matrix_of_sure_predictions():
     rng = np.random.default_rng(0)
     label, prediction = rng.integers(0, 5, (2, 2, 7, 9)).astype(np.uint8)
     label[label == 4], prediction = IGNORE, prediction % K
-    counts = above(np.eye(K, dtype=np.float32)[prediction], label, 0.5)
+    counts = above(np.eye(K, dtype=np.float32)[prediction], label, 0.5).sum(0)
     exact = report(count(prediction, label, K))
     np.testing.assert_array_equal(counts, [exact.tp, exact.fp, exact.fn])
 

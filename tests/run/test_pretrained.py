@@ -69,7 +69,7 @@ def test_given_values_are_kept_and_complained_about(tiny_config, keras_weights, 
 def test_a_resumed_run_needs_no_weights(tiny_config, tmp_path):
     config = tiny_config({**MOBILENET, "model.encoder.weights": str(tmp_path / "gone.h5")})
     recorded = tiny_config({**MOBILENET, **HALVES, "model.encoder.style": "keras", "model.encoder.output_stride": 8})
-    assert decided(pretrained.resolve(config, recorded)) == ("keras", 8, *HALVES.values())
+    assert decided(pretrained.as_recorded(config, recorded)) == ("keras", 8, *HALVES.values())
     with pytest.raises(WeightsError, match=r"gone\.h5"):
         pretrained.resolve(config)
 
@@ -97,7 +97,7 @@ def test_a_recorded_fcn_keeps_its_width(tiny_config, recorded):
     # 0 is what runs recorded when 4096 was the width on every encoder: their checkpoints have 4096 channels.
     fcn = {"model.name": "fcn8s", "model.encoder.name": "mobilenetv2", "model.encoder.depth": 0, "model.channels": 0}
     then = from_json(to_json(tiny_config({**fcn, "model.channels": recorded})))
-    now = pretrained.resolve(tiny_config(fcn), then)
+    now = pretrained.as_recorded(tiny_config(fcn), then)
     assert now.model.channels == recorded
     shapes = jax.eval_shape(lambda: models.init(models.build(now, classes=2), jax.random.key(0), (1, 32, 32, 3)))[0]
     assert shapes["decoder"]["fc7"]["conv"]["kernel"].shape == (1, 1, *2 * (recorded or 4096,))
@@ -154,10 +154,10 @@ def test_a_folder_decides_what_is_left_open(folder, caplog):
 def test_a_resumed_run_does_not_need_the_folder(folder):
     recorded = from_json(to_json(pretrained.resolve(usual_with({"model.weights": str(folder)}))))
     gone = usual_with({"model.weights": str(folder) + "-gone"})
-    assert SAID.items() <= flatten(pretrained.resolve(gone, recorded)).items()
+    assert SAID.items() <= flatten(pretrained.as_recorded(gone, recorded)).items()
     # A file decides no network, so that a network of other fields is not taken for the same.
     file = usual_with({"model.weights": str(folder / "gone.safetensors")})
-    assert pretrained.resolve(file, recorded).model.encoder.name == "plain"
+    assert pretrained.as_recorded(file, recorded).model.encoder.name == "plain"
 
 
 @pytest.mark.parametrize(

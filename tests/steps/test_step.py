@@ -38,19 +38,26 @@ class Part(nn.Module):
         return layers.Conv(self.features, 1, bias=True, name="head")(x)
 
 
-class Pointwise(nn.Module):
+class Whole(nn.Module):
+    """A network whose decoder has logits at the size of the image."""
+
+    def whole(self, logits, size):
+        return logits
+
+
+class Pointwise(Whole):
     """Logits of a pixel from that pixel alone: then an ignored pixel cannot matter by way of its neighbours."""
 
     @nn.compact
-    def __call__(self, image, train, frozen=False):
+    def __call__(self, image, train, frozen=False, coarse=False):
         return {"logits": Part(CLASSES, name="decoder")(image, train)}
 
 
-class Twofold(nn.Module):
+class Twofold(Whole):
     """An encoder and a decoder of a layer each, and two auxiliary heads in training."""
 
     @nn.compact
-    def __call__(self, image, train, frozen=False):
+    def __call__(self, image, train, frozen=False, coarse=False):
         x = Part(4, count=True, name="encoder")(image, train and not frozen)
         outputs = {"logits": Part(CLASSES, count=True, name="decoder")(x, train)}
         if train:
@@ -260,11 +267,11 @@ def test_accumulation_updates_statistics_and_draws_dropout_in_every_part():
     assert {int(n) for n in jax.tree.leaves(after.model_state)} == {4}
 
 
-class Remembering(nn.Module):
+class Remembering(Whole):
     """Keeps, as a statistic, which examples each part had; an example's number is its red."""
 
     @nn.compact
-    def __call__(self, image, train, frozen=False):
+    def __call__(self, image, train, frozen=False, coarse=False):
         seen = self.variable("batch_stats", "seen", jnp.zeros, (2, len(image)))
         seen.value = jnp.roll(seen.value, -1, 0).at[-1].set(image[:, 0, 0, 0])
         return {"logits": Part(CLASSES, name="decoder")(image, train)}

@@ -32,10 +32,16 @@ def test_resuming_from_a_checkpoint_gives_the_same_bits(config_for, tmp_path):
     train_and_evaluate(config_for(), tmp_path / "whole")
     train_and_evaluate(config_for(), tmp_path / "resumed")
     shutil.rmtree(tmp_path / "resumed" / "checkpoints" / "4")
+    pictures = tmp_path / "resumed" / "pictures"
+    shutil.copy(pictures / "4.jpg", pictures / "6.jpg")  # of a step that was not reached again
     state = train_and_evaluate(config_for(), tmp_path / "resumed")
     assert int(state.step) == 4
     assert manifest(tmp_path / "resumed", 4) == manifest(tmp_path / "whole", 4)
     assert lines(tmp_path / "resumed", "train/loss") == lines(tmp_path / "whole", "train/loss")
+    assert sorted(path.name for path in pictures.iterdir()) == ["2.jpg", "4.jpg", "training.webp"]
+    for name in ("2.jpg", "4.jpg", "training.webp"):
+        assert (pictures / name).read_bytes() == (tmp_path / "whole" / "pictures" / name).read_bytes()
+    assert [step for step, _ in lines(tmp_path / "whole", "train/iou/top")] == [2, 4]
 
 
 def test_other_examples_are_refused(config_for, folder, tmp_path):

@@ -389,11 +389,16 @@ def test_a_run_whose_logs_all_fail_trains_to_its_end(config_for, whole, tmp_path
     monkeypatch.setattr(metric_writers.SummaryWriter, "write_scalars", failing)
     monkeypatch.setattr(session.report, "write", failing)
     monkeypatch.setattr(session.report, "write_curves", failing)
+    monkeypatch.setattr(session.report, "write_class_curves", failing)
+    for name in ("write", "animate", "remove_after"):
+        monkeypatch.setattr(session.pictures, name, failing)
     monkeypatch.setattr(session, "write_image", failing)
     train_and_evaluate(config_for(log__tensorboard=True), tmp_path / "run")
     assert manifest(tmp_path / "run", 4) == manifest(whole, 4)
     assert lines(tmp_path / "run", "train/loss") == lines(whole, "train/loss")
     for what in ("sample.png", "the report of step 2", "curves.png", "TensorBoard's events"):
+        assert what in caplog.text
+    for what in ("curves_classes.png", "/pictures cannot", "the picture of step 2", "training.webp"):
         assert what in caplog.text
 
 
@@ -456,7 +461,7 @@ config = synthetic_unet.get_config()
 config.update_from_flattened_dict({
     "data.size": (32, 32), "data.synthetic.train_scenes": 16, "data.synthetic.val_scenes": 4,
     "model.encoder.width": 4, "model.encoder.depth": 1, "train.batch_size": 4, "eval.batch_size": 4,
-    "train.steps": 2000, "eval.every_steps": 100, "log.every_steps": 10, "eval.panels": 1,
+    "train.steps": 2000, "eval.every_steps": 200, "log.every_steps": 10, "eval.panels": 1,
 })
 log = Session.log
 

@@ -22,7 +22,7 @@ SHOWN = 12  # names of a list that an error message prints
 
 def flat(variables: Tree) -> dict[str, Any]:
     """{'params': {'stem': {'conv': {'kernel': a}}}} -> {'stem/conv/kernel': a}, all collections together."""
-    return {name.partition("/")[2]: leaf for name, leaf in trees.flatten(variables).items()}
+    return {name.partition("/")[2]: leaf for name, leaf in trees.by_name(variables).items()}
 
 
 def choose(

@@ -1,0 +1,131 @@
+"""Training and evaluation of planned runs, each in a process of its own: the failure of one does not end the rest."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seg_jax import report
+from seg_jax.compare.plan import Planned
+from seg_jax.config import with_fields
+from seg_jax.evaluate.stored import files_of
+from seg_jax.run.directory import ReportFiles, RunDirectory
+from seg_jax.run.finished import finished_step
+from seg_jax.runtime.errors import SegJaxError
+from seg_jax.runtime.process import Interruption
+
+
+class FailedError(SegJaxError, RuntimeError):
+    """A program of a run ended without its result; the message is its last error."""
+
+
+class InterruptedByUserError(SegJaxError, RuntimeError):
+    """A signal has ended the comparison between or within two runs."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Starts the programs of runs.
+
+    Attributes:
+      workdir: gets a run directory of each, and what they print in `comparison/NAME.log`.
+      split: on which they are evaluated; '': their validation split.
+      interruption: the signals of this process; they are passed on to the program that runs.
+    """
+
+    workdir: Path
+    split: str
+    interruption: Interruption
+
+    def directory(self, run: Planned) -> RunDirectory:
+        """The directory of a run."""
+        return RunDirectory(self.workdir / run.name)
+
+    def train(self, run: Planned) -> None:
+        """Trains a run to its end, or resumes it; does nothing where it is finished.
+
+        Raises:
+          FailedError: it did not reach its end.
+          InterruptedByUserError: on a signal; what was trained is saved.
+        """
+        directory = self.directory(run)
+        if finished_step(run.config, directory) is not None:
+            return
+        self._start(run, [*run.arguments, f"--workdir={directory}"], append=False)
+        if finished_step(run.config, directory) is None:
+            raise FailedError(f"it was stopped before its last step, see {self.log(run)}")
+
+    def evaluate(self, run: Planned) -> ReportFiles:
+        """The report of a trained run's best checkpoint on the split; evaluates it where there is none.
+
+        Raises:
+          FailedError: the evaluation failed.
+          InterruptedByUserError: on a signal.
+          SegJaxError: the run has no whole checkpoint.
+        """
+        directory = self.directory(run)
+        config = with_fields(run.config, {"data.val_split": self.split}) if self.split else run.config
+        files = files_of(directory, config, directory.checkpoints().choose("best"))
+        if not _whole(files):
+            split = [f"--config.data.val_split={self.split}"] if self.split else []
+            self._start(run, [*run.arguments, *split, "--mode=eval", f"--workdir={directory}"], append=True)
+        return files
+
+    def log(self, run: Planned) -> Path:
+        """What the programs of a run have printed."""
+        return self.workdir / "comparison" / f"{run.name}.log"
+
+    def _start(self, run: Planned, arguments: Sequence[str], *, append: bool) -> None:
+        """Runs `seg_jax.main`; what it prints goes to the terminal's stderr and to the log."""
+        if self.interruption.name:
+            raise InterruptedByUserError(self.interruption.name)
+        last = b""
+        self.log(run).parent.mkdir(parents=True, exist_ok=True)
+        with (
+            self.log(run).open("ab" if append else "wb") as log,
+            subprocess.Popen(
+                [sys.executable, "-m", "seg_jax.main", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            ) as program,
+        ):
+            assert program.stdout, "it is a pipe"
+            passed, text = False, codecs.getincrementaldecoder("utf-8")("replace")  # a chunk may end within a character
+            while chunk := program.stdout.read1(1 << 16):  # type: ignore[attr-defined]
+                log.write(chunk)
+                sys.stderr.write(text.decode(chunk))
+                sys.stderr.flush()
+                last = (last + chunk)[-4096:]
+                # The terminal sends SIGINT to both; a second one would end the program before it has saved.
+                if self.interruption.name not in ("", "SIGINT") and not passed:
+                    program.send_signal(signal.SIGTERM)
+                    passed = True
+        if self.interruption.name:
+            raise InterruptedByUserError(self.interruption.name)
+        if program.returncode:
+            raise FailedError(f"{_reason(last, program.returncode)}, see {self.log(run)}")
+
+
+def _whole(files: ReportFiles) -> bool:
+    """Whether there is a report that can be read."""
+    try:
+        report.read(files.report)
+    except (SegJaxError, OSError):
+        return False
+    return True
+
+
+def _reason(output: bytes, code: int) -> str:
+    """The last error in what a program has printed, or its last line."""
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    lines = [line.strip() for line in re.split(r"[\r\n]+", output.decode(errors="replace")) if line.strip()]
+    errors = [line for line in lines if re.match(r"(error|[\w.]*(Error|Exception)): ", line)]
+    return (errors or lines or [f"exit code {code}"])[-1].removeprefix("error: ").rstrip(".")

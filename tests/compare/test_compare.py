@@ -1,0 +1,132 @@
+"""The whole command: runs as programs of their own, what is trained once, what fails, and the comparison."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from seg_jax.compare import runs
+from seg_jax.compare.__main__ import main
+from seg_jax.compare.plan import Planned
+from seg_jax.compare.runs import FailedError, InterruptedByUserError, Runner
+from seg_jax.config import checked
+from seg_jax.runtime.process import Interruption
+from tests.runs import QUIET, REPOSITORY, TINY
+
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """program(code) -> that code runs in place of seg_jax.main; returns the command lines that were started."""
+    started = []
+    popen = subprocess.Popen
+
+    def replace(code):
+        def start(command, **options):
+            started.append(command[3:])
+            return popen([sys.executable, "-c", code, *command[3:]], **options)
+
+        monkeypatch.setattr(runs.subprocess, "Popen", start)
+        return started
+
+    return replace
+
+
+@pytest.fixture
+def run(tiny_config):
+    return Planned("a", {"optim.lr": "0.1"}, ("--config=a.py", "--config.optim.lr=0.1"), checked(tiny_config()))
+
+
+def test_a_failed_program_is_an_error_with_its_reason(program, run, tmp_path, capsys):
+    runner = Runner(tmp_path, "", Interruption())
+    started = program("import sys; print('\\rbar 1\\rbar 2', flush=True); sys.exit('error: no disk. Buy one.')")
+    with pytest.raises(FailedError, match=r"^no disk\. Buy one, see .*comparison/a\.log$"):
+        runner.train(run)
+    assert started == [[*run.arguments, f"--workdir={tmp_path / 'a'}"]]
+    assert "bar 2" in capsys.readouterr().err and "no disk" in (tmp_path / "comparison" / "a.log").read_text()
+    program("raise TypeError('a defect')")
+    with pytest.raises(FailedError, match=r"^TypeError: a defect, see"):
+        runner.train(run)
+    program("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(FailedError, match=r"^ended by SIGKILL, see"):
+        runner.train(run)
+    program("")  # as one that was told to stop
+    with pytest.raises(FailedError, match=r"stopped before its last step"):
+        runner.train(run)
+
+
+def test_a_signal_is_passed_on_and_ends_the_comparison(program, run, tmp_path):
+    waiting = (
+        "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nprint('up', flush=True)\n"
+    )
+    program(waiting + "for _ in range(600): print('.', flush=True); time.sleep(0.1)")
+    interruption = Interruption()
+    interruption.name = "SIGTERM"
+    with pytest.raises(InterruptedByUserError, match="SIGTERM"):  # nothing is started any more
+        Runner(tmp_path, "", interruption).train(run)
+    interruption.name = ""
+    begin = time.monotonic()
+    with interruption:
+        killer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM))
+        killer.start()
+        with pytest.raises(InterruptedByUserError, match="SIGTERM"):
+            Runner(tmp_path, "", interruption).train(run)
+        killer.join()
+    assert time.monotonic() - begin < 30
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_the_plan_alone_starts_nothing(program, tmp_path, capsys):
+    started = program("")
+    over = ["--over=model.name=unet,fcn8s", "--over=model.encoder.depth=1,3"]
+    assert main(["--config=synthetic_unet", *over, f"--workdir={tmp_path / 'x'}", "--plan"]) == 0
+    said = capsys.readouterr()
+    assert said.out.split() == ["unet-depth=1", "unet-depth=3", "fcn8s-depth=3"]
+    assert "left out fcn8s-depth=1: " in said.err and not started and not (tmp_path / "x").exists()
+    assert main(["--config=synthetic_unet", "--over=model.name=fnc8s", f"--workdir={tmp_path}"]) == 1
+    assert "error: --over: model.name=fnc8s fits in no combination" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_runs_are_trained_once_evaluated_and_compared(environment, tmp_path):
+    """Three runs and a refused combination; then one of them again, which fails."""
+    grid = ["--over=model.name=unet,fcn8s", "--over=model.encoder.depth=1,3"]
+    tiny = [
+        *(flag for flag in TINY if "depth" not in flag),
+        QUIET,
+        "--config.train.steps=4",
+        "--config.eval.every_steps=4",
+    ]
+
+    def compare(*more):
+        return subprocess.run(
+            [sys.executable, "-m", "seg_jax.compare", *tiny, *more, "--split=val", f"--workdir={tmp_path}"],
+            cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+
+    done = compare(*grid)
+    assert done.returncode == 0, done.stderr
+    assert "left out fcn8s-depth=1: " in done.stderr
+    content = json.loads((tmp_path / "comparison" / "report.json").read_text())
+    assert [each["name"] for each in content["runs"]] == ["unet-depth=1", "unet-depth=3", "fcn8s-depth=3"]
+    assert [each["protocol"]["split"] for each in content["runs"]] == ["val"] * 3
+    assert set(content["paired"]) == {"unet-depth=3", "fcn8s-depth=3"} and not content["flags"]
+    assert len(content["absent"]) == 1 and content["absent"][0].startswith("fcn8s-depth=1 was left out: ")
+    assert str(tmp_path / "comparison" / "report.html") in done.stdout and "fcn8s-depth=3" in done.stdout
+    shutil.rmtree(tmp_path / "unet-depth=1")
+    (tmp_path / "unet-depth=1").touch()  # no directory can be made there
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/**/*") if "comparison" not in path.parts}
+    done = compare(*grid)
+    assert done.returncode == 1
+    content = json.loads((tmp_path / "comparison" / "report.json").read_text())
+    assert [each["name"] for each in content["runs"]] == ["unet-depth=3", "fcn8s-depth=3"]
+    assert any(one.startswith("unet-depth=1 failed: ") and "unet-depth=1.log" in one for one in content["absent"])
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/**/*") if "comparison" not in path.parts}
+    assert before and after == before

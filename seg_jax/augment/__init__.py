@@ -13,9 +13,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from seg_jax.augment import filters, mixing, randaugment
+from seg_jax.augment import filters, keys, mixing, randaugment
 from seg_jax.augment.color import LUMA, color_map, jitter
-from seg_jax.augment.geometry import affine, compose, warp
+from seg_jax.augment.geometry import warp
+from seg_jax.augment.placing import place
 from seg_jax.config import AugmentConfig
 from seg_jax.runtime import sharding
 
@@ -31,8 +32,8 @@ def make_augment(
     fill: tuple[int, int, int],
     groups: int,
     finish: Callable[[jax.Array], jax.Array] = lambda image: image,
-) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-    """Builds augment(key, image, label) for batches.
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """Builds augment(key, image, label, placed=None) for batches.
 
     Args:
       spec: the features and their ranges.
@@ -45,7 +46,8 @@ def make_augment(
     Returns:
       A function (key, uint8 [b h w 3], uint8 [b h w]) -> (float32 [b ch cw 3] in 0..255 before `finish`,
       uint8 [b ch cw]). Example i samples from fold_in(key, i), whatever the grouping or the number of devices. Its
-      partner in `mixing` is example i + 1; the partner of the last one is the first.
+      partner in `mixing` is example i + 1; the partner of the last one is the first. Where `placed`, float32 [b 2 5],
+      is given, the images are parts of photographs and it says where the crops are in them, see `data.crops.Part`.
     """
     grey = sum(share * value for share, value in zip(LUMA, fill, strict=True))
     jitters = any((spec.brightness, spec.contrast, spec.saturation, spec.hue, spec.grayscale))
@@ -53,37 +55,39 @@ def make_augment(
     # Under vmap all branches of a lax.cond or lax.switch are computed; a single group on CPU goes without.
     branches = bool(operations or spec.blur)
 
-    def one(args: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        keys, image, label = args
+    def one(args: tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]) -> tuple[jax.Array, jax.Array]:
+        uses, image, label, placed = args
         source = (image.shape[0], image.shape[1])
         output = spec.crop if all(spec.crop) else source
-        matrix = affine(keys[0], spec, source, output)
+        if placed is None:
+            image, label = warp(image, label, place(uses, spec, source, output), output, fill)
+        else:
+            image, label = warp(image, label, placed[:, :3], output, fill, inside=placed[:, 3:])
         if operations:
-            sampled = randaugment.sample(keys[2], operations, magnitude)
-            matrix = compose(matrix, randaugment.geometry(*sampled, output))
-        image, label = warp(image, label, matrix, output, fill)
-        if operations:
-            image = randaugment.recolor(image, *sampled)
+            image = randaugment.recolor(image, *randaugment.sample(uses[2], operations, magnitude))
         if jitters:
-            image = jitter(image, *color_map(keys[1], spec, grey))
+            image = jitter(image, *color_map(uses[1], spec, grey))
         if spec.blur:
-            image = filters.random_blur(keys[3], image, probability=spec.blur, sigma=spec.blur_sigma)
+            image = filters.random_blur(uses[3], image, probability=spec.blur, sigma=spec.blur_sigma)
         if spec.noise:
-            image = filters.random_noise(keys[4], image, strength=spec.noise)
+            image = filters.random_noise(uses[4], image, strength=spec.noise)
         return finish(image), label
 
-    def augment(key: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def augment(
+        key: jax.Array, image: jax.Array, label: jax.Array, placed: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         b = image.shape[0]
         # A row for each example, a column for each use of randomness.
-        keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 6))(jnp.arange(b))
+        uses = jax.vmap(functools.partial(keys.of_example, key))(jnp.arange(b))
+        inputs = (uses, image, label, placed)
         if groups == 1 and branches:
-            image, label = jax.lax.map(one, (keys, image, label))
+            image, label = jax.lax.map(one, inputs)
         else:
-            image, label = sharding.one_by_one(one, (keys, image, label), groups=groups)
+            image, label = sharding.one_by_one(one, inputs, groups=groups)
         if not (spec.cutmix or spec.classmix):
             return image, label
         partner = (jnp.roll(image, -1, axis=0), jnp.roll(label, -1, axis=0))
-        return jax.vmap(functools.partial(mixing.mix, spec=spec))(keys[:, 5], image, label, partner)
+        return jax.vmap(functools.partial(mixing.mix, spec=spec))(uses[:, 5], image, label, partner)
 
     return augment
 
@@ -94,7 +98,7 @@ def build(
     mean: tuple[float, ...],
     groups: int,
     finish: Callable[[jax.Array], jax.Array],
-) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """The augmentation that `config.augment` describes; `mean` (0..1) fills the area outside an image.
 
     `groups` and `finish`: see `make_augment`.

@@ -15,7 +15,9 @@ from seg_jax.config import AugmentConfig
 from seg_jax.data.labels import IGNORE
 
 
-def affine(key: jax.Array, spec: AugmentConfig, source: tuple[int, int], output: tuple[int, int]) -> jax.Array:
+def affine(
+    key: jax.Array, spec: AugmentConfig, source: tuple[int, int] | jax.Array, output: tuple[int, int]
+) -> jax.Array:
     """Samples the map from output to source pixels: float32 [2 3], (y, x, 1) -> (y, x), pixel centres at integers.
 
     The crop's position is random: inside the scaled image along an axis where the image is larger than the output,
@@ -44,7 +46,13 @@ def affine(key: jax.Array, spec: AugmentConfig, source: tuple[int, int], output:
 
 
 def warp(
-    image: jax.Array, label: jax.Array, matrix: jax.Array, output: tuple[int, int], fill: tuple[int, int, int]
+    image: jax.Array,
+    label: jax.Array,
+    matrix: jax.Array,
+    output: tuple[int, int],
+    fill: tuple[int, int, int],
+    *,
+    inside: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Resamples an image bilinearly and its label by nearest neighbour under one affine map.
 
@@ -54,6 +62,8 @@ def warp(
       matrix: float32 [2 3] from output to source pixels, see `affine`.
       output: (height, width) of the result.
       fill: colour (0..255) outside the source; the label there is 255.
+      inside: float32 [2 2], the first and last position that belong to the source, along y and x; None: all of the
+        array, with half a pixel around the outermost centres.
 
     Returns:
       float32 [oh ow 3] in 0..255, uint8 [oh ow]. No label value is invented.
@@ -71,8 +81,11 @@ def warp(
     row, column = jnp.arange(oh, dtype=jnp.float32)[:, None], jnp.arange(ow, dtype=jnp.float32)
     y = matrix[0, 0] * row + matrix[0, 1] * column + matrix[0, 2]
     x = matrix[1, 0] * row + matrix[1, 1] * column + matrix[1, 2]
-    # Coordinates in the framed image. Half a pixel around the outermost centres still belongs to the image.
-    y, x = _framed(y, h), _framed(x, w)
+    # Coordinates in the framed image.
+    y, x = (
+        _framed(position, size, None if inside is None else inside[axis])
+        for axis, (position, size) in enumerate(((y, h), (x, w)))
+    )
     y0, x0 = y.astype(jnp.int32), x.astype(jnp.int32)
     fy, fx = y - y0, x - x0
     # Unsigned, or the gather would also handle negative indices.
@@ -89,9 +102,12 @@ def warp(
     return jnp.stack([channel(i) for i in range(3)], axis=-1), (nearest >> 24).astype(jnp.uint8)
 
 
-def _framed(position: jax.Array, size: int) -> jax.Array:
+def _framed(position: jax.Array, size: int, ends: jax.Array | None) -> jax.Array:
     """Coordinates along an axis of `size` pixels -> coordinates in the framed image; 0, the frame, if outside."""
-    inside = jnp.abs(position - (size - 1) / 2) <= size / 2
+    if ends is None:
+        inside = jnp.abs(position - (size - 1) / 2) <= size / 2
+    else:
+        inside = (position >= ends[0]) & (position <= ends[1])
     return jnp.where(inside, jnp.clip(position, 0, size - 1) + 1, 0)
 
 

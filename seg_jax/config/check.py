@@ -84,6 +84,7 @@ def _check(config: Config) -> None:
     _check_training(config)
     _check_loss(config)
     _check_evaluation(config)
+    _check_sizes(config)
     _check_augmentation(config)
 
 
@@ -184,6 +185,18 @@ def _check_evaluation(config: Config) -> None:
     )
 
 
+def _check_sizes(config: Config) -> None:
+    data, crop = config.data, config.augment.crop
+    require(
+        not data.short_side or (all(crop) and not any(data.size)),
+        config,
+        "data.short_side",
+        f"photographs that keep their aspect train in crops, and have no data.size (augment.crop = {crop!r}, data.size "
+        f"= {data.size!r})",
+        "Set augment.crop=(512, 512) and data.size=(0, 0), or use 0",
+    )
+
+
 def _check_augmentation(config: Config) -> None:
     stride, crop = config.model.encoder.output_stride or 1, config.augment.crop
     require(
@@ -207,53 +220,4 @@ def _check_augmentation(config: Config) -> None:
         "train.batch_size",
         f"augment.cutmix = {cutmix!r} and augment.classmix = {classmix!r} take their parts from the batch's next image",
         "Use 2 or more, or set both to 0",
-    )
-
-
-def check_devices(config: Config, devices: int) -> None:
-    """Refuses batches that cannot be split evenly over so many devices, in the parts of `train.accumulate`.
-
-    Raises:
-      ConfigError: naming the batch size, and one that can.
-    """
-    sizes = {"train.batch_size": config.train.accumulate, "eval.batch_size": 1}
-    for (field, parts), size in zip(sizes.items(), (config.train.batch_size, config.eval.batch_size), strict=True):
-        unit = devices * parts
-        in_parts = f", in {parts} parts (train.accumulate)" if parts > 1 else ""
-        require(
-            size % unit == 0,
-            config,
-            field,
-            f"the batch is split evenly over {devices} devices{in_parts}",
-            f"Use a multiple of {unit}, such as {-(-size // unit) * unit}",
-        )
-
-
-def weighting(config: Config) -> str:
-    """The scheme that `loss.class_weights` names, to be replaced by numbers; '' where it holds numbers."""
-    weights = config.loss.class_weights
-    return weights[0] if len(weights) == 1 and isinstance(weights[0], str) else ""
-
-
-def check_classes(config: Config, *, classes: int) -> None:
-    """Checks the fields that depend on the number of classes of the data.
-
-    Raises:
-      ConfigError: `loss.class_weights` has another length, or a negative weight; the binary head has not two classes.
-    """
-    require(
-        config.loss.head != "binary" or classes == 2,
-        config,
-        "loss.head",
-        f"one logit tells two classes apart, the data has {classes}",
-        "Use softmax, or sigmoid for classes by themselves",
-    )
-    weights = config.loss.class_weights
-    require(
-        bool(weighting(config))
-        or (len(weights) in (0, classes) and all(isinstance(w, int | float) and w >= 0 for w in weights)),
-        config,
-        "loss.class_weights",
-        f"there is one non-negative weight for each of the {classes} classes",
-        f"Use {classes} numbers, the name of a scheme such as 'median_frequency', or () for none",
     )

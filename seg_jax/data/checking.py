@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -22,6 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from seg_jax.data.cache import Cache
 from seg_jax.data.examples import Bad, Examples, Pair, refuse_one_class
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError
@@ -38,6 +38,8 @@ def prepare(
     threads: int,
     record: Path,
     one_size: bool = True,
+    own_scale: bool = False,
+    cache_bytes: int = 0,
     process: int = 0,
     processes: int = 1,
     exchange: Callable[[str], list[str]] = lambda text: [text],
@@ -54,12 +56,14 @@ def prepare(
       skip_bad: whether to leave unusable examples out (they stay listed in `bad`) instead of stopping.
       threads: number of files read at once.
       record: file for the outcome, so that unchanged files are not checked again when a run resumes.
-      one_size: whether examples of another size than the first one are bad; a cache needs one size.
+      one_size: whether examples of another size than the first one are bad.
+      own_scale: whether examples pass at their own scale even if all have one size.
+      cache_bytes: see `cache.Cache`.
       process, processes: number of this process, and of all processes.
       exchange: see `sharding.exchange`.
 
     Returns:
-      The usable examples; `labelled` says whether any of their pixels has a class.
+      The usable examples; `labelled` says whether any of their pixels has a class, `sizes` that they have several.
 
     Raises:
       DataError: examples cannot be read, have unknown mask values or another size, or none is left.
@@ -70,10 +74,13 @@ def prepare(
 
     n = len(examples)
     fingerprint = content_key(examples)
+    if fingerprint and not one_size:
+        fingerprint += " of any size" + " at its own scale" * own_scale
     if cache == "none":
         known = everyone(_recall(record, fingerprint))
         if None not in known:  # with separate disks only some processes may have a record: then all check again
-            examples = replace(examples, labelled=any(one["labelled"] for one in known))
+            sizes = tuple((height, width) for height, width in known[0]["sizes"])
+            examples = replace(examples, labelled=any(one["labelled"] for one in known), sizes=sizes)
             return _without(examples, _united(one["bad"] for one in known), skip_bad)
 
     def check(index: int) -> tuple[tuple[int, ...], list[int], Pair | None] | Bad:
@@ -85,10 +92,10 @@ def prepare(
 
     mine = range(process, n, processes) if cache == "none" else range(n)
     bad: dict[int, Bad] = {}
-    sizes: dict[tuple[int, ...], list[int]] = {}
+    alike: dict[tuple[int, ...], list[int]] = {}  # size -> examples
     pixels = np.zeros(256, np.int64)
     alone: dict[bool, str] = {}  # whether ignored pixels are beside one class alone -> an example
-    arrays: Pair | None = None
+    kept = Cache(n, cache, one_size=one_size, most=cache_bytes)
     with closing(
         in_parallel(lambda k: check(mine[k]), len(mine), threads=threads, title=f"checking {examples.split}")
     ) as results:
@@ -100,18 +107,16 @@ def prepare(
             pixels += counts
             if counts[IGNORE] and any(counts[:IGNORE]):
                 alone.setdefault(sum(map(bool, counts[:IGNORE])) == 1, examples.names[i])
-            sizes.setdefault(size, []).append(i)
+            alike.setdefault(size, []).append(i)
             if pair is not None:
-                arrays = arrays or _allocate(n, size, cache)
-                if size == arrays[1].shape[1:]:
-                    arrays[0][i], arrays[1][i] = pair
+                kept.keep(i, pair)
     if one_size:
-        firsts = everyone([[indices[0], *size] for size, indices in sizes.items()])
+        firsts = everyone([[indices[0], *size] for size, indices in alike.items()])
         _, *first = min((entry for entries in firsts for entry in entries), default=[0])
-        for size, indices in sizes.items():
+        for size, indices in alike.items():
             why = (
-                f"has {size[0]}x{size[1]} pixels (height x width) where the first one has "
-                f"{first[0]}x{first[1]}; set config.data.size to bring all to one size"
+                f"has {size[0]}x{size[1]} pixels (height x width) where the first one has {first[0]}x{first[1]}; set "
+                "config.data.size to bring all to one size, or config.augment.crop to train in crops of any"
             )
             bad |= {i: Bad(examples.names[i], why) for i in indices if [*size] != first}
     found = everyone(
@@ -119,16 +124,30 @@ def prepare(
             "bad": {i: {"name": b.name, "why": b.why} for i, b in bad.items()},
             "pixels": pixels.tolist(),
             "alone": [*alone.items()],
+            "alike": [] if one_size else [*alike.items()],
         }
     )
+    sizes = _sizes(n, [entry for one in found for entry in one["alike"]], own_scale=own_scale)
     pixels = np.sum([one["pixels"] for one in found], axis=0)
     refuse_one_class(examples, pixels, {beside: name for one in found for beside, name in one["alone"]})
     bad, labelled = _united(one["bad"] for one in found), bool(pixels[:IGNORE].any())
     if fingerprint:
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}
-        text = json.dumps({"fingerprint": fingerprint, "bad": entries, "labelled": labelled}, indent=1)
-        write_bytes(record, text.encode())
-    return _without(replace(examples, arrays=arrays, labelled=labelled), bad, skip_bad)
+        findings = {"fingerprint": fingerprint, "bad": entries, "labelled": labelled, "sizes": sizes}
+        write_bytes(record, json.dumps(findings, indent=1).encode())
+    return _without(kept.of(replace(examples, labelled=labelled, sizes=sizes)), bad, skip_bad)
+
+
+def _sizes(n: int, alike: list[tuple[tuple[int, int], list[int]]], *, own_scale: bool) -> tuple[tuple[int, int], ...]:
+    """The (height, width) of each of `n` examples, (0, 0) for bad ones, from the examples of each size; () where all
+    have one size and are to share it."""
+    if len({tuple(size) for size, _ in alike}) < 2 and not own_scale:
+        return ()
+    sizes = [(0, 0)] * n
+    for (height, width), indices in alike:
+        for i in indices:
+            sizes[i] = (height, width)
+    return tuple(sizes)
 
 
 def _united(findings: Iterable[dict[str, dict[str, str]]]) -> dict[int, Bad]:
@@ -192,19 +211,6 @@ def listing(bad: Iterable[Bad], limit: int = 20) -> str:
     return "\n".join(lines[:limit] + more)
 
 
-def _allocate(n: int, size: tuple[int, ...], cache: str) -> Pair:
-    """Arrays for the cache; raises DataError before the machine would start to swap."""
-    needed = n * size[0] * size[1] * 4
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if needed > 0.8 * memory:
-            raise DataError(
-                f"config.data.cache = {cache!r} needs {needed / 2**30:.1f} GiB for {n} images of {size[0]}x{size[1]}, "
-                f"this machine has {memory / 2**30:.1f} GiB. Use --config.data.cache=none or a smaller data.size."
-            )
-    return np.zeros((n, *size, 3), np.uint8), np.full((n, *size), IGNORE, np.uint8)
-
-
 def content_key(examples: Examples) -> str:
     """A digest of the files, the meaning of their values, and the way they are read; '' for data without files."""
     if not examples.files:
@@ -225,7 +231,7 @@ def _recall(record: Path, fingerprint: str) -> dict[str, Any] | None:
     """{'bad', 'labelled'} of an earlier check of the same unchanged files, or None."""
     try:
         recorded = json.loads(record.read_text(encoding="utf-8"))
-        findings = {name: recorded[name] for name in ("bad", "labelled")}
+        findings = {name: recorded[name] for name in ("bad", "labelled")} | {"sizes": recorded.get("sizes", [])}
         return findings if fingerprint and recorded["fingerprint"] == fingerprint else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -48,6 +48,8 @@ class Examples:
       content: a digest of what the examples hold, where names alone do not tell them apart; '' if they do.
       labelled: whether any pixel has a class, which only the check of all examples knows.
       arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
+      sizes: (height, width) of each example where they pass at their own scale, known once they are checked; (): all
+        have one size.
     """
 
     split: str
@@ -64,6 +66,7 @@ class Examples:
     content: str = ""
     labelled: bool = True
     arrays: tuple[Any, Any] | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -89,6 +92,7 @@ class Examples:
             lambda reader: lambda i: reader(indices[i]),
             names=tuple(self.names[i] for i in indices),
             files=tuple(self.files[i] for i in indices) if self.files else (),
+            sizes=tuple(self.sizes[i] for i in indices) if self.sizes else (),
         )
 
     @cached_property
@@ -96,6 +100,13 @@ class Examples:
         """(height, width) of the examples, of the first one if they differ."""
         height, width = self.read(0)[1].shape
         return height, width
+
+    @property
+    def described_size(self) -> str:
+        """The size of the examples for people, '480x640' (height x width), or those of the smallest and the largest."""
+        ordered = sorted(self.sizes, key=lambda size: size[0] * size[1]) or [self.size]
+        ends = dict.fromkeys(f"{height}x{width}" for height, width in (ordered[0], ordered[-1]))
+        return " to ".join(ends)
 
 
 def check_sizes(image: np.ndarray, mask: np.ndarray, *, image_name: object, mask_name: object, cure: str = "") -> None:

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from seg_jax.config import DataConfig
 from seg_jax.data import checking, pipeline
 from seg_jax.data.examples import Examples, Pair
+from seg_jax.data.fitting import Fit
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE
 from seg_jax.runtime import sharding
@@ -23,24 +24,28 @@ from seg_jax.runtime import sharding
 Batch = dict[str, jax.Array]
 
 
-def prepare(examples: Examples, data: DataConfig, mesh: Mesh, *, record: Path) -> Examples:
+def prepare(examples: Examples, data: DataConfig, mesh: Mesh, *, record: Path, any_size: bool = False) -> Examples:
     """Checks every example and keeps the split where `data.cache` says: in files, host memory, or on every device.
 
     Args:
       examples: one split.
-      data: reads `cache`, `skip_bad` and `threads`.
+      data: reads `cache`, `cache_bytes`, `short_side`, `skip_bad` and `threads`.
       mesh: the devices.
       record: the file that notes which files were checked.
+      any_size: whether the examples may have different sizes.
 
     Raises:
-      DataError: see `checking.prepare`; or the split does not fit into the memory of a device.
+      DataError: see `checking.prepare`; or the split has several sizes, or does not fit into the memory of a device.
     """
     checked = checking.prepare(
         examples,
         cache=data.cache,
+        cache_bytes=data.cache_bytes,
         skip_bad=data.skip_bad,
         threads=data.threads,
         record=record,
+        one_size=not any_size,
+        own_scale=data.short_side > 0,
         process=jax.process_index(),
         processes=jax.process_count(),
         exchange=sharding.exchange,
@@ -48,7 +53,9 @@ def prepare(examples: Examples, data: DataConfig, mesh: Mesh, *, record: Path) -
     return _copy_to_devices(checked, mesh) if data.cache == "device" else checked
 
 
-def batches(examples: Examples, orders: Iterable[np.ndarray], data: DataConfig, mesh: Mesh) -> Generator[Batch]:
+def batches(
+    examples: Examples, orders: Iterable[np.ndarray], data: DataConfig, mesh: Mesh, *, fit: Fit | None = None
+) -> Generator[Batch]:
     """Global batches, split over the mesh, one for each array of indices in `orders`; the same for every `data.cache`.
 
     Args:
@@ -56,20 +63,27 @@ def batches(examples: Examples, orders: Iterable[np.ndarray], data: DataConfig, 
       orders: the indices that this process feeds, `PAD` for no example; see `pipeline.batches`.
       data: reads `threads` and `prefetch`.
       mesh: the devices.
+      fit: for examples at their own scale, see `pipeline.batches`.
     """
-    if examples.arrays is not None and isinstance(examples.arrays[0], jax.Array):
+    if fit is None and examples.arrays is not None and isinstance(examples.arrays[0], jax.Array):
         images, labels = examples.arrays
         gather = _gather(mesh)
         for order in orders:
             yield gather(images, labels, sharding.place({"order": order.astype(np.int32)}, mesh)["order"])
         return
-    with closing(pipeline.batches(examples, orders, threads=data.threads, prefetch=data.prefetch)) as stream:
+    with closing(pipeline.batches(examples, orders, threads=data.threads, prefetch=data.prefetch, fit=fit)) as stream:
         for batch in stream:
             yield sharding.place(batch, mesh)
 
 
 def _copy_to_devices(examples: Examples, mesh: Mesh) -> Examples:
     """Moves a split from host memory to every device."""
+    if examples.sizes:
+        raise DataError(
+            "config.data.cache = 'device' keeps photographs of one size; those of the split "
+            f"{examples.split!r} pass at their own scale, {examples.described_size} pixels (height x width). Use "
+            "--config.data.cache=host, or a data.size."
+        )
     assert examples.arrays is not None
     needed = sum(array.nbytes for array in examples.arrays)
     memory = jax.local_devices()[0].memory_stats() or {}  # none on CPU

@@ -172,8 +172,14 @@ def resize(image: np.ndarray, label: np.ndarray, size: tuple[int, int]) -> tuple
     """Resizes image (bilinear, antialiased) and label (nearest) to `size` = (height, width); dtypes are kept."""
     if image.shape[:2] == tuple(size):
         return image, label
-    resized = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(resized), resize_label(label, size)
+    return resize_image(image, size), resize_label(label, size)
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes an image uint8 [h w 3] to `size` = (height, width); bilinear, antialiased."""
+    if image.shape[:2] == tuple(size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,16 +1,19 @@
-"""From examples to batches: from the host cache, or read from files in a tf.data stream.
+"""From examples to batches: from the host cache, or read by threads that are some batches ahead.
 
 Both yield the same batches, in the sampler's order.
 """
 
 from __future__ import annotations
 
-import itertools
+from collections import deque
 from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from seg_jax.data import fitting
 from seg_jax.data.examples import Examples, Pair
+from seg_jax.data.fitting import Fit
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE
 
@@ -19,13 +22,22 @@ Batch = dict[str, np.ndarray]
 PAD = -1  # the index of padding: a black image whose pixels are all ignored
 
 
-def batches(examples: Examples, orders: Iterable[np.ndarray], *, threads: int, prefetch: int) -> Generator[Batch]:
-    """Batches of uint8 arrays, one for each array of indices in `orders`; `PAD` gives an ignored example.
+def batches(
+    examples: Examples, orders: Iterable[np.ndarray], *, threads: int, prefetch: int, fit: Fit | None = None
+) -> Generator[Batch]:
+    """Batches of arrays, one for each array of indices in `orders`; `PAD` gives an ignored example.
+
+    Args:
+      examples: one split.
+      orders: the indices of each batch.
+      threads: number of examples read at once.
+      prefetch: batches prepared ahead.
+      fit: makes the arrays of an example; None: images and labels have one size and travel as they are.
 
     Raises:
       DataError, LabelError: a file changed or vanished since it was checked.
     """
-    if examples.arrays is not None:
+    if examples.arrays is not None and fit is None:
         images, labels = examples.arrays
         for order in orders:
             batch = {"image": images[order], "label": labels[order]}
@@ -33,49 +45,53 @@ def batches(examples: Examples, orders: Iterable[np.ndarray], *, threads: int, p
             batch["label"][order == PAD] = IGNORE
             yield batch
     else:
-        yield from _stream(examples, orders, threads=threads, prefetch=prefetch)
+        yield from _stream(examples, orders, fit or _AsRead(examples), threads=threads, prefetch=prefetch)
 
 
-def _stream(examples: Examples, orders: Iterable[np.ndarray], *, threads: int, prefetch: int) -> Generator[Batch]:
-    """Reads, decodes and batches with tf.data; the functions that it calls release the interpreter lock."""
-    import tensorflow as tf
+class _AsRead:
+    """Examples of one size as they are."""
 
-    tf.config.set_visible_devices([], "GPU")  # TensorFlow would allocate all GPU memory
-    shape = examples.read(0)[1].shape
-    failures: list[Exception] = []
+    def __init__(self, examples: Examples):
+        self._names, self._size = examples.names, examples.size
+        self.arrays = fitting.pictures(self._size)
 
-    def read(index: np.ndarray) -> Pair:
+    def __call__(self, pair: Pair, *, index: int, batch: int, row: int) -> Batch:
+        image, label = pair
+        if label.shape != self._size or image.shape[:2] != self._size:
+            raise DataError(f"{self._names[index]} changed its size during the run.")
+        return {"image": image, "label": label}
+
+
+def _stream(
+    examples: Examples, orders: Iterable[np.ndarray], fit: Fit, *, threads: int, prefetch: int
+) -> Generator[Batch]:
+    """Reads and decodes in threads, which write into the batches; decoders release the interpreter lock."""
+
+    def read(index: int, number: int, row: int, batch: Batch) -> None:
         if index == PAD:
-            return np.zeros((*shape, 3), np.uint8), np.full(shape, IGNORE, np.uint8)
-        try:
-            image, label = examples.read(int(index))
-        except Exception as error:
-            failures.append(error)
-            raise
-        if label.shape != shape:
-            failures.append(DataError(f"{examples.names[int(index)]} changed its size during the run."))
-            raise failures[-1]
-        return image, label
+            made = fitting.blank(fit.arrays)
+        else:
+            made = fit(examples.read(index), index=index, batch=number, row=row)
+        for name, array in made.items():
+            batch[name][row] = array
 
-    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and on Python 3.13 the attempt warns
-    def decode(index):
-        image, label = tf.numpy_function(read, [index], (tf.uint8, tf.uint8), stateful=False)
-        return {"image": tf.ensure_shape(image, (*shape, 3)), "label": tf.ensure_shape(label, shape)}
-
-    orders = iter(orders)
-    first = next(orders, None)
-    if first is None:
-        return
-    dataset = (
-        tf.data.Dataset.from_generator(
-            lambda: itertools.chain([first], orders), output_signature=tf.TensorSpec((len(first),), tf.int64)
-        )
-        .unbatch()
-        .map(decode, num_parallel_calls=threads, deterministic=True)
-        .batch(len(first), drop_remainder=True)
-        .prefetch(prefetch)
-    )
+    ahead: deque[tuple[Batch, list[Future[None]]]] = deque()
+    pool = ThreadPoolExecutor(threads)
     try:
-        yield from dataset.as_numpy_iterator()
-    except tf.errors.OpError as error:
-        raise (failures[0] if failures else DataError(f"reading {examples.split} failed: {error}")) from error
+        for number, order in enumerate(orders):
+            batch = {name: np.empty((len(order), *shape), dtype) for name, (shape, dtype) in fit.arrays.items()}
+            rows = [pool.submit(read, int(index), number, row, batch) for row, index in enumerate(order)]
+            ahead.append((batch, rows))
+            if len(ahead) > prefetch:
+                yield _finished(*ahead.popleft())
+        while ahead:
+            yield _finished(*ahead.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finished(batch: Batch, rows: list[Future[None]]) -> Batch:
+    """A batch once all of its rows are written; raises the error of the first row that has one."""
+    for row in rows:
+        row.result()
+    return batch

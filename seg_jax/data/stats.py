@@ -27,7 +27,18 @@ VERSION = 1  # of the counting: part of the key of stored counts
 # Fields of config.data that do not change an example, or whose effect is visible in the label table or the files.
 WITHOUT_EFFECT = (
     *("dir", "labels", "merge", "ignore_classes", "list", "size", "tfds.data_dir"),
-    *("cache", "threads", "prefetch", "skip_bad", "mean", "std", "train_split", "val_split"),
+    *(
+        "cache",
+        "cache_bytes",
+        "short_side",
+        "threads",
+        "prefetch",
+        "skip_bad",
+        "mean",
+        "std",
+        "train_split",
+        "val_split",
+    ),
 )
 
 

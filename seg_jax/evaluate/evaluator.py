@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from seg_jax.config import Config, EvalConfig
 from seg_jax.data import feed, pipeline, sampler
 from seg_jax.data.examples import Examples
 from seg_jax.data.labels.cityscapes import write_prediction
-from seg_jax.data.probabilities import resized_bands
+from seg_jax.evaluate import shapes
 from seg_jax.evaluate.seen import Seen
 from seg_jax.metrics import Images, Report, bootstrap, cityscapes, compat
 from seg_jax.metrics.detailed import Counter
@@ -38,26 +38,31 @@ class Evaluator:
         self._seen = Seen(functions, examples)
 
     @cached_property
-    def _lowered(self) -> Any:
-        return self._functions.eval_step(self.examples.size)
+    def _lowered(self) -> list[Any]:
+        return [
+            self._functions.eval_step(group.size, batch_size=group.batch_size, scored=group.scored)
+            for group in self._seen.groups
+        ]
 
     @cached_property
-    def _step(self) -> Any:
-        return self._lowered.compile()
+    def _steps(self) -> list[Any]:
+        return [lowered.compile() for lowered in self._lowered]
 
     @property
     def is_compiled(self) -> bool:
         """Whether the next call compiles nothing for whole images."""
-        return "_step" in vars(self)
+        return "_steps" in vars(self)
 
     def compile(self) -> None:
-        """Compiles the step now instead of at the first call."""
-        _ = self._step
+        """Compiles the steps now instead of at the first call."""
+        _ = self._steps
 
     @property
     def flops(self) -> float:
-        """Floating-point operations for one image, as XLA counts them; NaN where it does not."""
-        return cost.count_flops(self._lowered) / self._config.eval.batch_size
+        """Floating-point operations for one image, the split's mean, as XLA counts them; NaN where it does not."""
+        groups = zip(self._seen.groups, self._lowered, strict=True)
+        counts = [cost.count_flops(step) / group.batch_size * len(group.indices) for group, step in groups]
+        return sum(counts) / len(self.examples)
 
     def __call__(self, params: Any, model_state: Any, *, step: int, detailed: bool = False) -> Report:
         """The report of `params` and `model_state` after training step `step`.
@@ -74,15 +79,15 @@ class Evaluator:
         windowed = detailed and self._seen.windowed
         if counter is not None and windowed:
             for index in range(n):
-                image, label = self._seen.example(index)
-                self._look(counter, index, label, self._seen.through_windows((params, model_state), image))
+                self._look(counter, index, *self._seen.windowed_bands((params, model_state), index))
         else:
             counted = self._count(params, model_state, counter)
         if counter is not None:
             counter.totals = sharding.sum_over_processes(counter.totals)
             sections = counter.figures()
         found = counter.totals if counter is not None else {}
-        source = found if detailed and (config.eval.resolution == "original" or refined(config.eval)) else counted
+        elsewhere = config.eval.resolution == "original" and not examples.sizes  # these are at their size anyway
+        source = found if detailed and (elsewhere or refined(config.eval)) else counted
         confusion, images = source["confusion"], source["images"][:n]
         above = found["above_threshold"] if windowed else counted["above"]
         sections["compat"] = compat.figures(confusion, images, found.get("above"))
@@ -104,32 +109,43 @@ class Evaluator:
 
     def _count(self, params: Any, model_state: Any, counter: Counter | None) -> dict[str, np.ndarray]:
         """Sums of what `eval_step` gives for whole images, all on the way through the counter, if there is one."""
-        config, examples = self._config, self.examples
-        k, n, size = len(examples.table), len(examples), config.eval.batch_size
+        examples = self.examples
+        k, n = len(examples.table), len(examples)
         totals, weights = np.zeros((2, len(self._functions.objective.weights)))
-        images = np.zeros((-(-n // size) * size, 3, k), np.int64)
+        images = np.zeros((n, 3, k), np.int64)
         sums = {
             "confusion": np.zeros((k, k), np.int64),
             "above": np.zeros((3, k), np.int64),
             "totals": totals,
             "weights": weights,
         }
-        here = {"process": jax.process_index(), "processes": jax.process_count()}
-        order = sampler.evaluation_order(size, n, pad=pipeline.PAD, **here)
-        for i, placed in enumerate(feed.batches(examples, order, config.data, self._functions.mesh)):
-            counted = jax.device_get(self._step(params, model_state, placed, self._functions.teacher))
-            images[i * size : (i + 1) * size] = counted.pop("images")  # padding comes last
-            for name, value in counted.items():
-                sums[name] += value
-            if counter is not None:
-                first = i * size + jax.process_index() * (size // jax.process_count())
-                labels = sharding.local_rows(placed["label"])
-                seen = sharding.local_rows(self._seen.predict(rows=True)(params, model_state, placed["image"]))
-                for index, label, p in zip(range(first, n), labels, seen, strict=False):
-                    if config.eval.resolution == "original":
-                        _, label = examples.original(index)
-                    self._look(counter, index, label, resized_bands(p, (label.shape[0], label.shape[1])))
+        processes, first = jax.process_count(), jax.process_index()
+        for group, step in zip(self._seen.groups, self._steps, strict=True):
+            size, mine = group.batch_size, group.batch_size // processes
+            for i, placed in enumerate(self._batches(group)):
+                counted = jax.device_get(step(params, model_state, placed, self._functions.teacher))
+                indices = group.indices[i * size : (i + 1) * size]
+                images[indices] = counted.pop("images")[: len(indices)]  # padding comes last
+                for name, value in counted.items():
+                    sums[name] += value
+                if counter is not None:
+                    seen = sharding.local_rows(self._seen.predict(rows=True)(params, model_state, placed["image"]))
+                    labels = sharding.local_rows(placed["label"])
+                    for row, index in enumerate(indices[first * mine : (first + 1) * mine]):
+                        self._look(counter, index, *self._seen.scored(index, seen[row], labels[row]))
         return sums | {"images": images}
+
+    def _batches(self, group: shapes.Group) -> Iterator[feed.Batch]:
+        """The batches of the photographs of one shape, each once, in their order."""
+        orders = sampler.evaluation_order(
+            group.batch_size,
+            len(group.indices),
+            pad=pipeline.PAD,
+            process=jax.process_index(),
+            processes=jax.process_count(),
+        )
+        chosen = (np.where(order == pipeline.PAD, order, group.indices[order]) for order in orders)
+        return feed.batches(self.examples, chosen, self._config.data, self._functions.mesh, fit=group.fit)
 
     def _look(self, counter: Counter, index: int, label: np.ndarray, bands: Iterable[np.ndarray]) -> None:
         """Counts one image in detail, and writes its prediction where that is wanted."""
@@ -177,12 +193,14 @@ def protocol(
       detailed, windowed: see `Evaluator`.
     """
     height, width = examples.size
+    resolution = "original" if examples.sizes else config.eval.resolution if detailed else "network"
     return {
         "step": step,
         "source": config.data.source,
         "split": examples.split,
         "images": len(examples),
-        "resolution": config.eval.resolution if detailed else "network",
+        "resolution": resolution,
+        **({"sizes": examples.described_size, "short_side": config.data.short_side} if examples.sizes else {}),
         **(refined(config.eval) if detailed else {}),
         "left_out": left_out(examples),
         "height": height,

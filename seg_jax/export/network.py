@@ -13,7 +13,7 @@ import jax.export
 import jax.numpy as jnp
 
 from seg_jax import losses, models
-from seg_jax.config import with_fields
+from seg_jax.config import ConfigError, with_fields
 from seg_jax.data.labels import LabelTable
 from seg_jax.export.resample import resize_antialiased
 from seg_jax.predict.contents import OUTPUTS, VERSION
@@ -75,6 +75,10 @@ class Network:
         functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
         like = functions.abstract_state.weights(averaged=False)
         weights = checkpoints.weights(step, like, averaged=config.eval.averaged)
+        if fixed and not size and not trained:
+            raise ConfigError(
+                f"{run} was trained on photographs at their own scale, and this format has one size. Add --size=HxW."
+            )
         if fixed:
             size = size or trained
         return cls.of(functions, weights, table, step=step, trained_size=trained, size=size, output=output)
@@ -87,7 +91,7 @@ class Network:
         table: LabelTable,
         *,
         step: int,
-        trained_size: tuple[int, ...],
+        trained_size: tuple[int, ...] | None,
         size: tuple[int, ...] | None = None,
         output: str = "probabilities",
     ) -> Network:
@@ -95,7 +99,11 @@ class Network:
         config = functions.config
         metadata = {"format": VERSION, "seg_jax": __version__, "sealed": True}
         metadata |= {"classes": list(table.names), "colors": [list(color) for color in table.colors]}
-        metadata |= {"mean": list(config.data.mean), "std": list(config.data.std), "trained_size": list(trained_size)}
+        metadata |= {
+            "mean": list(config.data.mean),
+            "std": list(config.data.std),
+            "trained_size": list(trained_size) if trained_size else None,
+        }
         metadata |= {"head": config.loss.head, "size": list(size) if size else None, "output": output}
         metadata |= {"parameters": models.count(weights["params"]), "step": step, "config": config.to_dict()}
         return cls(functions, weights, table, metadata)

@@ -33,7 +33,7 @@ def output(value: Any) -> bool:
 FORM = {
     "output": output,
     "size": (size, None),
-    "trained_size": size,
+    "trained_size": (size, None),
     "classes?": [str],
     "parameters": int,
     "config": {"model": {"name": str, "encoder": {"name": str}}},

@@ -25,7 +25,7 @@ class Predictor:
     Args:
       engine: uint8 [n h w 3] -> probabilities, float32 [n h w k]; or class ids, uint8 [n h w].
       table: the label table of its classes.
-      trained_size: (height, width) at which the network was evaluated.
+      trained_size: (height, width) at which the network was evaluated; None: photographs at their own scale.
       scaled: whether the engine itself resizes images to the scale of the training.
       identity: identifies the weights, so that results of two networks are not mixed.
       card: {name: value}, facts about the network for people.
@@ -39,7 +39,7 @@ class Predictor:
         self,
         engine: windows.Engine,
         table: LabelTable,
-        trained_size: Size,
+        trained_size: Size | None,
         *,
         scaled: bool = False,
         identity: str = "",
@@ -183,11 +183,11 @@ def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ..
             "Leave them out, or name the run directory."
         )
     artefact = artefacts.load(path)
-    height, width = artefact.size or artefact.metadata["trained_size"]
+    trained = artefact.size or artefact.metadata["trained_size"]
     return {
         "engine": artefact,
         "table": artefact.table,
-        "trained_size": (height, width),
+        "trained_size": (trained[0], trained[1]) if trained else None,
         "scaled": artefact.size is not None,
         "identity": seal.digest(path),
         "card": _card(artefact),
@@ -201,7 +201,7 @@ def _card(artefact: artefacts.Artefact) -> dict[str, Any]:
         "architecture": model["name"],
         "encoder": model["encoder"]["name"],
         "parameters": f"{known['parameters']:,}",
-        "trained at": "{}x{}".format(*known["trained_size"]),
+        "trained at": "{}x{}".format(*size) if (size := known["trained_size"]) else "the scale of each photograph",
         "gives": artefact.output,
         "written by": f"seg_jax {known['seg_jax']}",
     }

@@ -10,7 +10,9 @@ import jax
 import numpy as np
 
 from seg_jax import models
+from seg_jax.config import Size
 from seg_jax.data.labels import LabelTable
+from seg_jax.predict.scale import BUCKET
 from seg_jax.predict.windows import Engine
 from seg_jax.run.directory import RunDirectory
 from seg_jax.runtime.documents import fitting, number
@@ -24,14 +26,14 @@ class Restored:
     Attributes:
       engine: uint8 [n h w 3] -> class probabilities, float32 [n h w k].
       table: what the classes mean.
-      image_size: (height, width) at which it was evaluated.
+      image_size: (height, width) at which it was evaluated; None: photographs at their own scale.
       identity: checksum of the checkpoint.
       card: what is known of the network, for people.
     """
 
     engine: Engine
     table: LabelTable
-    image_size: tuple[int, int]
+    image_size: Size | None
     identity: str
     card: dict[str, Any]
 
@@ -41,15 +43,18 @@ def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tupl
     config, checkpoints = run.config(), run.checkpoints()
     step = checkpoints.choose(checkpoint)
     meta = checkpoints.meta(step)
-    table, (height, width) = run.trained(config, meta)
+    table, size = run.trained(config, meta)
     model = models.together(config, models.build(config, classes=len(table)))
     # Their structure is in their names: tracing the network for it would take a third of the time to the first mask.
     weights = jax.device_put(_nested(checkpoints.arrays(step, averaged=config.eval.averaged)))
     predict = jax.jit(build(config, model=model, flip=flip, scales=scales))
 
     def engine(images: np.ndarray) -> np.ndarray:
+        height, width = images.shape[1:3]
+        if size is None:  # padded as in evaluation, and to multiples, so that few shapes are compiled
+            images = np.pad(images, ((0, 0), (0, -height % BUCKET), (0, -width % BUCKET), (0, 0)), mode="edge")
         try:
-            return np.asarray(predict(weights["params"], weights["model_state"], images))
+            return np.asarray(predict(weights["params"], weights["model_state"], images))[:, :height, :width]
         except Exception:
             # Says so if the weights are not those of the network that the configuration describes.
             from seg_jax.run import program
@@ -63,12 +68,12 @@ def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tupl
         "architecture": config.model.name,
         "encoder": config.model.encoder.name,
         "parameters": f"{models.count(weights['params']):,}",
-        "trained at": f"{height}x{width}",
+        "trained at": f"{size[0]}x{size[1]}" if size else "the scale of each photograph",
         "step": step,
         **_scores(run, step),
     }
     identity = f"{meta['sha256']} {flip} {scales}"
-    return Restored(engine, table, (height, width), identity=identity, card=card)
+    return Restored(engine, table, size, identity=identity, card=card)
 
 
 def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def write(
 
 def enlarged(panels: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Small panels, enlarged by a whole factor to about `PANEL_WIDTH`."""
-    times = max(1, PANEL_WIDTH // panels[0].shape[1])
+    times = max(1, PANEL_WIDTH // max(panel.shape[1] for panel in panels))
     return [panel.repeat(times, axis=0).repeat(times, axis=1) for panel in panels]
 
 

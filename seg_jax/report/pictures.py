@@ -29,7 +29,7 @@ def write(run: RunDirectory, step: int, panels: Mapping[int, np.ndarray], table:
     Args:
       run: the run directory.
       step: the training steps before the evaluation.
-      panels: {index of an example: its `viz.panel`}, of one size. A few are shown; without any there is no file.
+      panels: {index of an example: its `viz.panel`}. A few are shown; without any there is no file.
       table: names and colours of the classes.
       miou: the evaluation's mean IoU, for the title.
     """

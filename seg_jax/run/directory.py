@@ -108,8 +108,8 @@ class RunDirectory:
         """The classes; raises a LabelError where their file is missing or damaged."""
         return LabelTable.load(self.table_file)
 
-    def trained(self, config: Config, checkpoint: Meta) -> tuple[LabelTable, tuple[int, int]]:
-        """The classes, and the (height, width) at which the network was evaluated.
+    def trained(self, config: Config, checkpoint: Meta) -> tuple[LabelTable, tuple[int, int] | None]:
+        """The classes, and the (height, width) at which the network was evaluated; None: at the photographs' own scale.
 
         Args:
           config: as recorded.
@@ -136,8 +136,8 @@ class RunDirectory:
                 f"{self.table_file} has {len(table)} classes, the network {len(trained)}: {', '.join(trained.names)}. "
                 "Restore the table."
             )
-        height, width = checkpoint["image_size"]
-        return table, (height, width)
+        size = checkpoint["image_size"]
+        return table, (size[0], size[1]) if size else None
 
     def checkpoints(self) -> Checkpoints:
         """The checkpoints, to be read; raises a CheckpointError before the first one."""

@@ -104,7 +104,10 @@ def open_job(
     check_classes(config, classes=len(table))
     teacher.check(config, table)
     if run is not None:
-        examples = tuple(feed.prepare(one, config.data, mesh, record=run.checked(one.split)) for one in examples)
+        any_size = all(config.augment.crop) and not any(config.data.size)
+        examples = tuple(
+            feed.prepare(one, config.data, mesh, record=run.checked(one.split), any_size=any_size) for one in examples
+        )
     if scheme := weighting(config):
         config = with_fields(config, {"loss.class_weights": weigh(examples[0], config.data, scheme)})
     functions = program.Functions(config, classes=len(table), mesh=mesh, own_losses=own_losses, names=table.names)

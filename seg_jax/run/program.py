@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from seg_jax import augment, data, losses, models, optim
@@ -22,7 +21,7 @@ from seg_jax.config import (
     weighting,
     with_fields,
 )
-from seg_jax.data import stats
+from seg_jax.data import fitting, stats
 from seg_jax.data.labels.builtin import table_of
 from seg_jax.run import initial
 from seg_jax.run.directory import RunDirectory
@@ -155,17 +154,26 @@ class Functions:
         """Weights of the teacher, a copy on every device, see `Teacher.weights`; () without a teacher."""
         return self._teacher.weights() if self._teacher else ()
 
-    def train_step(self, size: Size, *, frozen: bool = False, steps: int = 1) -> jax.stages.Lowered:
+    def train_step(
+        self, size: Size, *, frozen: bool = False, steps: int = 1, placed: bool = False
+    ) -> jax.stages.Lowered:
         """(state, batch, teacher) -> (state, metrics) for images of `size`, to be compiled; the state is donated.
 
         With `frozen` the encoder is not trained. With several `steps` it takes a list of batches, one for each, and
-        metrics are arrays of a number for each step. An ensemble takes a list of batches, one for each member.
+        metrics are arrays of a number for each step. An ensemble takes a list of batches, one for each member. With
+        `placed` images are parts of photographs, and batches say where crops are in them.
         """
-        return _train_step(self, size, frozen=frozen, steps=steps)
+        return _train_step(self, size, frozen=frozen, steps=steps, placed=placed)
 
-    def eval_step(self, size: Size) -> jax.stages.Lowered:
-        """(params, model_state, batch, teacher) -> counts for images of `size`, to be compiled."""
-        return _eval_step(self, size)
+    def eval_step(self, size: Size, *, batch_size: int = 0, scored: Size | None = None) -> jax.stages.Lowered:
+        """(params, model_state, batch, teacher) -> counts for images of `size`, to be compiled.
+
+        Args:
+          size: (height, width) of the images.
+          batch_size: number of images; 0: `eval.batch_size`.
+          scored: (height, width) of the labels, where they have their own and logits are brought to it.
+        """
+        return _eval_step(self, size, batch_size=batch_size or self.config.eval.batch_size, scored=scored)
 
     def predict(self, *, flip: bool = False, scales: Sequence[float] = (1.0,), rows: bool = False) -> Any:
         """Jitted (params, model_state, image uint8 [b h w 3]) -> probabilities [b h w k].
@@ -186,16 +194,7 @@ class Functions:
         return {}
 
 
-def abstract_batch(batch_size: int, size: Size, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes, dtypes and sharding of a batch of images and labels."""
-    place = sharding.split_rows(mesh)
-    return {
-        "image": jax.ShapeDtypeStruct((batch_size, *size, 3), jnp.uint8, sharding=place),
-        "label": jax.ShapeDtypeStruct((batch_size, *size), jnp.uint8, sharding=place),
-    }
-
-
-def _train_step(functions: Functions, size: Size, *, frozen: bool, steps: int) -> jax.stages.Lowered:
+def _train_step(functions: Functions, size: Size, *, frozen: bool, steps: int, placed: bool) -> jax.stages.Lowered:
     config, parts, on_cpu = functions.config, sharding.batch_parts(functions.mesh), jax.default_backend() == "cpu"
     step: Any = train.make_train_step(
         model=functions.network,
@@ -216,7 +215,8 @@ def _train_step(functions: Functions, size: Size, *, frozen: bool, steps: int) -
         step = train.make_members(step, members=functions.members, sequential=on_cpu)
     elif steps > 1:
         step = train.make_dispatch(step)
-    batch: Any = abstract_batch(config.train.batch_size, size, functions.mesh)
+    arrays = fitting.pictures(size) | (fitting.PLACED if placed else {})
+    batch: Any = sharding.abstract_batch(config.train.batch_size, arrays, functions.mesh)
     if (count := max(steps, functions.members)) > 1:
         batch = [batch] * count
     places = jax.tree.map(lambda array: array.sharding, functions.abstract_state)
@@ -239,7 +239,7 @@ def _augmentation(functions: Functions, *, groups: int) -> Any:
     return lambda *args: jax.lax.with_sharding_constraint(change(*args), (rows, rows))
 
 
-def _eval_step(functions: Functions, size: Size) -> jax.stages.Lowered:
+def _eval_step(functions: Functions, size: Size, *, batch_size: int, scored: Size | None) -> jax.stages.Lowered:
     mean, std = functions.normalisation
     function = evaluate.make_eval_step(
         model=functions.model,
@@ -252,5 +252,6 @@ def _eval_step(functions: Functions, size: Size) -> jax.stages.Lowered:
         groups=sharding.batch_parts(functions.mesh),
     )
     jitted = jax.jit(function, out_shardings=sharding.replicated(functions.mesh))
-    state, batch = functions.abstract_state, abstract_batch(functions.config.eval.batch_size, size, functions.mesh)
+    arrays = fitting.pictures(size, scored) | (fitting.SIZES if scored else {})
+    state, batch = functions.abstract_state, sharding.abstract_batch(batch_size, arrays, functions.mesh)
     return jitted.lower(state.params, state.model_state, batch, functions.abstract_teacher)

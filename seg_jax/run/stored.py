@@ -39,7 +39,7 @@ PARTS = {"weights": ("params", "model_state", "ema"), "training": ("opt_state", 
 FORM = {
     "score": (number, None),
     "manifest?": {str: str},
-    "image_size?": documents.size,
+    "image_size?": (documents.size, None),
     "memory?": {str: (number, None)},
     "config?": dict,
     "classes?": str,

@@ -46,6 +46,17 @@ def split_rows(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(("data", "model"), "space"))
 
 
+def of_batch(array: Any, mesh: Mesh) -> NamedSharding:
+    """The sharding of an array of a batch: rows of images and labels, which are bytes, are split; of others nothing."""
+    return split_rows(mesh) if array.dtype == np.uint8 else split(mesh)
+
+
+def abstract_batch(batch_size: int, arrays: Mapping[str, tuple[tuple[int, ...], Any]], mesh: Mesh) -> dict[str, Any]:
+    """Shapes, dtypes and sharding of a batch, as `place` makes it; `arrays` has shape and dtype for one example."""
+    shapes = {name: jax.ShapeDtypeStruct((batch_size, *shape), dtype) for name, (shape, dtype) in arrays.items()}
+    return {name: shape.update(sharding=of_batch(shape, mesh)) for name, shape in shapes.items()}
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """A whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
@@ -92,15 +103,16 @@ def place(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
     """This process's part of a batch -> global arrays, split over the mesh.
 
     Args:
-      batch: images [b h w 3] and labels [b h w], or indices [b], of this process's examples.
+      batch: images [b h w 3] and labels [b h w] in bytes, whose rows may be split too, or other numbers [b ...], of
+        this process's examples.
       mesh: the devices.
     """
     parts = jax.process_count()
 
     def put(array: np.ndarray) -> jax.Array:
-        sharding = split(mesh) if array.ndim == 1 else split_rows(mesh)
+        shape = (array.shape[0] * parts, *array.shape[1:])
         # Passing the global shape makes processes that disagree on it fail instead of creating different arrays.
-        return jax.make_array_from_process_local_data(sharding, array, (array.shape[0] * parts, *array.shape[1:]))
+        return jax.make_array_from_process_local_data(of_batch(array, mesh), array, shape)
 
     return {name: put(array) for name, array in batch.items()}
 

@@ -29,7 +29,8 @@ def make_eval_step(
 
     `confusion`, int32 [k k], is of the batch, `images`, int32 [b 3 k], are TP, FP and FN of every image. `totals` and
     `weights` [t] are those of the objective's t losses. With a `threshold` above 0 there is 'above', see
-    `metrics.above`.
+    `metrics.above`. Where the batch has 'sizes' [b 2 2], labels have another size than images, and the logits are
+    brought to it, see `to_sizes`.
     """
 
     def count(logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
@@ -41,7 +42,9 @@ def make_eval_step(
     def eval_step(params: Any, model_state: Any, batch: Batch, teacher: Any) -> dict[str, jax.Array]:
         image, label = models.normalize(batch["image"], mean, std), batch["label"]
         outputs, _ = models.forward(model, params, model_state, image, train=False, coarse=True)
-        seen, counts = look(model, objective, outputs, label, teach(teacher, image), count=count, groups=groups)
+        taught = teach(teacher, image)
+        sizes = (image.shape[1:3], batch["sizes"]) if "sizes" in batch else None
+        seen, counts = look(model, objective, outputs, label, taught, count=count, groups=groups, sizes=sizes)
         totals, weights = objective.judged(seen["logits"])
         images = jnp.stack(metrics.of_confusion(counts["confusion"]), axis=1)
         sums = {name: array.sum(0) for name, array in counts.items()}

@@ -9,6 +9,7 @@ import jax
 
 from seg_jax import losses
 from seg_jax.runtime import sharding
+from seg_jax.steps.sizes import to_sizes
 
 LARGE = 2**28  # bytes of whole logits on a device from which on examples are looked at one after the other
 
@@ -24,6 +25,7 @@ def look(
     *,
     count: Count,
     groups: int,
+    sizes: tuple[tuple[int, ...], jax.Array] | None = None,
 ) -> tuple[dict[str, Any], Any]:
     """({name: what the objective sees in these logits}, what `count` finds in 'logits').
 
@@ -39,18 +41,26 @@ def look(
       label, teacher: as for `Objective`.
       count: what else is to be found.
       groups: number of devices that share the batch.
+      sizes: where labels have another size than images, (height, width) of the images and the valid sizes of both, see
+        `to_sizes`.
     """
     size = (label.shape[1], label.shape[2])
 
-    def at(outputs: Mapping[str, jax.Array], label: jax.Array, teacher: Any) -> tuple[dict[str, Any], Any]:
-        whole = {name: model.whole(logits, size) for name, logits in outputs.items()}
+    padded, valid = sizes or (size, None)
+
+    def at(
+        outputs: Mapping[str, jax.Array], label: jax.Array, teacher: Any, valid: jax.Array | None
+    ) -> tuple[dict[str, Any], Any]:
+        whole = {name: model.whole(logits, padded) for name, logits in outputs.items()}
+        if valid is not None:
+            whole, teacher = jax.tree.map(lambda logits: to_sizes(logits, valid, size), (whole, teacher))
         seen = {name: objective.seen(logits, label, teacher) for name, logits in whole.items()}
         return seen, count(whole["logits"], label)
 
     def one(example: Any) -> Any:
         return jax.tree.map(lambda array: array[0], at(*jax.tree.map(lambda array: array[None], example)))
 
-    batch, examples = (dict(outputs), label, teacher), label.shape[0] // groups
+    batch, examples = (dict(outputs), label, teacher, valid), label.shape[0] // groups
     if not objective.split or examples == 1 or examples * _bytes(outputs["logits"], size) < LARGE:
         return at(*batch)
     return sharding.one_by_one(jax.checkpoint(one), batch, groups=groups)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from seg_jax import losses, metrics, models
+from seg_jax.augment import keys
 from seg_jax.data.feed import Batch
 from seg_jax.optim import Optimizer
 from seg_jax.steps.distil import Teach, no_teacher
@@ -30,7 +31,7 @@ def make_train_step(
     groups: int,
     ema: float,
     skip_nonfinite: bool,
-    augment: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]],
+    augment: Callable[..., tuple[jax.Array, jax.Array]],
     seed: int,
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, jax.Array]]]:
     """Builds train_step(state, batch, teacher) -> (state, {'loss', 'grad_norm', 'lr', 'skipped', 'counts'}).
@@ -51,16 +52,17 @@ def make_train_step(
       groups: number of devices that share a batch; every part takes the same number of examples from each.
       ema: decay of the average of weights, in (0, 1); 0: none is kept.
       skip_nonfinite: a step whose loss or gradient is not finite changes nothing but the counters.
-      augment: (key, image, label) -> (image, label) for a batch, bytes to normalised images.
+      augment: (key, image, label[, placed]) -> (image, label) for a batch, bytes to normalised images; `placed` is
+        the batch's own, where its images are parts of photographs.
       seed: the run's seed; member m of an ensemble takes `seed` + m.
     """
 
     def train_step(
         state: TrainState, batch: Batch, teacher: Any, member: jax.Array | int = 0
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        key = jax.random.fold_in(jax.random.key(seed + member), state.step)
-        augment_key, dropout_key = jax.random.split(key)
-        image, label = augment(augment_key, batch["image"], batch["label"])
+        augment_key, dropout_key = keys.of_step(seed + member, state.step)
+        placed = (batch["placed"],) if "placed" in batch else ()
+        image, label = augment(augment_key, batch["image"], batch["label"], *placed)
         teacher_logits = teach(teacher, image)
         trained = {part: tree for part, tree in state.params.items() if not (frozen and part == "encoder")}
 

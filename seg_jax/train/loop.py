@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from seg_jax.config import Config
-from seg_jax.data import feed, sampler
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.opening import Job, begin, open_training
 from seg_jax.runtime import process
@@ -24,6 +21,7 @@ from seg_jax.train.health import PROGRAMS_IN_FLIGHT
 from seg_jax.train.hooks import NO_HOOKS, Hooks
 from seg_jax.train.programs import Programs
 from seg_jax.train.session import Session, conclude, saving_at_failure
+from seg_jax.train.stream import Stream
 
 
 def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -> TrainState:
@@ -62,10 +60,9 @@ def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -
 def summary(job: Job, run: RunDirectory) -> str:
     """One line on what is about to be trained."""
     train, val = job.splits
-    height, width = train.size
     return (
         f"{job.config.model.name} on {job.config.model.encoder.name}, {len(train)} training and {len(val)} validation "
-        f"images of {height}x{width}, {len(train.table)} classes, {job.functions.length.steps} steps, "
+        f"images of {train.described_size}, {len(train.table)} classes, {job.functions.length.steps} steps, "
         f"{job.mesh.size} {jax.default_backend()} device(s), run directory {run}"
     )
 
@@ -75,14 +72,15 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
     config, functions, done = job.config, job.functions, int(state.step)
     length, teacher = functions.length, functions.teacher
     health, clock = session.health, session.clock
-    batches = training_batches(job, start=done, stop=length.steps)
+    stream = Stream(job, start=done, stop=length.steps)
+    batches = stream.batches()
     with (
         closing(batches),
         Bar(done, length.steps, epoch=session.epoch) as bar,
         closing(Profiler(config.profile, session.run.profile_folder)) as profiler,
         Interruption(processes=jax.process_count()) as interruption,
     ):
-        programs = Programs(functions, job.splits[0].size, health=health, clock=clock, bar=bar)
+        programs = Programs(stream.train_step, functions, health=health, clock=clock, bar=bar)
         while done < length.steps:
             if done in length.restarts:
                 state = rate.begun_anew(session, done, state)
@@ -129,22 +127,6 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
             session.write_facts(done, peak_memory=programs.peak_memory)
             conclude(session)
     return state
-
-
-def training_batches(job: Job, *, start: int, stop: int) -> Generator[Any]:
-    """The batches of the steps from `start` to `stop`, one for each step and member."""
-    config, train = job.config, job.splits[0]
-    order = sampler.training_order(
-        config.seed,
-        start=start,
-        stop=stop,
-        batch_size=config.train.batch_size,
-        n=len(train),
-        members=job.functions.members,
-        process=jax.process_index(),
-        processes=jax.process_count(),
-    )
-    return feed.batches(train, order, config.data, job.mesh)
 
 
 def due(step: int, every: int) -> bool:

@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from seg_jax import viz
 from seg_jax.config import Config, with_fields
-from seg_jax.data import feed, sampler
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.opening import open_job
 from seg_jax.runtime import sharding
 from seg_jax.runtime.files import write_bytes
+from seg_jax.train.stream import Stream
 
 STEPS = 100
 SPAN = 1e6  # the last rate divided by the first one; config.optim.lr is in the middle
@@ -44,20 +44,11 @@ def lr_range(config: Config, workdir: Path) -> dict[str, Any]:
     config = with_fields(config, once)
     run = RunDirectory(workdir)
     job = open_job(config, [config.data.train_split], run=run)
-    config, mesh, functions, (train,) = job.config, job.mesh, job.functions, job.splits
-    state, train_step = functions.init(), functions.train_step(train.size, frozen=config.finetune.freeze).compile()
+    config, mesh, functions, stream = job.config, job.mesh, job.functions, Stream(job, start=0, stop=STEPS)
+    state, train_step = functions.init(), stream.train_step(frozen=config.finetune.freeze).compile()
     factors = np.geomspace(SPAN**-0.5, SPAN**0.5, STEPS)
-    order = sampler.training_order(
-        config.seed,
-        start=0,
-        stop=STEPS,
-        batch_size=config.train.batch_size,
-        n=len(train),
-        process=jax.process_index(),
-        processes=jax.process_count(),
-    )
     losses: list[float] = []
-    with closing(feed.batches(train, order, config.data, mesh)) as batches:
+    with closing(stream.batches()) as batches:
         for factor, batch in zip(tqdm(factors, desc="rates", file=sys.stderr), batches, strict=True):
             state = replace(state, lr_scale=sharding.to_devices(np.float32(factor), mesh))
             state, metrics = train_step(state, batch, functions.teacher)

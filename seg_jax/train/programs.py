@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import jax
 
 from seg_jax.config import Config
 from seg_jax.run.cost import peak_memory
-from seg_jax.run.program import Functions, Size
+from seg_jax.run.program import Functions
 from seg_jax.train.bar import Bar
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import Health
@@ -19,15 +21,23 @@ class Programs:
     """Training steps, compiled when they are first needed.
 
     Args:
+      train_step: (frozen, steps) -> the step for the run's batches, see `Stream.train_step`.
       functions: the run's functions, with its length.
-      size: (height, width) of the training images.
       health: the steps in flight, which finish before a program is compiled.
       clock: does not count compilation as training.
       bar: shows that a program is being compiled.
     """
 
-    def __init__(self, functions: Functions, size: Size, *, health: Health, clock: Clock, bar: Bar):
-        self._functions, self._size = functions, size
+    def __init__(
+        self,
+        train_step: Callable[..., jax.stages.Lowered],
+        functions: Functions,
+        *,
+        health: Health,
+        clock: Clock,
+        bar: Bar,
+    ):
+        self._train_step, self._functions = train_step, functions
         self._health, self._clock, self._bar = health, clock, bar
         self._compiled: dict[tuple[bool, int], Any] = {}
         self.peak_memory = 0  # bytes on each device; 0 until a program was compiled
@@ -47,7 +57,7 @@ class Programs:
         self._health.settle()
         begin = time.perf_counter()
         with self._clock.paused(), self._bar.compiling():
-            compiled = self._functions.train_step(self._size, frozen=frozen, steps=steps).compile()
+            compiled = self._train_step(frozen=frozen, steps=steps).compile()
             self.peak_memory = max(self.peak_memory, peak_memory(compiled))
         what = ("decoder's " if frozen else "") + ("training step" if steps == 1 else f"{steps} training steps")
         logging.info("compiled the %s in %.1f s", what, time.perf_counter() - begin)

@@ -144,11 +144,17 @@ class Session:
             "memory": replace(self.progress, seconds=self.seconds).to_json(),
             "config": self.config.to_dict(),
             "classes": self.train.table.to_json(),
-            "image_size": list(self.val.size),
+            "image_size": self._image_size(),
             "examples": {examples.split: examples.digest for examples in (self.train, self.val)},
         }
         with self.clock.paused():
             self.checkpoints.save(sharding.to_host(state, self.functions.mesh), meta, score=score)
+
+    def _image_size(self) -> list[int] | None:
+        """(height, width) at which images are evaluated, whose shorter side prediction takes; None: their own scale."""
+        if not self.val.sizes:
+            return list(self.val.size)
+        return [self.config.data.short_side] * 2 if self.config.data.short_side else None
 
     def save_unless_saved(self, state: TrainState) -> None:
         """Has a checkpoint of a state, which was not evaluated, on disk when it returns."""

@@ -68,8 +68,11 @@ def row(pictures: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def sheet(panels: Sequence[np.ndarray], table: LabelTable, titles: Sequence[str] = TITLES) -> np.ndarray:
-    """Panels stacked under a line of titles, with legends of classes and error picture below; uint8 [h w 3]."""
-    width = panels[0].shape[1]
+    """Panels stacked under a line of titles, with legends of classes and error picture below; uint8 [h w 3].
+
+    Narrow panels are enlarged to the width of the widest, so that titles stand above their columns.
+    """
+    width = max(picture.shape[1] for picture in panels)
     size = max(12, width // 64)
     font = _font(size)
     head = Image.new("RGB", (width, size + 10), "white")
@@ -79,7 +82,8 @@ def sheet(panels: Sequence[np.ndarray], table: LabelTable, titles: Sequence[str]
     gap = np.full((4, width, 3), 255, np.uint8)
     rows = [np.asarray(head)]
     for picture in panels:
-        rows += [picture, gap]
+        enlarged = (width, round(picture.shape[0] * width / picture.shape[1]))
+        rows += [np.asarray(Image.fromarray(picture).resize(enlarged, Image.Resampling.NEAREST)), gap]
     return np.concatenate([*rows, *_keys(table, width, error="error" in titles)], axis=0)
 
 

@@ -102,7 +102,9 @@ FREE_TEXT = [field for field, (kind, spec) in FIELDS.items() if kind is str and 
 NOT_NEGATIVE = [
     (field, kind)
     for field, (kind, spec) in FIELDS.items()
-    if kind in (int, float) and [rule.rule for rule in spec.rules] == ["this cannot be negative"]
+    if kind in (int, float)
+    and [rule.rule for rule in spec.rules] == ["this cannot be negative"]
+    and field != "data.short_side"  # goes with a crop
 ]
 anything = st.tuples(
     st.dictionaries(st.sampled_from([f for f in FREE_TEXT if f not in ("loss.teacher", "eval.submission")]), st.text()),
@@ -324,6 +326,7 @@ BAD = [
         "the evaluation server takes predictions at the size",
         "--config.eval.resolution=original",
     ),
+    ("data.short_side", 512, "photographs that keep their aspect train in crops", "Set augment.crop=(512, 512)"),
     ("loss.teacher", "runs/one", "a teacher goes with a weight of distillation (now 0.0)", "or neither"),
     ("model.dropout", 1.0, *PROBABILITY),
     ("model.dropout", -0.1, *PROBABILITY),

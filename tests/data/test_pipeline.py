@@ -118,7 +118,8 @@ REPORTED = (
     Bad("e4", "a/4.png: mask value 9 (3 pixels)"),
     Bad(
         "e5",
-        "has 6x4 pixels (height x width) where the first one has 4x6; set config.data.size to bring all to one size",
+        "has 6x4 pixels (height x width) where the first one has 4x6; set config.data.size to bring all to one size, "
+        "or config.augment.crop to train in crops of any",
     ),
 )
 
@@ -321,6 +322,28 @@ def test_the_cache_must_fit_into_memory(tmp_path, monkeypatch):
 
 
 # ----- the record of a check
+
+
+@pytest.mark.parametrize("room", [0, 3 * 96])
+def test_a_cache_of_any_size_keeps_what_fits(tmp_path, room):
+    """Examples of 4x6 pixels have 96 bytes; where all have one size after all and fit, they are two arrays."""
+    source = Source()
+    examples = prepare(source.examples(), tmp_path, cache="host", one_size=False, cache_bytes=room)
+    assert (examples.arrays is None) == bool(room) and examples.sizes == ()
+    order = [[3, 0, 6], [5, PAD, 1]]
+    np.testing.assert_equal(batches(examples, order), batches(Source().examples(), order))
+    assert source.reads[:3] == [1] * 3 and source.reads[5:7] == [2 if room else 1] * 2
+
+
+def test_sizes_are_known_after_the_check_and_from_its_record(tmp_path):
+    source = Source()
+    source.broken[5] = pair(5, (6, 4))
+    expected = ((4, 6),) * 5 + ((6, 4),) + ((4, 6),) * (N - 6)
+    for cache in ("none", "none", "host"):
+        examples = prepare(source.examples(), tmp_path, cache=cache, one_size=False)
+        assert examples.sizes == expected and examples.described_size.endswith("4x6")
+    assert examples.take([5, 0]).sizes == ((6, 4), (4, 6))
+    assert prepare(Source().examples(), tmp_path, one_size=False, own_scale=True).sizes == ((4, 6),) * N
 
 
 def test_unchanged_files_are_not_checked_again(tmp_path):

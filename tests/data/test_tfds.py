@@ -233,9 +233,9 @@ def test_the_border_of_pets(prepared, border, expected):
         assert (label == expected[int(image[0, 0, 0]) % 3]).all()
 
 
-def test_pets_need_a_size(prepared):
-    with pytest.raises(ConfigError, match=r"config.data.size = \(0, 0\): photographs of Oxford-IIIT Pets have many"):
-        load(prepared["tfrecord"], "train", tfds__name="oxford_iiit_pet")
+def test_pets_keep_their_size_where_none_is_named(prepared):
+    examples = load(prepared["tfrecord"], "train", tfds__name="oxford_iiit_pet")
+    assert examples.resized == (0, 0) and examples.stored is None
 
 
 # ----- what is wrong

@@ -119,6 +119,11 @@ class DataConfig(Group, path="data"):
     )
     ignore_classes: tuple[str, ...] = field((), "names of classes whose pixels do not count, such as ('Void',)")
     size: Size = field((0, 0), "(height, width) that images are resized to; (0, 0): as stored", SIZE)
+    short_side: int = field(
+        0,
+        "shorter side of images at the scale 1, aspect kept, with data.size=(0, 0) and a crop; 0: as stored",
+        NOT_NEGATIVE,
+    )
     mean: tuple[float, ...] = field(
         (), "subtracted from images in 0..1; (): as the weights were trained with, ImageNet's without weights", CHANNELS
     )
@@ -132,6 +137,12 @@ class DataConfig(Group, path="data"):
         "host",
         "decode once and keep in memory: 'host', or that of every 'device'; 'none': read at every step",
         choices=("device", "host", "none"),
+        free=True,
+    )
+    cache_bytes: int = field(
+        0,
+        "most bytes of a split of different sizes in the host cache, the rest is read again; 0: 80 % of the memory",
+        NOT_NEGATIVE,
         free=True,
     )
     skip_bad: bool = field(False, "leave unusable examples out and list them in the report, instead of stopping")

@@ -36,15 +36,8 @@ def table(data: DataConfig) -> LabelTable:
     """The label table for `data.pets.border`.
 
     Raises:
-      ConfigError: there is no such choice, or `data.size` is missing.
+      ConfigError: there is no such choice.
     """
-    require(
-        all(data.size),
-        data,
-        "data.size",
-        "photographs of Oxford-IIIT Pets have many sizes, which are brought to one (height, width)",
-        "Use (256, 256)",
-    )
     return lookup(TABLES, data.pets.border, "data.pets.border")
 
 

@@ -18,13 +18,13 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The photographs of one split, in the order of the official lists.
 
     Args:
-      data: reads `dir`, which contains `images` and `annotations`; `size`; `pets.border`, the meaning of the border: a
+      data: reads `dir`, which contains `images` and `annotations`; `pets.border`, the meaning of the border: a
         class of its own, pet, background, or ignored; `pets.val_share`, the share of trainval that is 'val'.
       split: trainval and test are the official splits; train and val are two parts of trainval.
       seed: samples the validation part.
 
     Raises:
-      ConfigError: there is no such split or choice, `data.size` is missing, or 'val' is empty.
+      ConfigError: there is no such split or choice, or 'val' is empty.
       DataError: a directory or list is missing or empty.
     """
     official = lookup(pets.LISTS, split, "data.val_split" if split == data.val_split else "data.train_split")

@@ -1,0 +1,55 @@
+"""Checks of a configuration that wait for what it does not know: the devices, and the classes of the data."""
+
+from __future__ import annotations
+
+from seg_jax.config.check import require
+from seg_jax.config.default import Config
+
+
+def check_devices(config: Config, devices: int) -> None:
+    """Refuses batches that cannot be split evenly over so many devices, in the parts of `train.accumulate`.
+
+    Raises:
+      ConfigError: naming the batch size, and one that can.
+    """
+    sizes = {"train.batch_size": config.train.accumulate, "eval.batch_size": 1}
+    for (field, parts), size in zip(sizes.items(), (config.train.batch_size, config.eval.batch_size), strict=True):
+        unit = devices * parts
+        in_parts = f", in {parts} parts (train.accumulate)" if parts > 1 else ""
+        require(
+            size % unit == 0,
+            config,
+            field,
+            f"the batch is split evenly over {devices} devices{in_parts}",
+            f"Use a multiple of {unit}, such as {-(-size // unit) * unit}",
+        )
+
+
+def weighting(config: Config) -> str:
+    """The scheme that `loss.class_weights` names, to be replaced by numbers; '' where it holds numbers."""
+    weights = config.loss.class_weights
+    return weights[0] if len(weights) == 1 and isinstance(weights[0], str) else ""
+
+
+def check_classes(config: Config, *, classes: int) -> None:
+    """Checks the fields that depend on the number of classes of the data.
+
+    Raises:
+      ConfigError: `loss.class_weights` has another length, or a negative weight; the binary head has not two classes.
+    """
+    require(
+        config.loss.head != "binary" or classes == 2,
+        config,
+        "loss.head",
+        f"one logit tells two classes apart, the data has {classes}",
+        "Use softmax, or sigmoid for classes by themselves",
+    )
+    weights = config.loss.class_weights
+    require(
+        bool(weighting(config))
+        or (len(weights) in (0, classes) and all(isinstance(w, int | float) and w >= 0 for w in weights)),
+        config,
+        "loss.class_weights",
+        f"there is one non-negative weight for each of the {classes} classes",
+        f"Use {classes} numbers, the name of a scheme such as 'median_frequency', or () for none",
+    )

@@ -1,0 +1,160 @@
+"""Photographs of any sizes in batches of one shape: the part that a training crop shows, or the whole with padding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from seg_jax.config import Size
+from seg_jax.data.examples import Pair
+from seg_jax.data.images import resize_image
+from seg_jax.data.labels import IGNORE
+
+Arrays = dict[str, tuple[tuple[int, ...], np.dtype]]  # name -> (shape, dtype) of one example
+
+MARGIN = 4  # pixels of a part around what its crop shows: neighbours for the interpolation, and rounding
+ENLARGED = 1.001  # photographs that shrink by less than this are not reduced on the host: nothing could alias
+
+PLACED: Arrays = {"placed": ((2, 5), np.dtype(np.float32))}  # where the crop is in a part, see `part`
+SIZES: Arrays = {"sizes": ((2, 2), np.dtype(np.float32))}  # of the image and of the label in padded arrays
+
+
+class Fit(Protocol):
+    """What makes the arrays of a batch, of one shape, from examples of any sizes."""
+
+    @property
+    def arrays(self) -> Arrays:
+        """Shape and dtype of each array of an example."""
+
+    def __call__(self, pair: Pair, *, index: int, batch: int, row: int) -> dict[str, np.ndarray]:
+        """The arrays of example `index` of a split in `row` of the stream's batch number `batch`."""
+
+
+def pictures(size: Size, label: Size | None = None) -> Arrays:
+    """Shapes and dtypes of an image of `size` and of its label, of the same size unless `label` says another."""
+    byte = np.dtype(np.uint8)
+    return {"image": ((*size, 3), byte), "label": (label or size, byte)}
+
+
+def blank(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> dict[str, np.ndarray]:
+    """An example that fills a batch: black, all of its pixels ignored."""
+    filled = {name: np.zeros(shape, dtype) for name, (shape, dtype) in arrays.items()}
+    filled["label"][...] = IGNORE
+    return filled
+
+
+def network_size(size: Size, short_side: int) -> Size:
+    """The (height, width) at which the network sees a photograph of `size`: its own, or with a shorter side of
+    `short_side`, proportions kept to within half a pixel."""
+    if not short_side:
+        return size
+    scale = short_side / min(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def part(
+    image: np.ndarray, label: np.ndarray, matrix: np.ndarray, *, output: Size, size: Size
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cuts out what a crop shows, reduced with antialiasing where the crop shrinks the photograph.
+
+    Where it does not, the pixels are copies, which the device interpolates once. Otherwise the part has the crop's
+    resolution, on a grid through the crop's first pixel, so that a crop without rotation copies the reduced pixels.
+
+    Args:
+      image: uint8 [h w 3].
+      label: uint8 [h w].
+      matrix: float64 [2 3] from pixels (y, x, 1) of the crop to those of the photograph, centres at integers.
+      output: (height, width) of the crop.
+      size: (height, width) of the part.
+
+    Returns:
+      image uint8 [*size 3], label uint8 [*size], both with repeated borders, and float32 [2 5]: the map from the crop
+      to the part [2 3], and the first and last position in the part that belong to the photograph [2 2].
+    """
+    linear, origin = matrix[:, :2], matrix[:, 2]
+    corners = linear * (np.array(output) - 1)
+    low, high = np.minimum(corners, 0).sum(1), np.maximum(corners, 0).sum(1)
+    room = np.array(size) - MARGIN
+    pitch = max(math.sqrt(abs(np.linalg.det(linear))), *((high - low) / room))
+    if pitch <= ENLARGED:
+        pitch, first = 1.0, np.floor(origin + low) - 1
+        start = origin - first  # of the crop, in the part
+    else:
+        start = np.ceil(1 - low / pitch)
+        first = origin - start * pitch  # of the part, in the photograph
+    shape = np.array(label.shape)
+    inside = np.stack([-0.5 - first, shape - 0.5 - first], axis=1) / pitch
+    placed = np.concatenate([linear / pitch, start[:, None], inside], axis=1).astype(np.float32)
+    centres = [first[axis] + pitch * np.arange(size[axis]) for axis in (0, 1)]
+    rows, columns = (
+        np.clip(np.floor(centre + 0.5).astype(np.int64), 0, n - 1)
+        for centre, n in zip(centres, label.shape, strict=True)
+    )
+    if pitch == 1.0:
+        return _at(image, rows, columns), _at(label, rows, columns), placed
+    return _reduced(image, centres, pitch), _at(label, rows, columns), placed
+
+
+def _at(array: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The pixels of some rows and columns, [rows columns ...]; rows and columns ascend."""
+    band = array[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if band.shape[:2] == (len(rows), len(columns)):
+        return np.ascontiguousarray(band)
+    return band[rows - rows[0]][:, columns - columns[0]]
+
+
+def _reduced(image: np.ndarray, centres: list[np.ndarray], pitch: float) -> np.ndarray:
+    """The image at a grid of positions, `pitch` pixels apart, antialiased by Pillow's triangle; borders repeat."""
+    indices, boxes, kept = [], [], []
+    for centre, n in zip(centres, image.shape[:2], strict=True):
+        # Only positions in the photograph are computed, at least one; the others repeat them.
+        first = int(np.clip(np.searchsorted(centre, -0.5), 0, len(centre) - 1))
+        last = int(np.clip(np.searchsorted(centre, n - 0.5, side="right") - 1, first, len(centre) - 1))
+        begin = math.floor(centre[first] - pitch) - 1  # half of the triangle's base is `pitch`
+        end = math.ceil(centre[last] + pitch) + 1
+        indices.append(np.clip(np.arange(begin, end + 1), 0, n - 1))
+        boxes.append((centre[first] - begin + 0.5 - pitch / 2, centre[last] - begin + 0.5 + pitch / 2))
+        kept.append((first, last))
+    region = Image.fromarray(_at(image, *indices))
+    (y0, y1), (x0, x1) = boxes
+    height, width = (last - first + 1 for first, last in kept)
+    small = np.asarray(region.resize((width, height), Image.Resampling.BILINEAR, box=(x0, y0, x1, y1)))
+    pads = [(first, len(centre) - 1 - last) for (first, last), centre in zip(kept, centres, strict=True)]
+    return np.pad(small, (*pads, (0, 0)), mode="edge")
+
+
+class Padded:
+    """Whole photographs in arrays of one shape, for evaluation: a `Fit`.
+
+    Args:
+      size: (height, width) of the images.
+      label: (height, width) of the labels, which keep the size of the photographs.
+      short_side: see `network_size`; 0: images and labels have one size, and need not say which.
+    """
+
+    def __init__(self, size: Size, label: Size, short_side: int):
+        self.size, self._label, self._short_side = size, label, short_side
+
+    @property
+    def arrays(self) -> Arrays:
+        """See `Fit`; with 'sizes' where image and label differ in size."""
+        return pictures(self.size, self._label) | (SIZES if self._short_side else {})
+
+    def __call__(self, pair: Pair, *, index: int, batch: int, row: int) -> dict[str, np.ndarray]:
+        """A photograph with repeated borders, and its label with ignored ones."""
+        del index, batch, row
+        image, label = pair
+        size = (label.shape[0], label.shape[1])
+        scaled = network_size(size, self._short_side)
+        image = resize_image(image, scaled)
+        pads = [(0, full - n) for full, n in zip(self.size, scaled, strict=True)]
+        ends = [(0, full - n) for full, n in zip(self._label, size, strict=True)]
+        arrays = {
+            "image": np.pad(image, (*pads, (0, 0)), mode="edge"),
+            "label": np.pad(label, ends, constant_values=IGNORE),
+        }
+        return arrays | ({"sizes": np.array([scaled, size], np.float32)} if self._short_side else {})

@@ -7,7 +7,8 @@ CAMVID is SegNet's layout (480x360), PYTHON an interpreter with torch, albumenta
 sample for every pair at 480x360 a flip, scale 0.5 to 2, rotation up to 10 degrees, shift up to a tenth, brightness,
 contrast and saturation 0.3 and hue 0.05, and normalise. The peer uses one worker process per core; ours augments on
 the device (one CPU device per core) with two batches in flight, as in training. The peer has its own malloc settings,
-or ours with --peer_malloc. The best of interleaved turns counts. Each turn is a process of its own.
+or ours with --peer_malloc. The best of interleaved turns counts. Each turn is a process of its own, because XLA's
+allocations take longer after reading through tf.data.
 """
 
 from __future__ import annotations

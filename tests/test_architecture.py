@@ -37,7 +37,7 @@ class Door:
 
 DOORS = {
     "flax": Door(("models", "steps.state")),
-    "tensorflow": Door(("curate.formats", "runtime.process", "export", "predict.artefacts"), lazily=True),
+    "tensorflow": Door(("data", "curate.formats", "runtime.process", "export", "predict.artefacts"), lazily=True),
     "tensorflow_datasets": Door(("data", "curate.formats"), lazily=True),
     "datasets": Door(("data", "curate.formats"), lazily=True),
     "orbax": Door(("run.saving",), lazily=True),

@@ -1,13 +1,12 @@
-"""From examples to batches: from the host cache, or read by threads that are some batches ahead.
+"""From examples to batches: from the host cache, or read and made in a tf.data stream.
 
 Both yield the same batches, in the sampler's order.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
 from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -65,33 +64,46 @@ class _AsRead:
 def _stream(
     examples: Examples, orders: Iterable[np.ndarray], fit: Fit, *, threads: int, prefetch: int
 ) -> Generator[Batch]:
-    """Reads and decodes in threads, which write into the batches; decoders release the interpreter lock."""
+    """Reads, decodes and batches with tf.data; the functions that it calls release the interpreter lock."""
+    import tensorflow as tf
 
-    def read(index: int, number: int, row: int, batch: Batch) -> None:
-        if index == PAD:
-            made = fitting.blank(fit.arrays)
-        else:
-            made = fit(examples.read(index), index=index, batch=number, row=row)
-        for name, array in made.items():
-            batch[name][row] = array
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow would allocate all GPU memory
+    arrays = fit.arrays
+    failures: list[Exception] = []
 
-    ahead: deque[tuple[Batch, list[Future[None]]]] = deque()
-    pool = ThreadPoolExecutor(threads)
+    def read(index: np.ndarray, number: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, ...]:
+        try:
+            if index == PAD:
+                made = fitting.blank(arrays)
+            else:
+                made = fit(examples.read(int(index)), index=int(index), batch=int(number), row=int(row))
+        except Exception as error:
+            failures.append(error)
+            raise
+        return tuple(made[name] for name in arrays)
+
+    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and on Python 3.13 the attempt warns
+    def make(index, number, row):
+        made = tf.numpy_function(read, [index, number, row], [dtype for _, dtype in arrays.values()], stateful=False)
+        return {name: tf.ensure_shape(a, shape) for (name, (shape, _)), a in zip(arrays.items(), made, strict=True)}
+
+    orders = iter(orders)
+    first = next(orders, None)
+    if first is None:
+        return
+
+    def numbered() -> Generator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for number, order in enumerate(itertools.chain([first], orders)):
+            yield order, np.full(len(order), number), np.arange(len(order))
+
+    dataset = (
+        tf.data.Dataset.from_generator(numbered, output_signature=(tf.TensorSpec((len(first),), tf.int64),) * 3)
+        .unbatch()
+        .map(make, num_parallel_calls=threads, deterministic=True)
+        .batch(len(first), drop_remainder=True)
+        .prefetch(prefetch)
+    )
     try:
-        for number, order in enumerate(orders):
-            batch = {name: np.empty((len(order), *shape), dtype) for name, (shape, dtype) in fit.arrays.items()}
-            rows = [pool.submit(read, int(index), number, row, batch) for row, index in enumerate(order)]
-            ahead.append((batch, rows))
-            if len(ahead) > prefetch:
-                yield _finished(*ahead.popleft())
-        while ahead:
-            yield _finished(*ahead.popleft())
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _finished(batch: Batch, rows: list[Future[None]]) -> Batch:
-    """A batch once all of its rows are written; raises the error of the first row that has one."""
-    for row in rows:
-        row.result()
-    return batch
+        yield from dataset.as_numpy_iterator()
+    except tf.errors.OpError as error:
+        raise (failures[0] if failures else DataError(f"reading {examples.split} failed: {error}")) from error

@@ -277,13 +277,7 @@ def test_a_run_without_tensorflow(tmp_path):
     script = tmp_path / "without.py"
     script.write_text(WITHOUT)
     fields = {
-        **{
-            "data.source": "arrays",
-            "data.dir": tmp_path,
-            "data.cache": "none",
-            "log.tensorboard": False,
-            "train.steps": 2,
-        },
+        **{"data.source": "arrays", "data.dir": tmp_path, "log.tensorboard": False, "train.steps": 2},
         **{"model.encoder.width": 2, "model.encoder.depth": 1, "train.batch_size": 2, "eval.batch_size": 2},
     }
     arguments = ["--config=configs/default.py", *(f"--config.{key}={value}" for key, value in fields.items())]

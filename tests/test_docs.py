@@ -117,6 +117,12 @@ def place(tmp_path_factory, trained_run):
     config += "    config.data.dir = 'CAMVID'\n    return config\n"
     for name in ("my_config.py", "mine.py"):
         (root / name).write_text(config)
+    (root / "OUT").mkdir()
+    shutil.copy(root / "my_config.py", root / "OUT" / "OUT.py")
+    for i in range(12):
+        (root / "examples" / str(i)).mkdir(parents=True)
+        shutil.copy(root / "CAMVID" / "train" / f"{i % 8}.png", root / "examples" / str(i) / "rgb.png")
+        shutil.copy(root / "CAMVID" / "trainannot" / f"{i % 8}.png", root / "examples" / str(i) / "label.png")
     parity.torch_file(root, "mobilenet_v2")  # mobilenet_v2.safetensors, as torchvision's
     (root / "configs").symlink_to(REPOSITORY / "configs")
     return root
@@ -206,7 +212,11 @@ def test_command(place, undrawn, monkeypatch, caplog, page, command):
     command = re.sub(
         r"=DIR\b", "=CAMVID" if "seg_jax.main" in command and "submission" not in command else "=out", command
     )
+    command = command.replace("inspect DIR --images", "inspect examples --images").replace("DIR --to=", "CAMVID --to=")
     command = command.replace("inspect DIR", "inspect CAMVID").replace("RUN RUN", "RUN runs/synthetic_unet")
+    command = command.replace("--to=folder --out=OUT", f"--to=folder --out='{page} written'").replace(
+        "=FILE", "=my_config.py"
+    )
     command = command.replace("=WEIGHTS", "=mobilenet_v2.safetensors")
     command = command.replace("/shared/camvid", "CAMVID").replace("/shared/", "")
     words = shlex.split(command, comments=True)
@@ -242,6 +252,7 @@ def test_command(place, undrawn, monkeypatch, caplog, page, command):
             assert dict(state.step.sharding.mesh.shape)["space"] == 2
     else:
         if "inspect" in arguments:
+            arguments += [] if "--out=" in command else [f"--out={arguments[1]}.py"]
             arguments = [a.replace("--out=", f"--out={page}.d/") for a in arguments]
         if module == "seg_jax.compare":
             arguments += [f"--config.{name}={value}" for name, value in overrides(command, arguments).items()]

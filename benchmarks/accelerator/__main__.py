@@ -167,7 +167,7 @@ def main() -> int:
     """Runs, prepares, or writes the page."""
     options = parse()
     # The time limit of whoever started this ends the steps too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if options.prepare:
             print(prepare.prepare(Path(options.data), Path(options.prepare)))
@@ -175,10 +175,12 @@ def main() -> int:
         if options.page:
             print(page.write([Path(name) for name in options.results]))
             return 0
+        return run(options)
     except (prepare.PrepareError, page.PageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return run(options)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

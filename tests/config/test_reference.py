@@ -14,8 +14,10 @@ from seg_jax.config import Config, ConfigError, flatten, recipe, recipes, with_f
 from seg_jax.data.labels.cityscapes import TABLES
 from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.report.__main__ import main as compare
+from seg_jax.run import opening
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.opening import equal, open_job
+from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 from tests.builders import builder, pets
 from tests.runs import REPOSITORY, write_frame
@@ -234,9 +236,10 @@ def assert_trained(run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REFERENCES)
-def test_ten_steps(on_files, undrawn, name, tmp_path):
+def test_ten_steps(on_files, undrawn, name, tmp_path, monkeypatch):
     """In this process, on one of its devices; as the program does it, see below."""
-    fields = {**on_files(name), **SHORT, "mesh.data": 1}
+    monkeypatch.setattr(opening, "configured_mesh", lambda config: sharding.make_mesh(1))
+    fields = {**on_files(name), **SHORT}
     if recipe(name).finetune.lr:
         fields |= {"finetune.freeze_steps": 5}
     config = with_fields(recipe(name), fields)

@@ -39,6 +39,7 @@ def work(name):
     time.sleep(0.3)
     if name == "bad":
         os.kill(os.getpid(), signal.SIGSEGV)
+        time.sleep(5.0)  # another thread may get the signal, a moment later
     time.sleep(0.0 if options["alone"] else 5.0)
 with ThreadPoolExecutor(1 if options["alone"] else 2) as pool:
     list(pool.map(lambda name: recorder.case(name, lambda result: work(name)), recorder.plan(["good", "bad"])))

@@ -47,7 +47,7 @@ def make_augment(
       A function (key, uint8 [b h w 3], uint8 [b h w]) -> (float32 [b ch cw 3] in 0..255 before `finish`,
       uint8 [b ch cw]). Example i samples from fold_in(key, i), whatever the grouping or the number of devices. Its
       partner in `mixing` is example i + 1; the partner of the last one is the first. Where `placed`, float32 [b 2 5],
-      is given, the images are parts of photographs and it says where the crops are in them, see `data.crops.Part`.
+      is given, the images are parts of photographs and it says where the crops are in them, see `data.fitting.part`.
     """
     grey = sum(share * value for share, value in zip(LUMA, fill, strict=True))
     jitters = any((spec.brightness, spec.contrast, spec.saturation, spec.hue, spec.grayscale))

@@ -11,7 +11,6 @@ from seg_jax import data, viz
 from seg_jax.config import ConfigError
 from seg_jax.data.images import read_image, read_mask, resize_label
 from seg_jax.data.labels.cityscapes import TABLES
-from seg_jax.evaluate import evaluator
 from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.metrics import boundary, counts
 from seg_jax.predict.predictor import Predictor
@@ -48,20 +47,6 @@ def run(tiny_config, tmp_path_factory):
     workdir = root / "run"
     train_and_evaluate(config, workdir)
     return config, workdir
-
-
-@pytest.fixture
-def counters(monkeypatch):
-    """The counters of the evaluations of a test."""
-    made = []
-
-    class Kept(evaluator.Counter):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            made.append(self)
-
-    monkeypatch.setattr(evaluator, "Counter", Kept)
-    return made
 
 
 def test_training_leaves_counts_of_images_and_costs(run):

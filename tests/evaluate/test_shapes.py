@@ -12,7 +12,7 @@ from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.probabilities import resize_probabilities
-from seg_jax.evaluate import evaluator, shapes
+from seg_jax.evaluate import shapes
 from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.predict.predictor import Predictor
 from seg_jax.run.checkpoint import Checkpoints
@@ -155,24 +155,16 @@ def test_a_resumed_run_sees_the_same_crops(configured, tmp_path):
 
 
 @pytest.mark.parametrize("short_side", [0, 32])
-def test_in_detail_and_in_prediction(configured, directory, tmp_path, monkeypatch, short_side):
+def test_in_detail_and_in_prediction(configured, directory, tmp_path, counters, short_side):
     """Counted on the host from probabilities, and on the devices from logits; predicted at the same scale."""
-    made = []
-
-    class Kept(evaluator.Counter):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            made.append(self)
-
-    monkeypatch.setattr(evaluator, "Counter", Kept)
     config = configured(**{"data.short_side": short_side})
     train_and_evaluate(config, tmp_path)
     result = evaluate_checkpoint(config, tmp_path, "last")
-    assert made[0].totals["confusion"].sum() == result.confusion.sum() == labelled(directory)
+    assert counters[0].totals["confusion"].sum() == result.confusion.sum() == labelled(directory)
     if short_side:  # bilinear between probabilities, and between logits
-        assert np.trace(made[0].totals["confusion"]) == pytest.approx(np.trace(result.confusion), rel=0.1)
+        assert np.trace(counters[0].totals["confusion"]) == pytest.approx(np.trace(result.confusion), rel=0.1)
     else:
-        np.testing.assert_array_equal(made[0].totals["confusion"], result.confusion)
+        np.testing.assert_array_equal(counters[0].totals["confusion"], result.confusion)
     predictor = Predictor.load(tmp_path, checkpoint="last")
     assert predictor.trained_size == ((32, 32) if short_side else None)
     for i, size in enumerate(VAL):

@@ -45,7 +45,6 @@ def look(
         `to_sizes`.
     """
     size = (label.shape[1], label.shape[2])
-
     padded, valid = sizes or (size, None)
 
     def at(

@@ -180,7 +180,8 @@ def begin(job: Job, checkpoints: CheckpointWriter) -> tuple[TrainState, Progress
     state, meta = restored
     record.require_same_examples(meta, *job.splits)
     logging.info("resuming after step %d of %d", int(state.step), job.functions.length.steps)
-    return sharding.to_devices(state, job.mesh), Progress.from_json(meta["memory"])
+    progress = replace(Progress.from_json(meta["memory"]), unreported=meta.get("unreported", {}))
+    return sharding.to_devices(state, job.mesh), progress
 
 
 def configured_mesh(config: Config) -> Mesh:

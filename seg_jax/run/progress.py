@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 # Attribute -> its key in the meta data of a checkpoint.
@@ -26,6 +26,7 @@ class Progress:
       evaluations_without_gain: number of evaluations since then, for early stopping.
       evaluations_since_reduction: number of evaluations without gain since the schedule `plateau` lowered the rate.
       seconds: duration so far, with evaluations and compilation, without the pauses between processes.
+      unreported: 'log' or 'evaluation' -> TP, FP and FN of each class, [3, k], on the training batches since the last.
     """
 
     best: float | None = None
@@ -33,6 +34,7 @@ class Progress:
     evaluations_without_gain: int = 0
     evaluations_since_reduction: int = 0
     seconds: float = 0.0
+    unreported: Mapping[str, list[list[int]]] = field(default_factory=dict)
 
     def is_gain(self, score: float | None) -> bool:
         """Whether `score`, higher is better, is the best so far; None, for a score that is undefined, never is."""

@@ -41,6 +41,7 @@ FORM = {
     "manifest?": {str: str},
     "image_size?": (documents.size, None),
     "memory?": {str: (number, None)},
+    "unreported?": {str: [[int]]},
     "config?": dict,
     "classes?": str,
     "examples?": {str: str},

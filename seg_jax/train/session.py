@@ -71,7 +71,7 @@ class Session:
         )
         self._hooks = hooks
         self.epoch = epoch_length(job.config, examples=len(self.train))
-        self.scores = TrainingScores(self.health, self.train.table.names)
+        self.scores = TrainingScores(self.health, self.train.table.names, progress.unreported)
         self.newest: Report | None = None  # of the newest evaluation
         self.best: Report | None = None  # of this process's best evaluation
         self.evaluator = Evaluator(job.functions, self.val)
@@ -142,6 +142,7 @@ class Session:
         """Starts to write a checkpoint."""
         meta = {
             "memory": replace(self.progress, seconds=self.seconds).to_json(),
+            "unreported": self.scores.unreported(),
             "config": self.config.to_dict(),
             "classes": self.train.table.to_json(),
             "image_size": self._image_size(),

@@ -30,7 +30,7 @@ def test_counts_are_added_up_beyond_32_bits():
 
 def test_each_reader_has_its_own_beginning():
     health = health_of([[3, 0], [1, 0], [0, 1]])  # IoU 3/4 and 0, 3 of 4 pixels right
-    seen = TrainingScores(health, ("sky", "road"))
+    seen = TrainingScores(health, ("sky", "road"), {})
     assert seen.logged() == {"miou": 0.375, "pixel_accuracy": 0.75} and seen.note == "train mIoU 0.375"
     assert seen.logged() == {} and seen.note == "train mIoU 0.375"
     health.started(2, {"loss": jnp.zeros(()), "counts": jnp.array([[5, 4], [0, 0], [0, 0]], jnp.int32)})
@@ -40,6 +40,19 @@ def test_each_reader_has_its_own_beginning():
     assert section["iou"] == {"sky": pytest.approx(8 / 9), "road": pytest.approx(4 / 5)}
     assert section["pixel_accuracy"] == pytest.approx(12 / 13)
     assert seen.section() == {}
+
+
+def test_a_resumed_run_counts_what_was_not_reported_before():
+    names = ("sky", "road")
+    before = TrainingScores(health_of([[3, 0], [1, 0], [0, 1]]), names, {})
+    before.logged()
+    kept = json.loads(json.dumps(before.unreported()))
+    after = TrainingScores(health_of([[5, 4], [0, 0], [0, 0]]), names, kept)
+    assert after.logged() == {"miou": 1.0, "pixel_accuracy": 1.0}  # the log line had the first step already
+    assert after.section()["train"]["pixel_accuracy"] == pytest.approx(12 / 13)
+    nothing_new = TrainingScores(health_of(), names, kept)
+    assert nothing_new.logged() == {} and nothing_new.section()["train"]["pixel_accuracy"] == 0.75
+    assert nothing_new.unreported() == {"log": [[0, 0]] * 3, "evaluation": [[0, 0]] * 3}
 
 
 def test_a_run_writes_them_everywhere(trained_run):

@@ -16,10 +16,9 @@ usage: ./launch.sh [FLAGS...]              train; by default a U-Net on syntheti
 Needs only Python 3.11, 3.12 or 3.13. The first launch makes .venv and installs the versions that
 requirements.txt pins, with uv where it is on the PATH and else with pip; later launches start at
 once. The environment is made anew when the pins, its Python or the accelerator change, or when an
-install was interrupted. test, lint and demo each add the pins of requirements-VERB.txt; add takes
-versions from those of test, which has every extra; the next environment has its packages too.
-What the files of pins name is only installed if its SHA-256 is there; add and accelerators have
-versions of the pins, without hashes.
+install was interrupted. test, lint and demo each add the pins of requirements-VERB.txt, add and
+accelerators those of requirements/NAME.txt; what was added comes into the next environment too.
+Nothing is installed whose SHA-256 is not in these files.
 
 FLAGS go to `python -m seg_jax.main`, after these defaults:
   --config=configs/synthetic_unet.py    unless FLAGS have a --config
@@ -181,13 +180,12 @@ pip_install() {
   fi
 }
 
-# pip_install_pinned PACKAGES...: and those of the accelerator, in the versions of the pins. Hashes are left out of the
-# constraints: where one package has them, pip refuses whatever has none.
-pip_install_pinned() {
-  [ "$accelerator" = cpu ] || set -- "$@" "jax[$accelerator]"
-  [ $# -gt 0 ] || return 0
-  sed -n 's/^\([a-z0-9].*\) \\$/\1/p' requirements-test.txt requirements-test-optional.txt >"$constraints"
-  pip_install -c "$constraints" "$@"
+# install_pins NAME...: of requirements/, with those of the accelerator, which packages of an extra may need too.
+install_pins() {
+  local name files=()
+  [ "$accelerator" = cpu ] || set -- "$@" "$accelerator"
+  for name in "$@"; do files+=(-r "requirements/$name.txt"); done
+  [ $# = 0 ] || pip_install "${files[@]}"
 }
 
 # A symbolic link is made in one step together with what it says: who holds the lock.
@@ -259,7 +257,7 @@ install() {
     has=("$(run_stamp)")
   fi
 
-  { pip_install -r "$pins" && pip_install_pinned; } ||
+  { pip_install -r "$pins" && install_pins; } ||
     die "the installation failed, see above; the next launch starts it anew"
   if [ "$name" = test ]; then
     # Without what they depend on, which for cityscapesscripts is a package that no Python of today takes.
@@ -268,7 +266,7 @@ install() {
   fi
   added=()
   for extra in ${again[@]+"${again[@]}"}; do
-    if install_extras "$extra"; then
+    if install_pins "$extra"; then
       added+=("$extra")
     else
       say "the packages of $extra could not be installed again, see above; ./launch.sh add $extra tries once more"
@@ -330,36 +328,24 @@ check_flags() {
   ' "$@"
 }
 
-# extras NAME...: what pyproject.toml requires for them, a line each.
-extras() {
-  local with=$venv/bin/python
-  version_of "$with" >/dev/null || with=$python
-  "$with" -ISc 'if True:
-    import sys, tomllib
-    with open("pyproject.toml", "rb") as file:
-        extras = tomllib.load(file)["project"]["optional-dependencies"]
-    extras = {name: extras[name] for name in sorted(extras.keys() - {"cuda12", "cuda13", "tpu"})}  # SEG_JAX_ACCELERATOR
-    for name in sys.argv[1:] or [""]:
-        if name not in extras:
-            sys.exit(f"launch.sh: add {name!r}: not one of " + ", ".join(extras))
-        print(*extras[name], sep="\n")
-  ' "$@"
-}
-
-# install_extras NAME...: in the versions of the pins.
-install_extras() {
-  local lines package packages=()
-  lines=$(extras "$@") || return 1
-  while read -r package; do packages+=("$package"); done <<<"$lines"
-  pip_install_pinned "${packages[@]}"
+# check_extras NAME...: refuses what has no pins before the minutes that an installation may take.
+check_extras() {
+  local file name known=''
+  for file in requirements/*.txt; do
+    name=${file##*/}
+    name=${name%.txt}
+    case $name in cuda12 | cuda13 | tpu) ;; *) known="$known${known:+, }$name" ;; esac # these are accelerators
+  done
+  [ $# -gt 0 ] || set -- ''
+  for name in "$@"; do
+    case ", $known," in *", $name,"*) ;; *) die "add '$name': not one of $known" ;; esac
+  done
 }
 
 # add NAME...: installs these extras, and has them installed again with every environment that follows.
 add() {
   local name line has=()
-  find_accelerator
-  holds run || find_python
-  extras "$@" >/dev/null || exit 1 # before the minutes that prepare may take
+  check_extras "$@"
   prepare run
   lock
   say "installing for ./launch.sh add into $venv"
@@ -368,7 +354,7 @@ add() {
     case $line in "add "*) added+=("${line#add }") ;; *) has+=("$line") ;; esac
   done <"$stamp"
   write_stamp incomplete
-  install_extras "$@" || die "the installation failed, see above; the next launch starts it anew"
+  install_pins "$@" || die "the installation failed, see above; the next launch starts it anew"
   for name in "$@"; do
     case " ${added[*]-} " in *" $name "*) ;; *) added+=("$name") ;; esac
   done
@@ -393,7 +379,6 @@ malloc=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864 # seg_jax/run
 malloc=$malloc:glibc.malloc.trim_threshold=268435456:glibc.malloc.top_pad=67108864
 venv=${venv%/}
 stamp=$venv/seg_jax.stamp
-constraints=$venv/constraints.txt
 lock=$venv.lock
 
 case ${1:-} in

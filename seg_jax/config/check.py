@@ -85,6 +85,7 @@ def _check(config: Config) -> None:
     _check_loss(config)
     _check_evaluation(config)
     _check_sizes(config)
+    _check_bands(config)
     _check_augmentation(config)
 
 
@@ -194,6 +195,40 @@ def _check_sizes(config: Config) -> None:
         f"photographs that keep their aspect train in crops, and have no data.size (augment.crop = {crop!r}, data.size "
         f"= {data.size!r})",
         "Set augment.crop=(512, 512) and data.size=(0, 0), or use 0",
+    )
+
+
+def _check_bands(config: Config) -> None:
+    data, augment = config.data, config.augment
+    channels = len(data.bands) or 3
+    require(
+        len(data.range) in (0, 2, 2 * channels),
+        config,
+        "data.range",
+        f"there is one pair for all bands or one for each of {channels}",
+        "Use (0, 4095)",
+    )
+    for field in ("mean", "std"):
+        require(
+            len(data[field]) in (0, channels),
+            config,
+            f"data.{field}",
+            f"there is one number for each of {channels} channels",
+            "Use (), or that many numbers in units of the range",
+        )
+    require(
+        not augment.randaugment[0] or not (data.bands or data.range),
+        config,
+        "augment.randaugment",
+        "its operations are those of RGB in bytes, data.bands and data.range make images of other numbers",
+        "Use (0, 0)",
+    )
+    require(
+        channels == 3 or not (augment.saturation or augment.hue or augment.grayscale),
+        config,
+        "augment.saturation" if augment.saturation else "augment.hue" if augment.hue else "augment.grayscale",
+        f"this changes colours, and data.bands = {data.bands!r} are none",
+        "Use 0.0; augment.brightness, contrast, blur and noise take any bands",
     )
 
 

@@ -31,6 +31,10 @@ class DataError(SegJaxError, ValueError):
     """A file or data set that cannot be used; the message names the file, the rule and the cure."""
 
 
+class NoImageError(DataError):
+    """A file of another format than those of `FORMATS`, or in a variant that Pillow does not know."""
+
+
 class Encoded(io.BytesIO):
     """An image file in memory, as record formats store it; messages refer to it by `name`."""
 
@@ -63,9 +67,18 @@ def opened(path: Path | Encoded) -> Iterator[Image.Image]:
       MachineError: the machine could not read it: too few descriptors, a share that stalls.
     """
     with reading(path), Image.open(path, formats=FORMATS) as image:
-        if image.width * image.height > _limit.get() * 10**6:
-            raise _too_many(path, f"{image.width}x{image.height}")
+        require_pixels(path, image.width, image.height)
         yield image
+
+
+def require_pixels(path: Path | Encoded, width: int, height: int) -> None:
+    """Refuses an image that has more pixels than `at_most` allows.
+
+    Raises:
+      DataError: with the size and the cure.
+    """
+    if width * height > _limit.get() * 10**6:
+        raise _too_many(path, f"{width}x{height}")
 
 
 @contextmanager
@@ -76,7 +89,7 @@ def reading(path: Path | Encoded) -> Iterator[None]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(
+        raise NoImageError(
             f"{path} is not an image that can be decoded ({', '.join(FORMATS)}); replace or remove it."
         ) from error
     except FileNotFoundError as error:

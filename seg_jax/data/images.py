@@ -14,12 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from seg_jax.data import decoder
+from seg_jax.data import decoder, rasters
 from seg_jax.data.decoder import DataError, Encoded
+from seg_jax.data.depth import Depth
 from seg_jax.runtime.files import write_bytes
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", *rasters.ARRAYS)
 
+RGB = Depth()
 ORIENTATION = 0x0112  # EXIF's tag
 
 
@@ -43,34 +45,52 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def read_image(path: Path | Encoded, *, pages: bool = True) -> np.ndarray:
-    """A photograph as uint8 [h w 3] RGB, see `rgb`.
+def read_photograph(
+    path: Path | Encoded, depth: Depth = RGB, *, pages: bool = True
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A photograph and the pixels where nothing was measured: [h w c] in 0..255 of the type of `depth`, bool [h w].
+
+    The latter is None where there are none, as in all files but those with GDAL's nodata.
 
     Args:
       path: the file.
+      depth: its bands, and the range that becomes 0..255; without both the photograph is RGB in bytes, see `rgb`.
       pages: whether to read the first picture of a file of several, as prediction does, instead of refusing the file.
 
     Raises:
-      DataError: the file is missing, truncated, or not an image; its pixels are floating-point numbers.
+      DataError: the file is missing, truncated, or not an image; its values or bands are others than `depth` says.
     """
-    image = _open(path, pages=pages)
-    if image.mode == "F":  # Pillow would clip at 0 and 255: values in 0..1 would become a black picture
-        low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
-        raise DataError(
-            f"{path} contains floating-point values from {low:g} to {high:g}; a photograph has 8 bits. "
-            f"Scale it: image = {scaling(low, high)}."
-        )
-    with decoder.reading(path):
-        return rgb(image)
+    content = rasters.read(path, pages=pages)
+    if isinstance(content, Image.Image):
+        with decoder.reading(path):
+            if depth.is_rgb and not _is_band(content):
+                return rgb(content), None
+            return depth.apply(*_bands(_upright(content)), path), None
+    missing = depth.missing(content.pixels, content.nodata)
+    return depth.apply(content.pixels, content.alpha, path, missing=missing), missing
 
 
-def scaling(low: float, high: float, name: str = "image") -> str:
-    """The expression of NumPy that brings the array `name`, with values from `low` to `high`, to 0..255 as uint8."""
-    if low >= 0 and high <= 1:
-        return f"({name} * 255).round().astype(np.uint8)"
-    if low >= 0 and high <= 255:
-        return f"{name}.round().astype(np.uint8)"
-    return f"np.interp({name}, ({low:g}, {high:g}), (0, 255)).round().astype(np.uint8)"
+def read_image(path: Path | Encoded, depth: Depth = RGB, *, pages: bool = True) -> np.ndarray:
+    """The first part of `read_photograph`."""
+    return read_photograph(path, depth, pages=pages)[0]
+
+
+def _is_band(image: Image.Image) -> bool:
+    """Whether the fourth channel of a TIFF is called alpha but has more than two values: a band, such as infrared.
+
+    Some writers name every fourth channel so.
+    """
+    return image.format == "TIFF" and image.mode == "RGBA" and len(image.getchannel(3).getcolors() or "many") > 2
+
+
+def _bands(image: Image.Image) -> tuple[np.ndarray, bool]:
+    """The channels of an upright picture of bytes, uint8 [h w n], and whether the last one is alpha."""
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[..., None], False
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        image.info.pop("transparency", None)
+        image = image.convert("RGB")
+    return np.asarray(image), image.mode in ("RGBA", "LA") and not _is_band(image)
 
 
 def orientation(path: Path | Encoded) -> int:
@@ -81,12 +101,10 @@ def orientation(path: Path | Encoded) -> int:
 
 
 def rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [h w 3] RGB of an image of Pillow, upright: EXIF orientation applied (to `image` too), grey repeated, alpha
-    dropped.
+    """uint8 [h w 3] RGB of an image of Pillow in bytes, upright: EXIF orientation applied (to `image` too), grey
+    repeated, alpha dropped.
     """
     upright = _upright(image)
-    if upright.mode.startswith("I"):  # 16-bit grey: keep the high byte; Pillow would clip at 255
-        return np.repeat((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
     upright.info.pop("transparency", None)  # dropped, without Pillow's warning that it cannot be kept
     return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
 
@@ -176,10 +194,32 @@ def resize(image: np.ndarray, label: np.ndarray, size: tuple[int, int]) -> tuple
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes an image uint8 [h w 3] to `size` = (height, width); bilinear, antialiased."""
-    if image.shape[:2] == tuple(size):
+    """Resizes an image [h w c], uint8 or float32, to `size` = (height, width); bilinear, antialiased."""
+    return resample(image, size)
+
+
+def resample(
+    image: np.ndarray, size: tuple[int, int], *, box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """`resize_image` of a part, `box` = (left, upper, right, lower) in pixels; None: of all."""
+    if image.shape[:2] == tuple(size) and box is None:
         return image
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+    def pillow(array: np.ndarray) -> np.ndarray:
+        return np.asarray(
+            Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
+        )
+
+    if image.dtype == np.uint8 and image.shape[-1] == 3:
+        return pillow(image)
+    # Pillow knows no colours of floating-point numbers, and no more than four channels.
+    return np.stack([pillow(np.ascontiguousarray(image[..., i])) for i in range(image.shape[-1])], axis=-1)
+
+
+def pictured(image: np.ndarray) -> np.ndarray:
+    """An image [h w c] in 0..255 as a picture for people, uint8 [h w 3]: its first three channels, or the first one."""
+    chosen = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+    return chosen if chosen.dtype == np.uint8 else np.clip(np.round(chosen), 0, 255).astype(np.uint8)
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -39,6 +39,8 @@ class Stream:
             start=self._start,
             members=self._job.functions.members,
             first=jax.process_index() * (config.train.batch_size // jax.process_count()),
+            depth=self._job.splits[0].depth,
+            classes=len(self._job.splits[0].table),
         )
 
     def train_step(self, *, frozen: bool, steps: int = 1) -> jax.stages.Lowered:

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax.config import ConfigError, DataConfig, lookup, require
+from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Bad, Examples, check_sizes
-from seg_jax.data.images import DataError, Stored, fit_label, read_image
-from seg_jax.data.labels import IGNORE, LabelTable
+from seg_jax.data.images import DataError, Stored, fit_label, read_photograph
+from seg_jax.data.labels import LabelTable
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
 from seg_jax.data.sources import lists
@@ -52,21 +53,21 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         pairs, bad = _listed(root, data, split)
     else:
         pairs, bad = _matched(root, data, split)
-    reader = MaskReader(table, data.mask_format)
+    reader, depth = MaskReader(table, data.mask_format), Depth.of(data)
 
     background = _background(data, table) if data.missing_mask == "background" else 0
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         image_path, mask_path = pairs[index]
-        image = read_image(image_path, pages=False)
+        image, missing = read_photograph(image_path, depth, pages=False)
         if mask_path is None:
-            return image, np.full(image.shape[:2], background, np.uint8)
+            return image, table.without_data(np.full(image.shape[:2], background, table.dtype), missing)
         label = reader.read(mask_path)
-        fitted = fit_label(label, image.shape[:2], IGNORE)
+        fitted = fit_label(label, image.shape[:2], table.ignored)
         cure = " Set config.data.resize_masks=True." if fitted.shape == image.shape[:2] else ""
         label = fitted if data.resize_masks else label
         check_sizes(image, label, image_name=image_path, mask_name=mask_path, cure=cure)
-        return image, label
+        return image, table.without_data(label, missing)
 
     def mask(index: int) -> Stored:
         path = pairs[index][1]
@@ -79,7 +80,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         table=table,
         files=tuple(tuple(path for path in pair if path) for pair in pairs),
         mask=mask,
-        reading=f"mask_format={data.mask_format}, resize_masks={data.resize_masks}",
+        reading=f"mask_format={data.mask_format}, resize_masks={data.resize_masks}, {depth}",
         bad=tuple(bad),
     )
 

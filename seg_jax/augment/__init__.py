@@ -37,7 +37,7 @@ def make_augment(
 
     Args:
       spec: the features and their ranges.
-      fill: colour (0..255) outside the source image, whole numbers for bytes, such as the mean that is subtracted later.
+      fill: colour (0..255) outside the source image, in whole numbers, such as the mean that is subtracted later.
       groups: number of groups that the batch is cut into. Groups are worked on at once, the examples of a group one
         after the other. One group for each CPU device keeps an example in the processor's cache (faster than the whole
         batch at once); on accelerators use the batch size.

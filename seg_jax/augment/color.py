@@ -12,15 +12,13 @@ from seg_jax.config import AugmentConfig
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL and torchvision
 
 
-def color_map(
-    key: jax.Array, spec: AugmentConfig, grey: float, *, channels: int = 3
-) -> tuple[jax.Array, jax.Array]:
+def color_map(key: jax.Array, spec: AugmentConfig, grey: float, *, channels: int = 3) -> tuple[jax.Array, jax.Array]:
     """Samples a colour change: (matrix float32 [c c], offset float32 []), rgb -> matrix @ rgb + offset.
 
     Brightness multiplies, contrast stretches about `grey`, saturation blends with the pixel's luma, hue rotates about
     the grey axis (Rodrigues' rotation about (1, 1, 1)); `spec.grayscale` is a saturation of 0. `grey` (0..255) is the
-    data set's mean luma, not the image's: a mean over the image would need a second pass over its pixels. Bands that are no
-    RGB (`channels` other than 3) have brightness and contrast alone.
+    data set's mean luma, not the image's: a mean over the image would need a second pass over its pixels.
+    Bands that are no RGB (`channels` other than 3) have brightness and contrast alone.
     """
     keys = jax.random.split(key, 5)
 

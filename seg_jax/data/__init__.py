@@ -1,7 +1,7 @@
 """The door to the data: named sources, and `load`, which returns the examples of one split.
 
-The batch contract: `image` [b h w c] in 0..255, uint8, or float32 where `config.data.range` is set; `label` [b h w] with
-class ids 0..k-1, uint8 with 255 = ignore, or for more than 255 classes uint16 with 65535 = ignore.
+The batch contract: `image` [b h w c] in 0..255, uint8, or float32 where `config.data.range` is set; `label` [b h w]
+with class ids 0..k-1, uint8 with 255 = ignore, or for more than 255 classes uint16 with 65535 = ignore.
 """
 
 from __future__ import annotations

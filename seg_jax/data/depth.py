@@ -13,6 +13,7 @@ import numpy as np
 from seg_jax.config import DataConfig
 from seg_jax.data.decoder import DataError
 
+
 @dataclass(frozen=True)
 class Depth:
     """The bands and the range of a data set's photographs.
@@ -60,9 +61,7 @@ class Depth:
         missing = equal.all(-1) if possible else equal.any(-1)
         return missing if missing.any() else None
 
-    def apply(
-        self, values: np.ndarray, alpha: bool, name: object, *, missing: np.ndarray | None = None
-    ) -> np.ndarray:
+    def apply(self, values: np.ndarray, alpha: bool, name: object, *, missing: np.ndarray | None = None) -> np.ndarray:
         """An image [h w c] of stored values [h w n] of any type; clipped to the range.
 
         Args:
@@ -76,7 +75,9 @@ class Depth:
         """
         chosen = self._chosen(values, name, alpha=alpha)
         if chosen.dtype.kind == "c":
-            raise DataError(f"{name} contains complex numbers. Save their magnitude, and perhaps their phase, as bands.")
+            raise DataError(
+                f"{name} contains complex numbers. Save their magnitude, and perhaps their phase, as bands."
+            )
         _require_finite(chosen, name, missing)
         if not self.range:
             if chosen.dtype == bool:
@@ -96,8 +97,8 @@ class Depth:
         if self.bands:
             if max(self.bands) > n:
                 raise DataError(
-                    f"{name} has {n} bands, and config.data.bands = {self.bands} asks for number {max(self.bands)}. Take "
-                    "the file out (data.skip_bad=True does), or choose bands that all photographs have."
+                    f"{name} has {n} bands, and config.data.bands = {self.bands} asks for number {max(self.bands)}. "
+                    "Take the file out (data.skip_bad=True does), or choose bands that all photographs have."
                 )
             return values[..., [band - 1 for band in self.bands]]
         colors = n - alpha
@@ -128,9 +129,9 @@ def _without_range(values: np.ndarray, name: object) -> DataError:
     """The error for values of more than 8 bits that nobody gave a range."""
     low, high = float(values.min()), float(values.max())
     return DataError(
-        f"{name} contains {values.dtype} values from {low:g} to {high:g}, not bytes, and nobody said which of them become "
-        f"black and white. Set --config.data.range={proposed(values.dtype, low, high)}, or measure all photographs with "
-        "python -m seg_jax.data inspect. A network that was trained on 8-bit photographs takes the same: image = "
+        f"{name} contains {values.dtype} values from {low:g} to {high:g}, not bytes, and nobody said which of them are "
+        f"black and white. Set --config.data.range={proposed(values.dtype, low, high)}, or measure all photographs "
+        "with python -m seg_jax.data inspect. A network that was trained on 8-bit photographs takes the same: image = "
         f"{scaling(low, high)}."
     )
 

@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from seg_jax.config import Size
-from seg_jax.data.examples import Pair
 from seg_jax.data.depth import Depth
+from seg_jax.data.examples import Pair
 from seg_jax.data.images import RGB, resample, resize_image
 from seg_jax.data.labels import ignored_in, label_type
 

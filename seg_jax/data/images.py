@@ -19,7 +19,8 @@ from seg_jax.data.decoder import DataError, Encoded
 from seg_jax.data.depth import Depth
 from seg_jax.runtime.files import write_bytes
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", *rasters.ARRAYS)
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+PHOTOGRAPHS = (*EXTENSIONS, *rasters.ARRAYS)
 
 RGB = Depth()
 ORIENTATION = 0x0112  # EXIF's tag
@@ -63,9 +64,7 @@ def read_photograph(
     content = rasters.read(path, pages=pages)
     if isinstance(content, Image.Image):
         with decoder.reading(path):
-            if depth.is_rgb and not _is_band(content):
-                return rgb(content), None
-            return depth.apply(*_bands(_upright(content)), path), None
+            return of_picture(content, depth, path), None
     missing = depth.missing(content.pixels, content.nodata)
     return depth.apply(content.pixels, content.alpha, path, missing=missing), missing
 
@@ -73,6 +72,19 @@ def read_photograph(
 def read_image(path: Path | Encoded, depth: Depth = RGB, *, pages: bool = True) -> np.ndarray:
     """The first part of `read_photograph`."""
     return read_photograph(path, depth, pages=pages)[0]
+
+
+def of_picture(image: Image.Image, depth: Depth = RGB, name: object = "the image") -> np.ndarray:
+    """[h w c] in 0..255 of an image of Pillow, upright: EXIF orientation applied, to `image` too.
+
+    Raises:
+      DataError: its values or bands are others than `depth` says.
+    """
+    if image.mode in rasters.SINGLE:
+        return depth.apply(np.asarray(_upright(image))[..., None], False, name)
+    if depth.is_rgb and not _is_band(image):
+        return rgb(image)
+    return depth.apply(*_bands(_upright(image)), name)
 
 
 def _is_band(image: Image.Image) -> bool:
@@ -206,9 +218,7 @@ def resample(
         return image
 
     def pillow(array: np.ndarray) -> np.ndarray:
-        return np.asarray(
-            Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
-        )
+        return np.asarray(Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
 
     if image.dtype == np.uint8 and image.shape[-1] == 3:
         return pillow(image)

@@ -21,8 +21,9 @@ from seg_jax.data.decoder import DataError, Encoded
 from seg_jax.runtime.extras import install_command
 
 ARRAYS, TIFF = (".npy",), (".tif", ".tiff")
-BITS, SAMPLES, EXTRA, FORMAT = 258, 277, 338, 339  # tags of TIFF
+BITS, COMPRESSION, SAMPLES, FORMAT, NODATA = 258, 259, 277, 339, 42113  # tags of TIFF; the last one is GDAL's
 UNSIGNED, SIGNED, UNKNOWN = 1, 2, 4  # values of the last one
+COMMON = (1, 5, 7, 8, 32773, 32946)  # compressions that every Pillow decodes: none, LZW, JPEG, Deflate, PackBits
 SINGLE = ("I;16", "I;16B", "I;16L", "I", "F")  # modes of one band with all of its bits
 
 
@@ -50,7 +51,8 @@ def is_plain(image: Image.Image) -> bool:
     tags = image.tag_v2  # type: ignore[attr-defined]
     bits, samples = tags.get(BITS, (1,)), tags.get(SAMPLES, 1)
     kinds = {*tags.get(FORMAT, (UNSIGNED,))} - {UNSIGNED, UNKNOWN}
-    return max(bits) <= 8 and not kinds and (samples == len(image.getbands()) or image.mode == "P")
+    common = tags.get(COMPRESSION, 1) in COMMON
+    return common and max(bits) <= 8 and not kinds and (samples == len(image.getbands()) or image.mode == "P")
 
 
 def read(path: Path | Encoded, *, pages: bool = True) -> Values | Image.Image:
@@ -70,9 +72,8 @@ def read(path: Path | Encoded, *, pages: bool = True) -> Values | Image.Image:
         with decoder.opened(path) as image:
             if not pages and (count := decoder.pages(image)) > 1:
                 raise _pages(path, count)
-            plain, single = is_plain(image), image.mode in SINGLE
-            form = image.format
-            if plain or single:
+            plain, form = is_plain(image), image.format
+            if plain or image.mode in SINGLE:
                 raw, nodata = str(image.tile[0][3]) if image.tile else "", _nodata(image)
                 signed = form == "TIFF" and SIGNED in image.tag_v2.get(FORMAT, ())  # type: ignore[attr-defined]
                 image.load()
@@ -90,14 +91,14 @@ def read(path: Path | Encoded, *, pages: bool = True) -> Values | Image.Image:
 
 def _pages(path: Path | Encoded, count: int) -> DataError:
     return DataError(
-        f"{path} contains {count} pages or frames, of which all but the first would be lost. Save each as a file of its "
-        "own, those of photographs and masks under the same names."
+        f"{path} contains {count} pages or frames, of which all but the first would be lost. Save each as a file of "
+        "its own, those of photographs and masks under the same names."
     )
 
 
 def _nodata(image: Image.Image) -> float | None:
     """GDAL's tag of an open TIFF."""
-    text = image.tag_v2.get(42113) if image.format == "TIFF" else None  # type: ignore[attr-defined]
+    text = image.tag_v2.get(NODATA) if image.format == "TIFF" else None  # type: ignore[attr-defined]
     return _number(text) if text else None
 
 
@@ -116,7 +117,7 @@ def _array(path: Path | Encoded) -> np.ndarray:
         raise DataError(f"{path} cannot be read ({error}); write it again with np.save.") from error
     if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "fiub" or 0 in pixels.shape:
         raise DataError(
-            f"{path} contains {pixels.dtype} {list(pixels.shape)}; a photograph is an array of numbers [h w] or [h w n]. "
+            f"{path} contains {pixels.dtype} {list(pixels.shape)}; a photograph has numbers [h w] or [h w n]. "
             "Save one file for each photograph, bands last."
         )
     if pixels.ndim == 3 and pixels.shape[0] < 16 <= min(pixels.shape[1:]):
@@ -149,12 +150,14 @@ def _tiff(path: Path | Encoded, *, pages: bool) -> Values:
             pixels, axes = page.asarray(), page.axes
             if axes not in ("YX", "YXS", "SYX"):
                 raise DataError(
-                    f"{path} has the axes {axes} of {list(pixels.shape)}; a photograph has rows, columns and bands. Save "
-                    "each plane as a file of its own."
+                    f"{path} has the axes {axes} of {list(pixels.shape)}; a photograph has rows, columns and bands. "
+                    "Save each plane as a file of its own."
                 )
-            pixels = {"YX": lambda a: a[..., None], "YXS": lambda a: a, "SYX": lambda a: np.moveaxis(a, 0, -1)}[axes](pixels)
+            pixels = {"YX": lambda a: a[..., None], "YXS": lambda a: a, "SYX": lambda a: np.moveaxis(a, 0, -1)}[axes](
+                pixels
+            )
             alpha = bool({1, 2} & {int(kind) for kind in page.extrasamples[-1:]})
-            nodata = _number(page.tags[42113].value) if 42113 in page.tags else None
+            nodata = _number(page.tags[NODATA].value) if NODATA in page.tags else None
     return Values(pixels, alpha, nodata)
 
 

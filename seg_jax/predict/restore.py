@@ -11,6 +11,7 @@ import numpy as np
 
 from seg_jax import models
 from seg_jax.config import Size
+from seg_jax.data.depth import Depth
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict.scale import BUCKET
 from seg_jax.predict.windows import Engine
@@ -24,11 +25,12 @@ class Restored:
     """A trained network.
 
     Attributes:
-      engine: uint8 [n h w 3] -> class probabilities, float32 [n h w k].
+      engine: [n h w c] in 0..255 -> class probabilities, float32 [n h w k].
       table: what the classes mean.
       image_size: (height, width) at which it was evaluated; None: photographs at their own scale.
       identity: checksum of the checkpoint.
       card: what is known of the network, for people.
+      depth: bands and range of its photographs.
     """
 
     engine: Engine
@@ -36,6 +38,7 @@ class Restored:
     image_size: Size | None
     identity: str
     card: dict[str, Any]
+    depth: Depth
 
 
 def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Restored:
@@ -73,7 +76,7 @@ def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tupl
         **_scores(run, step),
     }
     identity = f"{meta['sha256']} {flip} {scales}"
-    return Restored(engine, table, size, identity=identity, card=card)
+    return Restored(engine, table, size, identity=identity, card=card, depth=Depth.of(config.data))
 
 
 def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

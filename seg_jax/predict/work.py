@@ -16,6 +16,7 @@ from seg_jax import viz
 from seg_jax.data.decoder import DataError
 from seg_jax.predict.inputs import Input
 from seg_jax.predict.output import MOVING, Results
+from seg_jax.predict.photograph import Picture
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.predict.video import Frames, VideoWriter
 from seg_jax.runtime.errors import FULL
@@ -63,8 +64,8 @@ class Work:
         """Predicts pictures in batches, while threads read the next ones and write the last ones."""
         in_predictor: deque[tuple[str, Input]] = deque()  # inputs whose photograph the predictor has, in order
 
-        def read() -> Iterator[np.ndarray]:
-            ahead: deque[tuple[str, Input, Future[np.ndarray]]] = deque()
+        def read() -> Iterator[Picture]:
+            ahead: deque[tuple[str, Input, Future[Picture]]] = deque()
             todo = iter(inputs)
             while True:
                 while len(ahead) < 2 * self._batch and (following := next(todo, None)):

@@ -60,7 +60,7 @@ class Model:
         """
 
         def begin(key: jax.Array) -> Any:
-            return models.init(self.network, key, (1, SIDE, SIDE, 3))
+            return models.init(self.network, key, (1, SIDE, SIDE, len(self.config.data.bands) or 3))
 
         if not isinstance(key, jax.core.Tracer):  # options of a compilation cannot be given inside of another one
             # It runs once: compiling it without optimization takes a quarter of the time.

@@ -136,9 +136,7 @@ def test_the_first_of_several_pictures(tmp_path, name):
 def test_photographs_of_floating_point_are_refused_with_a_cure(tmp_path, low, high):
     image = np.linspace(low, high, 12, dtype=np.float32).reshape(3, 4)
     path = save(tmp_path / "a.tif", image)
-    with pytest.raises(
-        DataError, match=r"contains float32 values from .* to .*, not bytes"
-    ) as error:
+    with pytest.raises(DataError, match=r"contains float32 values from .* to .*, not bytes") as error:
         read_image(path)
     cure = re.search(r"image = (.*)\.$", str(error.value))[1]
     mended = read_image(save(tmp_path / "a.png", eval(cure, {"np": np, "image": image})))

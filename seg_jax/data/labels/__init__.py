@@ -9,4 +9,14 @@ unknown value is never guessed: `encode` reports it.
 from seg_jax.data.labels.ids import IGNORE, IGNORE_GROUP, UNKNOWN, Color, LabelError, ignored_in, label_type, palette
 from seg_jax.data.labels.table import LabelTable
 
-__all__ = ["IGNORE", "IGNORE_GROUP", "UNKNOWN", "Color", "LabelError", "LabelTable", "ignored_in", "label_type", "palette"]
+__all__ = [
+    "IGNORE",
+    "IGNORE_GROUP",
+    "UNKNOWN",
+    "Color",
+    "LabelError",
+    "LabelTable",
+    "ignored_in",
+    "label_type",
+    "palette",
+]

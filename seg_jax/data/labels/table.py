@@ -14,7 +14,6 @@ from seg_jax.data.labels import text
 from seg_jax.data.labels.colors import unlike
 from seg_jax.data.labels.ids import IGNORE, IGNORE_GROUP, UNKNOWN, Color, LabelError, label_type, palette
 
-
 MOST = 65535  # classes: ids and the ignored value have 16 bits
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from seg_jax.config import DataConfig, lookup, require
 from seg_jax.data import label_tools
-from seg_jax.data.examples import Bad, Examples, Pair
 from seg_jax.data.depth import Depth
+from seg_jax.data.examples import Bad, Examples, Pair
 from seg_jax.data.images import DataError, orientation, read_photograph
 from seg_jax.data.label_tools import raster
 from seg_jax.data.label_tools.photographs import Photographs

@@ -45,7 +45,8 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     deep = not depth.is_rgb and images.ndim == 4 and images.dtype.kind in "fiu"
     if not deep and (images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3):
         raise DataError(
-            f"{files[0]}: images are {images.dtype} {list(images.shape)}, not uint8 [n h w 3], RGB in 0..255 (data.bands and data.range say what other numbers are). "
+            f"{files[0]}: images are {images.dtype} {list(images.shape)}, not uint8 [n h w 3], RGB in 0..255 "
+            "(data.bands and data.range say what other numbers are). "
             f"{image_cure(images, leading=1, name='images')}"
         )
     if labels.dtype not in (np.uint8, np.uint16) or labels.shape != images.shape[:3]:

@@ -104,7 +104,8 @@ def _checked(pair: Any, name: str, table: LabelTable, depth: Depth) -> Pair:
     deep = not depth.is_rgb and image.ndim == 3 and image.dtype.kind in "fiu"
     if not deep and (image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8):
         raise DataError(
-            f"{name}: the image is {image.dtype} {list(image.shape)}, not uint8 [h w 3], RGB in 0..255 (data.bands and data.range say what other numbers are). "
+            f"{name}: the image is {image.dtype} {list(image.shape)}, not uint8 [h w 3], RGB in 0..255 "
+            "(data.bands and data.range say what other numbers are). "
             f"{image_cure(image, leading=0, name='image')}"
         )
     if label.dtype == bool:

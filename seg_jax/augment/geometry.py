@@ -89,7 +89,7 @@ def _of_words(
     # A pixel's colour and label are packed into one 32-bit word; a frame of one pixel of fill surrounds the image.
     channels = (image[..., 0], image[..., 1], image[..., 2], label)
     packed = sum(channel.astype(jnp.uint32) << 8 * i for i, channel in enumerate(channels))
-    words = jnp.pad(packed, 1, constant_values=_word(*map(int, fill), ignored_in(label))).reshape(-1)
+    words = jnp.pad(packed, 1, constant_values=_word(fill, ignored_in(label))).reshape(-1)
     # Four copies, shifted to the right, lower and diagonal neighbour, so that one gather reads all that bilinear
     # interpolation needs; one gather for each neighbour takes a third longer on CPU.
     stride = image.shape[1] + 2
@@ -114,9 +114,9 @@ def _of_planes(
     image: jax.Array, label: jax.Array, y: jax.Array, x: jax.Array, fill: tuple[float, ...]
 ) -> tuple[jax.Array, jax.Array]:
     """The same for images of any type and number of channels, and labels of any type."""
-    (h, w, c), stride = image.shape, image.shape[1] + 2
-    frame = jnp.broadcast_to(jnp.array(fill, jnp.float32), (h + 2, w + 2, c))
-    pixels = frame.at[1:-1, 1:-1].set(image.astype(jnp.float32)).reshape(-1, c)
+    (h, w, channels), stride = image.shape, image.shape[1] + 2
+    frame = jnp.broadcast_to(jnp.array(fill, jnp.float32), (h + 2, w + 2, channels))
+    pixels = frame.at[1:-1, 1:-1].set(image.astype(jnp.float32)).reshape(-1, channels)
     ids = jnp.pad(label, 1, constant_values=ignored_in(label)).reshape(-1)
     y0, x0 = y.astype(jnp.int32), x.astype(jnp.int32)
     fy, fx = y - y0, x - x0
@@ -141,8 +141,9 @@ def _framed(position: jax.Array, size: int, ends: jax.Array | None) -> jax.Array
     return jnp.where(inside, jnp.clip(position, 0, size - 1) + 1, 0)
 
 
-def _word(red: int, green: int, blue: int, label: int) -> jax.Array:
+def _word(color: tuple[float, ...], label: int) -> jax.Array:
     """The colour and label of one pixel in 32 bits."""
+    red, green, blue = map(int, color)
     return jnp.uint32(red | green << 8 | blue << 16 | label << 24)
 
 

@@ -53,7 +53,8 @@ class Job:
         """
         if image.dtype != np.uint8 or image.shape[-1] != 3:
             raise DataError(
-                f"photographs of {image.shape[-1]} bands in {image.dtype} are written as they are: use --photos=original."
+                f"photographs of {image.shape[-1]} bands in {image.dtype} cannot be encoded: use --photos=original, "
+                "which copies the files."
             )
         return _encoded(image, "JPEG", quality=95, subsampling=0) if self.photos == "jpeg" else _encoded(image, "PNG")
 

@@ -86,7 +86,7 @@ class Depth:
                 raise _without_range(chosen, name)
             return np.ascontiguousarray(chosen)
         low, high = np.array(self.range, np.float64).reshape(-1, 2).T
-        exact = chosen.astype(np.float64 if chosen.dtype.itemsize > 2 else np.float32)
+        exact: np.ndarray = chosen.astype(np.float64 if chosen.dtype.itemsize > 2 else np.float32)
         image = np.clip((exact - low) * (255 / (high - low)), 0, 255).astype(np.float32)
         if missing is not None:
             image[missing] = 0

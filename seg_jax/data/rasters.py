@@ -45,7 +45,7 @@ class Values:
 def is_plain(image: Image.Image) -> bool:
     """Whether the picture that Pillow makes of an open file has all of its bands and bits."""
     if image.format == "PNG":
-        return not any(";16" in str(tile[3]) for tile in image.tile)
+        return ";16" not in _raw(image)
     if image.format != "TIFF":
         return True
     tags = image.tag_v2  # type: ignore[attr-defined]
@@ -74,7 +74,7 @@ def read(path: Path | Encoded, *, pages: bool = True) -> Values | Image.Image:
                 raise _pages(path, count)
             plain, form = is_plain(image), image.format
             if plain or image.mode in SINGLE:
-                raw, nodata = str(image.tile[0][3]) if image.tile else "", _nodata(image)
+                raw, nodata = _raw(image), _nodata(image)
                 signed = form == "TIFF" and SIGNED in image.tag_v2.get(FORMAT, ())  # type: ignore[attr-defined]
                 image.load()
                 if plain and nodata is None:
@@ -89,11 +89,32 @@ def read(path: Path | Encoded, *, pages: bool = True) -> Values | Image.Image:
     return _tiff(path, pages=pages) if form == "TIFF" else _png(path)
 
 
+def size(path: Path) -> tuple[int, int]:
+    """(height, width) of a TIFF that Pillow does not know, from its header.
+
+    Raises:
+      DataError: it is none, or needs packages that are not there.
+    """
+    if path.suffix.lower() not in TIFF:
+        raise DataError(f"{path} is not an image that can be decoded; replace or remove it.")
+    with _reading(path):
+        import tifffile
+
+        with tifffile.TiffFile(path) as file:
+            page: Any = file.pages[0]
+            return page.imagelength, page.imagewidth
+
+
 def _pages(path: Path | Encoded, count: int) -> DataError:
     return DataError(
         f"{path} contains {count} pages or frames, of which all but the first would be lost. Save each as a file of "
         "its own, those of photographs and masks under the same names."
     )
+
+
+def _raw(image: Image.Image) -> str:
+    """How the pixels of an open file are stored, in Pillow's words."""
+    return " ".join(str(tile[3]) for tile in image.tile)  # type: ignore[attr-defined]
 
 
 def _nodata(image: Image.Image) -> float | None:

@@ -16,6 +16,7 @@ from seg_jax.data.images import RGB
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import artefacts, photograph, scale, seal, windows
 from seg_jax.predict.contents import ArtefactError
+from seg_jax.predict.geo import Rows
 from seg_jax.predict.photograph import Photograph, Picture
 from seg_jax.predict.prediction import Maps, Prediction, resize
 from seg_jax.run.directory import RunDirectory
@@ -149,15 +150,37 @@ class Predictor:
         read = (image if isinstance(image, Picture) else self.read(image) for image in images)
         if self._window:
             for image in read:
-                bands = windows.slide(
-                    self._engine, image.pixels, window=self._window, overlap=self._overlap, batch=batch
-                )
-                maps = [Maps.of(values, values.shape[:2], *kept) for _, values in bands]
+                maps = [Maps.of(values, values.shape[:2], *kept) for _, values in self._bands(image.pixels, batch)]
                 yield Maps.joined(maps).prediction(image, self.table)
             return
         sized = itertools.groupby(read, lambda image: scale.working_size(image.size, self._scale))
         for size, alike in sized:
             yield from _at_one_size(self._engine, self.table, alike, size, batch, kept)
+
+    def _bands(self, image: windows.Image, batch: int) -> Iterator[tuple[int, np.ndarray]]:
+        assert self._window
+        return windows.slide(self._engine, image, window=self._window, overlap=self._overlap, batch=batch)
+
+    def is_large(self, size: Size) -> bool:
+        """Whether an image of that size has more pixels than may be in memory at once."""
+        return size[0] * size[1] > self._megapixels * 10**6
+
+    def rows(self, raster: Rows, *, batch: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, class ids [rows w]) of a raster in bands from the top, which are all that is in memory.
+
+        Raises:
+          DataError: there are no windows, or a row of them is too large.
+        """
+        height, width, _ = raster.shape
+        if not self._window:
+            raise DataError(
+                f"a raster of {height}x{width} pixels (height x width) passes in windows. Add --window=512x512."
+            )
+        megapixels = height * max(width, self._window[1]) // 10**6 + 1
+        scale.require_room((height, width), None, self._window, classes=len(self.table), megapixels=megapixels)
+        for first, values in self._bands(raster, batch):
+            label = Maps.of(values, values.shape[:2], False, False).label.astype(self.table.dtype, copy=False)
+            yield first, self.table.without_data(label, raster.missing(slice(first, first + len(label))))
 
 
 def _at_one_size(

@@ -7,6 +7,7 @@ What Pillow cannot read whole is read by tifffile and imagecodecs, and `.npy` by
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from seg_jax.data.decoder import DataError, Encoded
 from seg_jax.runtime.extras import install_command
 
 ARRAYS, TIFF = (".npy",), (".tif", ".tiff")
-BITS, COMPRESSION, SAMPLES, FORMAT, NODATA = 258, 259, 277, 339, 42113  # tags of TIFF; the last one is GDAL's
+BITS, COMPRESSION, ORIENTATION, SAMPLES, FORMAT, NODATA = 258, 259, 274, 277, 339, 42113  # tags of TIFF, one of GDAL
 UNSIGNED, SIGNED, UNKNOWN = 1, 2, 4  # values of the last one
 COMMON = (1, 5, 7, 8, 32773, 32946)  # compressions that every Pillow decodes: none, LZW, JPEG, Deflate, PackBits
 SINGLE = ("I;16", "I;16B", "I;16L", "I", "F")  # modes of one band with all of its bits
@@ -72,21 +73,21 @@ def read(path: Path | Encoded, *, pages: bool = True) -> Values | Image.Image:
         with decoder.opened(path) as image:
             if not pages and (count := decoder.pages(image)) > 1:
                 raise _pages(path, count)
-            plain, form = is_plain(image), image.format
+            plain, form, turned = is_plain(image), image.format, _turned(image)
             if plain or image.mode in SINGLE:
                 raw, nodata = _raw(image), _nodata(image)
                 signed = form == "TIFF" and SIGNED in image.tag_v2.get(FORMAT, ())  # type: ignore[attr-defined]
                 image.load()
-                if plain and nodata is None:
+                if plain and (nodata is None or image.mode not in ("L", "RGB", "RGBA")):
                     return image
-                pixels = np.asarray(image)
+                pixels = upright(np.asarray(image), _turned(image))  # TIFF is upright by now
                 pixels = pixels.view(np.uint32) if "32" in raw and image.mode == "I" and not signed else pixels
                 return Values(pixels if pixels.ndim == 3 else pixels[..., None], image.mode in ("LA", "RGBA"), nodata)
     except decoder.NoImageError:
         if suffix not in TIFF:
             raise
-        form = "TIFF"
-    return _tiff(path, pages=pages) if form == "TIFF" else _png(path)
+        return _tiff(path, pages=pages)
+    return _tiff(path, pages=pages) if form == "TIFF" else _png(path, turned)
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -103,6 +104,26 @@ def size(path: Path) -> tuple[int, int]:
         with tifffile.TiffFile(path) as file:
             page: Any = file.pages[0]
             return page.imagelength, page.imagewidth
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """An image [h w ...] as viewers show it, for EXIF's orientation 1 (upright) to 8."""
+    turns = {
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: a.swapaxes(0, 1)[::-1],
+    }
+    return turns[orientation](pixels) if orientation in turns else pixels
+
+
+def _turned(image: Image.Image) -> int:
+    with contextlib.suppress(Exception):  # damaged EXIF must not lose a good photograph
+        return int(Image.Image.getexif(image).get(ORIENTATION, 1))
+    return 1
 
 
 def _pages(path: Path | Encoded, count: int) -> DataError:
@@ -147,13 +168,13 @@ def _array(path: Path | Encoded) -> np.ndarray:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _png(path: Path | Encoded) -> Values:
+def _png(path: Path | Encoded, turned: int) -> Values:
     with _reading(path):
         import imagecodecs
 
         pixels = imagecodecs.png_decode(path.getvalue() if isinstance(path, Encoded) else path.read_bytes())
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-    return Values(pixels, alpha=pixels.shape[-1] in (2, 4))
+    return Values(upright(pixels, turned), alpha=pixels.shape[-1] in (2, 4))
 
 
 def _tiff(path: Path | Encoded, *, pages: bool) -> Values:
@@ -179,7 +200,8 @@ def _tiff(path: Path | Encoded, *, pages: bool) -> Values:
             )
             alpha = bool({1, 2} & {int(kind) for kind in page.extrasamples[-1:]})
             nodata = _number(page.tags[NODATA].value) if NODATA in page.tags else None
-    return Values(pixels, alpha, nodata)
+            turned = page.tags[ORIENTATION].value if ORIENTATION in page.tags else 1
+    return Values(upright(pixels, turned), alpha, nodata)
 
 
 @contextmanager

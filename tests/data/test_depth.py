@@ -167,6 +167,19 @@ def test_bands_of_ordinary_files(tmp_path):
     np.testing.assert_allclose(image, rgba[..., :3], rtol=1e-6)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_readers_turn_alike(tmp_path, orientation):
+    small = (VALUES >> 4).astype(np.uint8)  # what Pillow reads, as it turns masks
+    Image.fromarray(small).save(tmp_path / "plain.tif", tiffinfo={274: orientation})
+    Image.fromarray(VALUES).save(tmp_path / "grey.tif", tiffinfo={274: orientation})
+    upright = read_image(tmp_path / "plain.tif")[..., 0]
+    grey = read_image(tmp_path / "grey.tif", FULL)[..., 0]
+    np.testing.assert_array_equal(np.round(grey / 255 * 4095).astype(int) >> 4, upright)
+    tags = [(274, "H", 1, orientation, True)]
+    colours = read_image(tiff(tmp_path / "a.tif", COLOURS, photometric="rgb", extratags=tags), FULL)[..., 0]
+    np.testing.assert_array_equal(colours, grey)
+
+
 # ----- values
 
 

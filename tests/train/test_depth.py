@@ -101,7 +101,7 @@ def test_crops_of_any_size_keep_all_bits(multispectral, tiny_config, fields, tmp
             "data.bands": (5,),
             "data.range": (3600, 4000),
             "data.short_side": 24,
-            "augment.crop": (16, 16),
+            "augment.crop": (32, 32),
         }
     )
     train_and_evaluate(config, tmp_path / "run")

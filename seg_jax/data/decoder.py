@@ -11,9 +11,10 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -66,7 +67,8 @@ def opened(path: Path | Encoded) -> Iterator[Image.Image]:
       DataError: the file is missing, damaged, of another format, or has more pixels than `at_most` allows.
       MachineError: the machine could not read it: too few descriptors, a share that stalls.
     """
-    with reading(path), Image.open(path, formats=FORMATS) as image:
+    # By its handle: Pillow 13 maps uncompressed TIFF into memory by its name, and scrambles it where EXIF turns it.
+    with reading(path), _handle(path) as file, Image.open(file, formats=FORMATS) as image:
         require_pixels(path, image.width, image.height)
         yield image
 
@@ -79,6 +81,10 @@ def require_pixels(path: Path | Encoded, width: int, height: int) -> None:
     """
     if width * height > _limit.get() * 10**6:
         raise _too_many(path, f"{width}x{height}")
+
+
+def _handle(path: Path | Encoded) -> AbstractContextManager[IO[bytes]]:
+    return nullcontext(path) if isinstance(path, Encoded) else path.open("rb")
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def read(path: Path | Encoded, *, pages: bool = True) -> Values | Image.Image:
         with decoder.opened(path) as image:
             if not pages and (count := decoder.pages(image)) > 1:
                 raise _pages(path, count)
-            plain, form, turned = is_plain(image), image.format, _turned(image)
+            plain, form = is_plain(image), image.format
             if plain or image.mode in SINGLE:
                 raw, nodata = _raw(image), _nodata(image)
                 signed = form == "TIFF" and SIGNED in image.tag_v2.get(FORMAT, ())  # type: ignore[attr-defined]
@@ -83,6 +83,7 @@ def read(path: Path | Encoded, *, pages: bool = True) -> Values | Image.Image:
                 pixels = upright(np.asarray(image), _turned(image))  # TIFF is upright by now
                 pixels = pixels.view(np.uint32) if "32" in raw and image.mode == "I" and not signed else pixels
                 return Values(pixels if pixels.ndim == 3 else pixels[..., None], image.mode in ("LA", "RGBA"), nodata)
+            turned = _turned(image)  # which before loading would confuse Pillow's own turning of TIFF
     except decoder.NoImageError:
         if suffix not in TIFF:
             raise

@@ -39,7 +39,7 @@ DOORS = {
     "flax": Door(("models", "steps.state")),
     "tifffile": Door(("data.rasters",), lazily=True),
     "imagecodecs": Door(("data.rasters",), lazily=True),
-    "rasterio": Door(("predict.geo",), lazily=True),
+    "rasterio": Door(("data.geo", "predict.geo"), lazily=True),
     "tensorflow": Door(("data", "curate.formats", "runtime.process", "export", "predict.artefacts"), lazily=True),
     "tensorflow_datasets": Door(("data", "curate.formats"), lazily=True),
     "datasets": Door(("data", "curate.formats"), lazily=True),

@@ -76,6 +76,13 @@ def check(data: DataConfig) -> None:
         f"the source {data.source!r} reads images and masks from a directory",
         "Pass --config.data.dir=DIR",
     )
+    require(
+        not any(data.tile) or data.source == "folder",
+        data,
+        "data.tile",
+        f"the source {data.source!r} reads whole photographs",
+        "Use (0, 0), or data.source='folder'",
+    )
     for field in ("bands", "range"):
         require(
             not data[field] or SOURCES[data.source].deep,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from seg_jax.data import geo
 from seg_jax.data.decoder import DataError
 from seg_jax.data.depth import Depth
 from seg_jax.data.labels import LabelTable
@@ -36,7 +36,7 @@ def is_raster(path: object) -> bool:
         return False
     installed = importlib.util.find_spec("rasterio") is not None
     if installed:
-        with contextlib.suppress(DataError), _opened(path) as source:
+        with contextlib.suppress(DataError), geo.opened(path) as source:
             return source.crs is not None or not source.transform.is_identity
         return False
     try:
@@ -62,22 +62,15 @@ class Rows:
         self.shape = (source.height, source.width, depth.channels)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        values = self._values(rows)
-        missing = self._depth.missing(values, self._source.nodata)
-        return self._depth.apply(values, self._alpha, self._source.name, missing=missing)
+        return geo.read(self._source, self._window(rows), self._depth)[0]
 
     def missing(self, rows: slice) -> np.ndarray | None:
         """Where nothing was measured, bool [rows w]; None: nowhere in these rows."""
-        return self._depth.missing(self._values(rows), self._source.nodata)
+        return geo.read(self._source, self._window(rows), self._depth)[1]
 
-    @property
-    def _alpha(self) -> bool:
-        return self._source.colorinterp[-1].name == "alpha"
-
-    def _values(self, rows: slice) -> np.ndarray:
+    def _window(self, rows: slice) -> geo.Window:
         first, last, _ = rows.indices(self.shape[0])
-        window = ((first, last), (0, self.shape[1]))
-        return np.moveaxis(self._source.read(window=window), 0, -1)
+        return (first, last), (0, self.shape[1])
 
 
 @contextmanager
@@ -87,7 +80,7 @@ def opened(path: Path, depth: Depth) -> Iterator[Rows]:
     Raises:
       DataError: it is damaged.
     """
-    with _opened(path) as source:
+    with geo.opened(path) as source:
         yield Rows(source, depth)
 
 
@@ -106,7 +99,7 @@ def write(out: Path, like: Path, bands: Iterable[tuple[int, np.ndarray]], table:
     import rasterio
 
     counts = np.zeros(len(table), np.int64)
-    with _opened(like) as source:
+    with geo.opened(like) as source:
         profile = {
             "driver": "GTiff",
             "height": source.height,
@@ -129,19 +122,3 @@ def write(out: Path, like: Path, bands: Iterable[tuple[int, np.ndarray]], table:
             counts += np.bincount(label[label != table.ignored], minlength=len(table))
     os.replace(partial, out)
     return counts
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    import rasterio
-
-    try:
-        with warnings.catch_warnings(action="ignore", category=rasterio.errors.NotGeoreferencedWarning):
-            source = rasterio.open(path)
-    except rasterio.errors.RasterioIOError as error:
-        raise DataError(f"{path} cannot be read ({error}); replace or remove it.") from error
-    try:
-        with source:
-            yield source
-    except rasterio.errors.RasterioIOError as error:
-        raise DataError(f"{path} cannot be read ({error}); replace or remove it.") from error

@@ -129,6 +129,9 @@ class DataConfig(Group, path="data"):
         "shorter side of images at the scale 1, aspect kept, with data.size=(0, 0) and a crop; 0: as stored",
         NOT_NEGATIVE,
     )
+    tile: Size = field(
+        (0, 0), "(height, width) of tiles, read window by window from large TIFF (folder); (0, 0): whole files", SIZE
+    )
     bands: tuple[int, ...] = field(
         (), "bands that the network sees, counted from 1, such as (1, 2, 3, 4); (): RGB, grey is repeated", BANDS
     )

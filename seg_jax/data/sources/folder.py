@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from seg_jax.data.images import DataError, Stored, fit_label, read_photograph
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
-from seg_jax.data.sources import lists
+from seg_jax.data.sources import lists, tiles
 from seg_jax.data.sources.patterns import Key, Pattern, loose
 
 Paths = tuple[Path, Path | None]  # photograph and mask, None where `missing_mask` says what it would be
@@ -53,6 +54,18 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         pairs, bad = _listed(root, data, split)
     else:
         pairs, bad = _matched(root, data, split)
+    names = tuple(" + ".join(_shown(path, root) for path in pair if path) for pair in pairs)
+    if any(data.tile):
+        complete = [(photo, mask) for photo, mask in pairs if mask]
+        require(
+            len(complete) == len(pairs) and data.mask_format in ("auto", "index"),
+            data,
+            "data.tile",
+            "tiles are those of photographs that all have a mask of class indices",
+            "Use (0, 0), or data.missing_mask='refuse' and data.mask_format='index'",
+        )
+        made = tiles.examples(complete, names, data, table, split)
+        return replace(made, bad=(*bad, *made.bad))
     reader, depth = MaskReader(table, data.mask_format), Depth.of(data)
 
     background = _background(data, table) if data.missing_mask == "background" else 0
@@ -75,7 +88,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
 
     return Examples(
         split=split,
-        names=tuple(" + ".join(_shown(path, root) for path in pair if path) for pair in pairs),
+        names=names,
         read=read,
         table=table,
         files=tuple(tuple(path for path in pair if path) for pair in pairs),

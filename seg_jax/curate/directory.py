@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,17 +41,10 @@ def prepare(root: Path, flags: Sequence[str], *, to: str, out: Path, photos: str
         note = archives.unpack(zipped, root) + "\n"
     proposal = propose.propose(root)
     size = proposal.fields.get("data.size")
-    stored = replace(proposal, fields={name: value for name, value in proposal.fields.items() if name != "data.size"})
-    source = out / SOURCE / "config.py"
-    try:
-        shutil.rmtree(source.parent, ignore_errors=True)  # left by a process that was killed
-        propose.write(stored, source)
-        config = configuration([f"--config={source}", *flags])
+    with proposed(proposal, out / SOURCE, flags) as config:
         resized = all(config.data.size)
         photos = photos or (formats.ORIGINAL if to == "folder" and not resized else "jpeg")
         summary = written(config, to=to, out=out, photos=photos, splits=splits)
-    finally:
-        shutil.rmtree(source.parent, ignore_errors=True)
     flags = formats.FORMATS[to].flags.format(out=out.resolve()).removeprefix("--").split(" --")
     fields: dict = dict(flag.removeprefix("config.").split("=", 1) for flag in flags)
     fields |= {name: flatten(config)[name] for name in ("data.train_split", "data.val_split")}
@@ -63,6 +57,24 @@ def prepare(root: Path, flags: Sequence[str], *, to: str, out: Path, photos: str
     propose.write_configuration(replace(proposal, fields={**fields, **planned.fields}, summary=both), path)
     train = f"python -m seg_jax.main --config={shlex.quote(str(path))} --workdir=runs/{shlex.quote(path.stem)}"
     return f"{note}{proposal.summary}\n{summary}\ntrain with {train}"
+
+
+@contextmanager
+def proposed(proposal: Proposal, place: Path, flags: Sequence[str]) -> Iterator[Config]:
+    """The configuration that reads a directory at its stored sizes; the files behind it are there for as long.
+
+    Args:
+      proposal: that of `propose.propose`.
+      place: a directory that is made for these files, and removed.
+      flags: overrides of the configuration.
+    """
+    stored = replace(proposal, fields={name: value for name, value in proposal.fields.items() if name != "data.size"})
+    try:
+        shutil.rmtree(place, ignore_errors=True)  # left by a process that was killed
+        propose.write(stored, place / "config.py")
+        yield configuration([f"--config={place / 'config.py'}", *flags])
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def written(config: Config, *, to: str, out: Path, photos: str, splits: str | None) -> str:

@@ -13,13 +13,12 @@ from typing import Any, NoReturn
 
 from seg_jax import viz
 from seg_jax.config import Config, ConfigError
-from seg_jax.curate import browse, crops, directory, formats, inspect, lint, plan, propose
+from seg_jax.curate import browse, directory, formats, inspect, lint, plan, propose, pseudo
 from seg_jax.curate.configuration import configuration, splits_of
 from seg_jax.curate.proposal import unfit
 from seg_jax.data import stats
-from seg_jax.data.images import DataError
-from seg_jax.data.labels import LabelError
 from seg_jax.runtime import process
+from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.files import write_bytes
 
 
@@ -75,6 +74,10 @@ def parser() -> Parser:
         help="photographs as jpeg of quality 95 (default with --config), png, or original files (default with DIR)",
     )
     sub.add_argument("--splits", help="splits to write (default: those of the configuration)")
+    sub.add_argument("--labels", choices=("predict",), help="label the photographs in DIR with a network")
+    sub.add_argument("--model", help="with --labels=predict: a run directory, or a file of seg_jax.export")
+    help_confidence = "with --labels=predict: ignore pixels of smaller probability (default: 0.9)"
+    sub.add_argument("--min_confidence", type=float, help=help_confidence)
     return top
 
 
@@ -155,7 +158,11 @@ def run_browse(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _browse(options: argparse.Namespace, config: Config, name: Path) -> int:
     splits = splits_of(config, options.splits)
-    shown = crops.crops(config) if options.augmented else ()
+    shown: Sequence = ()
+    if options.augmented:
+        from seg_jax.curate.crops import crops  # and with it the training
+
+        shown = crops(config)
     findings = lint.lint(splits, threads=config.data.threads, data=config.data)
     page = browse.page(name.name, splits, findings, threads=config.data.threads, crops=shown)
     out = options.out or name.with_name(f"{name.name}_browse.html")
@@ -183,8 +190,19 @@ def run_stats(options: argparse.Namespace, rest: list[str]) -> int:
 
 def run_prepare(options: argparse.Namespace, rest: list[str]) -> int:
     """`prepare`: writes the splits in another format and prints how to read them."""
+    if (options.model or options.min_confidence is not None) and not options.labels:
+        raise ConfigError("--model and --min_confidence belong to --labels=predict. Add it, or leave them out.")
+    if options.labels and not (options.dir and options.model):
+        raise ConfigError(
+            "--labels=predict labels the photographs in a directory with a trained network: python -m seg_jax.data "
+            "prepare DIR --labels=predict --model=RUN --to=folder --out=OUT."
+        )
     if options.dir:
-        print(directory.prepare(options.dir, rest, **_request(options)))
+        labeller = None
+        if options.labels:
+            confidence = 0.9 if options.min_confidence is None else options.min_confidence
+            labeller = pseudo.Labeller.load(options.model, confidence)
+        print(directory.prepare(options.dir, rest, **_request(options), labeller=labeller))
     else:
         print(directory.written(configuration(rest), **{**_request(options), "photos": options.photos or "jpeg"}))
         print(f"read it with {formats.FORMATS[options.to].flags.format(out=options.out)}")
@@ -207,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options, rest = parser().parse_known_args([text for text in given if text not in overrides])
         return options.run(options, [*rest, *overrides])
-    except (ConfigError, DataError, LabelError) as error:
+    except SegJaxError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:  # a file cannot be written
         print(f"error: {error}.", file=sys.stderr)

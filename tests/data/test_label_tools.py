@@ -1,12 +1,17 @@
 """Outlines and run lengths of label tools -> pixels, beside answers by hand, of pycocotools and of a second way."""
 
+import base64
+import io
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from seg_jax.data.images import DataError
-from seg_jax.data.label_tools import raster, rle
+from seg_jax.data.label_tools import raster, rle, supervisely
 
 SIZE = (9, 13)
 
@@ -184,6 +189,32 @@ def test_the_text_of_run_lengths_is_read_back(counts):
 def test_runs_along_rows_begin_outside():
     assert shown(rle.runs([0, 2, 3, 1], (2, 3), columns=False)) == ["##.", "..#"]
     assert shown(rle.runs([0, 2, 3, 1], (2, 3), columns=True)) == ["#..", "#.#"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 6), st.booleans())
+def test_runs_equal_a_second_implementation(counts, width, columns):
+    """Pixel by pixel, as the documents of COCO (down the columns) and of CVAT (along the rows) describe it."""
+    counts = [*counts, -sum(counts) % width or width]
+    height = sum(counts) // width
+    expected, at = np.zeros((height, width), bool), 0
+    for i, count in enumerate(counts):
+        for _ in range(count):
+            place = (at % height, at // height) if columns else (at // width, at % width)
+            expected[place] = i % 2 == 1
+            at += 1
+    np.testing.assert_array_equal(rle.runs(counts, (height, width), columns=columns), expected)
+
+
+def test_the_bitmap_of_supervisely_s_documentation():
+    """A ring of 3x3 pixels, whose upper left one is at [1, 1] of a picture of 5x5, as a palette with alpha."""
+    ring = Image.fromarray(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8), "P")
+    ring.putpalette([0, 0, 0, 255, 255, 255])
+    buffer = io.BytesIO()
+    ring.save(buffer, "PNG", transparency=0, bits=1)
+    data = base64.b64encode(zlib.compress(buffer.getvalue())).decode()
+    patch = supervisely._draw({"bitmap": {"origin": [1, 1], "data": data}}, (5, 5))
+    assert shown(pixels(patch, (5, 5))) == [".....", ".###.", ".#.#.", ".###.", "....."]
 
 
 @pytest.mark.parametrize(

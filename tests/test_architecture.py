@@ -17,10 +17,11 @@ FLOORS = [
     "data losses",
     "models augment metrics optim viz",
     "steps",
-    "run curate",
+    "run",
     "predict report",
     "evaluate export",
     "train demo compare",
+    "curate",
     "main cli doctor",
     "__main__",
 ]

@@ -149,7 +149,7 @@ def refuse_one_class(examples: Examples, pixels: np.ndarray, alone: Mapping[bool
     if len(present) == 1 and 0.01 < share < 0.95:  # where almost nothing is labelled, one class may be all of it
         raise DataError(
             f"{where}, all labelled pixels are {present[0]!r}, and {share:.1%} are ignored: nothing can be learned. "
-            f"{cure}"
+            f"{cure} If a network labelled it (prepare --labels=predict), lower --min_confidence."
         )
     if False not in alone and examples.table.ignore == (IGNORE,):
         logging.warning("%s and beside several in none. %s", where, cure)

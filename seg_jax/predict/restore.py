@@ -27,6 +27,7 @@ class Restored:
       engine: uint8 [n h w 3] -> class probabilities, float32 [n h w k].
       table: what the classes mean.
       image_size: (height, width) at which it was evaluated; None: photographs at their own scale.
+      short_side: the training's `data.short_side`.
       identity: checksum of the checkpoint.
       card: what is known of the network, for people.
     """
@@ -34,6 +35,7 @@ class Restored:
     engine: Engine
     table: LabelTable
     image_size: Size | None
+    short_side: int
     identity: str
     card: dict[str, Any]
 
@@ -73,7 +75,7 @@ def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tupl
         **_scores(run, step),
     }
     identity = f"{meta['sha256']} {flip} {scales}"
-    return Restored(engine, table, size, identity=identity, card=card)
+    return Restored(engine, table, size, config.data.short_side, identity=identity, card=card)
 
 
 def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

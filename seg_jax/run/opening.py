@@ -44,6 +44,11 @@ class Job:
     functions: program.Functions
 
 
+def any_size(config: Config) -> bool:
+    """Whether the photographs of a split may have different sizes."""
+    return all(config.augment.crop) and not any(config.data.size)
+
+
 def counted(examples: Examples, data: DataConfig, scheme: str) -> tuple[float, ...]:
     """Class weights by the pixels of a split; says what they are."""
     counts = stats.load(examples, data)
@@ -104,9 +109,9 @@ def open_job(
     check_classes(config, classes=len(table))
     teacher.check(config, table)
     if run is not None:
-        any_size = all(config.augment.crop) and not any(config.data.size)
         examples = tuple(
-            feed.prepare(one, config.data, mesh, record=run.checked(one.split), any_size=any_size) for one in examples
+            feed.prepare(one, config.data, mesh, record=run.checked(one.split), any_size=any_size(config))
+            for one in examples
         )
     if scheme := weighting(config):
         config = with_fields(config, {"loss.class_weights": weigh(examples[0], config.data, scheme)})

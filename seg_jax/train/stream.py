@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from seg_jax.augment.placing import Crops
+from seg_jax.config import Size
 from seg_jax.data import feed, sampler
 from seg_jax.run.opening import Job
 
@@ -41,10 +42,14 @@ class Stream:
             first=jax.process_index() * (config.train.batch_size // jax.process_count()),
         )
 
+    @property
+    def size(self) -> Size:
+        """(height, width) of the images in a batch."""
+        return self._crops.size if self._crops else self._job.splits[0].size
+
     def train_step(self, *, frozen: bool, steps: int = 1) -> jax.stages.Lowered:
         """The step for these batches, to be compiled; see `Functions.train_step`."""
-        size = self._crops.size if self._crops else self._job.splits[0].size
-        return self._job.functions.train_step(size, frozen=frozen, steps=steps, placed=self._crops is not None)
+        return self._job.functions.train_step(self.size, frozen=frozen, steps=steps, placed=self._crops is not None)
 
     def batches(self) -> Generator[Any]:
         """The batches, to be closed after use."""

@@ -48,6 +48,7 @@ class Examples:
       content: a digest of what the examples hold, where names alone do not tell them apart; '' if they do.
       labelled: whether any pixel has a class, which only the check of all examples knows.
       arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
+      pixels: number of pixels of each class, which only the check of examples knows; (): not counted.
       sizes: (height, width) of each example where they pass at their own scale, known once they are checked; (): all
         have one size.
     """
@@ -66,6 +67,7 @@ class Examples:
     content: str = ""
     labelled: bool = True
     arrays: tuple[Any, Any] | None = None
+    pixels: tuple[int, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:

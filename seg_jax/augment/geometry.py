@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seg_jax.config import AugmentConfig
 from seg_jax.data.labels import IGNORE
@@ -25,8 +26,8 @@ class Choice(NamedTuple):
         NaN: a random one.
     """
 
-    attempt: jax.Array
-    centre: jax.Array
+    attempt: jax.Array | np.int32
+    centre: jax.Array | np.ndarray
 
 
 def affine(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from seg_jax.config import AugmentConfig, ConfigError, Size
 from seg_jax.data import fitting
 from seg_jax.data.examples import Pair
 
-Numbers = tuple[np.int32, np.int32, np.int32]  # of the member, the step, and the example in the global batch
+Numbers = tuple[Any, Any, Any]  # int32 each: the numbers of the member, the step, and the example in the global batch
 
 
 def place(
@@ -82,16 +83,17 @@ class Crops:
                 f"({error}). Add it: JAX_PLATFORMS=cuda,cpu."
             ) from error
 
-        def example(member: jax.Array, step: jax.Array, row: jax.Array) -> jax.Array:
+        def example(numbers: Numbers) -> jax.Array:
+            member, step, row = numbers
             key, _ = keys.of_step(seed + member, step)
             return keys.of_example(key, row)
 
         def draw(numbers: Numbers, size: jax.Array, choice: Choice | None) -> jax.Array:
-            return place(example(*numbers), spec, size, self._output, choice)
+            return place(example(numbers), spec, size, self._output, choice)
 
         def chances(numbers: Numbers, attempt: jax.Array) -> jax.Array:
             """Three numbers in [0, 1): whether the crop is centred on a class, on which, and on which pixel of it."""
-            key = jax.random.fold_in(example(*numbers)[0], 1)
+            key = jax.random.fold_in(example(numbers)[0], 1)
             again = jax.random.fold_in(key, attempt)
             return jnp.append(jax.random.uniform(key, (2,)), jax.random.uniform(again))
 

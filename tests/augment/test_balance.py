@@ -50,7 +50,7 @@ def test_crops_of_one_class(rows, most, expected):
 def test_the_part_that_the_crop_shows_counts():
     label = np.zeros((8, 8), np.uint8)
     label[4:] = 1
-    shifted = HERE + [[0, 0, 2], [0, 0, 2]]
+    shifted = HERE + np.array([[0, 0, 2], [0, 0, 2]])
     assert not balance.dominated(label, shifted, (4, 4), 0.51)
     assert balance.dominated(label, HERE, (4, 4), 0.51)
     assert not balance.dominated(label.repeat(40, 0).repeat(40, 1), HERE * 40, (8, 8), 0.51)

@@ -206,6 +206,15 @@ def _check_augmentation(config: Config) -> None:
         f"height and width of training crops are multiples of model.encoder.output_stride = {stride}",
         f"Use {tuple(-(-n // stride) * stride for n in crop)}",
     )
+    for field, off in (("crop_balance", 0.0), ("cat_max_ratio", 1.0)):
+        rule = f"it chooses where crops are (augment.crop = {crop!r}), from labels on the host (data.cache = "
+        require(
+            config.augment[field] == off or (all(crop) and config.data.cache != "device"),
+            config,
+            f"augment.{field}",
+            f"{rule}{config.data.cache!r})",
+            f"Set augment.crop=(512, 512) and data.cache=host, or use {off}",
+        )
     cutmix, classmix = config.augment.cutmix, config.augment.classmix
     require(
         cutmix + classmix <= 1,

@@ -77,7 +77,7 @@ def prepare(
     )
     table = LabelTable(names=checked[0].table.names, colors=checked[0].table.colors)
     write_bytes(out / "class_names.json", table.to_json().encode())
-    write(Job(out, checked, photos, config.data.threads))
+    write(Job(out, checked, photos, config.data.threads, upright=config.data.exif != "ignore"))
     for path in out.glob(".*"):  # the record of the check, and partial files of a killed process
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != UNFINISHED)

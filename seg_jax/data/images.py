@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from seg_jax.config import Size
 from seg_jax.data import decoder
 from seg_jax.data.decoder import DataError, Encoded
 from seg_jax.runtime.files import write_bytes
@@ -43,12 +44,40 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
+def _tag(image: Image.Image) -> int | None:
+    """EXIF's orientation of an image whose pixels were decoded, 1 to 8; None where it does not say."""
+    with contextlib.suppress(ValueError, SyntaxError, OSError):
+        tag = image.getexif().get(ORIENTATION)
+        return tag if tag in range(1, 9) else None
+    return None
+
+
+class Photograph(NamedTuple):
+    """A photograph that was read.
+
+    Attributes:
+      pixels: uint8 [h w 3] RGB.
+      stored: (height, width) of the file, before EXIF's orientation.
+      turned: the orientation that was applied to `pixels`, 2 to 8; 1: none.
+    """
+
+    pixels: np.ndarray
+    stored: Size
+    turned: int
+
+
 def read_image(path: Path | Encoded, *, pages: bool = True) -> np.ndarray:
-    """A photograph as uint8 [h w 3] RGB, see `rgb`.
+    """A photograph as uint8 [h w 3] RGB, see `read_photograph`."""
+    return read_photograph(path, pages=pages).pixels
+
+
+def read_photograph(path: Path | Encoded, *, pages: bool = False, upright: bool = True) -> Photograph:
+    """A photograph, see `rgb`.
 
     Args:
       path: the file.
       pages: whether to read the first picture of a file of several, as prediction does, instead of refusing the file.
+      upright: whether EXIF's orientation is applied.
 
     Raises:
       DataError: the file is missing, truncated, or not an image; its pixels are floating-point numbers.
@@ -60,8 +89,10 @@ def read_image(path: Path | Encoded, *, pages: bool = True) -> np.ndarray:
             f"{path} contains floating-point values from {low:g} to {high:g}; a photograph has 8 bits. "
             f"Scale it: image = {scaling(low, high)}."
         )
+    stored = (image.height, image.width)
+    tag = (upright and _tag(image)) or 1
     with decoder.reading(path):
-        return rgb(image)
+        return Photograph(rgb(image, upright=upright), stored, tag)
 
 
 def scaling(low: float, high: float, name: str = "image") -> str:
@@ -80,15 +111,15 @@ def orientation(path: Path | Encoded) -> int:
     return 1
 
 
-def rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [h w 3] RGB of an image of Pillow, upright: EXIF orientation applied (to `image` too), grey repeated, alpha
-    dropped.
+def rgb(image: Image.Image, *, upright: bool = True) -> np.ndarray:
+    """uint8 [h w 3] RGB of an image of Pillow: EXIF orientation applied (to `image` too) if `upright`, grey repeated,
+    alpha dropped.
     """
-    upright = _upright(image)
-    if upright.mode.startswith("I"):  # 16-bit grey: keep the high byte; Pillow would clip at 255
-        return np.repeat((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
-    upright.info.pop("transparency", None)  # dropped, without Pillow's warning that it cannot be kept
-    return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+    image = _upright(image) if upright else image
+    if image.mode.startswith("I"):  # 16-bit grey: keep the high byte; Pillow would clip at 255
+        return np.repeat((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    image.info.pop("transparency", None)  # dropped, without Pillow's warning that it cannot be kept
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 class Stored(NamedTuple):
@@ -98,25 +129,33 @@ class Stored(NamedTuple):
       pixels: one value for each pixel, uint8 or uint16 [h w], or colours, uint8 [h w 3].
       palette: the palette of a palette file, uint8 [n 3]; None for other files.
       alpha: the alpha channel, uint8 [h w]; None for files without one.
+      turned: EXIF's orientation as the file states it, 1 to 8; None where it does not.
     """
 
     pixels: np.ndarray
     palette: np.ndarray | None = None
     alpha: np.ndarray | None = None
+    turned: int | None = None
 
 
-def read_stored(path: Path | Encoded, *, colors: bool = True, pages: bool = False) -> Stored:
-    """The stored content of a mask file, upright: values of one channel, or colours.
+def read_stored(path: Path | Encoded, *, colors: bool = True, pages: bool = False, upright: bool = True) -> Stored:
+    """The stored content of a mask file: values of one channel, or colours.
 
     Args:
       path: the file.
       colors: whether to accept masks of colours; those with three equal channels are masks of values.
       pages: whether to read the first picture of a file of several, instead of refusing the file.
+      upright: whether EXIF's orientation is applied.
 
     Raises:
       DataError: the file is missing, truncated, not an image, or an image of another kind.
     """
-    image = _upright(_open(path, pages=pages))
+    image = _open(path, pages=pages)
+    turned = _tag(image)
+    return _content(path, _upright(image) if upright else image, colors=colors)._replace(turned=turned)
+
+
+def _content(path: Path | Encoded, image: Image.Image, *, colors: bool) -> Stored:
     if image.mode == "1":
         return Stored(np.asarray(image).astype(np.uint8))
     if image.mode == "L":

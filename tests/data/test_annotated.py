@@ -20,6 +20,7 @@ from seg_jax.curate.__main__ import configuration
 from seg_jax.data.images import DataError
 from seg_jax.data.label_tools import LAYOUTS
 from seg_jax.data.labels import IGNORE, LabelError
+from seg_jax.data.orientation import OrientationError, turned
 
 H, W = 12, 16
 ROAD = (0, 6, 16, 12)  # x0, y0, x1, y1
@@ -216,6 +217,44 @@ def test_a_table_decides_ids_and_what_is_outside(tmp_path, layout):
 
 
 # ----- what single layouts have
+
+
+def turn(root, tag, *, stored):
+    """Gives the photograph EXIF's orientation; as stored it has the size that it is annotated at, or as turned."""
+    (photo,) = (path for path in root.rglob("*.png") if path.stem in ("a", "photo_4"))
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    size = (H, W) if stored else turned(np.zeros((H, W)), tag).shape
+    Image.fromarray(np.zeros((*size, 3), np.uint8)).save(photo, exif=exif)
+    return photo
+
+
+@pytest.mark.parametrize("tag", [6, 7])
+@pytest.mark.parametrize("layout", sorted(set(BUILDERS) - {"yolo"}))
+def test_objects_are_turned_as_their_photograph(tmp_path, layout, tag):
+    """The size that the annotations state says whether objects were drawn on the stored or on the turned pixels."""
+    BUILDERS[layout](tmp_path)
+    turn(tmp_path, tag, stored=False)
+    np.testing.assert_array_equal(only(tmp_path), truth())
+    turn(tmp_path, tag, stored=True)
+    np.testing.assert_array_equal(only(tmp_path), turned(truth(), tag))
+    np.testing.assert_array_equal(only(tmp_path, exif="ignore"), truth())
+    photo = turn(tmp_path, 3, stored=True)
+    with pytest.raises(OrientationError, match=rf"{photo.name} is turned by EXIF \(orientation 3\).*turn_both"):
+        only(tmp_path)
+    np.testing.assert_array_equal(only(tmp_path, exif="turn_image"), truth())
+    np.testing.assert_array_equal(only(tmp_path, exif="turn_both"), turned(truth(), 3))
+
+
+def test_shares_of_a_photograph_do_not_say_how_it_is_turned(tmp_path):
+    yolo(tmp_path)
+    turn(tmp_path, 6, stored=True)
+    with pytest.raises(OrientationError, match=r"\(orientation 6\).*train.a.txt has no orientation of its own"):
+        only(tmp_path)
+    np.testing.assert_array_equal(only(tmp_path, exif="turn_both"), turned(truth(), 6))
+    assert only(tmp_path, exif="turn_image").shape == (W, H)
+    (tmp_path / "labels/train/a.txt").write_text("")  # without objects there is nothing to be turned
+    np.testing.assert_array_equal(only(tmp_path), np.zeros((W, H), np.uint8))
 
 
 def test_coco_crowds_are_ignored_but_for_single_objects(tmp_path):

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax.config import DataConfig, lookup, require
-from seg_jax.data import label_tools
+from seg_jax.data import label_tools, orientation
 from seg_jax.data.examples import Bad, Examples, Pair
-from seg_jax.data.images import DataError, orientation, read_image
+from seg_jax.data.images import DataError, read_photograph
 from seg_jax.data.label_tools import raster
 from seg_jax.data.label_tools.photographs import Photographs
 from seg_jax.data.label_tools.scene import BACKGROUND, Annotations, Scene
@@ -57,7 +57,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     return Examples(
         split=split,
         names=tuple(_below(root, scene.photo) for scene in scenes),
-        read=lambda index: _read(scenes[index], ids, outside),
+        read=lambda index: _read(scenes[index], ids, outside, data.exif),
         table=table,
         files=tuple(tuple(dict.fromkeys((scene.photo, scene.file))) for scene in scenes),
         reading=f"annotations={name}, missing_mask={data.missing_mask}",
@@ -159,17 +159,20 @@ def _split(data: DataConfig, split: str, found: Annotations) -> str:
     return ""
 
 
-def _read(scene: Scene, ids: Mapping[str, int], outside: int) -> Pair:
+def _read(scene: Scene, ids: Mapping[str, int], outside: int, exif: str) -> Pair:
     if scene.fault:
         raise DataError(f"{scene.file}: {scene.fault}.")
-    image = read_image(scene.photo, pages=False)
-    size = image.shape[0], image.shape[1]
+    picture = read_photograph(scene.photo, upright=exif != "ignore")
+    # Where there are no objects, nothing can be turned the wrong way.
+    on_stored = scene.things and orientation.on_stored(
+        picture, scene.size, exif=exif, photo=scene.photo, mask=scene.file
+    )
+    image = picture.pixels
+    size = picture.stored if on_stored else (image.shape[0], image.shape[1])
     if scene.size and scene.size != size:
-        turned = size == scene.size[::-1] and orientation(scene.photo) >= 5
-        cure = "save it upright, without the orientation of EXIF that turns it" if turned else "use the one they are of"
         raise DataError(
             f"{scene.photo} has {size[0]}x{size[1]} pixels (height x width), its annotations in {scene.file} were "
-            f"drawn at {scene.size[0]}x{scene.size[1]}; {cure}."
+            f"drawn at {scene.size[0]}x{scene.size[1]}; use the one they are of."
         )
     label = np.full(size, outside, np.uint8)
     for thing in scene.things:
@@ -183,7 +186,7 @@ def _read(scene: Scene, ids: Mapping[str, int], outside: int) -> Pair:
             raster.paint(label, thing.draw(size), ids[thing.name])
         except DataError as error:
             raise DataError(f"{where}: {error}.") from error
-    return image, label
+    return image, orientation.turned(label, picture.turned) if on_stored else label
 
 
 def _plain(name: str) -> str:

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax.config import ConfigError, DataConfig, lookup, require
-from seg_jax.data.examples import Bad, Examples, check_sizes
-from seg_jax.data.images import DataError, Stored, fit_label, read_image
-from seg_jax.data.labels import IGNORE, LabelTable
+from seg_jax.data.examples import Bad, Examples
+from seg_jax.data.images import DataError, Stored, read_photograph
+from seg_jax.data.labels import LabelTable
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
+from seg_jax.data.orientation import read_pair
 from seg_jax.data.sources import lists
 from seg_jax.data.sources.patterns import Key, Pattern, loose
 
@@ -58,15 +59,10 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         image_path, mask_path = pairs[index]
-        image = read_image(image_path, pages=False)
         if mask_path is None:
+            image = read_photograph(image_path, upright=data.exif != "ignore").pixels
             return image, np.full(image.shape[:2], background, np.uint8)
-        label = reader.read(mask_path)
-        fitted = fit_label(label, image.shape[:2], IGNORE)
-        cure = " Set config.data.resize_masks=True." if fitted.shape == image.shape[:2] else ""
-        label = fitted if data.resize_masks else label
-        check_sizes(image, label, image_name=image_path, mask_name=mask_path, cure=cure)
-        return image, label
+        return read_pair(image_path, mask_path, reader, exif=data.exif, resize=data.resize_masks)
 
     def mask(index: int) -> Stored:
         path = pairs[index][1]

@@ -40,6 +40,7 @@ DOORS = {
     "flax": Door(("models", "steps.state")),
     "tensorflow": Door(("data", "curate.formats", "runtime.process", "export", "predict.artefacts"), lazily=True),
     "tensorflow_datasets": Door(("data", "curate.formats"), lazily=True),
+    "huggingface_hub": Door(("models.weights.hub",), lazily=True),
     "datasets": Door(("data", "curate.formats"), lazily=True),
     "orbax": Door(("run.saving",), lazily=True),
     "tensorstore": Door(("run.stored",)),

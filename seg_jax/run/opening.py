@@ -17,7 +17,7 @@ from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.losses import OwnLoss
-from seg_jax.run import length, pretrained, program, record, teacher
+from seg_jax.run import fetched, length, pretrained, program, record, teacher
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.progress import Progress
 from seg_jax.run.saving import CheckpointWriter
@@ -137,6 +137,8 @@ def open_training(
       ConfigError: `run` cannot be resumed with this configuration or these data; or as `open_job`.
     """
     recorded = record.resumable(run)
+    if recorded:
+        fetched.check(run, config)
 
     def guard(config: Config) -> None:
         record.begin(run, config)
@@ -147,10 +149,12 @@ def open_training(
     for one, field in zip(job.splits, ("train_split", "val_split"), strict=True):
         require_labels(one, field)
     train = job.splits[0]
-    config = length.lengthened(job.config, recorded, run, examples=len(train))
+    asked, config = config, length.lengthened(job.config, recorded, run, examples=len(train))
     functions = replace(job.functions, config=config, length=length.plan(config, examples=len(train)))
     record.write_table(run, train.table)
     run.write_config(config)
+    if not recorded:
+        fetched.record(run, asked)
     return replace(job, config=config, functions=functions)
 
 

@@ -33,8 +33,7 @@ import jax
 from configs import default
 from seg_jax import augment, data, models
 from seg_jax.data import feed, sampler
-from seg_jax.run import program
-from seg_jax.runtime import sharding
+from seg_jax.runtime import sharding, xla
 
 CORES = len(os.sched_getaffinity(0))
 BATCH, SECONDS, TURNS, BATCHES_IN_FLIGHT = 16, 8.0, 3, 2
@@ -54,7 +53,7 @@ def ours(root: str, cache: str) -> float:
     change = augment.build(
         config.augment, mean=MEAN, groups=groups, finish=lambda image: models.normalize(image, MEAN, STD)
     )
-    warp = jax.jit(change, out_shardings=sharding.split(mesh), compiler_options=program.compiler_options())
+    warp = jax.jit(change, out_shardings=sharding.split(mesh), compiler_options=xla.for_training())
     order = sampler.training_order(0, start=0, stop=10**6, batch_size=BATCH, n=len(examples), process=0, processes=1)
     batches = feed.batches(examples, order, config.data, mesh)
     begin, count = 0.0, 0

@@ -24,7 +24,7 @@ VERBS: Mapping[str, Verb] = {
     "eval": Verb("seg_jax.main", ("--mode=eval",), "evaluate a checkpoint in detail: --workdir=RUN"),
     "predict": Verb("seg_jax.predict", (), "segment photographs, folders, videos"),
     "export": Verb("seg_jax.export", (), "write a run's network as ONNX, TFLite, StableHLO, ..."),
-    "data": Verb("seg_jax.data", (), "inspect, lint, stats, prepare: the tool for data sets"),
+    "data": Verb("seg_jax.data", (), "inspect, lint, browse, stats, prepare: the tool for data sets"),
     "compare": Verb("seg_jax.compare", (), "train and evaluate what differs in some fields, and compare"),
     "report": Verb("seg_jax.report", (), "compare runs"),
     "demo": Verb("seg_jax.demo", (), "a page in the browser for trained networks"),

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from seg_jax.runtime import process
@@ -148,21 +149,27 @@ def evaluate(config, workdir: Path) -> int:
 def dry_run(config, workdir: Path) -> int:
     """--mode=dry_run; writes nothing."""
     del workdir
+    from seg_jax.config import with_fields
     from seg_jax.run import cost
-    from seg_jax.run.opening import equal, open_job
-    from seg_jax.train import memory
+    from seg_jax.run.directory import RunDirectory
+    from seg_jax.run.opening import any_size, equal, open_job
+    from seg_jax.train import memory, shapes
 
     splits = (config.data.train_split, config.data.val_split)
-    job = open_job(config, splits, run=None, weigh=equal)  # class weights cost as much as those that training counts
-    train, val = job.splits
-    print(cost.describe(job.functions, size=train.size, eval_size=val.size))
+    with tempfile.TemporaryDirectory() as place:
+        # The sizes of photographs are known once they were read. Equal class weights cost as much as counted ones.
+        run = RunDirectory(place) if any_size(config) else None
+        config = with_fields(config, {"data.cache": "none"}) if run else config
+        job = open_job(config, splits, run=run, weigh=equal)
+    print(cost.describe(job.functions, shapes.steps(job)))
     if FIT_MEMORY.value is not None:
         if FIT_MEMORY.value <= 0:
             return fail(
                 f"--fit_memory={FIT_MEMORY.value}: it is the memory of a device in GiB. Use 8, or leave it out."
             )
         limit = FIT_MEMORY.value * 2**30
-        found = memory.fit_memory(job.functions, size=train.size, limit=limit)
+        train = job.splits[0]
+        found = memory.fit_memory(job.functions, size=train.size, limit=limit, placed=bool(train.sizes))
         print(memory.proposal(found, limit=limit))
         return int(found is None)
     return 0

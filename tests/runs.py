@@ -4,11 +4,14 @@ import json
 import socket
 from pathlib import Path
 
+import jax
 import numpy as np
 from PIL import Image
 
+from seg_jax.config import Config
 from seg_jax.data.images import write_image
 from seg_jax.data.labels.cityscapes import LABELS
+from seg_jax.run.opening import equal, open_job
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -115,3 +118,10 @@ def flip(path, position, mask=0x10):
     data = bytearray(path.read_bytes())
     data[position] ^= mask
     path.write_bytes(data)
+
+
+def trace(config: Config) -> tuple[jax.stages.Lowered, jax.stages.Lowered]:
+    """Training and evaluation step of a configuration: all of a dry run but the compilation, which takes minutes."""
+    job = open_job(config, (config.data.train_split, config.data.val_split), run=None, weigh=equal)
+    train, val = job.splits
+    return job.functions.train_step(train.size), job.functions.eval_step(val.size)

@@ -24,7 +24,7 @@ from seg_jax.predict import __main__ as predict
 from seg_jax.runtime import process
 from seg_jax.train.loop import train_and_evaluate
 from tests.models import parity
-from tests.runs import REPOSITORY, free_port, write_frame
+from tests.runs import REPOSITORY, free_port, trace, write_frame
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 PAGES.remove(REPOSITORY / "docs" / "extending.md")  # tests/test_extending.py runs it, with the code that it adds
@@ -52,6 +52,10 @@ ALSO = {
     "deeplabv3plus": {"model.channels": 8, "model.aspp_rates": (1, 2)},
     "loss.teacher": {"model.encoder.depth": 3, "data.size": (48, 64)},  # as the teacher's
 }
+
+# Training commands with one of these words run; of the others, which differ in fields alone, the data are read and both
+# steps are traced, in a fifth of the time.
+TRAINED = ("encoder.weights", "mesh.space", "train.seeds", "loss.teacher", "zoo.py", "OUT.py")
 
 # Commands that are not run here -> where they are tested. For `python -m benchmarks...` only the options are checked:
 # they measure for minutes, against PyTorch; tests/test_benchmarks.py runs their parts.
@@ -241,6 +245,10 @@ def test_command(place, undrawn, monkeypatch, caplog, page, command):
         assert "mean IoU" in said
         if "submission" in command:
             assert len(list((place / "out").glob("ulm_*_pred_labelIds.png"))) == 2
+    elif module == "seg_jax.main" and not any(word in command for word in TRAINED):
+        config = configuration(arguments, overrides(command, arguments))
+        train_step, _ = trace(config)
+        assert train_step.in_avals[0][1]["image"].shape[0] == config.train.batch_size
     elif module == "seg_jax.main":
         with caplog.at_level("INFO"):
             state = train_and_evaluate(configuration(arguments, overrides(command, arguments)), workdir)

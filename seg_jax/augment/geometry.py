@@ -7,17 +7,35 @@ and the label once (nearest neighbour; outside the image = ignore).
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seg_jax.config import AugmentConfig
 from seg_jax.data.labels import ignored_in
 
 
+class Choice(NamedTuple):
+    """How a crop is positioned, where that is not left to the first draw.
+
+    Attributes:
+      attempt: int32, the number of the draw of its position; 0: the first.
+      centre: float32 [2], the (y, x) of the source that it is centred on, as far as it stays where it could be drawn;
+        NaN: a random one.
+    """
+
+    attempt: jax.Array | np.int32
+    centre: jax.Array | np.ndarray
+
+
 def affine(
-    key: jax.Array, spec: AugmentConfig, source: tuple[int, int] | jax.Array, output: tuple[int, int]
+    key: jax.Array,
+    spec: AugmentConfig,
+    source: tuple[int, int] | jax.Array,
+    output: tuple[int, int],
+    choice: Choice | None = None,
 ) -> jax.Array:
     """Samples the map from output to source pixels: float32 [2 3], (y, x, 1) -> (y, x), pixel centres at integers.
 
@@ -38,9 +56,17 @@ def affine(
         linear = linear.at[:, 0].add(slant * linear[:, 1])  # x of the output grows with its y
     size_in, size_out = jnp.array(source, jnp.float32), jnp.array(output, jnp.float32)
     slack = jnp.abs(scale * size_in - size_out) / 2
-    shift = slack * jax.random.uniform(keys[3], (2,), minval=-1.0, maxval=1.0)
+    position = keys[3]
+    if choice is not None:
+        position = jnp.where(choice.attempt > 0, jax.random.fold_in(position, choice.attempt), position)
+    shift = slack * jax.random.uniform(position, (2,), minval=-1.0, maxval=1.0)
     shift += spec.translate * size_out * jax.random.uniform(keys[4], (2,), minval=-1.0, maxval=1.0)
     centre_in, centre_out = (size_in - 1) / 2, (size_out - 1) / 2
+    if choice is not None:
+        (a, b), (c, d) = linear
+        inverse = jnp.array([[d, -b], [-c, a]]) / (a * d - b * c)
+        wanted = jnp.clip(inverse @ (choice.centre - centre_in), -slack, slack)
+        shift = jnp.where(jnp.isnan(choice.centre), shift, wanted)
     # In whole pixels, so that a crop without scaling or rotation is a copy and not a blur.
     offset = jnp.round(centre_in + linear @ (shift - centre_out))
     return jnp.concatenate([linear, offset[:, None]], axis=1)

@@ -7,29 +7,43 @@ the device would draw it, and sends the map along; the device draws everything e
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from seg_jax.augment import keys, randaugment
-from seg_jax.augment.geometry import affine, compose
+from seg_jax.augment import balance, keys, randaugment
+from seg_jax.augment.geometry import Choice, affine, compose
 from seg_jax.config import AugmentConfig, ConfigError, Size
 from seg_jax.data import fitting
 from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Pair
-from seg_jax.data.images import RGB
+from seg_jax.data.pictures import RGB
+
+Numbers = tuple[Any, Any, Any]  # int32 each: the numbers of the member, the step, and the example in the global batch
 
 
 def place(
-    uses: jax.Array, spec: AugmentConfig, source: tuple[int, int] | jax.Array, output: tuple[int, int]
+    uses: jax.Array,
+    spec: AugmentConfig,
+    source: tuple[int, int] | jax.Array,
+    output: tuple[int, int],
+    choice: Choice | None = None,
 ) -> jax.Array:
     """The map of one example's whole geometry, float32 [2 3], see `affine`; `uses` are the keys of the example."""
-    matrix = affine(uses[0], spec, source, output)
+    matrix = affine(uses[0], spec, source, output, choice)
     operations, magnitude = spec.randaugment
     if operations:
         sampled = randaugment.sample(uses[2], operations, magnitude)
         matrix = compose(matrix, randaugment.geometry(*sampled, output))
     return matrix
+
+
+def needed(spec: AugmentConfig, *, several_sizes: bool) -> bool:
+    """Whether the host draws where crops are: in photographs of several sizes, or where their labels decide."""
+    return several_sizes or spec.crop_balance > 0 or spec.cat_max_ratio < 1
 
 
 class Crops:
@@ -43,6 +57,7 @@ class Crops:
       members: number of batches for each step.
       first: number of examples of the global batch that come before those of this process.
       depth, classes: see `fitting.pictures`.
+      pixels: of each class in the training split, see `balance.class_pixel`.
 
     Raises:
       ConfigError: JAX was started without the CPU, which draws.
@@ -59,7 +74,9 @@ class Crops:
         first: int = 0,
         depth: Depth = RGB,
         classes: int = 2,
+        pixels: Sequence[int] = (),
     ):
+        self._spec, self._pixels = spec, pixels
         self._output, self._short_side = (spec.crop[0], spec.crop[1]), short_side
         self._start, self._members, self._first = start, members, first
         self.size, self._depth, self._classes = part_size(spec), depth, classes
@@ -71,11 +88,21 @@ class Crops:
                 f"({error}). Add it: JAX_PLATFORMS=cuda,cpu."
             ) from error
 
-        def draw(member: jax.Array, step: jax.Array, row: jax.Array, size: jax.Array) -> jax.Array:
+        def example(numbers: Numbers) -> jax.Array:
+            member, step, row = numbers
             key, _ = keys.of_step(seed + member, step)
-            return place(keys.of_example(key, row), spec, size, self._output)
+            return keys.of_example(key, row)
 
-        self._draw = jax.jit(draw)
+        def draw(numbers: Numbers, size: jax.Array, choice: Choice | None) -> jax.Array:
+            return place(example(numbers), spec, size, self._output, choice)
+
+        def chances(numbers: Numbers, attempt: jax.Array) -> jax.Array:
+            """Three numbers in [0, 1): whether the crop is centred on a class, on which, and on which pixel of it."""
+            key = jax.random.fold_in(example(numbers)[0], 1)
+            again = jax.random.fold_in(key, attempt)
+            return jnp.append(jax.random.uniform(key, (2,)), jax.random.uniform(again))
+
+        self._draw, self._chances = jax.jit(draw), jax.jit(chances)
 
     @property
     def arrays(self) -> fitting.Arrays:
@@ -87,18 +114,52 @@ class Crops:
         """The part of a photograph that its crop shows; see `fitting.part`."""
         del index
         image, label = pair
-        size = (label.shape[0], label.shape[1])
-        matrix = self.matrix(size, batch=batch, row=row)
+        matrix = self.choose(label, batch=batch, row=row)
         image, label, placed = fitting.part(image, label, matrix, output=self._output, size=self.size)
         return {"image": image, "label": label, "placed": placed}
 
-    def matrix(self, size: Size, *, batch: int, row: int) -> np.ndarray:
-        """The map from the crop of example `row` of a batch to its photograph of `size`, float64 [2 3]."""
+    def choose(self, label: np.ndarray, *, batch: int, row: int) -> np.ndarray:
+        """The map from the crop of example `row` of a batch to its photograph with this `label`, float64 [2 3].
+
+        Its position is drawn again while one class dominates it, see `balance.dominated`. What does not depend on the
+        position stays: scale, rotation, and whether and on which class the crop is centred.
+        """
+        spec, size = self._spec, (label.shape[0], label.shape[1])
+        attempts = balance.ATTEMPTS if spec.cat_max_ratio < 1 else 0
+        for attempt in range(attempts + 1):
+            centre = None
+            if spec.crop_balance > 0:
+                with jax.default_device(self._cpu):
+                    chance, *draws = np.asarray(self._chances(self._numbers(batch, row), np.int32(attempt))).tolist()
+                if chance < spec.crop_balance:
+                    centre = balance.class_pixel(label, self._pixels, draws)
+            matrix = self.matrix(size, batch=batch, row=row, attempt=attempt, centre=centre)
+            if attempt == attempts or not balance.dominated(label, matrix, self._output, spec.cat_max_ratio):
+                break
+        return matrix
+
+    def _numbers(self, batch: int, row: int) -> Numbers:
         step, member = divmod(batch, self._members)
+        return np.int32(member), np.int32(self._start + step), np.int32(self._first + row)
+
+    def matrix(
+        self, size: Size, *, batch: int, row: int, attempt: int = 0, centre: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """The map from the crop of example `row` of a batch to its photograph of `size`, float64 [2 3].
+
+        Args:
+          size: (height, width) of the photograph.
+          batch, row: numbers of the batch and of the example in it.
+          attempt: how often its position was drawn before.
+          centre: the pixel (row, column) that it is centred on; None: a random one.
+        """
         scaled = fitting.network_size(size, self._short_side)
-        numbers = (member, self._start + step, self._first + row)
+        choice = None
+        if attempt or centre is not None:
+            wanted = (np.array(centre or (np.nan, np.nan)) + 0.5) * np.array(scaled) / size - 0.5
+            choice = Choice(np.int32(attempt), wanted.astype(np.float32))
         with jax.default_device(self._cpu):
-            drawn = self._draw(*map(np.int32, numbers), np.array(scaled, np.float32))
+            drawn = self._draw(self._numbers(batch, row), np.array(scaled, np.float32), choice)
         matrix = np.asarray(drawn).astype(np.float64)
         if scaled == size:
             return matrix

@@ -201,35 +201,21 @@ def _check_sizes(config: Config) -> None:
 def _check_bands(config: Config) -> None:
     data, augment = config.data, config.augment
     channels = len(data.bands) or 3
-    require(
-        len(data.range) in (0, 2, 2 * channels),
-        config,
-        "data.range",
-        f"there is one pair for all bands or one for each of {channels}",
-        "Use (0, 4095)",
-    )
-    for field in ("mean", "std"):
-        require(
-            len(data[field]) in (0, channels),
-            config,
-            f"data.{field}",
-            f"there is one number for each of {channels} channels",
-            "Use (), or that many numbers in units of the range",
-        )
-    require(
-        not augment.randaugment[0] or not (data.bands or data.range),
-        config,
-        "augment.randaugment",
-        "its operations are those of RGB in bytes, data.bands and data.range make images of other numbers",
-        "Use (0, 0)",
-    )
-    require(
-        channels == 3 or not (augment.saturation or augment.hue or augment.grayscale),
-        config,
-        "augment.saturation" if augment.saturation else "augment.hue" if augment.hue else "augment.grayscale",
-        f"this changes colours, and data.bands = {data.bands!r} are none",
-        "Use 0.0; augment.brightness, contrast, blur and noise take any bands",
-    )
+
+    def one_each(field: str, lengths: tuple[int, ...], what: str) -> None:
+        rule = f"there is {what} for each of {channels} channels"
+        require(len(data[field]) in lengths, config, f"data.{field}", rule, "Use that many numbers, or ()")
+
+    one_each("range", (0, 2, 2 * channels), "a pair for all, or one")
+    one_each("mean", (0, channels), "one number")
+    one_each("std", (0, channels), "one number")
+    plain = not (data.bands or data.range)
+    rule = "its operations are those of RGB in bytes, data.bands and data.range make images of other numbers"
+    require(plain or not augment.randaugment[0], config, "augment.randaugment", rule, "Use (0, 0)")
+    for field in ("saturation", "hue", "grayscale"):
+        rule = f"this changes colours, and data.bands = {data.bands!r} are none"
+        cure = "Use 0.0; augment.brightness, contrast, blur and noise take any bands"
+        require(channels == 3 or not augment[field], config, f"augment.{field}", rule, cure)
 
 
 def _check_augmentation(config: Config) -> None:
@@ -241,6 +227,15 @@ def _check_augmentation(config: Config) -> None:
         f"height and width of training crops are multiples of model.encoder.output_stride = {stride}",
         f"Use {tuple(-(-n // stride) * stride for n in crop)}",
     )
+    for field, off in (("crop_balance", 0.0), ("cat_max_ratio", 1.0)):
+        rule = f"it chooses where crops are (augment.crop = {crop!r}), from labels on the host (data.cache = "
+        require(
+            config.augment[field] == off or (all(crop) and config.data.cache != "device"),
+            config,
+            f"augment.{field}",
+            f"{rule}{config.data.cache!r})",
+            f"Set augment.crop=(512, 512) and data.cache=host, or use {off}",
+        )
     cutmix, classmix = config.augment.cutmix, config.augment.classmix
     require(
         cutmix + classmix <= 1,

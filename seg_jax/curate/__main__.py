@@ -1,24 +1,24 @@
-"""The command line: python -m seg_jax.data inspect|lint|stats|prepare; each has --help."""
+"""The command line: python -m seg_jax.data inspect|lint|browse|stats|prepare; each has --help."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from seg_jax import viz
-from seg_jax.config import ConfigError
-from seg_jax.curate import directory, formats, inspect, lint, plan, propose, ranges
+from seg_jax.config import Config, ConfigError
+from seg_jax.curate import browse, directory, formats, inspect, lint, plan, propose, pseudo, ranges
 from seg_jax.curate.configuration import configuration, splits_of
 from seg_jax.curate.proposal import unfit
 from seg_jax.data import stats
-from seg_jax.data.images import DataError
-from seg_jax.data.labels import LabelError
 from seg_jax.runtime import process
+from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.files import write_bytes
 
 
@@ -32,8 +32,8 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     """The parser of the commands' own flags, besides --config=FILE and --config.GROUP.FIELD=VALUE."""
-    top = Parser(prog="python -m seg_jax.data", description="Inspects, checks, counts and rewrites data sets.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="inspect|lint|stats|prepare")
+    top = Parser(prog="python -m seg_jax.data", description="Inspects, checks, shows, counts and rewrites data sets.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="inspect|lint|browse|stats|prepare")
 
     def command(name: str, what: str, config: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=what, description=what, usage=f"python -m seg_jax.data {name} {config}")
@@ -49,6 +49,13 @@ def parser() -> Parser:
     sub = command("lint", "decodes every file and reports what is wrong", f"{config} [--splits=A,B] [--json=FILE]")
     sub.add_argument("--splits", help="splits to check (default: those of the configuration)")
     sub.add_argument("--json", type=Path, help="file to write the findings to as well")
+    sub = command(
+        "browse", "writes one HTML page of photographs under their masks", f"DIR | {config} [--out=FILE.html]"
+    )
+    sub.add_argument("dir", nargs="?", type=Path, help="any directory that `inspect` takes")
+    sub.add_argument("--out", type=Path, help="page to write (NAME_browse.html)")
+    sub.add_argument("--splits", help="splits to show (default: those of the configuration)")
+    sub.add_argument("--augmented", action="store_true", help="also training crops, as the network sees them")
     sub = command(
         "stats", "counts pixels and prints class weights", f"{config} [--split=NAME] [--beta=B] [--json=FILE]"
     )
@@ -67,6 +74,10 @@ def parser() -> Parser:
         help="photographs as jpeg of quality 95 (default with --config), png, or original files (default with DIR)",
     )
     sub.add_argument("--splits", help="splits to write (default: those of the configuration)")
+    sub.add_argument("--labels", choices=("predict",), help="label the photographs in DIR with a network")
+    sub.add_argument("--model", help="with --labels=predict: a run directory, or a file of seg_jax.export")
+    help_confidence = "with --labels=predict: ignore pixels of smaller probability (default: 0.9)"
+    sub.add_argument("--min_confidence", type=float, help=help_confidence)
     return top
 
 
@@ -145,6 +156,32 @@ def run_lint(options: argparse.Namespace, rest: list[str]) -> int:
     return int(lint.failed(findings))
 
 
+def run_browse(options: argparse.Namespace, rest: list[str]) -> int:
+    """`browse`: writes a page of photographs, masks and findings."""
+    if not options.dir:
+        return _browse(options, configuration(rest), named_by(rest))
+    root = options.dir.expanduser()
+    proposal = propose.propose(root)
+    print(proposal.summary)
+    with tempfile.TemporaryDirectory() as place, directory.proposed(proposal, Path(place) / "browse", rest) as config:
+        return _browse(options, config, Path(root.resolve().name))
+
+
+def _browse(options: argparse.Namespace, config: Config, name: Path) -> int:
+    splits = splits_of(config, options.splits)
+    shown: Sequence = ()
+    if options.augmented:
+        from seg_jax.curate.crops import crops  # and with it the training
+
+        shown = crops(config)
+    findings = lint.lint(splits, threads=config.data.threads, data=config.data)
+    page = browse.page(name.name, splits, findings, threads=config.data.threads, crops=shown)
+    out = options.out or name.with_name(f"{name.name}_browse.html")
+    write_bytes(out, page.encode())
+    print(f"{out}: {len(page) / 2**20:.1f} MiB; open it in a browser")
+    return 0
+
+
 def run_stats(options: argparse.Namespace, rest: list[str]) -> int:
     """`stats`: prints the counts of a split and the class weights of every scheme, and draws the classes' shares."""
     config = configuration(rest)
@@ -164,8 +201,19 @@ def run_stats(options: argparse.Namespace, rest: list[str]) -> int:
 
 def run_prepare(options: argparse.Namespace, rest: list[str]) -> int:
     """`prepare`: writes the splits in another format and prints how to read them."""
+    if (options.model or options.min_confidence is not None) and not options.labels:
+        raise ConfigError("--model and --min_confidence belong to --labels=predict. Add it, or leave them out.")
+    if options.labels and not (options.dir and options.model):
+        raise ConfigError(
+            "--labels=predict labels the photographs in a directory with a trained network: python -m seg_jax.data "
+            "prepare DIR --labels=predict --model=RUN --to=folder --out=OUT."
+        )
     if options.dir:
-        print(directory.prepare(options.dir, rest, **_request(options)))
+        labeller = None
+        if options.labels:
+            confidence = 0.9 if options.min_confidence is None else options.min_confidence
+            labeller = pseudo.Labeller.load(options.model, confidence)
+        print(directory.prepare(options.dir, rest, **_request(options), labeller=labeller))
     else:
         print(directory.written(configuration(rest), **{**_request(options), "photos": options.photos or "jpeg"}))
         print(f"read it with {formats.FORMATS[options.to].flags.format(out=options.out)}")
@@ -176,7 +224,7 @@ def _request(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("to", "out", "photos", "splits")}
 
 
-COMMANDS = {"inspect": run_inspect, "lint": run_lint, "stats": run_stats, "prepare": run_prepare}
+COMMANDS = {"inspect": run_inspect, "lint": run_lint, "browse": run_browse, "stats": run_stats, "prepare": run_prepare}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options, rest = parser().parse_known_args([text for text in given if text not in overrides])
         return options.run(options, [*rest, *overrides])
-    except (ConfigError, DataError, LabelError) as error:
+    except SegJaxError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:  # a file cannot be written
         print(f"error: {error}.", file=sys.stderr)

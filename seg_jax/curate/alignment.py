@@ -36,6 +36,7 @@ UPRIGHT: Mapping[int, str] = {
     7: "transposed along the other diagonal",
     8: "turned to the left",
 }
+BACK = {6: 8, 8: 6}  # orientations that another one undoes; the others undo themselves
 
 
 class Fit(NamedTuple):
@@ -81,16 +82,17 @@ def _differences(a: np.ndarray) -> np.ndarray:
 
 def misfits(fits: Sequence[Fit]) -> Iterator[tuple[str, str, str]]:
     """(kind of finding, file, message) where masks fit better in another pose, on strong evidence."""
-    turned = [one for one in fits if one.turned in UPRIGHT and UPRIGHT[one.turned] in one.edges]
+    turned = [one for one in fits if one.turned in UPRIGHT]
     for one in turned:
-        pose = UPRIGHT[one.turned]
+        # A mask that was turned with its photograph, and should not have been, is turned back.
+        pose = max(UPRIGHT[one.turned], UPRIGHT[BACK.get(one.turned, one.turned)], key=one.ratio)
         if one.ratio(pose) >= CLEAR:
             yield (
                 "orientation",
                 one.file,
-                f"EXIF turns the photograph (orientation {one.turned}) and its mask fits {one.ratio(pose):.1f} times "
-                f"better {pose}: it was drawn on the pixels as they are stored; save the photograph upright without "
-                "EXIF's orientation and draw on that, or turn the mask.",
+                f"EXIF says how the photograph is turned (orientation {one.turned}), and its mask fits "
+                f"{one.ratio(pose):.1f} times better {pose}; choose another data.exif, or save both upright without "
+                "EXIF's orientation.",
             )
     others = [one for one in fits if one not in turned]
     better = {pose: [one for one in others if one.ratio(pose) >= CLEAR] for pose in POSES}

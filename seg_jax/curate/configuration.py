@@ -39,7 +39,7 @@ def configuration(arguments: Sequence[str]) -> Config:
     return config
 
 
-def splits_of(config: Config, names: str | None = None) -> list[Examples]:
-    """The named splits ('a,b'), or the training and validation split of the configuration."""
+def splits_of(config: Config, names: str | None = None, *, source: data.Source | None = None) -> list[Examples]:
+    """The named splits ('a,b'), or the training and validation split of the configuration; see `data.load`."""
     splits = names.split(",") if names else (config.data.train_split, config.data.val_split)
-    return [data.load(config, split.strip()) for split in dict.fromkeys(splits)]
+    return [data.load(config, split.strip(), source=source) for split in dict.fromkeys(splits)]

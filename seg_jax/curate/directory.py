@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from seg_jax.config import Config, flatten
-from seg_jax.curate import archives, formats, plan, propose
+from seg_jax.curate import archives, formats, plan, propose, pseudo
 from seg_jax.curate import prepare as writing
 from seg_jax.curate.configuration import configuration, splits_of
 from seg_jax.curate.proposal import Proposal
@@ -18,7 +20,16 @@ from seg_jax.data.prepared import MANIFEST
 SOURCE = ".source"  # where the configuration that reads the directory is, while it is read
 
 
-def prepare(root: Path, flags: Sequence[str], *, to: str, out: Path, photos: str | None, splits: str | None) -> str:
+def prepare(
+    root: Path,
+    flags: Sequence[str],
+    *,
+    to: str,
+    out: Path,
+    photos: str | None,
+    splits: str | None,
+    labeller: pseudo.Labeller | None = None,
+) -> str:
     """Writes the data set in a directory at its stored sizes, and `OUT/NAME.py`, which trains on what was written.
 
     Args:
@@ -26,6 +37,7 @@ def prepare(root: Path, flags: Sequence[str], *, to: str, out: Path, photos: str
       flags: overrides of the configuration that reads it, such as --config.data.skip_bad=True.
       to, out, photos: see `prepare.prepare`; photographs stay as they are unless `photos` says otherwise.
       splits: their names, 'a,b'; None: those of the configuration.
+      labeller: labels photographs that have no labels; None: those of the data set are used.
 
     Returns:
       What was read and written, and the command that trains.
@@ -35,22 +47,21 @@ def prepare(root: Path, flags: Sequence[str], *, to: str, out: Path, photos: str
     """
     root = root.expanduser()
     note = ""
-    if zipped := archives.found(root):
+    proposal = source = None
+    if labeller:
+        proposal, photographs = pseudo.propose(root, labeller)
+        source = pseudo.source(labeller, photographs, out)
+    elif zipped := archives.found(root):
         root = out.with_name(f"{out.name}_archives")
         note = archives.unpack(zipped, root) + "\n"
-    proposal = propose.propose(root)
+    proposal = proposal or propose.propose(root)
     size = proposal.fields.get("data.size")
-    stored = replace(proposal, fields={name: value for name, value in proposal.fields.items() if name != "data.size"})
-    source = out / SOURCE / "config.py"
-    try:
-        shutil.rmtree(source.parent, ignore_errors=True)  # left by a process that was killed
-        propose.write(stored, source)
-        config = configuration([f"--config={source}", *flags])
+    with proposed(proposal, out / SOURCE, flags) as config:
         resized = all(config.data.size)
         photos = photos or (formats.ORIGINAL if to == "folder" and not resized else "jpeg")
-        summary = written(config, to=to, out=out, photos=photos, splits=splits)
-    finally:
-        shutil.rmtree(source.parent, ignore_errors=True)
+        parts = splits_of(config, splits, source=source)
+        labels = labeller.record if labeller else {}
+        summary = described(out, writing.prepare(parts, config, to=to, out=out, photos=photos, labels=labels))
     flags = formats.FORMATS[to].flags.format(out=out.resolve()).removeprefix("--").split(" --")
     fields: dict = dict(flag.removeprefix("config.").split("=", 1) for flag in flags)
     fields |= {name: flatten(config)[name] for name in ("data.train_split", "data.val_split")}
@@ -65,9 +76,31 @@ def prepare(root: Path, flags: Sequence[str], *, to: str, out: Path, photos: str
     return f"{note}{proposal.summary}\n{summary}\ntrain with {train}"
 
 
+@contextmanager
+def proposed(proposal: Proposal, place: Path, flags: Sequence[str]) -> Iterator[Config]:
+    """The configuration that reads a directory at its stored sizes; the files behind it are there for as long.
+
+    Args:
+      proposal: that of `propose.propose`.
+      place: a directory that is made for these files, and removed.
+      flags: overrides of the configuration.
+    """
+    stored = replace(proposal, fields={name: value for name, value in proposal.fields.items() if name != "data.size"})
+    try:
+        shutil.rmtree(place, ignore_errors=True)  # left by a process that was killed
+        propose.write(stored, place / "config.py")
+        yield configuration([f"--config={place / 'config.py'}", *flags])
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def written(config: Config, *, to: str, out: Path, photos: str, splits: str | None) -> str:
     """Writes the splits that a configuration reads, see `prepare.prepare`, and says how much there is."""
-    manifest = writing.prepare(splits_of(config, splits), config, to=to, out=out, photos=photos)
+    return described(out, writing.prepare(splits_of(config, splits), config, to=to, out=out, photos=photos))
+
+
+def described(out: Path, manifest: Mapping[str, Any]) -> str:
+    """What a manifest says that there is."""
     size = sum(file["bytes"] for file in manifest["files"].values())
     counts = ", ".join(f"{n} of {split}" for split, n in manifest["examples"].items())
     left_out = sum(map(len, manifest["left_out"].values()))

@@ -19,7 +19,7 @@ from PIL import Image
 from seg_jax.config import ConfigError
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.examples import Examples
-from seg_jax.data.images import DataError
+from seg_jax.data.images import ORIENTATION, DataError, orientation
 from seg_jax.runtime.extras import install_command
 from seg_jax.runtime.files import write_bytes
 
@@ -38,12 +38,14 @@ class Job:
       splits: the splits, checked.
       photos: the encoding of photographs, one of `PHOTOS`, or `ORIGINAL` (`folder` alone).
       threads: number of examples read and encoded at once.
+      upright: whether photographs and masks were turned by EXIF's orientation when they were read.
     """
 
     out: Path
     splits: tuple[Examples, ...]
     photos: str
     threads: int
+    upright: bool = True
 
     def photo(self, image: np.ndarray) -> bytes:
         """An encoded photograph; JPEG has quality 95 and colours at full resolution.
@@ -61,8 +63,18 @@ class Job:
     def files(self, examples: Examples, i: int) -> tuple[bytes, bytes]:
         """Example `i` as two files, a photograph and a PNG of class ids."""
         image, label = examples.read(i)
-        photo = examples.files[i][0].read_bytes() if self.photos == ORIGINAL else self.photo(image)
-        return photo, _encoded(label, "PNG")
+        if self.photos != ORIGINAL:
+            return self.photo(image), _encoded(label, "PNG")
+        photo = examples.files[i][0]
+        return photo.read_bytes(), _encoded(label, "PNG", **self._orientation(photo))
+
+    def _orientation(self, photo: Path) -> dict[str, Any]:
+        """What the mask of a photograph says of its own orientation, so that a reader need not guess it."""
+        if (turned := orientation(photo)) == 1:
+            return {}
+        exif = Image.Exif()
+        exif[ORIENTATION] = 1 if self.upright else turned
+        return {"exif": exif}
 
 
 def _encoded(array: np.ndarray, form: str, **options: Any) -> bytes:

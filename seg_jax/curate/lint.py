@@ -20,6 +20,7 @@ from seg_jax.data.checking import in_parallel
 from seg_jax.data.examples import Examples, class_counts
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelError
+from seg_jax.data.orientation import OrientationError
 
 # Kind of finding -> the cure, where the message has none.
 CURES: Mapping[str, str] = {
@@ -38,7 +39,7 @@ CURES: Mapping[str, str] = {
     "predictions": "Label the photographs.",
     "blended": "Export the masks again, resized by nearest neighbour.",
     "pose": "Save the masks as their photographs are.",
-    "orientation": "Turn the mask.",
+    "orientation": "Say with config.data.exif whether masks are turned as their photographs are.",
     "leakage": "Keep it in one split: a score on what was trained on says nothing.",
 }
 # The same for notes, which may be intended and do not fail the check.
@@ -156,7 +157,7 @@ def _examined(examples: Examples, threads: int):
         except (DataError, LabelError) as error:
             named = [str(path) for path in examples.files[i]] if examples.files else []
             file = next((path for path in named if path in str(error)), examples.names[i])
-            return _finding("labels" if isinstance(error, LabelError) else "unusable", examples.split, file, str(error))
+            return _finding(_kind(error), examples.split, file, str(error))
         pixels = class_counts(label, len(examples.table))
         constant = bool((image == image[0, 0]).all())
         photo, mask = _file(examples, i, 0), _file(examples, i, -1)
@@ -166,6 +167,13 @@ def _examined(examples: Examples, threads: int):
         return Facts(pixels, label.shape, constant, _digest(image), _digest(label), counted, fitted, small)
 
     return in_parallel(examine, len(examples), threads=threads, title=f"decoding {examples.split}")
+
+
+def _kind(error: Exception) -> str:
+    """The kind of finding that an unreadable example is."""
+    if isinstance(error, LabelError):
+        return "labels"
+    return "orientation" if isinstance(error, OrientationError) else "unusable"
 
 
 def _digest(array: np.ndarray) -> bytes:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from seg_jax.config import Config, ConfigError, flatten, lookup
@@ -27,7 +28,15 @@ from seg_jax.runtime.files import write_bytes
 WITH_FILES = ("annotated", "cityscapes", "folder")  # sources with a file for each photograph
 
 
-def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, photos: str = "jpeg") -> dict[str, Any]:
+def prepare(
+    splits: Sequence[Examples],
+    config: Config,
+    *,
+    to: str,
+    out: Path,
+    photos: str = "jpeg",
+    labels: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Writes some splits of a data set, or resumes an interrupted writing.
 
     Args:
@@ -36,6 +45,7 @@ def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, p
       to: the format, a key of `formats.FORMATS`.
       out: a new or empty directory, or one that this function has begun to write with the same arguments.
       photos: the encoding of photographs, one of `formats.PHOTOS` or `formats.ORIGINAL`; arrays contain pixels.
+      labels: JSON values that say what made the labels, for the manifest; {}: they are those of the data set.
 
     Returns:
       The manifest: the request, the number of examples, the examples left out, and size and SHA-256 of each file.
@@ -50,7 +60,7 @@ def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, p
             f"--photos=original keeps the files of photographs, for --to=folder, a source of {' or '.join(WITH_FILES)} "
             f"and no data.size; here are --to={to}, {config.data.source} and {config.data.size}. Use --photos=png."
         )
-    request = _request(splits, config, to, photos)
+    request = _request(splits, config, to, photos, labels)
     manifest = _begin(out, request)
     if manifest:
         return manifest
@@ -67,7 +77,7 @@ def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, p
     )
     table = LabelTable(names=checked[0].table.names, colors=checked[0].table.colors)
     write_bytes(out / "class_names.json", table.to_json().encode())
-    write(Job(out, checked, photos, config.data.threads))
+    write(Job(out, checked, photos, config.data.threads, upright=config.data.exif != "ignore"))
     for path in out.glob(".*"):  # the record of the check, and partial files of a killed process
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != UNFINISHED)
@@ -84,12 +94,15 @@ def prepare(splits: Sequence[Examples], config: Config, *, to: str, out: Path, p
     return manifest
 
 
-def _request(splits: Sequence[Examples], config: Config, to: str, photos: str) -> dict[str, Any]:
+def _request(
+    splits: Sequence[Examples], config: Config, to: str, photos: str, labels: Mapping[str, Any]
+) -> dict[str, Any]:
     """Everything that determines the files, as JSON values."""
     without_effect = ("cache", "threads", "prefetch", "skip_bad", "mean", "std")
     fields = {field: value for field, value in flatten(config.data).items() if field not in without_effect}
     keys = {examples.split: checking.content_key(examples) or examples.digest for examples in splits}
-    return json.loads(json.dumps({"to": to, "photos": photos, "seed": config.seed, "data": fields, "splits": keys}))
+    request = {"to": to, "photos": photos, "seed": config.seed, "data": fields, "splits": keys}
+    return json.loads(json.dumps(request | ({"labels": dict(labels)} if labels else {})))
 
 
 def _begin(out: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:

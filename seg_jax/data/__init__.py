@@ -111,7 +111,8 @@ def load(config: Config, split: str, *, source: Source | None = None) -> Example
         refuse_unfinished(Path(config.data.dir).expanduser())
     with decoder.at_most(config.data.megapixels):
         examples = splits.load((source or SOURCES[config.data.source]).load, config.data, split, seed=config.seed)
-    examples = replace(examples, depth=Depth.of(config.data))
+    reading = f"{examples.reading}, exif={config.data.exif}"
+    examples = replace(examples, reading=reading, depth=Depth.of(config.data))
     if config.data.megapixels != decoder.MEGAPIXELS:
         examples = _limited(examples, config.data.megapixels)
     if config.data.merge or config.data.ignore_classes:

@@ -1,4 +1,4 @@
-"""`python -m seg_jax.data inspect|lint|stats|prepare`: runs the tool for data sets, `seg_jax.curate`."""
+"""`python -m seg_jax.data inspect|lint|browse|stats|prepare`: runs the tool for data sets, `seg_jax.curate`."""
 
 import runpy
 

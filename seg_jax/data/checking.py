@@ -62,7 +62,8 @@ def prepare(
       exchange: see `sharding.exchange`.
 
     Returns:
-      The usable examples; `labelled` says whether any of their pixels has a class, `sizes` that they have several.
+      The usable examples; `labelled` says whether any of their pixels has a class, `pixels` how many have each, `sizes`
+      that they have several.
 
     Raises:
       DataError: examples cannot be read, have unknown mask values or another size, or none is left.
@@ -79,7 +80,8 @@ def prepare(
         known = everyone(_recall(record, fingerprint))
         if None not in known:  # with separate disks only some processes may have a record: then all check again
             sizes = tuple((height, width) for height, width in known[0]["sizes"])
-            examples = replace(examples, labelled=any(one["labelled"] for one in known), sizes=sizes)
+            counted = tuple(known[0]["pixels"])
+            examples = replace(examples, labelled=any(counted), sizes=sizes, pixels=counted)
             return _without(examples, _united(one["bad"] for one in known), skip_bad)
 
     def check(index: int) -> tuple[tuple[int, ...], np.ndarray, Pair | None] | Bad:
@@ -129,12 +131,13 @@ def prepare(
     sizes = _sizes(n, [entry for one in found for entry in one["alike"]], own_scale=own_scale)
     pixels = np.sum([one["pixels"] for one in found], axis=0)
     refuse_one_class(examples, pixels, {beside: name for one in found for beside, name in one["alone"]})
-    bad, labelled = _united(one["bad"] for one in found), bool(pixels[:-1].any())
+    bad, counted = _united(one["bad"] for one in found), tuple(pixels[:-1].tolist())
     if fingerprint:
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}
-        findings = {"fingerprint": fingerprint, "bad": entries, "labelled": labelled, "sizes": sizes}
+        findings = {"fingerprint": fingerprint, "bad": entries, "pixels": counted, "sizes": sizes}
         write_bytes(record, json.dumps(findings, indent=1).encode())
-    return _without(kept.of(replace(examples, labelled=labelled, sizes=sizes)), bad, skip_bad)
+    examples = replace(examples, labelled=any(counted), sizes=sizes, pixels=counted)
+    return _without(kept.of(examples), bad, skip_bad)
 
 
 def _sizes(n: int, alike: list[tuple[tuple[int, int], list[int]]], *, own_scale: bool) -> tuple[tuple[int, int], ...]:
@@ -227,10 +230,10 @@ def content_key(examples: Examples) -> str:
 
 
 def _recall(record: Path, fingerprint: str) -> dict[str, Any] | None:
-    """{'bad', 'labelled'} of an earlier check of the same unchanged files, or None."""
+    """{'bad', 'pixels', 'sizes'} of an earlier check of the same unchanged files, or None."""
     try:
         recorded = json.loads(record.read_text(encoding="utf-8"))
-        findings = {name: recorded[name] for name in ("bad", "labelled")} | {"sizes": recorded.get("sizes", [])}
+        findings = {name: recorded[name] for name in ("bad", "pixels", "sizes")}
         return findings if fingerprint and recorded["fingerprint"] == fingerprint else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from seg_jax.data.depth import Depth
-from seg_jax.data.images import RGB, DataError, Stored, orientation
+from seg_jax.data.images import DataError, Stored
 from seg_jax.data.labels import LabelTable
+from seg_jax.data.pictures import RGB
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -50,6 +51,7 @@ class Examples:
       content: a digest of what the examples hold, where names alone do not tell them apart; '' if they do.
       labelled: whether any pixel has a class, which only the check of all examples knows.
       arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
+      pixels: number of pixels of each class, which only the check of examples knows; (): not counted.
       sizes: (height, width) of each example where they pass at their own scale, known once they are checked; (): all
         have one size.
       depth: bands and type of the images.
@@ -69,6 +71,7 @@ class Examples:
     content: str = ""
     labelled: bool = True
     arrays: tuple[Any, Any] | None = None
+    pixels: tuple[int, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
     depth: Depth = RGB
 
@@ -125,16 +128,11 @@ def check_sizes(image: np.ndarray, mask: np.ndarray, *, image_name: object, mask
     """Refuses a mask [h w] that has another size than its photograph [h w 3]; `cure` is what else to do then.
 
     Raises:
-      DataError: naming both with their sizes, and EXIF where it turns the photograph.
+      DataError: naming both with their sizes.
     """
     size, other = image.shape[:2], mask.shape[:2]
     if size == other:
         return
-    if size == other[::-1] and isinstance(image_name, Path) and (turned := orientation(image_name)) >= 5:
-        cure = (
-            f" EXIF turns the photograph (orientation {turned}), but not its mask: save the photograph upright without "
-            "EXIF's orientation, or turn the mask."
-        )
     raise DataError(
         f"{image_name} has {size[0]}x{size[1]} pixels (height x width) but its mask {mask_name} has "
         f"{other[0]}x{other[1]}; they must agree.{cure}"
@@ -161,7 +159,7 @@ def refuse_one_class(examples: Examples, pixels: np.ndarray, alone: Mapping[bool
     if len(present) == 1 and 0.01 < share < 0.95:  # where almost nothing is labelled, one class may be all of it
         raise DataError(
             f"{where}, all labelled pixels are {present[0]!r}, and {share:.1%} are ignored: nothing can be learned. "
-            f"{cure}"
+            f"{cure} If a network labelled it (prepare --labels=predict), lower --min_confidence."
         )
     if False not in alone and examples.table.ignore == (examples.table.ignored,):
         logging.warning("%s and beside several in none. %s", where, cure)

@@ -11,8 +11,9 @@ import numpy as np
 from seg_jax.config import Size
 from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Pair
-from seg_jax.data.images import RGB, resample, resize_image
+from seg_jax.data.images import resample, resize_image
 from seg_jax.data.labels import ignored_in, label_type
+from seg_jax.data.pictures import RGB
 
 Arrays = dict[str, tuple[tuple[int, ...], np.dtype]]  # name -> (shape, dtype) of one example
 

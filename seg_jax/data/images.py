@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from seg_jax.data import decoder, rasters
+from seg_jax.config import Size
+from seg_jax.data import decoder, pictures, rasters
 from seg_jax.data.decoder import DataError, Encoded
 from seg_jax.data.depth import Depth
+from seg_jax.data.pictures import ORIENTATION, RGB
 from seg_jax.runtime.files import write_bytes
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 PHOTOGRAPHS = (*EXTENSIONS, *rasters.ARRAYS)
-
-RGB = Depth()
-ORIENTATION = 0x0112  # EXIF's tag
 
 
 def _open(path: Path | Encoded, *, pages: bool = True) -> Image.Image:
@@ -39,70 +38,52 @@ def _open(path: Path | Encoded, *, pages: bool = True) -> Image.Image:
     return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Applies the EXIF orientation, as viewers do."""
-    with contextlib.suppress(ValueError, SyntaxError, OSError):  # damaged EXIF must not lose a good photograph
-        ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies images that are upright already
-    return image
+class Photograph(NamedTuple):
+    """A photograph that was read.
+
+    Attributes:
+      pixels: [h w c] in 0..255, uint8 RGB unless a `Depth` says otherwise.
+      stored: (height, width) of the file, before EXIF's orientation.
+      turned: the orientation that was applied to `pixels`, 2 to 8; 1: none.
+      missing: bool [h w], where nothing was measured, as GDAL's nodata says; None: nowhere.
+    """
+
+    pixels: np.ndarray
+    stored: Size
+    turned: int
+    missing: np.ndarray | None = None
+
+
+def read_image(path: Path | Encoded, depth: Depth = RGB, *, pages: bool = True) -> np.ndarray:
+    """The pixels of a photograph, see `read_photograph`."""
+    return read_photograph(path, depth, pages=pages).pixels
 
 
 def read_photograph(
-    path: Path | Encoded, depth: Depth = RGB, *, pages: bool = True
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """A photograph and the pixels where nothing was measured: [h w c] in 0..255 of the type of `depth`, bool [h w].
-
-    The latter is None where there are none, as in all files but those with GDAL's nodata.
+    path: Path | Encoded, depth: Depth = RGB, *, pages: bool = False, upright: bool = True
+) -> Photograph:
+    """A photograph.
 
     Args:
       path: the file.
       depth: its bands, and the range that becomes 0..255; without both the photograph is RGB in bytes, see `rgb`.
       pages: whether to read the first picture of a file of several, as prediction does, instead of refusing the file.
+      upright: whether EXIF's orientation is applied.
 
     Raises:
       DataError: the file is missing, truncated, or not an image; its values or bands are others than `depth` says.
     """
     content = rasters.read(path, pages=pages)
     if isinstance(content, Image.Image):
+        stored, turned = (content.height, content.width), (upright and pictures.tag(content)) or 1
         with decoder.reading(path):
-            return of_picture(content, depth, path), None
-    missing = depth.missing(content.pixels, content.nodata)
-    return depth.apply(content.pixels, content.alpha, path, missing=missing), missing
-
-
-def read_image(path: Path | Encoded, depth: Depth = RGB, *, pages: bool = True) -> np.ndarray:
-    """The first part of `read_photograph`."""
-    return read_photograph(path, depth, pages=pages)[0]
-
-
-def of_picture(image: Image.Image, depth: Depth = RGB, name: object = "the image") -> np.ndarray:
-    """[h w c] in 0..255 of an image of Pillow, upright: EXIF orientation applied, to `image` too.
-
-    Raises:
-      DataError: its values or bands are others than `depth` says.
-    """
-    if image.mode in rasters.SINGLE:
-        return depth.apply(np.asarray(_upright(image))[..., None], False, name)
-    if depth.is_rgb and not _is_band(image):
-        return rgb(image)
-    return depth.apply(*_bands(_upright(image)), name)
-
-
-def _is_band(image: Image.Image) -> bool:
-    """Whether the fourth channel of a TIFF is called alpha but has more than two values: a band, such as infrared.
-
-    Some writers name every fourth channel so.
-    """
-    return image.format == "TIFF" and image.mode == "RGBA" and len(image.getchannel(3).getcolors() or "many") > 2
-
-
-def _bands(image: Image.Image) -> tuple[np.ndarray, bool]:
-    """The channels of an upright picture of bytes, uint8 [h w n], and whether the last one is alpha."""
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))[..., None], False
-    if image.mode not in ("RGB", "RGBA", "LA"):
-        image.info.pop("transparency", None)
-        image = image.convert("RGB")
-    return np.asarray(image), image.mode in ("RGBA", "LA") and not _is_band(image)
+            image = pictures.upright(content) if upright else content
+            return Photograph(pictures.array(image, depth, path), stored, turned)
+    turned = content.turned if upright else 1
+    pixels = pictures.turned(content.pixels, turned)
+    missing = depth.missing(pixels, content.nodata)
+    image = depth.apply(pixels, content.alpha, path, missing=missing)
+    return Photograph(image, content.pixels.shape[:2], turned, missing)
 
 
 def orientation(path: Path | Encoded) -> int:
@@ -112,15 +93,6 @@ def orientation(path: Path | Encoded) -> int:
     return 1
 
 
-def rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [h w 3] RGB of an image of Pillow in bytes, upright: EXIF orientation applied (to `image` too), grey
-    repeated, alpha dropped.
-    """
-    upright = _upright(image)
-    upright.info.pop("transparency", None)  # dropped, without Pillow's warning that it cannot be kept
-    return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
-
-
 class Stored(NamedTuple):
     """The content of a mask file.
 
@@ -128,25 +100,33 @@ class Stored(NamedTuple):
       pixels: one value for each pixel, uint8 or uint16 [h w], or colours, uint8 [h w 3].
       palette: the palette of a palette file, uint8 [n 3]; None for other files.
       alpha: the alpha channel, uint8 [h w]; None for files without one.
+      turned: EXIF's orientation as the file states it, 1 to 8; None where it does not.
     """
 
     pixels: np.ndarray
     palette: np.ndarray | None = None
     alpha: np.ndarray | None = None
+    turned: int | None = None
 
 
-def read_stored(path: Path | Encoded, *, colors: bool = True, pages: bool = False) -> Stored:
-    """The stored content of a mask file, upright: values of one channel, or colours.
+def read_stored(path: Path | Encoded, *, colors: bool = True, pages: bool = False, upright: bool = True) -> Stored:
+    """The stored content of a mask file: values of one channel, or colours.
 
     Args:
       path: the file.
       colors: whether to accept masks of colours; those with three equal channels are masks of values.
       pages: whether to read the first picture of a file of several, instead of refusing the file.
+      upright: whether EXIF's orientation is applied.
 
     Raises:
       DataError: the file is missing, truncated, not an image, or an image of another kind.
     """
-    image = _upright(_open(path, pages=pages))
+    image = _open(path, pages=pages)
+    turned = pictures.tag(image)
+    return _content(path, pictures.upright(image) if upright else image, colors=colors)._replace(turned=turned)
+
+
+def _content(path: Path | Encoded, image: Image.Image, *, colors: bool) -> Stored:
     if image.mode == "1":
         return Stored(np.asarray(image).astype(np.uint8))
     if image.mode == "L":

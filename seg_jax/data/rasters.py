@@ -7,7 +7,6 @@ What Pillow cannot read whole is read by tifffile and imagecodecs, and `.npy` by
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +18,13 @@ from PIL import Image
 
 from seg_jax.data import decoder
 from seg_jax.data.decoder import DataError, Encoded
+from seg_jax.data.pictures import ORIENTATION, SINGLE, UPRIGHT, tag, turned
 from seg_jax.runtime.extras import install_command
 
 ARRAYS, TIFF = (".npy",), (".tif", ".tiff")
-BITS, COMPRESSION, ORIENTATION, SAMPLES, FORMAT, NODATA = 258, 259, 274, 277, 339, 42113  # tags of TIFF, one of GDAL
+BITS, COMPRESSION, SAMPLES, FORMAT, NODATA = 258, 259, 277, 339, 42113  # tags of TIFF; the last one is GDAL's
 UNSIGNED, SIGNED, UNKNOWN = 1, 2, 4  # values of the last one
 COMMON = (1, 5, 7, 8, 32773, 32946)  # compressions that every Pillow decodes: none, LZW, JPEG, Deflate, PackBits
-SINGLE = ("I;16", "I;16B", "I;16L", "I", "F")  # modes of one band with all of its bits
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,13 @@ class Values:
       pixels: as stored, of any type [h w n].
       alpha: whether the last band is an alpha channel.
       nodata: the value of pixels without a measurement; None: there are none.
+      turned: EXIF's orientation, 1 (upright) to 8, which is not applied; TIFF is upright, as Pillow reads it.
     """
 
     pixels: np.ndarray
     alpha: bool = False
     nodata: float | None = None
+    turned: int = 1
 
 
 def is_plain(image: Image.Image) -> bool:
@@ -80,15 +81,16 @@ def read(path: Path | Encoded, *, pages: bool = True) -> Values | Image.Image:
                 image.load()
                 if plain and (nodata is None or image.mode not in ("L", "RGB", "RGBA")):
                     return image
-                pixels = upright(np.asarray(image), _turned(image))  # TIFF is upright by now
+                pixels = np.asarray(image)
                 pixels = pixels.view(np.uint32) if "32" in raw and image.mode == "I" and not signed else pixels
-                return Values(pixels if pixels.ndim == 3 else pixels[..., None], image.mode in ("LA", "RGBA"), nodata)
-            turned = _turned(image)  # which before loading would confuse Pillow's own turning of TIFF
+                pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+                return Values(pixels, image.mode in ("LA", "RGBA"), nodata, tag(image) or 1)
+            orientation = tag(image) or 1
     except decoder.NoImageError:
         if suffix not in TIFF:
             raise
         return _tiff(path, pages=pages)
-    return _tiff(path, pages=pages) if form == "TIFF" else _png(path, turned)
+    return _tiff(path, pages=pages) if form == "TIFF" else _png(path, orientation)
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -105,26 +107,6 @@ def size(path: Path) -> tuple[int, int]:
         with tifffile.TiffFile(path) as file:
             page: Any = file.pages[0]
             return page.imagelength, page.imagewidth
-
-
-def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """An image [h w ...] as viewers show it, for EXIF's orientation 1 (upright) to 8."""
-    turns = {
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.swapaxes(0, 1),
-        6: lambda a: a.swapaxes(0, 1)[:, ::-1],
-        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-        8: lambda a: a.swapaxes(0, 1)[::-1],
-    }
-    return turns[orientation](pixels) if orientation in turns else pixels
-
-
-def _turned(image: Image.Image) -> int:
-    with contextlib.suppress(Exception):  # damaged EXIF must not lose a good photograph
-        return int(Image.Image.getexif(image).get(ORIENTATION, 1))
-    return 1
 
 
 def _pages(path: Path | Encoded, count: int) -> DataError:
@@ -169,13 +151,13 @@ def _array(path: Path | Encoded) -> np.ndarray:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _png(path: Path | Encoded, turned: int) -> Values:
+def _png(path: Path | Encoded, orientation: int) -> Values:
     with _reading(path):
         import imagecodecs
 
         pixels = imagecodecs.png_decode(path.getvalue() if isinstance(path, Encoded) else path.read_bytes())
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-    return Values(upright(pixels, turned), alpha=pixels.shape[-1] in (2, 4))
+    return Values(pixels, alpha=pixels.shape[-1] in (2, 4), turned=orientation)
 
 
 def _tiff(path: Path | Encoded, *, pages: bool) -> Values:
@@ -201,8 +183,8 @@ def _tiff(path: Path | Encoded, *, pages: bool) -> Values:
             )
             alpha = bool({1, 2} & {int(kind) for kind in page.extrasamples[-1:]})
             nodata = _number(page.tags[NODATA].value) if NODATA in page.tags else None
-            turned = page.tags[ORIENTATION].value if ORIENTATION in page.tags else 1
-    return Values(upright(pixels, turned), alpha, nodata)
+            orientation = page.tags[ORIENTATION].value if ORIENTATION in page.tags else 1
+    return Values(turned(pixels, orientation if orientation in UPRIGHT else 1), alpha, nodata)
 
 
 @contextmanager

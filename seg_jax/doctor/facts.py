@@ -49,8 +49,12 @@ found = {
     "x64": bool(jax.config.jax_enable_x64),
 }
 try:
-    from seg_jax.run import program
-    found["compiler_options"] = program.compiler_options()
+    from seg_jax.run import program  # whether the program can be imported
+    from seg_jax.runtime import process, xla
+    found["compiler_options"] = xla.for_training()
+    if found["backend"] == "gpu":
+        process.use_compilation_cache()
+        found["autotuning_cache"] = str(xla.autotuning_cache() or "none: every start measures kernels anew")
 except Exception as error:
     found["program"] = f"{type(error).__name__}: {error}"
 print(json.dumps(found))

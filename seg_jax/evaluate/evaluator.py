@@ -20,7 +20,7 @@ from seg_jax.evaluate.seen import Seen
 from seg_jax.metrics import Images, Report, bootstrap, cityscapes, compat
 from seg_jax.metrics.detailed import Counter
 from seg_jax.run import cost, program
-from seg_jax.runtime import sharding
+from seg_jax.runtime import process, sharding
 
 
 class Evaluator:
@@ -46,7 +46,9 @@ class Evaluator:
 
     @cached_property
     def _steps(self) -> list[Any]:
-        return [lowered.compile() for lowered in self._lowered]
+        steps = [lowered.compile() for lowered in self._lowered]
+        process.trim_memory()
+        return steps
 
     @property
     def is_compiled(self) -> bool:

@@ -77,9 +77,12 @@ class Network:
         functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
         like = functions.abstract_state.weights(averaged=False)
         weights = checkpoints.weights(step, like, averaged=config.eval.averaged)
-        if fixed and not size and not trained:
+        short_side = config.data.short_side
+        if fixed and not size and (short_side or not trained):
+            scale = f"with a shorter side of {short_side} pixels" if short_side else "at their own scale"
             raise ConfigError(
-                f"{run} was trained on photographs at their own scale, and this format has one size. Add --size=HxW."
+                f"{run} was trained on photographs {scale}, and this format has one size. Add --size=HxW, that of your "
+                "photographs at this scale."
             )
         if fixed:
             size = size or trained

@@ -16,10 +16,10 @@ from seg_jax.models import folders, loading
 from seg_jax.models.decoders import MODELS
 from seg_jax.models.encoders import ENCODERS
 from seg_jax.models.layers import Style
-from seg_jax.models.loading import is_file_name, load, read
+from seg_jax.models.loading import is_file_name, load, place, read
 from seg_jax.models.operators import operator, traced_for
 from seg_jax.models.segmenter import Outputs, Segmenter
-from seg_jax.models.weights import convert
+from seg_jax.models.weights import convert, hub
 from seg_jax.models.weights.files import WeightFile, WeightsError
 from seg_jax.models.weights.naming import IMAGENET, Naming
 
@@ -34,11 +34,13 @@ __all__ = [
     "count",
     "folders",
     "forward",
+    "hub",
     "init",
     "is_file_name",
     "load",
     "naming",
     "operator",
+    "place",
     "read",
     "reduction",
     "traced_for",

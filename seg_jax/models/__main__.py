@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from seg_jax.models import identify
 from seg_jax.runtime.errors import SegJaxError
@@ -18,11 +17,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m seg_jax.models", description="Says what a weight file or folder is, and which flags load it."
     )
-    parser.add_argument("path", nargs="*", type=Path, metavar="FILE_OR_DIR", help="without: lists all networks")
+    parser.add_argument(
+        "path", nargs="*", metavar="FILE_OR_DIR", help="or hf://OWNER/NAME, timm/NAME; without: lists all networks"
+    )
     options = parser.parse_args(arguments)
     try:
         for path in options.path:
-            print(identify.describe(path.expanduser(), default.get_config()))
+            print(identify.describe(path, default.get_config()))
     except (SegJaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

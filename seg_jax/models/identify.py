@@ -19,7 +19,7 @@ from seg_jax import models
 from seg_jax.config import Config, defaults, load, with_fields
 from seg_jax.models import ENCODERS, MODELS, WeightsError, folders, loading
 from seg_jax.models.folders import smp, transformers
-from seg_jax.models.weights import convert, files
+from seg_jax.models.weights import convert, files, hub
 from seg_jax.models.weights.files import WeightFile
 from seg_jax.models.weights.naming import Naming, split
 
@@ -52,16 +52,17 @@ class Match:
     normalisation: Any = field(default=None)
 
 
-def describe(path: Path, config: Config) -> str:
+def describe(source: str, config: Config) -> str:
     """The text of `python -m seg_jax.models PATH`.
 
     Args:
-      path: a weight file, a folder of `save_pretrained` or a run directory.
+      source: a weight file, a folder of `save_pretrained`, a run directory or a reference to the hub.
       config: with default values.
 
     Raises:
       WeightsError, ConfigError: it cannot be read.
     """
+    path = loading.place(source)
     if path.is_dir() and not folders.is_folder(path):
         recorded = load(path / "config.json").model
         return "\n".join(
@@ -81,7 +82,7 @@ def describe(path: Path, config: Config) -> str:
     for guess in _guesses(file, folder, config):
         match = _account(guess, file, config)
         if not match.misfit:
-            lines += _loading(path, match, file, folder)
+            lines += _loading(source if hub.parse(source) else str(path), match, file, folder)
             break
         nearest = nearest or match
     else:
@@ -117,7 +118,7 @@ def _about(path: Path, file: WeightFile) -> list[str]:
     return [f"{path}", f"  holds           {len(file.tensors)} tensors, {values / 1e6:.2f} M values, {kinds}; {form}"]
 
 
-def _loading(path: Path, match: Match, file: WeightFile, folder: folders.Folder | None) -> list[str]:
+def _loading(source: str, match: Match, file: WeightFile, folder: folders.Folder | None) -> list[str]:
     assert match.naming and match.file
     lines = [f"  network         {match.title}"]
     if match.whole:
@@ -135,7 +136,7 @@ def _loading(path: Path, match: Match, file: WeightFile, folder: folders.Folder 
     named = ("model.name", "model.encoder.name")
     shown = {f: v for f, v in match.fields.items() if f in named or (not folder and v != usual[f])}
     flags = [_flag(field, value) for field, value in sorted(shown.items(), key=lambda item: item[0] not in named)]
-    flags += [_flag("model.weights" if match.whole else "model.encoder.weights", path)]
+    flags += [_flag("model.weights" if match.whole else "model.encoder.weights", source)]
     if match.whole and match.classes == 1:
         flags.append(_flag("loss.head", "binary"))
     lines += ["  load it with", *(f"    {flag}" for flag in flags)]

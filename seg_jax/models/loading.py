@@ -16,7 +16,7 @@ from seg_jax.models.decoders import MODELS
 from seg_jax.models.encoders import ENCODERS
 from seg_jax.models.entries import Encoder
 from seg_jax.models.segmenter import Segmenter
-from seg_jax.models.weights import convert, files, imagenet
+from seg_jax.models.weights import convert, files, hub, imagenet
 from seg_jax.models.weights.naming import Naming
 
 # Heads that a library's file may hold beside the one that gives the logits: of a classifier, or for training alone.
@@ -71,7 +71,7 @@ def _deeper(naming: Naming, network: Any) -> tuple[str, ...]:
 
 
 def read(config: Config, source: str) -> files.WeightFile:
-    """The weight file at the path `source`; for 'imagenet' those of a package, or of keras.applications.
+    """The weight file at `source`, see `place`; for 'imagenet' those of a package, or of keras.applications.
 
     Raises:
       WeightsError: there are none, or they cannot be read.
@@ -81,12 +81,19 @@ def read(config: Config, source: str) -> files.WeightFile:
         if package := _encoder(config).package:
             return imagenet.from_package(package)
         return imagenet.from_keras(_encoder(config).keras, encoder=encoder.name, alpha=encoder.alpha)
-    return files.read(Path(source).expanduser())
+    return files.read(place(source))
+
+
+def place(source: str) -> Path:
+    """The path of a weight file or folder; what a model hub has is fetched, see `hub.fetch`."""
+    reference = hub.parse(source)
+    return Path(source).expanduser() if reference is None else hub.fetch(reference).path
 
 
 def is_file_name(source: str) -> bool:
-    """Whether a path of weights ends like a weight file, not like a directory."""
-    return Path(source).suffix.lower() in files.READERS
+    """Whether `source` names a weight file, not a folder."""
+    reference = hub.parse(source)
+    return Path(source if reference is None else reference.file).suffix.lower() in files.READERS
 
 
 def load(

@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         "--window",
         type=_size,
         metavar="HxW",
-        help="keep the image's own scale and slide a window of this size over it",
+        help="keep the image's own scale (or the run's data.short_side) and slide a window of this size over it",
     )
     parser.add_argument(
         "--overlap", type=_share, default=0.25, metavar="SHARE", help="overlap of neighbouring windows (default: 0.25)"

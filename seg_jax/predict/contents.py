@@ -26,6 +26,11 @@ def size(value: Any) -> bool:
     return documents.size(value) and math.prod(value) <= 2**26
 
 
+def side(value: Any) -> bool:
+    """a number of pixels from 0 to 8192"""
+    return type(value) is int and 0 <= value <= 2**13
+
+
 def output(value: Any) -> bool:
     """'probabilities' or 'label'"""
     return value in OUTPUTS
@@ -39,7 +44,7 @@ FORM = {
     "bands?": [int],
     "range?": [number],
     "parameters": int,
-    "config": {"model": {"name": str, "encoder": {"name": str}}},
+    "config": {"model": {"name": str, "encoder": {"name": str}}, "data?": {"short_side?": side}},
 }
 
 

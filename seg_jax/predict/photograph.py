@@ -13,9 +13,11 @@ import numpy as np
 from PIL import Image
 
 from seg_jax.config import Size
+from seg_jax.data import pictures
 from seg_jax.data.decoder import DataError, Encoded, NoImageError, opened, pages
 from seg_jax.data.depth import Depth
-from seg_jax.data.images import RGB, of_picture, read_photograph
+from seg_jax.data.images import read_photograph
+from seg_jax.data.pictures import RGB
 
 Photograph = np.ndarray | Image.Image | Path | Encoded | str
 
@@ -46,7 +48,7 @@ def read(photograph: Photograph, depth: Depth = RGB) -> Picture:
       DataError: it is none of these, cannot be read or fetched, or is an array of another shape or type.
     """
     if isinstance(photograph, Image.Image):
-        return Picture(of_picture(photograph.copy(), depth))  # turned upright in place
+        return Picture(pictures.array(pictures.upright(photograph.copy()), depth))  # turned upright in place
     if isinstance(photograph, str) and photograph.startswith(("http://", "https://")):
         return _first(_fetch(photograph), depth)
     if isinstance(photograph, Encoded):
@@ -73,7 +75,8 @@ def _first(path: Path | Encoded, depth: Depth) -> Picture:
         count = pages(image)
         if count > 1:
             logging.warning("%s contains %d pages or frames: 1 of %d is segmented", path, count, count)
-    return Picture(*read_photograph(path, depth))
+    picture = read_photograph(path, depth, pages=True)
+    return Picture(picture.pixels, picture.missing)
 
 
 def _fetch(url: str) -> Encoded:

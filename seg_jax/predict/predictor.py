@@ -12,8 +12,10 @@ import numpy as np
 from seg_jax.config import Size
 from seg_jax.data.decoder import MEGAPIXELS, DataError, Encoded, at_most
 from seg_jax.data.depth import Depth
-from seg_jax.data.images import RGB
+from seg_jax.data.fitting import network_size
 from seg_jax.data.labels import LabelTable
+from seg_jax.data.pictures import RGB
+from seg_jax.data.probabilities import resized_bands
 from seg_jax.predict import artefacts, photograph, scale, seal, windows
 from seg_jax.predict.contents import ArtefactError
 from seg_jax.predict.geo import Rows
@@ -34,6 +36,7 @@ class Predictor:
       card: {name: value}, facts about the network for people.
       window: (height, width) of overlapping windows, in which photographs pass through the network at their own scale,
         see `windows.slide`; None: they pass as a whole, at the scale of the training.
+      short_side: the training's `data.short_side`: windows slide over photographs of that shorter side; 0: as stored.
       overlap: smallest share of a window that neighbours have in common.
       megapixels: files of more million pixels are refused before they are decoded.
       depth: bands and range of the photographs.
@@ -49,6 +52,7 @@ class Predictor:
         identity: str = "",
         card: Mapping[str, Any] | None = None,
         window: Size | None = None,
+        short_side: int = 0,
         overlap: float = 0.25,
         megapixels: int = MEGAPIXELS,
         depth: Depth = RGB,
@@ -57,6 +61,7 @@ class Predictor:
         self.table, self.trained_size, self.identity = table, trained_size, identity
         self.card = dict(card or {})
         self._engine, self._window, self._overlap, self._megapixels = engine, window, overlap, megapixels
+        self._short_side = short_side
         self._scale = None if scaled else trained_size  # None: the engine takes every size
 
     @classmethod
@@ -125,7 +130,8 @@ class Predictor:
             picture = photograph.read(image, self.depth)
         size = (picture.pixels.shape[0], picture.pixels.shape[1])
         try:
-            scale.require_room(size, self._scale, self._window, classes=len(self.table), megapixels=self._megapixels)
+            seen = network_size(size, self._short_side if self._window else 0)
+            scale.require_room(seen, self._scale, self._window, classes=len(self.table), megapixels=self._megapixels)
         except DataError as error:
             name = image if isinstance(image, str | Path | Encoded) else "a photograph"
             raise DataError(f"{name} has {size[0]}x{size[1]} pixels (height x width): {error}") from error
@@ -150,7 +156,7 @@ class Predictor:
         read = (image if isinstance(image, Picture) else self.read(image) for image in images)
         if self._window:
             for image in read:
-                maps = [Maps.of(values, values.shape[:2], *kept) for _, values in self._bands(image.pixels, batch)]
+                maps = [Maps.of(values, values.shape[:2], *kept) for values in self._windowed(image.pixels, batch)]
                 yield Maps.joined(maps).prediction(image, self.table)
             return
         sized = itertools.groupby(read, lambda image: scale.working_size(image.size, self._scale))
@@ -173,14 +179,19 @@ class Predictor:
         """
         height, width, _ = raster.shape
         if not self._window:
-            raise DataError(
-                f"a raster of {height}x{width} pixels (height x width) passes in windows. Add --window=512x512."
-            )
+            raise DataError(f"{height}x{width} pixels (height x width) pass in windows. Add --window=512x512.")
         megapixels = height * max(width, self._window[1]) // 10**6 + 1
         scale.require_room((height, width), None, self._window, classes=len(self.table), megapixels=megapixels)
         for first, values in self._bands(raster, batch):
             label = Maps.of(values, values.shape[:2], False, False).label.astype(self.table.dtype, copy=False)
             yield first, self.table.without_data(label, raster.missing(slice(first, first + len(label))))
+
+    def _windowed(self, image: np.ndarray, batch: int) -> Iterator[np.ndarray]:
+        """The probabilities at the size of an image, from windows, in bands of rows."""
+        size = (image.shape[0], image.shape[1])
+        seen = resize(image, network_size(size, self._short_side))
+        bands = (values for _, values in self._bands(seen, batch))
+        return bands if seen is image else resized_bands(np.concatenate(list(bands)), size)
 
 
 def _at_one_size(
@@ -211,7 +222,7 @@ def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ..
         from seg_jax.predict import restore  # JAX and Flax, which exported files do without
 
         network = restore.load(run, checkpoint=checkpoint, flip=flip, scales=scales)
-        facts = {"identity": network.identity, "card": network.card, "depth": network.depth}
+        facts = {name: getattr(network, name) for name in ("identity", "card", "short_side", "depth")}
         return {"engine": network.engine, "table": network.table, "trained_size": network.image_size, **facts}
     if flip or scales != (1.0,) or checkpoint != "best":
         raise ArtefactError(
@@ -225,6 +236,7 @@ def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ..
         "table": artefact.table,
         "trained_size": (trained[0], trained[1]) if trained else None,
         "scaled": artefact.size is not None,
+        "short_side": 0 if artefact.size else artefact.metadata["config"].get("data", {}).get("short_side", 0),
         "identity": seal.digest(path),
         "card": _card(artefact),
         "depth": artefact.depth,

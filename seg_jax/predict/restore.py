@@ -28,6 +28,7 @@ class Restored:
       engine: [n h w c] in 0..255 -> class probabilities, float32 [n h w k].
       table: what the classes mean.
       image_size: (height, width) at which it was evaluated; None: photographs at their own scale.
+      short_side: the training's `data.short_side`.
       identity: checksum of the checkpoint.
       card: what is known of the network, for people.
       depth: bands and range of its photographs.
@@ -36,6 +37,7 @@ class Restored:
     engine: Engine
     table: LabelTable
     image_size: Size | None
+    short_side: int
     identity: str
     card: dict[str, Any]
     depth: Depth
@@ -76,7 +78,8 @@ def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tupl
         **_scores(run, step),
     }
     identity = f"{meta['sha256']} {flip} {scales}"
-    return Restored(engine, table, size, identity=identity, card=card, depth=Depth.of(config.data))
+    depth, short_side = Depth.of(config.data), config.data.short_side
+    return Restored(engine, table, size, short_side, identity=identity, card=card, depth=depth)
 
 
 def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

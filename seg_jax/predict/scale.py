@@ -47,7 +47,7 @@ def require_room(size: Size, trained: Size | None, window: Size | None, *, class
     """Refuses a photograph that needs too much memory: more than `MAX_BYTES` for probabilities, or too many pixels.
 
     Args:
-      size: (height, width) of the photograph.
+      size: (height, width) of the photograph, in windows at the scale at which they slide over it.
       trained: (height, width) of the training images; None: the photograph passes at its own size.
       window: (height, width) of the windows that it passes in; None: it passes as a whole.
       classes: channels of the probabilities, float32.

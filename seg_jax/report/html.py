@@ -57,20 +57,36 @@ def markdown(tables: Sequence[Table], notes: Sequence[str], pictures: Mapping[st
 
 def page(tables: Sequence[Table], notes: Sequence[str], pictures: Mapping[str, bytes]) -> str:
     """An HTML file that embeds `pictures`, {title: PNG}."""
+    parts = [f'<p class="flag">{quote(note)}</p>' for note in notes]
+    parts += [f"<h2>{quote(table.title)}</h2>\n{rows(table)}" for table in tables]
+    parts += [f"<h2>{quote(title)}</h2>\n{picture(png, 'png', title)}" for title, png in pictures.items()]
+    return document("Comparison of runs", parts)
 
-    def cells(tag: str, line: Sequence[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line) + "</tr>"
 
-    parts = [f'<p class="flag">{html.escape(note)}</p>' for note in notes]
-    for table in tables:
-        rows = "\n".join(cells("td", row) for row in table.rows)
-        head = f"<thead>{cells('th', table.header)}</thead>"
-        parts.append(f"<h2>{html.escape(table.title)}</h2>\n<table>{head}<tbody>\n{rows}\n</tbody></table>")
-    for title, png in pictures.items():
-        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        parts.append(f'<h2>{html.escape(title)}</h2>\n<img alt="{html.escape(title)}" src="{source}">')
+def document(title: str, parts: Sequence[str], style: str = "") -> str:
+    """An HTML file of a heading and `parts`, which are HTML; `style` is added to that of all files."""
     body = "\n".join(parts)
     return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Comparison of runs</title>\n'
-        f"<style>{_STYLE}</style>\n<h1>Comparison of runs</h1>\n{body}\n</html>\n"
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{quote(title)}</title>\n'
+        f"<style>{_STYLE}{style}</style>\n<h1>{quote(title)}</h1>\n{body}\n</html>\n"
     )
+
+
+def rows(table: Table) -> str:
+    """The header and rows of a table as HTML."""
+
+    def cells(tag: str, line: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{quote(cell)}</{tag}>" for cell in line) + "</tr>"
+
+    body = "\n".join(cells("td", row) for row in table.rows)
+    return f"<table><thead>{cells('th', table.header)}</thead><tbody>\n{body}\n</tbody></table>"
+
+
+def picture(content: bytes, form: str, title: str) -> str:
+    """An image element that contains the file `content` of the type image/`form`."""
+    return f'<img alt="{quote(title)}" src="data:image/{form};base64,{base64.b64encode(content).decode()}">'
+
+
+def quote(text: str) -> str:
+    """Text as HTML that shows the text itself."""
+    return html.escape(printable(text))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 
 from seg_jax import models
-from seg_jax.config import Size
 from seg_jax.run.program import Functions
 
 
@@ -31,24 +31,30 @@ def count_flops(lowered: jax.stages.Lowered) -> float:
     return float((lowered.cost_analysis() or {}).get("flops", math.nan))
 
 
-def describe(functions: Functions, *, size: Size, eval_size: Size) -> str:
-    """Compiles both steps and says what they cost: parameters, FLOPs, memory."""
+class Step(NamedTuple):
+    """A compiled function of a run.
+
+    Attributes:
+      name: for people.
+      images: number, size and kind of its images, for people.
+      lowered: to be compiled.
+    """
+
+    name: str
+    images: str
+    lowered: jax.stages.Lowered
+
+
+def describe(functions: Functions, steps: Sequence[Step]) -> str:
+    """Compiles the steps and says what they cost: parameters, FLOPs, memory."""
     state = functions.abstract_state
     lines = ["parameters"]
     for part, tree in state.params.items():
         lines.append(f"  {part:<22}{models.count(tree):>14,d}")
     lines.append(f"  {'total':<22}{models.count(state.params):>14,d}")
-    for name, batch, image_size, lowered in (
-        (
-            "train step",
-            functions.config.train.batch_size,
-            size,
-            functions.train_step(size, frozen=functions.config.finetune.freeze),
-        ),
-        ("eval step", functions.config.eval.batch_size, eval_size, functions.eval_step(eval_size)),
-    ):
+    for name, images, lowered in steps:
         peak, flops = peak_memory(lowered.compile()), count_flops(lowered) / functions.mesh.size
-        lines.append(f"{name}: batch {batch} of {image_size[0]}x{image_size[1]} on {functions.mesh.size} devices")
+        lines.append(f"{name}: batch {images} on {functions.mesh.size} devices")
         lines.append(f"  {'FLOPs':<22}{flops / 1e9:>14,.2f} G  (counted by XLA, per device)")
         lines.append(f"  {'peak memory':<22}{peak / 2**20:>14,.1f} MiB per device")
     return "\n".join(lines)

@@ -69,6 +69,7 @@ class RunDirectory:
         self.class_curves_file = path / "curves_classes.png"
         self.pictures_folder = path / "pictures"  # of validation photographs, one file for each evaluation
         self.animation_file = self.pictures_folder / "training.webp"
+        self.weights_file = path / "weights.json"  # commit and SHA-256 of weights from a model hub
         self.facts_file = path / "run.json"  # what the run cost
         self.sample_file = path / "sample.png"  # the first validation image
         self.profile_folder = path / "profile"

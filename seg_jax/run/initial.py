@@ -15,7 +15,7 @@ from seg_jax import models
 from seg_jax.config import Config
 from seg_jax.optim import Optimizer
 from seg_jax.run import pretrained
-from seg_jax.runtime import sharding
+from seg_jax.runtime import sharding, xla
 from seg_jax.steps.state import TrainState
 
 SIDE = 32  # parameters do not depend on the size of the image; the smallest one makes the trace cheap
@@ -65,9 +65,9 @@ def state(
     Raises:
       WeightsError: the configured weights do not fit, see `pretrained.start`.
     """
-    # It runs once: compiling it without optimization takes a quarter of the time.
-    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-    begin = jax.jit(lambda: random_state(network, optimizer, config), out_shardings=places, compiler_options=quick)
+    begin = jax.jit(
+        lambda: random_state(network, optimizer, config), out_shardings=places, compiler_options=xla.for_one_call()
+    )
     random = begin()
     host = sharding.to_host({"params": random.params, "model_state": random.model_state}, mesh)
     if (members := config.train.seeds) == 1:

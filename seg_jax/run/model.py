@@ -16,6 +16,7 @@ from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.labels.builtin import table_of
 from seg_jax.run import pretrained, program
+from seg_jax.runtime import xla
 
 Variables = dict[str, Any]  # {'params': ..., 'batch_stats': ...}; networks without batch norm have 'params' alone
 
@@ -63,9 +64,7 @@ class Model:
             return models.init(self.network, key, (1, SIDE, SIDE, len(self.config.data.bands) or 3))
 
         if not isinstance(key, jax.core.Tracer):  # options of a compilation cannot be given inside of another one
-            # It runs once: compiling it without optimization takes a quarter of the time.
-            quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-            begin = jax.jit(begin, compiler_options=quick)
+            begin = jax.jit(begin, compiler_options=xla.for_one_call())
         params, model_state = pretrained.start(self.config, self.network, *begin(key), names=self.table.names)
         return jax.tree.map(jnp.asarray, {"params": params, **model_state})
 

@@ -17,7 +17,7 @@ from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.losses import OwnLoss
-from seg_jax.run import length, pretrained, program, record, teacher
+from seg_jax.run import fetched, length, pretrained, program, record, teacher
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.progress import Progress
 from seg_jax.run.saving import CheckpointWriter
@@ -42,6 +42,11 @@ class Job:
     mesh: Mesh
     splits: tuple[Examples, ...]
     functions: program.Functions
+
+
+def any_size(config: Config) -> bool:
+    """Whether the photographs of a split may have different sizes."""
+    return all(config.augment.crop) and not any(config.data.size)
 
 
 def counted(examples: Examples, data: DataConfig, scheme: str) -> tuple[float, ...]:
@@ -104,9 +109,9 @@ def open_job(
     check_classes(config, classes=len(table))
     teacher.check(config, table)
     if run is not None:
-        any_size = all(config.augment.crop) and not any(config.data.size)
         examples = tuple(
-            feed.prepare(one, config.data, mesh, record=run.checked(one.split), any_size=any_size) for one in examples
+            feed.prepare(one, config.data, mesh, record=run.checked(one.split), any_size=any_size(config))
+            for one in examples
         )
     config = _measured(config, examples[0])
     if scheme := weighting(config):
@@ -146,6 +151,8 @@ def open_training(
       ConfigError: `run` cannot be resumed with this configuration or these data; or as `open_job`.
     """
     recorded = record.resumable(run)
+    if recorded:
+        fetched.check(run, config)
 
     def guard(config: Config) -> None:
         record.begin(run, config)
@@ -156,10 +163,12 @@ def open_training(
     for one, field in zip(job.splits, ("train_split", "val_split"), strict=True):
         require_labels(one, field)
     train = job.splits[0]
-    config = length.lengthened(job.config, recorded, run, examples=len(train))
+    asked, config = config, length.lengthened(job.config, recorded, run, examples=len(train))
     functions = replace(job.functions, config=config, length=length.plan(config, examples=len(train)))
     record.write_table(run, train.table)
     run.write_config(config)
+    if not recorded:
+        fetched.record(run, asked)
     return replace(job, config=config, functions=functions)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from seg_jax import models
 from seg_jax.config import Config, ConfigError, defaults, differences, flatten, lookup, weighting, with_fields
 from seg_jax.models import WeightsError
-from seg_jax.run import heads
+from seg_jax.run import fetched, heads
 from seg_jax.run.directory import RunDirectory, rows
 from seg_jax.runtime import trees
 
@@ -31,7 +31,7 @@ OPEN = {
     "data.std": (),
 }
 
-
+WEIGHTS = ("model.weights", "model.encoder.weights")
 NORMALISATION = ("data.mean", "data.std")
 
 
@@ -42,6 +42,7 @@ def resolve(config: Config) -> Config:
       ConfigError: an unknown name.
       WeightsError: the weights cannot be read, or are those of another network.
     """
+    config = _pinned(config)
     flat, open_fields = flatten(config), _open_fields(config)
     config, demands = _demands_of_weights(config)
     channels = len(config.data.bands) or 3
@@ -74,7 +75,15 @@ def as_recorded(config: Config, recorded: Config) -> Config:
         open_fields += [field for field in models.folders.NETWORK if flat[field] == defaults()[field]]
     if not config.train.extended_at:
         open_fields.append("train.extended_at")
+    open_fields += [field for field in WEIGHTS if fetched.same(flatten(config)[field], then.get(field, ""))]
     return with_fields(config, {field: then[field] for field in open_fields if field in then})
+
+
+def _pinned(config: Config) -> Config:
+    """A copy of `config` in which weights of a model hub are those of one commit."""
+    references = {field: models.hub.parse(flatten(config)[field]) for field in WEIGHTS}
+    pins = {field: str(models.hub.fetch(ref).reference) for field, ref in references.items() if ref is not None}
+    return with_fields(config, pins)
 
 
 def _open_fields(config: Config) -> list[str]:
@@ -92,7 +101,7 @@ def _demands_of_weights(config: Config) -> tuple[Config, dict[str, Any]]:
     source, whole = weights_of(config)
     if not source:
         return config, {}
-    path = Path(source).expanduser()
+    path = Path(source) if source == "imagenet" else models.place(source)
     if is_run(source):
         then = flatten(RunDirectory(path).config())
         ours = ("model.encoder.output_stride",) if whole else ("model.encoder.output_stride", "model.channels")
@@ -179,7 +188,7 @@ def start(config: Config, model: Any, params: Any, model_state: Any, *, names: S
 
 def _names_of(source: str) -> tuple[str, ...]:
     """The names of the classes in a folder of another library; () if it has none."""
-    path = Path(source).expanduser()
+    path = models.place(source)
     folder = models.folders.read(path) if models.folders.is_folder(path) else None
     return tuple(folder.names) if folder else ()
 

@@ -28,14 +28,9 @@ from seg_jax.run import initial
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.length import Length
 from seg_jax.run.teacher import Teacher
-from seg_jax.runtime import sharding
+from seg_jax.runtime import sharding, xla
 from seg_jax.steps import distil, evaluate, predict, train
 from seg_jax.steps.state import TrainState
-
-
-def compiler_options() -> dict[str, Any]:
-    """What XLA is told of a training step: on CPU to use all of the vector unit, not 256 bits of it."""
-    return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else {}
 
 
 def check(config: Config, *, devices: int) -> None:
@@ -229,7 +224,7 @@ def _train_step(functions: Functions, size: Size, *, frozen: bool, steps: int, p
         step,
         donate_argnums=0,
         out_shardings=(places, sharding.replicated(functions.mesh)),
-        compiler_options=compiler_options(),
+        compiler_options=xla.for_training(),
     )
     return jitted.lower(functions.abstract_state, batch, functions.abstract_teacher)
 

@@ -28,6 +28,7 @@ EXTRAS: Mapping[str, Extra] = {
     ),
     "demo": Extra(("streamlit>=1.50",), "streamlit", "the page in the browser, seg-jax demo"),
     "geo": Extra(("rasterio>=1.4",), "rasterio", "predictions for GeoTIFF, window by window, with their georeference"),
+    "hub": Extra(("huggingface_hub>=1",), "huggingface_hub", "weights of the Hugging Face hub, hf://OWNER/NAME"),
     "huggingface": Extra(("datasets>=4",), "datasets", "data sets of Hugging Face, data.source=huggingface"),
     "onnx": Extra(("onnx>=1.17", "onnxruntime>=1.20"), "onnxruntime", "writing and running ONNX files"),
     "pretrained": Extra(

@@ -11,7 +11,7 @@ import jax
 from seg_jax.config import Config
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.opening import Job, begin, open_training
-from seg_jax.runtime import process
+from seg_jax.runtime import xla
 from seg_jax.runtime.process import Interruption
 from seg_jax.steps.state import TrainState
 from seg_jax.train import rate
@@ -43,7 +43,7 @@ def train_and_evaluate(config: Config, workdir: Path, hooks: Hooks = NO_HOOKS) -
       SaveError: a checkpoint cannot be written; those before it are whole.
     """
     if config.train.deterministic:
-        process.make_deterministic()
+        xla.make_deterministic()
     run = RunDirectory(workdir)
     with run.training():
         job = open_training(config, run, source=hooks.source, own_losses=hooks.losses)

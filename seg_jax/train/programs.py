@@ -12,6 +12,7 @@ import jax
 from seg_jax.config import Config
 from seg_jax.run.cost import peak_memory
 from seg_jax.run.program import Functions
+from seg_jax.runtime import process
 from seg_jax.train.bar import Bar
 from seg_jax.train.clock import Clock
 from seg_jax.train.health import Health
@@ -58,6 +59,7 @@ class Programs:
         begin = time.perf_counter()
         with self._clock.paused(), self._bar.compiling():
             compiled = self._train_step(frozen=frozen, steps=steps).compile()
+            process.trim_memory()
             self.peak_memory = max(self.peak_memory, peak_memory(compiled))
         what = ("decoder's " if frozen else "") + ("training step" if steps == 1 else f"{steps} training steps")
         logging.info("compiled the %s in %.1f s", what, time.perf_counter() - begin)

@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 
-from seg_jax.augment.placing import Crops
+from seg_jax.augment import placing
+from seg_jax.config import Size
 from seg_jax.data import feed, sampler
 from seg_jax.run.opening import Job
 
@@ -17,7 +18,7 @@ class Stream:
     """The batches of the steps from `start` to `stop`, one for each step and member.
 
     Images of one size travel whole, and the step draws their crops. Of photographs at their own scale the part that a
-    crop shows travels, with its place.
+    crop shows travels, with its place, and of others where labels decide on the place.
 
     Args:
       job: the training.
@@ -28,25 +29,30 @@ class Stream:
         self._job, self._start, self._stop = job, start, stop
 
     @cached_property
-    def _crops(self) -> Crops | None:
-        config = self._job.config
-        if not self._job.splits[0].sizes:
+    def _crops(self) -> placing.Crops | None:
+        config, examples = self._job.config, self._job.splits[0]
+        if not placing.needed(config.augment, several_sizes=bool(examples.sizes)):
             return None
-        return Crops(
+        return placing.Crops(
             config.augment,
             seed=config.seed,
             short_side=config.data.short_side,
             start=self._start,
             members=self._job.functions.members,
             first=jax.process_index() * (config.train.batch_size // jax.process_count()),
-            depth=self._job.splits[0].depth,
-            classes=len(self._job.splits[0].table),
+            depth=examples.depth,
+            classes=len(examples.table),
+            pixels=examples.pixels,
         )
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of the images in a batch."""
+        return self._crops.size if self._crops else self._job.splits[0].size
 
     def train_step(self, *, frozen: bool, steps: int = 1) -> jax.stages.Lowered:
         """The step for these batches, to be compiled; see `Functions.train_step`."""
-        size = self._crops.size if self._crops else self._job.splits[0].size
-        return self._job.functions.train_step(size, frozen=frozen, steps=steps, placed=self._crops is not None)
+        return self._job.functions.train_step(self.size, frozen=frozen, steps=steps, placed=self._crops is not None)
 
     def batches(self) -> Generator[Any]:
         """The batches, to be closed after use."""

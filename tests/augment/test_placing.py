@@ -1,5 +1,8 @@
 """Crops of photographs of any sizes: drawn on the host from the step's key, the same from everywhere."""
 
+from contextlib import closing
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -13,9 +16,11 @@ from seg_jax.augment.placing import Crops, part_size
 from seg_jax.data import feed, sampler
 from seg_jax.data.labels import IGNORE
 from seg_jax.runtime import sharding
+from seg_jax.train.stream import Stream
 
 SIZES = [(40, 30), (61, 35), (16, 200), (300, 301), (1000, 700), (4000, 3000), (30, 40), (48, 48)]  # height, width
 SPEC = Augmentation(crop=(32, 48), flip=0.5, scale=(0.25, 2.0), rotate=10.0)
+BALANCED = Augmentation(**{**SPEC.to_dict(), "crop_balance": 0.5, "cat_max_ratio": 0.6})
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,7 @@ def directory(tmp_path_factory):
     return root
 
 
-def batches(directory, tmp_path, mesh, *, start=0, stop=2, short_side=0, **fields):
+def batches(directory, tmp_path, mesh, *, start=0, stop=2, short_side=0, spec=SPEC, **fields):
     """The batches of some steps."""
     config = default.get_config()
     config.data.update({"source": "folder", "dir": str(directory), "short_side": short_side, **fields})
@@ -43,27 +48,30 @@ def batches(directory, tmp_path, mesh, *, start=0, stop=2, short_side=0, **field
     prepared = feed.prepare(examples, config.data, mesh, record=record, any_size=True)
     assert prepared.sizes == tuple(SIZES)
     orders = sampler.training_order(3, start=start, stop=stop, batch_size=8, n=len(SIZES))
-    crops = Crops(SPEC, seed=7, short_side=short_side, start=start)
+    crops = Crops(spec, seed=7, short_side=short_side, start=start, pixels=prepared.pixels)
     return list(feed.batches(prepared, orders, config.data, mesh, fit=crops))
 
 
-@pytest.mark.parametrize("short_side", [0, 50])
-def test_the_same_bits_from_files_and_memory_on_any_number_of_devices_after_any_resume(directory, tmp_path, short_side):
+@pytest.mark.parametrize(("short_side", "spec"), [(0, SPEC), (50, BALANCED)])
+def test_the_same_bits_from_files_and_memory_on_any_number_of_devices_after_any_resume(
+    directory, tmp_path, short_side, spec
+):
     one, four = sharding.make_mesh(1), sharding.make_mesh(4)
+    how = {"short_side": short_side, "spec": spec}
     given = {
-        "files": batches(directory, tmp_path, one, cache="none", short_side=short_side),
-        "memory": batches(directory, tmp_path, one, short_side=short_side),
-        "some in memory": batches(directory, tmp_path, one, cache_bytes=10**6, short_side=short_side),
-        "four devices": batches(directory, tmp_path, four, short_side=short_side),
+        "files": batches(directory, tmp_path, one, cache="none", **how),
+        "memory": batches(directory, tmp_path, one, **how),
+        "some in memory": batches(directory, tmp_path, one, cache_bytes=10**6, **how),
+        "four devices": batches(directory, tmp_path, four, **how),
     }
     expected = jax.device_get(given["files"])
     for name in given:
         np.testing.assert_equal(jax.device_get(given[name]), expected, err_msg=name)
-    resumed = batches(directory, tmp_path, one, start=1, cache="none", short_side=short_side)
+    resumed = batches(directory, tmp_path, one, start=1, cache="none", **how)
     np.testing.assert_equal(jax.device_get(resumed), expected[1:])
     # And what the device makes of them.
     change = jax.jit(
-        augment.make_augment(SPEC, fill=(1, 2, 3), groups=1),
+        augment.make_augment(spec, fill=(1, 2, 3), groups=1),
     )
     seen = [
         jax.device_get(change(jax.random.key(0), batch["image"], batch["label"], batch["placed"]))
@@ -73,6 +81,39 @@ def test_the_same_bits_from_files_and_memory_on_any_number_of_devices_after_any_
     image, label = seen[0]
     assert image.shape == (8, 32, 48, 3) and set(np.unique(label)) <= {0, 1, 2, IGNORE}
     assert (label != IGNORE).any((1, 2)).all(), "every crop shows something"
+
+
+def test_where_labels_decide_the_host_places_crops_of_one_size_too(tmp_path):
+    for folder in ("train", "trainannot"):
+        (tmp_path / folder).mkdir()
+    for i in range(3):
+        label = np.zeros((60, 80), np.uint8)
+        label[10 * i + 20, 40] = 1
+        Image.fromarray(np.stack([label * 100 + i] * 3, axis=-1)).save(tmp_path / "train" / f"{i}.png")
+        Image.fromarray(label).save(tmp_path / "trainannot" / f"{i}.png")
+    (tmp_path / "class_names.json").write_text('["a", "b"]')
+
+    def stream(cache, **fields):
+        config = default.get_config()
+        config.data.update(source="folder", dir=str(tmp_path), cache=cache, size=fields.pop("size", (0, 0)))
+        config.augment.update(crop=(9, 9), **fields)
+        config.train.batch_size = 4
+        mesh = sharding.make_mesh(1)
+        record = tmp_path / f"{cache}.json"
+        examples = feed.prepare(data.load(config, "train"), config.data, mesh, record=record, any_size=True)
+        assert not examples.sizes and sum(examples.pixels) == 3 * 60 * 80
+        job = SimpleNamespace(config=config, splits=(examples,), mesh=mesh, functions=SimpleNamespace(members=1))
+        with closing(Stream(job, start=0, stop=4).batches()) as made:
+            return [jax.device_get(batch) for batch in made]
+
+    from_files = stream("none", crop_balance=1.0)
+    np.testing.assert_equal(stream("host", crop_balance=1.0), from_files)
+    change = jax.jit(augment.make_augment(Augmentation(crop=(9, 9)), fill=(1, 2, 3), groups=1))
+    rare = [(np.asarray(change(jax.random.key(0), **batch)[1]) == 1).any((1, 2)) for batch in from_files]
+    assert np.mean(rare) > 0.8, (
+        "class 1 is drawn with the probability 0.577 / (0.577 + 0.008), and is one pixel of 4800"
+    )
+    assert "placed" not in stream("host")[0]
 
 
 def test_what_is_checked_once_is_known_by_its_record(directory, tmp_path):

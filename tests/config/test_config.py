@@ -332,7 +332,7 @@ BAD = [
     ("model.dropout", -0.1, *PROBABILITY),
     *(
         (f"augment.{field}", bad, "this is a probability", "Use a number in [0, 1]")
-        for field in ("flip", "vertical_flip", "grayscale", "blur", "cutmix", "classmix")
+        for field in ("crop_balance", "flip", "vertical_flip", "grayscale", "blur", "cutmix", "classmix")
         for bad in (-0.1, 1.1)
     ),
     ("model.encoder.output_stride", 4, "it is 8, 16 or 32", "Use 0 for the architecture's own"),
@@ -354,6 +354,9 @@ BAD = [
         for field in ("translate", "brightness", "contrast", "saturation", "hue", "rotate", "shear", "noise")
     ),
     *((f"augment.{field}", 1.0, *FACTOR) for field in ("brightness", "contrast", "saturation")),
+    ("augment.crop_balance", 0.5, "it chooses where crops are (augment.crop = (0, 0))", "Set augment.crop=(512, 512)"),
+    ("augment.cat_max_ratio", 0.75, "it chooses where crops are", "data.cache=host, or use 1.0"),
+    ("augment.cat_max_ratio", 0.0, "this is a share of the crop", "Use 0.75"),
     ("augment.shear", 90.0, "nothing is upright any more", "Use 10.0"),
     *(
         ("augment.blur_sigma", bad, "it is (low, high) with 0 < low <= high", "Use (0.1, 2.0)")

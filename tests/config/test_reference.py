@@ -16,11 +16,10 @@ from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.report.__main__ import main as compare
 from seg_jax.run import opening
 from seg_jax.run.directory import RunDirectory
-from seg_jax.run.opening import equal, open_job
 from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 from tests.builders import builder, pets
-from tests.runs import REPOSITORY, write_frame
+from tests.runs import REPOSITORY, trace, write_frame
 
 REFERENCES = [name for name in recipes.names() if name.startswith("reference/")]
 
@@ -213,11 +212,10 @@ def test_dry_run(on_files, program):
 def test_steps_are_traced_at_their_own_size(on_files, name):
     """All of a dry run but the compilation, which takes minutes: data, checks, and the programs of the whole batch."""
     config = with_fields(recipe(name), on_files(name))
-    job = open_job(config, (config.data.train_split, config.data.val_split), run=None, weigh=equal)
-    train, val = job.splits
-    batch = job.functions.train_step(train.size).in_avals[0][1]
-    assert batch["image"].shape == (config.train.batch_size, *train.size, 3)
-    assert job.functions.eval_step(val.size).in_avals[0][2]["label"].shape == (config.eval.batch_size, *val.size)
+    size = (128, 128) if "pets" in name else (256, 256)
+    train_step, eval_step = trace(config)
+    assert train_step.in_avals[0][1]["image"].shape == (config.train.batch_size, *size, 3)
+    assert eval_step.in_avals[0][2]["label"].shape == (config.eval.batch_size, *size)
 
 
 SHORT = {

@@ -1,4 +1,4 @@
-"""What all tests of inspect, lint, stats and prepare share."""
+"""What all tests of inspect, lint, browse, stats and prepare share."""
 
 import numpy as np
 import pytest

@@ -290,7 +290,12 @@ def test_photographs_that_exif_turns(root, tag):
     put(root, "train", "n3", label=label)
     where, (finding,) = rows(root, "train")
     assert where == [("orientation", "train", "train/n3.jpg")]
-    assert finding.finding.startswith(f"EXIF turns the photograph (orientation {tag}) and its mask fits")
+    assert finding.finding.startswith(f"is turned by EXIF (orientation {tag}), and its mask ")
+    assert finding.cure.startswith("Say which is meant with --config.data.exif: turn_both (")
+    where, (finding,) = rows(root, "train", exif="turn_image")  # and the edges under its borders say otherwise
+    assert where == [("orientation", "train", "train/n3.jpg")]
+    assert f"(orientation {tag}), and its mask fits" in finding.finding
+    assert rows(root, "train", exif="turn_both") == rows(root, "train", exif="ignore") == ([], [])
     Image.fromarray(label).save(root / "trainannot" / "n3.png", exif=exif)  # turned as the photograph is
     assert rows(root, "train") == ([], [])
 

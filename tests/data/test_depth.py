@@ -202,7 +202,7 @@ def test_values_that_are_not_finite(tmp_path, bad):
 def test_no_data_of_gdal(tmp_path):
     stored = np.array([[1.0, np.nan], [0.5, 0.0]], np.float32)
     path = tiff(tmp_path / "a.tif", stored, extratags=[(42113, "s", 4, "nan", True)])
-    image, missing = read_photograph(path, Depth(bands=(1,), range=(0, 1)))
+    image, _, _, missing = read_photograph(path, Depth(bands=(1,), range=(0, 1)))
     np.testing.assert_array_equal(missing, [[False, True], [False, False]])
     np.testing.assert_allclose(image[..., 0], [[255, 0], [127.5, 0]])
 
@@ -302,7 +302,7 @@ def test_other_band_counts_are_errors_or_left_out(multispectral):
         ({"data": {"bands": (1, 1)}}, "each is named once"),
         ({"data": {"range": (5, 5)}}, "pairs of a value and a higher one"),
         ({"data": {"range": (0, 1, 0)}}, "pairs of a value and a higher one"),
-        ({"data": {"bands": (1, 2), "range": (0, 1, 0, 1, 0, 1)}}, "one pair for all bands or one for each of 2"),
+        ({"data": {"bands": (1, 2), "range": (0, 1, 0, 1, 0, 1)}}, "a pair for all, or one for each of 2"),
         ({"data": {"bands": (1, 2), "mean": (0.5, 0.5, 0.5)}}, "one number for each of 2 channels"),
         ({"data": {"range": (0, 1)}, "augment": {"randaugment": (2, 5)}}, "its operations are those of RGB in bytes"),
         ({"data": {"bands": (1, 2)}, "augment": {"hue": 0.1}}, "this changes colours"),

@@ -16,6 +16,7 @@ from seg_jax.data import splits
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import CAMVID
+from seg_jax.data.orientation import UPRIGHT
 from seg_jax.data.sources import folder
 
 NAMES = ["sky", "road", "car"]
@@ -704,13 +705,16 @@ def test_photographs_that_exif_turns(tmp_path, tag):
     exif[0x0112] = tag
     (tmp_path / "train" / "n0.png").unlink()
     Image.new("RGB", (64, 40)).save(tmp_path / "train" / "n0.jpg", exif=exif)
-    mask = put(tmp_path / "trainannot" / "n0.png", np.zeros((40, 64), np.uint8))
-    with pytest.raises(
-        DataError, match=rf"64x40 .* 40x64; they must agree. EXIF turns .* \(orientation {tag}\), but not"
-    ):
-        load(tmp_path).read(0)
-    put(mask, np.zeros((64, 40), np.uint8))  # what the message says
-    assert load(tmp_path).read(0)[1].shape == (64, 40)
+    stored = np.arange(40 * 64, dtype=np.uint8).reshape(40, 64) % 3
+    mask = put(tmp_path / "trainannot" / "n0.png", stored)
+    np.testing.assert_array_equal(load(tmp_path).read(0)[1], UPRIGHT[tag](stored))
+    put(mask, UPRIGHT[tag](stored))
+    np.testing.assert_array_equal(load(tmp_path).read(0)[1], UPRIGHT[tag](stored))
+    put(mask, np.repeat(np.repeat(stored, 2, axis=0), 2, axis=1))
+    np.testing.assert_array_equal(load(tmp_path, resize_masks=True).read(0)[1], UPRIGHT[tag](stored))
+    with pytest.raises(DataError, match=r"has 40x64 pixels .* 64x40; they must agree"):
+        put(mask, UPRIGHT[tag](stored))
+        load(tmp_path, exif="ignore").read(0)
 
 
 @pytest.mark.parametrize(("size", "mask"), [((375, 500), (256, 341)), ((720, 960), (360, 480)), ((5, 7), (10, 14))])

@@ -1,12 +1,17 @@
 """Outlines and run lengths of label tools -> pixels, beside answers by hand, of pycocotools and of a second way."""
 
+import base64
+import io
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from seg_jax.data.images import DataError
-from seg_jax.data.label_tools import raster, rle
+from seg_jax.data.label_tools import raster, rle, supervisely
 
 SIZE = (9, 13)
 
@@ -79,8 +84,8 @@ def test_outlines_equal_a_second_implementation(points, shift):
     ring = np.array(points) + shift * 0.5
     ring = np.clip(ring, 0, [13, 9])
     try:
-        mask = pixels(raster.polygon([ring], SIZE))
-    except DataError:
+        mask = pixels(raster.polygon([ring], SIZE, crossing=True))
+    except DataError:  # two of its points, or all, are one
         return
     for row, column in np.ndindex(*SIZE):
         x, y, sides = column + 0.5, row + 0.5, 0
@@ -115,6 +120,27 @@ def test_outlines_that_mean_nothing_are_refused(ring, message):
 
 def test_a_loop_of_a_trembling_hand_is_drawn():
     assert filled([1, 1, 11, 1, 11, 7, 5, 7, 6, 8, 5.5, 8, 6.5, 7, 1, 7])[3] == ".##########.."
+
+
+@pytest.mark.parametrize(
+    ("ring", "rows"),
+    [
+        (
+            [1, 1, 11, 1, 11, 7, 5, 7, 5, 3, 8, 3, 8, 5, 1, 5],
+            ["." * 13, *[".##########.."] * 2, *[".####...###.."] * 2, *[".....######.."] * 2, *["." * 13] * 2],
+        ),
+        (
+            [1, 1, 12, 1, 12, 8, 5, 8, 5, 4, 9, 4, 9, 6, 1, 6],
+            ["." * 13, *[".###########."] * 3, *[".####....###."] * 2, *[".....#######."] * 2, "." * 13],
+        ),
+    ],
+)
+def test_crossing_outlines_are_drawn_as_pycocotools_does_where_they_may_cross(ring, rows):
+    points = [np.array(ring, float).reshape(-1, 2)]
+    with pytest.raises(DataError, match="crosses itself"):
+        raster.polygon(points, SIZE)
+    assert shown(pixels(raster.polygon(points, SIZE, crossing=True))) == rows
+    assert shown(pixels(raster.parts([*points, points[0]], SIZE, crossing=True))) == rows
 
 
 # ----- run lengths; the texts are those of pycocotools 2.0.11
@@ -163,6 +189,32 @@ def test_the_text_of_run_lengths_is_read_back(counts):
 def test_runs_along_rows_begin_outside():
     assert shown(rle.runs([0, 2, 3, 1], (2, 3), columns=False)) == ["##.", "..#"]
     assert shown(rle.runs([0, 2, 3, 1], (2, 3), columns=True)) == ["#..", "#.#"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 6), st.booleans())
+def test_runs_equal_a_second_implementation(counts, width, columns):
+    """Pixel by pixel, as the documents of COCO (down the columns) and of CVAT (along the rows) describe it."""
+    counts = [*counts, -sum(counts) % width or width]
+    height = sum(counts) // width
+    expected, at = np.zeros((height, width), bool), 0
+    for i, count in enumerate(counts):
+        for _ in range(count):
+            place = (at % height, at // height) if columns else (at // width, at % width)
+            expected[place] = i % 2 == 1
+            at += 1
+    np.testing.assert_array_equal(rle.runs(counts, (height, width), columns=columns), expected)
+
+
+def test_the_bitmap_of_supervisely_s_documentation():
+    """A ring of 3x3 pixels, whose upper left one is at [1, 1] of a picture of 5x5, as a palette with alpha."""
+    ring = Image.fromarray(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8), "P")
+    ring.putpalette([0, 0, 0, 255, 255, 255])
+    buffer = io.BytesIO()
+    ring.save(buffer, "PNG", transparency=0, bits=1)
+    data = base64.b64encode(zlib.compress(buffer.getvalue())).decode()
+    patch = supervisely._draw({"bitmap": {"origin": [1, 1], "data": data}}, (5, 5))
+    assert shown(pixels(patch, (5, 5))) == [".....", ".###.", ".#.#.", ".###.", "....."]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seg_jax.augment import placing
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
@@ -15,8 +16,12 @@ from seg_jax.data.probabilities import resize_probabilities
 from seg_jax.evaluate import shapes
 from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.predict.predictor import Predictor
+from seg_jax.run import cost
 from seg_jax.run.checkpoint import Checkpoints
+from seg_jax.run.directory import RunDirectory
+from seg_jax.run.opening import equal, open_job
 from seg_jax.steps.sizes import to_sizes
+from seg_jax.train import shapes as planned
 from seg_jax.train.loop import train_and_evaluate
 
 TABLE = LabelTable(names=("a", "b"))
@@ -179,6 +184,29 @@ def test_windows_over_photographs_of_any_size(configured, directory, tmp_path):
     result = evaluate_checkpoint(windowed, tmp_path, "last")
     assert result.confusion.sum() == labelled(directory)
     assert result.protocol["window"] == [32, 32] and result.protocol["short_side"] == 48
+    # Prediction slides over the same scale.
+    predictor, counts = Predictor.load(tmp_path, checkpoint="last", window=(32, 32)), np.zeros((2, 2), int)
+    for i, size in enumerate(VAL):
+        truth = np.asarray(Image.open(directory / "valannot" / f"{i}.png"))
+        prediction = predictor(directory / "val" / f"{i}.png")
+        assert prediction.label.shape == prediction.confidence.shape == size
+        np.add.at(counts, (truth[truth != 255], prediction.label[truth != 255]), 1)
+    np.testing.assert_allclose(counts, result.confusion, atol=2)  # sums in another order decide ties otherwise
+
+
+@pytest.mark.parametrize(("short_side", "expected"), [(0, "8 of 96x64"), (32, "8 of 96x64, scored at 96x64")])
+def test_a_dry_run_says_the_shapes_of_training_and_evaluation(configured, tmp_path, short_side, expected):
+    fields = {"data.short_side": short_side, "augment.rotate": 10.0, "eval.batch_size": 8, "data.cache": "none"}
+    config = configured(**fields)
+    job = open_job(config, ("train", "val"), run=RunDirectory(tmp_path), weigh=equal)
+    train, val = planned.steps(job)
+    part = placing.part_size(config.augment)
+    assert train.images == f"8 of {part[0]}x{part[1]}, crops of 32x32" and min(part) > 32
+    batch = train.lowered.in_avals[0][1]
+    assert batch["image"].shape == (8, *part, 3) and batch["placed"].shape == (8, 2, 5)
+    assert (val.name, val.images) == ("eval step", f"{expected} (3 photographs)")
+    assert val.lowered.in_avals[0][2]["image"].shape == (8, 96, 64, 3)
+    assert cost.describe(job.functions, []).splitlines()[0] == "parameters"
 
 
 def test_device_memory_is_for_one_size(configured, tmp_path):

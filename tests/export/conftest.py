@@ -32,9 +32,9 @@ def random_weights(like):
 
 @pytest.fixture(scope="session")
 def make_run(tiny_config, tmp_path_factory):
-    """make_run({'model.name': 'unet', ...}) -> a run directory."""
+    """make_run({'model.name': 'unet', ...}) -> a run directory; `image_size` is None at the photographs' own scale."""
 
-    def make(overrides=None) -> Path:
+    def make(overrides=None, image_size=(32, 32)) -> Path:
         run = tmp_path_factory.mktemp("run")
         config = pretrained.resolve(tiny_config(overrides))
         table = data.load(config, "val").table
@@ -45,7 +45,7 @@ def make_run(tiny_config, tmp_path_factory):
         write_image(run / "sample.png", data.load(config, "val").read(0)[0])
         checkpoints = CheckpointWriter(run / "checkpoints")
         state = TrainState.begin(weights["params"], weights["model_state"], {}, averaged=config.optim.ema > 0)
-        checkpoints.save(state, {"image_size": [32, 32]}, score=0.5)
+        checkpoints.save(state, {"image_size": image_size and [*image_size]}, score=0.5)
         checkpoints.close()
         return run
 

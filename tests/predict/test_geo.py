@@ -46,7 +46,7 @@ def expected(path):
 
 
 def test_rows_equal_the_whole(path):
-    image, missing = read_photograph(path, DEPTH)
+    image, _, _, missing = read_photograph(path, DEPTH)
     with geo.opened(path, DEPTH) as rows:
         assert rows.shape == (60, 70, 2)
         np.testing.assert_array_equal(rows[10:20], image[10:20])
@@ -104,5 +104,5 @@ def test_without_rasterio_the_georeference_is_not_lost_silently(path, monkeypatc
 
 def test_large_rasters_need_windows(path):
     predictor = Predictor(by_band, TABLE, None, depth=DEPTH)
-    with geo.opened(path, DEPTH) as rows, pytest.raises(DataError, match=r"passes in windows\. Add --window=512x512"):
+    with geo.opened(path, DEPTH) as rows, pytest.raises(DataError, match=r"pass in windows\. Add --window=512x512"):
         next(predictor.rows(rows))

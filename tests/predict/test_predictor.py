@@ -231,6 +231,26 @@ def test_windows_keep_the_scale_of_the_photograph():
     assert np.allclose(result.entropy, -(p * np.log(p)).sum(-1), atol=1e-4)
 
 
+def test_windows_of_a_run_with_a_short_side_slide_over_that_scale():
+    seen = []
+
+    def engine(images):
+        seen.append(images)
+        return by_colour(images)
+
+    image = np.zeros((100, 80, 3), np.uint8)
+    image[:, :40, 0], image[:, 40:, 1] = 255, 255
+    result = Predictor(engine, TABLE, (40, 40), window=(50, 40), short_side=40)(image)
+    (tile,) = np.concatenate(seen)  # 50 x 40 is the whole photograph
+    np.testing.assert_array_equal(tile[10, [0, 18, 21, 39], 1], [0, 0, 255, 255])
+    assert result.label.shape == (100, 80)
+    np.testing.assert_array_equal(result.label[:, 2:38], result.label[0, 0])
+    np.testing.assert_array_equal(result.label[:, 42:78], result.label[0, 79])
+    assert result.label[0, 0] != result.label[0, 79]
+    with pytest.raises(DataError, match=r"a photograph has 2x400000 pixels .*"):
+        Predictor(engine, TABLE, (40, 40), window=(50, 40), short_side=40)(np.zeros((2, 400000, 3), np.uint8))
+
+
 def test_an_export_of_labels_has_no_probabilities():
     def engine(images):
         return by_colour(images).argmax(-1).astype(np.uint8)

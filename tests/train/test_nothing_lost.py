@@ -26,8 +26,9 @@ from seg_jax.data.images import DataError
 from seg_jax.run.checkpoint import Checkpoints
 from seg_jax.run.log import FILE, Writer, read
 from seg_jax.run.saving import CheckpointWriter, SaveError
-from seg_jax.runtime import process
-from seg_jax.runtime.process import DETERMINISTIC, ProcessError
+from seg_jax.runtime import process, xla
+from seg_jax.runtime.process import ProcessError
+from seg_jax.runtime.xla import DETERMINISTIC
 from seg_jax.train import loop, session
 from seg_jax.train.loop import train_and_evaluate
 from tests.runs import QUIET, REPOSITORY, TINY, array_file, flip, lines, manifest
@@ -428,19 +429,19 @@ def test_xla_is_told_before_it_starts(monkeypatch):
 
     monkeypatch.setenv("XLA_FLAGS", "--xla_a=1")
     monkeypatch.setattr(process, "has_accelerator", lambda: False)
-    process.make_deterministic()
+    xla.make_deterministic()
     assert os.environ["XLA_FLAGS"] == "--xla_a=1"
     monkeypatch.setattr(process, "has_accelerator", lambda: True)
     jax.devices()  # has started
     with pytest.raises(ProcessError, match=rf"train\.deterministic = True: .*XLA_FLAGS={DETERMINISTIC}"):
-        process.make_deterministic()
+        xla.make_deterministic()
     monkeypatch.setattr(xla_bridge, "backends_are_initialized", lambda: False)
-    process.make_deterministic()
+    xla.make_deterministic()
     assert os.environ["XLA_FLAGS"] == f"--xla_a=1 {DETERMINISTIC}"
     monkeypatch.undo()
     monkeypatch.setenv("XLA_FLAGS", DETERMINISTIC)
     monkeypatch.setattr(process, "has_accelerator", lambda: True)
-    process.make_deterministic()  # by who started the program: fine even now
+    xla.make_deterministic()  # by who started the program: fine even now
 
 
 # Long runs

@@ -12,6 +12,16 @@ class AugmentConfig(Group, path="augment"):
     """Random changes of training images."""
 
     crop: Size = field((0, 0), "(height, width) of training crops; (0, 0): the whole image", SIZE)
+    crop_balance: float = field(
+        0.0,
+        "share of crops centred on a pixel of one of the photograph's classes, rare ones more often",
+        PROBABILITY,
+    )
+    cat_max_ratio: float = field(
+        1.0,
+        "crops of which one class covers this share of the labelled pixels are drawn again, up to ten times; 1: none",
+        Rule(lambda x: 0 < x <= 1, "this is a share of the crop", "Use 0.75, or 1 to switch it off"),
+    )
     flip: float = field(0.5, "probability of a horizontal flip", PROBABILITY)
     vertical_flip: float = field(0.0, "probability of a vertical flip", PROBABILITY)
     scale: tuple[float, float] = field(

@@ -103,6 +103,12 @@ class DataConfig(Group, path="data"):
         "what masks hold: index, color, nearest (damaged colours), alpha; auto: as the channels are",
         names="seg_jax.data.labels.masks:FORMATS",
     )
+    exif: str = field(
+        "by_size",
+        "where EXIF turns a photograph and its mask fits both ways: 'turn_both', or 'turn_image' alone; 'by_size': say "
+        "so; 'ignore': no file is turned",
+        choices=("by_size", "turn_both", "turn_image", "ignore"),
+    )
     resize_masks: bool = field(False, "bring masks to the size of their photographs (folder)")
     missing_mask: str = field(
         "refuse",

@@ -11,7 +11,9 @@ class EncoderConfig(Group, path="model.encoder"):
 
     name: str = field("plain", "the encoder, see docs/models.md", names="seg_jax.models:ENCODERS")
     weights: str = field(
-        "", "a weight file (Keras .h5, .safetensors, .pth), a run directory, 'imagenet'; '': random", free=True
+        "",
+        "a weight file (Keras .h5, .safetensors, .pth), hf://OWNER/NAME, timm/NAME, a run, 'imagenet'; '': random",
+        free=True,
     )
     style: str = field(
         "auto",
@@ -53,7 +55,9 @@ class ModelConfig(Group, path="model"):
         names="seg_jax.models:MODELS",
     )
     weights: str = field(
-        "", "of the whole network: a run directory, or a file of segmentation_models.pytorch or transformers", free=True
+        "",
+        "of the whole network: a run directory, hf://OWNER/NAME, a file of segmentation_models.pytorch or transformers",
+        free=True,
     )
     norm: str = field(
         "batch",

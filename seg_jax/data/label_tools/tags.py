@@ -6,11 +6,13 @@ the photographs.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import partial
 from pathlib import Path
 
 from seg_jax.config import Size
+from seg_jax.data.decoder import opened
 from seg_jax.data.examples import Bad
 from seg_jax.data.images import DataError
 from seg_jax.data.label_tools import labelstudio, raster
@@ -47,7 +49,7 @@ def read(photographs: Photographs, files: list[Path]) -> Annotations:
         several = len({annotation for _, _, annotation, _ in masks}) > 1
         fault = f"task {task} has masks of several annotations; remove those of all but one" * several
         things = [Thing(name, partial(_draw, path), path.name) for _, name, _, path in sorted(masks)]
-        scenes.append(Scene(photos[task], first, None, things, fault))
+        scenes.append(Scene(photos[task], first, _size(first), things, fault))
     return Annotations(named({"": scenes}), {"": scenes}, {"": bad}, files=tuple(files))
 
 
@@ -74,6 +76,13 @@ def _by_number(photographs: Photographs, tasks: set[int], masks: list[Path]) -> 
             "export of the same project beside them, which says which photograph each task has."
         )
     return {task: found[task][0] for task in tasks}
+
+
+def _size(mask: Path) -> Size | None:
+    """(height, width) of a mask; None for a damaged one, which the reader of its pixels reports."""
+    with contextlib.suppress(DataError), opened(mask) as image:
+        return image.height, image.width
+    return None
 
 
 def _draw(path: Path, size: Size) -> Patch:

@@ -10,6 +10,7 @@ import numpy as np
 from seg_jax.runtime.errors import SegJaxError
 
 IGNORE = 255  # in label arrays of bytes, and the default of a stored ignored value
+MOST_CLASSES = 65535  # ids and the ignored value have 16 bits
 UNKNOWN = 254  # not a class id in tables of at most 254 classes
 IGNORE_GROUP = "ignore"  # in groups of classes: the name of the group that is ignored
 Color = tuple[int, int, int]  # red, green, blue in 0..255

@@ -39,15 +39,27 @@ class MaskReader:
         return Palette(self.table)
 
     def read(self, path: Path | Encoded) -> np.ndarray:
-        """The class ids of a mask file, [h w] of the table's type.
+        """The class ids of a mask file, [h w] of the table's type; upright where EXIF gives an orientation.
 
         Raises:
           DataError: the file cannot be read, or is not a mask.
           LabelError: it has values or colours that are not in the table; the message names the path.
         """
-        stored = read_stored(path, colors=self.form != "index")
+        return self.oriented(path)[0]
+
+    def oriented(self, path: Path | Encoded, *, upright: bool = True) -> tuple[np.ndarray, int | None]:
+        """The class ids as `read` gives them, and EXIF's orientation as the file states it, None if it does not.
+
+        Args:
+          path: the file.
+          upright: whether that orientation is applied.
+
+        Raises:
+          DataError, LabelError: as for `read`.
+        """
+        stored = read_stored(path, colors=self.form != "index", upright=upright)
         try:
-            return self._label(stored)
+            return self._label(stored), stored.turned
         except LabelError as error:
             raise LabelError(f"{path}: {error}") from error
 
@@ -136,7 +148,7 @@ def _refuse_alpha(pixels: np.ndarray, alpha: np.ndarray) -> None:
 
 def _colors(stored: Stored) -> np.ndarray:
     """A mask as colours, uint8 [h w 3]."""
-    pixels, palette, _ = stored
+    pixels, palette = stored.pixels, stored.palette
     if pixels.ndim == 3:
         return pixels
     if palette is not None:

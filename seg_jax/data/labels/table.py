@@ -12,9 +12,7 @@ import numpy as np
 
 from seg_jax.data.labels import text
 from seg_jax.data.labels.colors import unlike
-from seg_jax.data.labels.ids import IGNORE, IGNORE_GROUP, UNKNOWN, Color, LabelError, label_type, palette
-
-MOST = 65535  # classes: ids and the ignored value have 16 bits
+from seg_jax.data.labels.ids import IGNORE, IGNORE_GROUP, MOST_CLASSES, UNKNOWN, Color, LabelError, label_type, palette
 
 
 @dataclass(frozen=True)
@@ -166,8 +164,10 @@ class LabelTable:
 
 
 def _check_names(names: Sequence[str]) -> None:
-    if not 2 <= len(names) <= MOST:
-        raise LabelError(f"{len(names)} classes: a label table has 2 to {MOST} (the next value is kept for ignore).")
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise LabelError(
+            f"{len(names)} classes: a label table has 2 to {MOST_CLASSES} (the next value is kept for ignore)."
+        )
     if odd := [name for name in names if not isinstance(name, str)]:
         raise LabelError(f"the class name {odd[0]!r} is no text. Write it in quotation marks.")
     if "" in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax.config import DataConfig, lookup, require
-from seg_jax.data import label_tools
+from seg_jax.data import label_tools, orientation
 from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Bad, Examples, Pair
-from seg_jax.data.images import DataError, orientation, read_photograph
+from seg_jax.data.images import DataError, read_photograph
 from seg_jax.data.label_tools import raster
 from seg_jax.data.label_tools.photographs import Photographs
 from seg_jax.data.label_tools.scene import BACKGROUND, Annotations, Scene
@@ -46,6 +47,9 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     name, photographs, found = label_tools.read(root)
     table = table_of(root, data.labels, found)
     complete = divided(checked(found, photographs, missing_as_background=data.missing_mask == "background"))
+    if split == data.train_split:
+        for note in found.notes:
+            logging.warning("%s", note)
     key = _split(data, split, complete)
     scenes = complete.scenes.get(key, ())
     ids = class_ids(table, found)
@@ -55,7 +59,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     return Examples(
         split=split,
         names=tuple(_below(root, scene.photo) for scene in scenes),
-        read=lambda index: _read(scenes[index], ids, outside, table, depth),
+        read=lambda index: _read(scenes[index], ids, outside, data.exif, table, depth),
         table=table,
         files=tuple(tuple(dict.fromkeys((scene.photo, scene.file))) for scene in scenes),
         reading=f"annotations={name}, missing_mask={data.missing_mask}, {depth}",
@@ -157,17 +161,20 @@ def _split(data: DataConfig, split: str, found: Annotations) -> str:
     return ""
 
 
-def _read(scene: Scene, ids: Mapping[str, int], outside: int, table: LabelTable, depth: Depth) -> Pair:
+def _read(scene: Scene, ids: Mapping[str, int], outside: int, exif: str, table: LabelTable, depth: Depth) -> Pair:
     if scene.fault:
         raise DataError(f"{scene.file}: {scene.fault}.")
-    image, missing = read_photograph(scene.photo, depth, pages=False)
-    size = image.shape[0], image.shape[1]
+    picture = read_photograph(scene.photo, depth, upright=exif != "ignore")
+    # Where there are no objects, nothing can be turned the wrong way.
+    on_stored = scene.things and orientation.on_stored(
+        picture, scene.size, exif=exif, photo=scene.photo, mask=scene.file
+    )
+    image = picture.pixels
+    size = picture.stored if on_stored else (image.shape[0], image.shape[1])
     if scene.size and scene.size != size:
-        turned = size == scene.size[::-1] and orientation(scene.photo) >= 5
-        cure = "save it upright, without the orientation of EXIF that turns it" if turned else "use the one they are of"
         raise DataError(
             f"{scene.photo} has {size[0]}x{size[1]} pixels (height x width), its annotations in {scene.file} were "
-            f"drawn at {scene.size[0]}x{scene.size[1]}; {cure}."
+            f"drawn at {scene.size[0]}x{scene.size[1]}; use the one they are of."
         )
     label = np.full(size, outside, table.dtype)
     for thing in scene.things:
@@ -181,7 +188,8 @@ def _read(scene: Scene, ids: Mapping[str, int], outside: int, table: LabelTable,
             raster.paint(label, thing.draw(size), ids[thing.name])
         except DataError as error:
             raise DataError(f"{where}: {error}.") from error
-    return image, table.without_data(label, missing)
+    label = orientation.turned(label, picture.turned) if on_stored else label
+    return image, table.without_data(label, picture.missing)
 
 
 def _plain(name: str) -> str:

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax.config import DataConfig, did_you_mean, lookup
-from seg_jax.data.examples import Bad, Examples, check_sizes
-from seg_jax.data.images import DataError, read_image, read_mask
+from seg_jax.data.examples import Bad, Examples
+from seg_jax.data.images import DataError, read_mask
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.labels.cityscapes import TABLES
 from seg_jax.data.labels.masks import MaskReader
+from seg_jax.data.orientation import read_pair
 
 
 def load(data: DataConfig, split: str, *, seed: int) -> Examples:
@@ -63,9 +64,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         photo = photos[frames[index]]
         path, reader = masks[frames[index]]
-        image, label = read_image(photo), reader.read(path)
-        check_sizes(image, label, image_name=photo, mask_name=path)
-        return image, label
+        return read_pair(photo, path, reader, exif=data.exif)
 
     return Examples(
         split=split,

@@ -16,11 +16,12 @@ import numpy as np
 
 from seg_jax.config import ConfigError, DataConfig, lookup, require
 from seg_jax.data.depth import Depth
-from seg_jax.data.examples import Bad, Examples, check_sizes
-from seg_jax.data.images import DataError, Stored, fit_label, read_photograph
+from seg_jax.data.examples import Bad, Examples
+from seg_jax.data.images import DataError, Stored, read_photograph
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
+from seg_jax.data.orientation import read_pair
 from seg_jax.data.sources import lists, tiles
 from seg_jax.data.sources.patterns import Key, Pattern, loose
 
@@ -72,15 +73,11 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         image_path, mask_path = pairs[index]
-        image, missing = read_photograph(image_path, depth, pages=False)
         if mask_path is None:
-            return image, table.without_data(np.full(image.shape[:2], background, table.dtype), missing)
-        label = reader.read(mask_path)
-        fitted = fit_label(label, image.shape[:2], table.ignored)
-        cure = " Set config.data.resize_masks=True." if fitted.shape == image.shape[:2] else ""
-        label = fitted if data.resize_masks else label
-        check_sizes(image, label, image_name=image_path, mask_name=mask_path, cure=cure)
-        return image, table.without_data(label, missing)
+            photo = read_photograph(image_path, depth, upright=data.exif != "ignore")
+            label = np.full(photo.pixels.shape[:2], background, table.dtype)
+            return photo.pixels, table.without_data(label, photo.missing)
+        return read_pair(image_path, mask_path, reader, depth=depth, exif=data.exif, resize=data.resize_masks)
 
     def mask(index: int) -> Stored:
         path = pairs[index][1]

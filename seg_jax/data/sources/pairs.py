@@ -14,7 +14,7 @@ from PIL import Image
 
 from seg_jax.config import DataConfig
 from seg_jax.data.examples import Examples
-from seg_jax.data.images import EXTENSIONS, DataError, read_image
+from seg_jax.data.images import EXTENSIONS, DataError, read_photograph
 from seg_jax.data.labels import LabelError, LabelTable
 from seg_jax.data.labels.builtin import FILES, label_table
 from seg_jax.data.labels.cityscapes import TABLES
@@ -58,7 +58,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     decode = Repair(palette) if data.pairs.cleanup else palette.nearest
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
-        image, mask = _halves(files[index])
+        image, mask = _halves(files[index], upright=data.exif != "ignore")
         try:
             palette.check(mask)
         except LabelError as error:
@@ -144,9 +144,9 @@ def _files(directory: Path) -> list[Path]:
     return files
 
 
-def _halves(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _halves(path: Path, *, upright: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Photograph and mask of colours, both uint8 [h w 3]."""
-    both = read_image(path, pages=False)
+    both = read_photograph(path, upright=upright).pixels
     width = both.shape[1]
     if width % 2:
         raise DataError(

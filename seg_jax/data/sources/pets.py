@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from seg_jax.config import DataConfig, lookup
-from seg_jax.data.examples import Bad, Examples, Pair, check_sizes
-from seg_jax.data.images import DataError, read_image
+from seg_jax.data.examples import Bad, Examples, Pair
+from seg_jax.data.images import DataError
 from seg_jax.data.labels import pets
 from seg_jax.data.labels.masks import MaskReader
+from seg_jax.data.orientation import read_pair
 
 
 def load(data: DataConfig, split: str, *, seed: int) -> Examples:
@@ -51,9 +52,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
 
     def read(index: int) -> Pair:
         photo, trimap = pairs[index]
-        image, label = read_image(photo), reader.read(trimap)
-        check_sizes(image, label, image_name=photo, mask_name=trimap)
-        return image, label
+        return read_pair(photo, trimap, reader, exif=data.exif)
 
     return Examples(
         split=split,

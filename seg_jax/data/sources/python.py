@@ -12,8 +12,9 @@ from seg_jax.config import ConfigError, DataConfig
 from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.forms import image_cure, label_cure
-from seg_jax.data.images import RGB, DataError, Stored
+from seg_jax.data.images import DataError, Stored
 from seg_jax.data.labels import LabelError, LabelTable
+from seg_jax.data.pictures import RGB
 from seg_jax.data.sampler import spread
 
 SAMPLED = 256  # examples whose content is part of a split's digest: reading them all twice would double the start

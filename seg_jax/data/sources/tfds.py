@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from seg_jax.config import ConfigError, DataConfig, lookup, require
-from seg_jax.data.examples import Examples, Pair, check_sizes
-from seg_jax.data.images import DataError, Encoded, read_image
+from seg_jax.data.examples import Examples, Pair
+from seg_jax.data.images import DataError, Encoded
 from seg_jax.data.labels import LabelTable, pets
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
+from seg_jax.data.orientation import read_pair
 from seg_jax.runtime import process
 from seg_jax.runtime.extras import install_command
 
@@ -72,9 +73,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
 
     def read(index: int) -> Pair:
         photo, values = files(index)
-        pixels, label = read_image(photo, pages=False), reader.read(values)
-        check_sizes(pixels, label, image_name=photo, mask_name=values)
-        return pixels, label
+        return read_pair(photo, values, reader, exif=data.exif)
 
     return Examples(
         split=split,

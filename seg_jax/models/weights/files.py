@@ -106,12 +106,22 @@ def _require_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
         )
 
 
-def _shards(index: Path) -> WeightFile:
-    """The tensors of all files that an index names."""
+def shards_of(index: Path) -> dict[str, str]:
+    """{name of a tensor: the file beside the index that holds it}.
+
+    Raises:
+      WeightsError: the index is not whole.
+    """
     found = read_json(index).get("weight_map")
     places: dict[str, Any] = found if isinstance(found, dict) else {}
     if not places or not all(isinstance(name, str) and Path(name).name == name for name in places.values()):
         raise WeightsError(f"{index} has no weight_map of tensor names and files beside it; fetch it again.")
+    return places
+
+
+def _shards(index: Path) -> WeightFile:
+    """The tensors of all files that an index names."""
+    places = shards_of(index)
     tensors: dict[str, np.ndarray] = {}
     for name in sorted(set(places.values())):
         path = index.parent / name

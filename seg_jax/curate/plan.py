@@ -31,7 +31,7 @@ class Fingerprint:
     Attributes:
       train, val: numbers of examples.
       size: (height, width) of an example, pixels.
-      grey: whether red, green and blue are equal everywhere.
+      grey: whether there are no colours: red, green and blue are equal everywhere, or the bands are others.
     """
 
     train: int
@@ -127,7 +127,8 @@ def fingerprint(splits: Sequence[Examples]) -> Fingerprint:
     train = splits[0]
     sample = (try_read(train, i) for i in spread(len(train), SAMPLED))
     photos = [pair[0] for pair in sample if not isinstance(pair, Bad)]
-    grey = bool(photos) and all((photo == photo[..., :1]).all() for photo in photos)
+    equal = bool(photos) and all((photo == photo[..., :1]).all() for photo in photos)
+    grey = equal or train.depth.channels != 3
     return Fingerprint(len(train), len(splits[-1]), train.size, grey)
 
 
@@ -215,7 +216,7 @@ def _in_words(
     free = "unknown memory" if on.memory is None else f"{on.memory / 2**30:.1f} GiB free"
     devices = f"{on.count} x {on.kind}" if on.count > 1 else on.kind
     part = "crops" if "augment.crop" in fields else "whole photographs"
-    colors = "brightness and contrast, for grey photographs" if data.grey else "colours"
+    colors = "brightness and contrast, for photographs without colours" if data.grey else "colours"
     return (
         f"for this device ({devices}, {free}): U-Net on {fields['model.encoder.name']} with ImageNet's weights, "
         f"{part} of {crop[0]}x{crop[1]}, zoom and {colors},\n"

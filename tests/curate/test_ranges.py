@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax.config import flags
+from seg_jax.config import checked, flags
 from seg_jax.curate import __main__ as command
 from seg_jax.curate import ranges
 from seg_jax.data.examples import Examples
 from seg_jax.data.labels import LabelTable
+
+# ml_collections loads configurations in a way that Python is to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 
 def examples_of(paths):
@@ -78,7 +81,7 @@ def test_a_directory_of_12_bit_grey(tmp_path, capsys, monkeypatch):
         for i in range(n):
             mask = np.zeros((32, 40), np.uint8)
             mask[:, rng.integers(8, 32) :] = 1
-            image = (mask * 2000 + rng.integers(0, 2000, mask.shape)).astype(np.uint16)
+            image = (mask * np.int64(2000) + rng.integers(0, 2000, mask.shape)).astype(np.uint16)
             image[0, 0] = 4000
             for folder, array in ((split, image), (f"{split}annot", mask)):
                 (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
@@ -90,5 +93,25 @@ def test_a_directory_of_12_bit_grey(tmp_path, capsys, monkeypatch):
     assert config.data.range == (0, 4095) and config.data.bands == ()
     assert (tmp_path / "my_sheet.png").is_file()
     # Of a configuration that lacks it, the flag is shown.
-    assert command.main(["inspect", "--config=my.py", "--config.data.range=()"]) == 1 or True
+    command.main(["inspect", "--config=my.py", "--config.data.range=()"])
     assert "--config.data.range=(0,4095)" in capsys.readouterr().out
+
+
+def test_a_directory_of_four_bands_gets_a_configuration_that_holds(tmp_path, capsys, monkeypatch):
+    tifffile = pytest.importorskip("tifffile", reason="tifffile reads TIFF of four bands; it is not installed")
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 4), ("val", 2)):
+        for folder in ("images", "masks"):
+            (tmp_path / "data" / split / folder).mkdir(parents=True)
+        for i in range(n):
+            mask = (np.indices((32, 40))[1] > rng.integers(8, 32)).astype(np.uint8)
+            image = (rng.integers(0, 3000, (32, 40, 4)) + mask[..., None].astype(int) * 500).astype(np.uint16)
+            place = tmp_path / "data" / split
+            tifffile.imwrite(place / "images" / f"{i}.tif", image, photometric="minisblack", planarconfig="contig")
+            Image.fromarray(mask).save(place / "masks" / f"{i}.png")
+    assert command.main(["inspect", "data", "--out=my.py"]) == 0, capsys.readouterr().err
+    config, _ = flags.read(["--config=my.py"])
+    config = checked(config)  # no colours are changed where there are none
+    assert (config.data.bands, config.data.range) == ((1, 2, 3, 4), (0, 4095))
+    assert config.augment.brightness > 0 and config.augment.hue == 0

@@ -180,6 +180,31 @@ def test_warp_is_bilinear_and_nearest(linear, offset):
     np.testing.assert_array_equal(got_label[sure], nearest[sure])
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.4, 2.5])
+def test_bands_and_labels_of_16_bits_are_resampled_alike(angle):
+    image, label = noise()
+    cos, sin = math.cos(angle), math.sin(angle)
+    matrix = np.array([[cos, sin, -2.3], [-sin, cos, 5.6]], np.float32)
+    got, got_label = warped(image, label, matrix, (11, 14))
+    bands = np.concatenate([image / np.float32(1.0), image[..., :1] * np.float32(0.5)], -1)
+    wide = np.where(label == IGNORE, 65535, label.astype(np.uint16) + 300).astype(np.uint16)
+    found, found_label = map(np.asarray, warp(bands, wide, matrix, (11, 14), (*FILL, FILL[0] / 2)))
+    assert (found.dtype, found_label.dtype) == (np.float32, np.uint16)
+    np.testing.assert_allclose(found[..., :3], got, atol=1e-3)
+    np.testing.assert_allclose(found[..., 3], got[..., 0] / 2, atol=1e-3)
+    np.testing.assert_array_equal(found_label, np.where(got_label == IGNORE, 65535, got_label.astype(int) + 300))
+
+
+def test_brightness_and_contrast_of_bands():
+    spec = Augmentation(brightness=0.2, contrast=0.3)
+    image = np.full((2, 4, 4, 5), 100, np.float32)
+    change = make_augment(spec, fill=(100,) * 5, groups=2)
+    changed, _ = change(jax.random.key(0), image, np.zeros((2, 4, 4), np.uint8))
+    changed = np.asarray(changed)
+    assert changed.shape == (2, 4, 4, 5) and (changed == changed[:, :1, :1, :1]).all()
+    assert (abs(changed - 100) > 0.1).all() and (abs(changed - 100) <= 0.8 * 100).all()
+
+
 def test_an_unscaled_crop_is_a_copy():
     images, labels = batch_of(4)
     out, out_labels = compiled(Augmentation(crop=(5, 8)))(jax.random.key(0), images, labels)

@@ -38,6 +38,9 @@ class Door:
 
 DOORS = {
     "flax": Door(("models", "steps.state")),
+    "tifffile": Door(("data.rasters",), lazily=True),
+    "imagecodecs": Door(("data.rasters",), lazily=True),
+    "rasterio": Door(("data.geo", "predict.geo"), lazily=True),
     "tensorflow": Door(("data", "curate.formats", "runtime.process", "export", "predict.artefacts"), lazily=True),
     "tensorflow_datasets": Door(("data", "curate.formats"), lazily=True),
     "huggingface_hub": Door(("models.weights.hub",), lazily=True),

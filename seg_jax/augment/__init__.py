@@ -29,7 +29,7 @@ Augmentation = functools.partial(AugmentConfig, flip=0.0)
 def make_augment(
     spec: AugmentConfig,
     *,
-    fill: tuple[int, int, int],
+    fill: tuple[float, ...],
     groups: int,
     finish: Callable[[jax.Array], jax.Array] = lambda image: image,
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
@@ -37,19 +37,20 @@ def make_augment(
 
     Args:
       spec: the features and their ranges.
-      fill: colour (0..255) outside the source image, such as the mean that is subtracted later.
+      fill: colour (0..255) outside the source image, in whole numbers, such as the mean that is subtracted later.
       groups: number of groups that the batch is cut into. Groups are worked on at once, the examples of a group one
         after the other. One group for each CPU device keeps an example in the processor's cache (faster than the whole
         batch at once); on accelerators use the batch size.
       finish: last function applied to each image in the same pass, such as the normalisation.
 
     Returns:
-      A function (key, uint8 [b h w 3], uint8 [b h w]) -> (float32 [b ch cw 3] in 0..255 before `finish`,
-      uint8 [b ch cw]). Example i samples from fold_in(key, i), whatever the grouping or the number of devices. Its
+      A function (key, image [b h w c] in 0..255, label [b h w]) -> (float32 [b ch cw c] in 0..255 before `finish`,
+      label [b ch cw]). Example i samples from fold_in(key, i), whatever the grouping or the number of devices. Its
       partner in `mixing` is example i + 1; the partner of the last one is the first. Where `placed`, float32 [b 2 5],
       is given, the images are parts of photographs and it says where the crops are in them, see `data.fitting.part`.
     """
-    grey = sum(share * value for share, value in zip(LUMA, fill, strict=True))
+    shares = LUMA if len(fill) == 3 else (1 / len(fill),) * len(fill)
+    grey = sum(share * value for share, value in zip(shares, fill, strict=True))
     jitters = any((spec.brightness, spec.contrast, spec.saturation, spec.hue, spec.grayscale))
     operations, magnitude = spec.randaugment
     # Under vmap all branches of a lax.cond or lax.switch are computed; a single group on CPU goes without.
@@ -66,7 +67,7 @@ def make_augment(
         if operations:
             image = randaugment.recolor(image, *randaugment.sample(uses[2], operations, magnitude))
         if jitters:
-            image = jitter(image, *color_map(uses[1], spec, grey))
+            image = jitter(image, *color_map(uses[1], spec, grey, channels=len(fill)))
         if spec.blur:
             image = filters.random_blur(uses[3], image, probability=spec.blur, sigma=spec.blur_sigma)
         if spec.noise:
@@ -103,5 +104,4 @@ def build(
 
     `groups` and `finish`: see `make_augment`.
     """
-    red, green, blue = (round(255 * m) for m in mean)
-    return make_augment(augment, fill=(red, green, blue), groups=groups, finish=finish)
+    return make_augment(augment, fill=tuple(round(255 * m) for m in mean), groups=groups, finish=finish)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from seg_jax.config import Size
-from seg_jax.data.labels import IGNORE
+from seg_jax.data.examples import class_counts
+from seg_jax.data.labels import ignored_in
 
 ATTEMPTS = 10  # as mmsegmentation's RandomCrop
 GRID = 64  # rows and columns of a crop at most in which classes are counted: exact up to this size
@@ -23,11 +23,11 @@ def class_pixel(label: np.ndarray, pixels: Sequence[int], draws: Sequence[float]
     The class is one of the label's, with a probability in proportion to 1 / sqrt(its pixels in the training split).
 
     Args:
-      label: class ids, uint8 [h w].
+      label: class ids [h w].
       pixels: number of pixels of each class in the training split; (): every class is as rare.
       draws: two numbers in [0, 1), which decide the class and the pixel.
     """
-    present = np.flatnonzero(Image.fromarray(label).histogram()[:IGNORE])
+    present = np.flatnonzero(class_counts(label, ignored_in(label))[:-1])
     if not len(present):
         return None
     counts = np.array(pixels, float)[present] if pixels else np.ones(len(present))
@@ -45,7 +45,7 @@ def dominated(label: np.ndarray, matrix: np.ndarray, output: Size, most: float) 
     """Whether one class covers the share `most` of a crop's labelled pixels or more, or none is labelled.
 
     Args:
-      label: class ids of the photograph, uint8 [h w].
+      label: class ids of the photograph [h w].
       matrix: float64 [2 3] from pixels of the crop to those of the photograph.
       output: (height, width) of the crop.
       most: the share.
@@ -54,5 +54,6 @@ def dominated(label: np.ndarray, matrix: np.ndarray, output: Size, most: float) 
     grid = np.stack([*np.meshgrid(rows, columns, indexing="ij"), np.ones((len(rows), len(columns)))])
     y, x = np.floor(np.tensordot(matrix, grid, axes=1) + 0.5).astype(np.int64)
     inside = (y >= 0) & (y < label.shape[0]) & (x >= 0) & (x < label.shape[1])
-    counts = np.bincount(label[y[inside], x[inside]], minlength=256)[:IGNORE]
+    ignored = ignored_in(label)
+    counts = np.bincount(label[y[inside], x[inside]], minlength=ignored)[:ignored]
     return not counts.sum() or bool(counts.max() >= most * counts.sum())

@@ -12,12 +12,13 @@ from seg_jax.config import AugmentConfig
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL and torchvision
 
 
-def color_map(key: jax.Array, spec: AugmentConfig, grey: float) -> tuple[jax.Array, jax.Array]:
-    """Samples a colour change: (matrix float32 [3 3], offset float32 []), rgb -> matrix @ rgb + offset.
+def color_map(key: jax.Array, spec: AugmentConfig, grey: float, *, channels: int = 3) -> tuple[jax.Array, jax.Array]:
+    """Samples a colour change: (matrix float32 [c c], offset float32 []), rgb -> matrix @ rgb + offset.
 
     Brightness multiplies, contrast stretches about `grey`, saturation blends with the pixel's luma, hue rotates about
     the grey axis (Rodrigues' rotation about (1, 1, 1)); `spec.grayscale` is a saturation of 0. `grey` (0..255) is the
     data set's mean luma, not the image's: a mean over the image would need a second pass over its pixels.
+    Bands that are no RGB (`channels` other than 3) have brightness and contrast alone.
     """
     keys = jax.random.split(key, 5)
 
@@ -28,6 +29,8 @@ def color_map(key: jax.Array, spec: AugmentConfig, grey: float) -> tuple[jax.Arr
         factor(k, strength)
         for k, strength in zip(keys[:3], (spec.brightness, spec.contrast, spec.saturation), strict=True)
     )
+    if channels != 3:
+        return brightness * contrast * jnp.eye(channels), (1 - contrast) * grey
     if spec.grayscale:
         saturation = jnp.where(jax.random.bernoulli(keys[4], spec.grayscale), 0.0, saturation)
     luma = jnp.tile(jnp.array(LUMA), (3, 1))
@@ -40,7 +43,7 @@ def color_map(key: jax.Array, spec: AugmentConfig, grey: float) -> tuple[jax.Arr
 
 
 def jitter(image: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
-    """Applies a `color_map` to float32 [h w 3] in 0..255; clipped to that range."""
+    """Applies a `color_map` to float32 [h w c] in 0..255; clipped to that range."""
     # Not a matrix product: XLA would compute it separately, at a quarter of the speed on CPU.
-    mixed = sum(image[..., i : i + 1] * matrix[:, i] for i in range(3))
+    mixed = sum(image[..., i : i + 1] * matrix[:, i] for i in range(image.shape[-1]))
     return jnp.clip(mixed + offset, 0, 255)

@@ -7,14 +7,14 @@ and the label once (nearest neighbour; outside the image = ignore).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from seg_jax.config import AugmentConfig
-from seg_jax.data.labels import IGNORE
+from seg_jax.data.labels import ignored_in
 
 
 class Choice(NamedTuple):
@@ -77,34 +77,25 @@ def warp(
     label: jax.Array,
     matrix: jax.Array,
     output: tuple[int, int],
-    fill: tuple[int, int, int],
+    fill: tuple[float, ...],
     *,
     inside: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Resamples an image bilinearly and its label by nearest neighbour under one affine map.
 
     Args:
-      image: uint8 [h w 3].
-      label: uint8 [h w].
+      image: [h w c] in 0..255.
+      label: [h w].
       matrix: float32 [2 3] from output to source pixels, see `affine`.
       output: (height, width) of the result.
-      fill: colour (0..255) outside the source; the label there is 255.
+      fill: colour (0..255) outside the source, [c]; the label there is ignored.
       inside: float32 [2 2], the first and last position that belong to the source, along y and x; None: all of the
         array, with half a pixel around the outermost centres.
 
     Returns:
-      float32 [oh ow 3] in 0..255, uint8 [oh ow]. No label value is invented.
+      float32 [oh ow c] in 0..255, label [oh ow]. No label value is invented.
     """
     (h, w), (oh, ow) = image.shape[:2], output
-    # A pixel's colour and label are packed into one 32-bit word; a frame of one pixel of fill surrounds the image.
-    channels = (image[..., 0], image[..., 1], image[..., 2], label)
-    packed = sum(channel.astype(jnp.uint32) << 8 * i for i, channel in enumerate(channels))
-    words = jnp.pad(packed, 1, constant_values=_word(*fill, IGNORE)).reshape(-1)
-    # Four copies, shifted to the right, lower and diagonal neighbour, so that one gather reads all that bilinear
-    # interpolation needs; one gather for each neighbour takes a third longer on CPU.
-    stride = w + 2
-    squares = jnp.stack([words[: -stride - 1], words[1:-stride], words[stride:-1], words[stride + 1 :]], axis=-1)
-
     row, column = jnp.arange(oh, dtype=jnp.float32)[:, None], jnp.arange(ow, dtype=jnp.float32)
     y = matrix[0, 0] * row + matrix[0, 1] * column + matrix[0, 2]
     x = matrix[1, 0] * row + matrix[1, 1] * column + matrix[1, 2]
@@ -113,6 +104,22 @@ def warp(
         _framed(position, size, None if inside is None else inside[axis])
         for axis, (position, size) in enumerate(((y, h), (x, w)))
     )
+    is_bytes = image.dtype == label.dtype == jnp.uint8 and image.shape[-1] == 3
+    return (_of_words if is_bytes else _of_planes)(image, label, y, x, fill)
+
+
+def _of_words(
+    image: jax.Array, label: jax.Array, y: jax.Array, x: jax.Array, fill: tuple[float, ...]
+) -> tuple[jax.Array, jax.Array]:
+    """Image and label at coordinates (y, x) of the framed image, for RGB and labels in bytes."""
+    # A pixel's colour and label are packed into one 32-bit word; a frame of one pixel of fill surrounds the image.
+    channels = (image[..., 0], image[..., 1], image[..., 2], label)
+    packed = sum(channel.astype(jnp.uint32) << 8 * i for i, channel in enumerate(channels))
+    words = jnp.pad(packed, 1, constant_values=_word(fill, ignored_in(label))).reshape(-1)
+    # Four copies, shifted to the right, lower and diagonal neighbour, so that one gather reads all that bilinear
+    # interpolation needs; one gather for each neighbour takes a third longer on CPU.
+    stride = image.shape[1] + 2
+    squares = jnp.stack([words[: -stride - 1], words[1:-stride], words[stride:-1], words[stride + 1 :]], axis=-1)
     y0, x0 = y.astype(jnp.int32), x.astype(jnp.int32)
     fy, fx = y - y0, x - x0
     # Unsigned, or the gather would also handle negative indices.
@@ -129,6 +136,28 @@ def warp(
     return jnp.stack([channel(i) for i in range(3)], axis=-1), (nearest >> 24).astype(jnp.uint8)
 
 
+def _of_planes(
+    image: jax.Array, label: jax.Array, y: jax.Array, x: jax.Array, fill: tuple[float, ...]
+) -> tuple[jax.Array, jax.Array]:
+    """The same for images of any type and number of channels, and labels of any type."""
+    (h, w, channels), stride = image.shape, image.shape[1] + 2
+    frame = jnp.broadcast_to(jnp.array(fill, jnp.float32), (h + 2, w + 2, channels))
+    pixels = frame.at[1:-1, 1:-1].set(image.astype(jnp.float32)).reshape(-1, channels)
+    ids = jnp.pad(label, 1, constant_values=ignored_in(label)).reshape(-1)
+    y0, x0 = y.astype(jnp.int32), x.astype(jnp.int32)
+    fy, fx = y - y0, x - x0
+
+    def at(array: jax.Array, rows: Any, columns: Any) -> jax.Array:
+        index = (y0 + rows) * stride + x0 + columns
+        return array.at[index.astype(jnp.uint32)].get(mode="promise_in_bounds")
+
+    nearest = at(ids, (fy >= 0.5).astype(jnp.int32), (fx >= 0.5).astype(jnp.int32))
+    fy, fx = fy[..., None], fx[..., None]
+    a, b, c, d = (at(pixels, rows, columns) for rows in (0, 1) for columns in (0, 1))
+    top, bottom = a + (b - a) * fx, c + (d - c) * fx
+    return top + (bottom - top) * fy, nearest
+
+
 def _framed(position: jax.Array, size: int, ends: jax.Array | None) -> jax.Array:
     """Coordinates along an axis of `size` pixels -> coordinates in the framed image; 0, the frame, if outside."""
     if ends is None:
@@ -138,8 +167,9 @@ def _framed(position: jax.Array, size: int, ends: jax.Array | None) -> jax.Array
     return jnp.where(inside, jnp.clip(position, 0, size - 1) + 1, 0)
 
 
-def _word(red: int, green: int, blue: int, label: int) -> jax.Array:
+def _word(color: tuple[float, ...], label: int) -> jax.Array:
     """The colour and label of one pixel in 32 bits."""
+    red, green, blue = map(int, color)
     return jnp.uint32(red | green << 8 | blue << 16 | label << 24)
 
 

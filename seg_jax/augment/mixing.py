@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from seg_jax.config import AugmentConfig
-from seg_jax.data.labels import IGNORE
+from seg_jax.data.labels import ignored_in
 
 
 def box(key: jax.Array, size: tuple[int, int]) -> jax.Array:
@@ -30,15 +30,16 @@ def box(key: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def half_of_classes(key: jax.Array, label: jax.Array) -> jax.Array:
-    """The pixels that ClassMix takes from the example with this label, uint8 [h w]: bool [h w].
+    """The pixels that ClassMix takes from the example with this label [h w]: bool [h w].
 
     Half of the classes that occur in the label, rounded down, are sampled; ignored pixels are never taken. Olsson et
     al. 2021, ClassMix, algorithm 1.
     """
-    present = jnp.zeros(256, bool).at[label].set(True).at[IGNORE].set(False)
+    ignored = ignored_in(label)
+    present = jnp.zeros(ignored + 1, bool).at[label].set(True).at[ignored].set(False)
     # Classes in random order, the present ones first.
-    order = jnp.argsort(jax.random.uniform(key, (256,), minval=0.0, maxval=1.0) + ~present)
-    chosen = jnp.zeros(256, bool).at[order].set(jnp.arange(256) < present.sum() // 2)
+    order = jnp.argsort(jax.random.uniform(key, present.shape, minval=0.0, maxval=1.0) + ~present)
+    chosen = jnp.zeros_like(present).at[order].set(jnp.arange(ignored + 1) < present.sum() // 2)
     return chosen[label]
 
 

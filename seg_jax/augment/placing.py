@@ -18,7 +18,9 @@ from seg_jax.augment import balance, keys, randaugment
 from seg_jax.augment.geometry import Choice, affine, compose
 from seg_jax.config import AugmentConfig, ConfigError, Size
 from seg_jax.data import fitting
+from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Pair
+from seg_jax.data.pictures import RGB
 
 Numbers = tuple[Any, Any, Any]  # int32 each: the numbers of the member, the step, and the example in the global batch
 
@@ -54,6 +56,7 @@ class Crops:
       start: the step of the first batch.
       members: number of batches for each step.
       first: number of examples of the global batch that come before those of this process.
+      depth, classes: see `fitting.pictures`.
       pixels: of each class in the training split, see `balance.class_pixel`.
 
     Raises:
@@ -69,12 +72,14 @@ class Crops:
         start: int = 0,
         members: int = 1,
         first: int = 0,
+        depth: Depth = RGB,
+        classes: int = 2,
         pixels: Sequence[int] = (),
     ):
         self._spec, self._pixels = spec, pixels
         self._output, self._short_side = (spec.crop[0], spec.crop[1]), short_side
         self._start, self._members, self._first = start, members, first
-        self.size = part_size(spec)
+        self.size, self._depth, self._classes = part_size(spec), depth, classes
         try:
             self._cpu = jax.local_devices(backend="cpu")[0]
         except RuntimeError as error:
@@ -102,7 +107,8 @@ class Crops:
     @property
     def arrays(self) -> fitting.Arrays:
         """See `fitting.Fit`."""
-        return fitting.pictures(self.size) | fitting.PLACED
+        made = fitting.pictures(self.size, depth=self._depth, classes=self._classes)
+        return made | fitting.PLACED
 
     def __call__(self, pair: Pair, *, index: int, batch: int, row: int) -> dict[str, np.ndarray]:
         """The part of a photograph that its crop shows; see `fitting.part`."""

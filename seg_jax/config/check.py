@@ -85,6 +85,7 @@ def _check(config: Config) -> None:
     _check_loss(config)
     _check_evaluation(config)
     _check_sizes(config)
+    _check_bands(config)
     _check_augmentation(config)
 
 
@@ -195,6 +196,26 @@ def _check_sizes(config: Config) -> None:
         f"= {data.size!r})",
         "Set augment.crop=(512, 512) and data.size=(0, 0), or use 0",
     )
+
+
+def _check_bands(config: Config) -> None:
+    data, augment = config.data, config.augment
+    channels = len(data.bands) or 3
+
+    def one_each(field: str, lengths: tuple[int, ...], what: str) -> None:
+        rule = f"there is {what} for each of {channels} channels"
+        require(len(data[field]) in lengths, config, f"data.{field}", rule, "Use that many numbers, or ()")
+
+    one_each("range", (0, 2, 2 * channels), "a pair for all, or one")
+    one_each("mean", (0, channels), "one number")
+    one_each("std", (0, channels), "one number")
+    plain = not (data.bands or data.range)
+    rule = "its operations are those of RGB in bytes, data.bands and data.range make images of other numbers"
+    require(plain or not augment.randaugment[0], config, "augment.randaugment", rule, "Use (0, 0)")
+    for field in ("saturation", "hue", "grayscale"):
+        rule = f"this changes colours, and data.bands = {data.bands!r} are none"
+        cure = "Use 0.0; augment.brightness, contrast, blur and noise take any bands"
+        require(channels == 3 or not augment[field], config, f"augment.{field}", rule, cure)
 
 
 def _check_augmentation(config: Config) -> None:

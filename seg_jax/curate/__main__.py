@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from seg_jax import viz
 from seg_jax.config import Config, ConfigError
-from seg_jax.curate import browse, directory, formats, inspect, lint, plan, propose, pseudo
+from seg_jax.curate import browse, directory, formats, inspect, lint, plan, propose, pseudo, ranges
 from seg_jax.curate.configuration import configuration, splits_of
 from seg_jax.curate.proposal import unfit
 from seg_jax.data import stats
@@ -108,6 +108,17 @@ def run_inspect(options: argparse.Namespace, rest: list[str]) -> int:
         rest = [f"--config={out}"]
     config = configuration(rest)
     splits = splits_of(config)
+    if (values := ranges.measure(splits)) and (proposal or values.fields):
+        found = {name: value for name, value in values.fields.items() if not config.data[name.removeprefix("data.")]}
+        if values.fields or len(values.counts) > 1:
+            print(values.text())
+        if found and proposal:
+            proposal = replace(proposal, fields={**proposal.fields, **found})
+            propose.write_configuration(proposal, out or Path("my_config.py"))
+            config = configuration(rest)
+            splits = splits_of(config)
+        elif found:
+            print("\n".join(f"  --config.{name}={value}".replace(" ", "") for name, value in found.items()))
     stem = out.with_suffix("") if out else named_by(rest)
     counts = inspect.measure(splits, threads=config.data.threads)
     print(inspect.text(counts, splits))

@@ -56,13 +56,13 @@ def fit(file: str, image: np.ndarray, label: np.ndarray) -> Fit | None:
 
     Args:
       file: the photograph's file; '' for none.
-      image: uint8 [h w 3].
+      image: [h w c].
       label: class ids [h w].
     """
     step = -(-max(label.shape) // MAX_SIDE)
     grey = image[::step, ::step].mean(axis=-1)
     small = label[::step, ::step]
-    edges, borders = _differences(grey), _differences(small.astype(np.int16)) > 0
+    edges, borders = _differences(grey), _differences(small.astype(np.int32)) > 0
     if not borders.any() or not edges.any():
         return None
     # The strongest edge nearby, since masks are drawn a pixel beside it.

@@ -16,8 +16,8 @@ from seg_jax.curate import lint
 from seg_jax.curate.lint import Finding
 from seg_jax.data.checking import in_parallel, try_read
 from seg_jax.data.examples import Bad, Examples, Pair
-from seg_jax.data.images import DataError, resize
-from seg_jax.data.labels import IGNORE, LabelError, LabelTable
+from seg_jax.data.images import DataError, pictured, resize
+from seg_jax.data.labels import LabelError, LabelTable, ignored_in
 from seg_jax.data.sampler import spread
 from seg_jax.report import html
 
@@ -205,8 +205,8 @@ def _layers(image: np.ndarray, label: np.ndarray, table: LabelTable) -> tuple[by
     """A photograph as JPEG, and its mask in class colours as PNG, transparent where it is ignored."""
     scale = min(1.0, SIDE / max(label.shape))
     size = (max(1, round(scale * label.shape[0])), max(1, round(scale * label.shape[1])))
-    image, label = resize(image, label, size)
-    opaque = np.where(label == IGNORE, 0, 255).astype(np.uint8)
+    image, label = resize(pictured(image), label, size)
+    opaque = np.where(label == ignored_in(label), 0, 255).astype(np.uint8)
     layers = (
         (Image.fromarray(image), "JPEG", {"quality": 80}),
         (Image.fromarray(np.dstack([table.colorize(label), opaque])), "PNG", {"optimize": True}),

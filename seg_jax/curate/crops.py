@@ -14,6 +14,7 @@ from seg_jax.augment import keys
 from seg_jax.config import Config, with_fields
 from seg_jax.data import sampler
 from seg_jax.data.examples import Pair
+from seg_jax.data.images import pictured
 from seg_jax.run.directory import RunDirectory
 from seg_jax.run.opening import equal, open_job
 from seg_jax.train.stream import Stream
@@ -44,6 +45,5 @@ def crops(config: Config) -> list[tuple[str, Pair]]:
             images, labels = map(np.asarray, change(key, batch["image"], batch["label"], *placed))
             order = sampler.indices(config.seed, step, size, len(examples))
             for i, image, label in zip(order, images, labels, strict=True):
-                pixels = np.clip(np.round(image), 0, 255).astype(np.uint8)
-                found.append((f"step {step}: {examples.names[i]}", (pixels, label)))
+                found.append((f"step {step}: {examples.names[i]}", (pictured(image), label)))
     return found[:CROPS]

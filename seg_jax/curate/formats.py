@@ -19,7 +19,7 @@ from PIL import Image
 from seg_jax.config import ConfigError
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.examples import Examples
-from seg_jax.data.images import ORIENTATION, orientation
+from seg_jax.data.images import ORIENTATION, DataError, orientation
 from seg_jax.runtime.extras import install_command
 from seg_jax.runtime.files import write_bytes
 
@@ -48,7 +48,16 @@ class Job:
     upright: bool = True
 
     def photo(self, image: np.ndarray) -> bytes:
-        """An encoded photograph; JPEG has quality 95 and colours at full resolution."""
+        """An encoded photograph; JPEG has quality 95 and colours at full resolution.
+
+        Raises:
+          DataError: it has other bands or more bits than these formats.
+        """
+        if image.dtype != np.uint8 or image.shape[-1] != 3:
+            raise DataError(
+                f"photographs of {image.shape[-1]} bands in {image.dtype} cannot be encoded: use --photos=original, "
+                "which copies the files."
+            )
         return _encoded(image, "JPEG", quality=95, subsampling=0) if self.photos == "jpeg" else _encoded(image, "PNG")
 
     def files(self, examples: Examples, i: int) -> tuple[bytes, bytes]:

@@ -13,7 +13,6 @@ from seg_jax.curate import meanings
 from seg_jax.data import stats
 from seg_jax.data.checking import listing, try_read
 from seg_jax.data.examples import Bad, Examples
-from seg_jax.data.labels import IGNORE
 from seg_jax.data.sampler import spread
 from seg_jax.data.stats import Stats
 
@@ -59,10 +58,7 @@ def text(counts: Counts, splits: Sequence[Examples]) -> str:
 def faults(counts: Counts, splits: Sequence[Examples]) -> list[str]:
     """What is wrong with the labels as a whole: see `meanings.hidden_classes` and `meanings.predictions`."""
     table = splits[0].table
-    pixels = {}
-    for name, (split, _) in counts.items():
-        pixels[name] = np.zeros(256, np.int64)
-        pixels[name][: len(split.pixels)], pixels[name][IGNORE] = split.pixels, split.ignored
+    pixels = {name: np.array([*split.pixels, split.ignored]) for name, (split, _) in counts.items()}
     missing = meanings.hidden_classes(table, pixels)
     hidden = [meanings.hidden_message(table, missing, pixels)] if missing else []
     return hidden + [f"{e.split}: {what}" for e in splits if (what := meanings.predictions(e))]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from seg_jax.curate.tally import color_codes, tally
-from seg_jax.data.decoder import opened
+from seg_jax.data import rasters
 from seg_jax.data.images import DataError, Stored, read_stored
 from seg_jax.data.sampler import spread
 
@@ -28,20 +29,22 @@ def is_mask(path: Path) -> bool:
     """
     try:
         stored = read_stored(path, pages=True)  # which reading the data refuses, with the reason
-    except DataError as error:
-        if "is not an image" in str(error) or "cannot be read" in str(error):
-            raise
+    except DataError:
         return _has_few_numbers(path)
     return distinct(stored.pixels) <= MAX_DISTINCT or peaks([stored.pixels]) is not None or _has_areas(stored)
 
 
 def _has_few_numbers(path: Path) -> bool:
-    """Whether an image that is neither mask nor photograph, such as one of floating-point numbers, looks like a mask.
+    """Whether an image that no mask can be, such as one of floating-point numbers, looks like a mask.
 
     It is taken for one, so that whoever reads the masks says what is wrong with it.
+
+    Raises:
+      DataError: it cannot be read.
     """
-    with opened(path) as image:
-        return image.mode == "F" and len(np.unique(np.asarray(image))) <= MAX_DISTINCT
+    content = rasters.read(path)
+    pixels = np.asarray(content) if isinstance(content, Image.Image) else content.pixels
+    return (pixels.ndim == 2 or pixels.shape[-1] == 1) and len(np.unique(pixels)) <= MAX_DISTINCT
 
 
 def _has_areas(stored: Stored) -> bool:

@@ -11,16 +11,15 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from seg_jax.config import DataConfig
 from seg_jax.curate import meanings, near
 from seg_jax.curate.alignment import Fit, fit, misfits
 from seg_jax.curate.tally import Tally, tally
 from seg_jax.data.checking import in_parallel
-from seg_jax.data.examples import Examples
+from seg_jax.data.examples import Examples, class_counts
 from seg_jax.data.images import DataError
-from seg_jax.data.labels import IGNORE, LabelError
+from seg_jax.data.labels import LabelError
 from seg_jax.data.orientation import OrientationError
 
 # Kind of finding -> the cure, where the message has none.
@@ -76,7 +75,7 @@ class Facts(NamedTuple):
     """The facts about one example.
 
     Attributes:
-      pixels: int [256], number of pixels of each class id.
+      pixels: number of pixels of each class, and last of ignored ones, int [k + 1].
       size: (height, width).
       constant: whether the photograph has only one colour.
       photo, label: digests of the decoded pixels.
@@ -105,7 +104,7 @@ def lint(splits: Sequence[Examples], *, threads: int, data: DataConfig | None = 
     """
     findings: list[Finding] = []
     first: dict[bytes, tuple[str, str, bytes]] = {}  # photograph -> split, file and label of its first copy
-    pixels = {examples.split: np.zeros(256, np.int64) for examples in splits}
+    pixels = {examples.split: np.zeros(len(examples.table) + 1, np.int64) for examples in splits}
     tallies: dict[str, list[Tally]] = {examples.split: [] for examples in splits}
     small: list[near.Small] = []
     for examples in splits:
@@ -159,7 +158,7 @@ def _examined(examples: Examples, threads: int):
             named = [str(path) for path in examples.files[i]] if examples.files else []
             file = next((path for path in named if path in str(error)), examples.names[i])
             return _finding(_kind(error), examples.split, file, str(error))
-        pixels = np.array(Image.fromarray(label).histogram())
+        pixels = class_counts(label, len(examples.table))
         constant = bool((image == image[0, 0]).all())
         photo, mask = _file(examples, i, 0), _file(examples, i, -1)
         counted = tally(mask, examples.mask(i)) if examples.mask else None
@@ -200,9 +199,10 @@ def _of_pixels(examples: Examples, facts: Facts, photo: str, mask: str) -> Itera
     if facts.constant:
         yield _finding("constant", examples.split, photo, "all pixels of the photograph have one colour")
     classes = np.flatnonzero(facts.pixels)
-    if classes.tolist() == [IGNORE]:
+    ignored = len(facts.pixels) - 1
+    if classes.tolist() == [ignored]:
         yield _finding("all ignored", examples.split, mask, "every pixel is ignored")
-    elif len(labelled := classes[classes != IGNORE]) == 1:
+    elif len(labelled := classes[classes != ignored]) == 1:
         share = facts.pixels[labelled[0]] / facts.pixels.sum()
         name = examples.table.name(int(labelled[0]))
         yield _finding("one class", examples.split, mask, f"the only class is {name!r}, {share:.1%} of the pixels")

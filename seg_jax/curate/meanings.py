@@ -10,7 +10,7 @@ from seg_jax.curate import groups
 from seg_jax.curate.tally import Tally, damage, described, total
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
-from seg_jax.data.labels import IGNORE, LabelTable
+from seg_jax.data.labels import LabelTable
 from seg_jax.data.prepared import is_prediction
 
 MANY = 0.01  # share of ignored pixels beside which a class that occurs nowhere is suspicious
@@ -87,24 +87,24 @@ def _blended(tallies: Sequence[Tally], where: Mapping[str, str]) -> Iterator[Mes
 def hidden_classes(table: LabelTable, pixels: Mapping[str, np.ndarray]) -> list[str]:
     """Classes that no split has beside many ignored pixels, which may be theirs.
 
-    Tables that name other ignored values than 255 alone have said what these are, such as Cityscapes' own.
+    Tables that name other ignored values than the usual one have said what these are, such as Cityscapes' own.
 
     Args:
       table: the label table.
-      pixels: split -> number of pixels of each class id, int [256].
+      pixels: split -> number of pixels of each class, and last of ignored ones, int [k + 1].
     """
     counts = np.sum(list(pixels.values()), axis=0)
     missing = [name for i, name in enumerate(table.names) if not counts[i]]
-    share = counts[IGNORE] / max(counts.sum(), 1)
-    return missing if share >= MANY and table.ignore == (IGNORE,) else []
+    share = counts[-1] / max(counts.sum(), 1)
+    return missing if share >= MANY and table.ignore == (table.ignored,) else []
 
 
 def hidden_message(table: LabelTable, missing: Sequence[str], pixels: Mapping[str, np.ndarray]) -> str:
     """What is wrong about `hidden_classes`, and the cure."""
     counts = np.sum(list(pixels.values()), axis=0)
     return (
-        f"no split has a pixel of {', '.join(map(repr, missing))}, while {counts[IGNORE] / counts.sum():.1%} of the "
-        f'pixels are ignored ({IGNORE}); if the ignored value means a class, move it to the "values" of that in '
+        f"no split has a pixel of {', '.join(map(repr, missing))}, while {counts[-1] / counts.sum():.1%} of the "
+        f'pixels are ignored ({table.ignored}); if the ignored value means a class, move it to the "values" of that in '
         "class_names.json, otherwise leave the class out (config.data.ignore_classes)."
     )
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from seg_jax.config import DataConfig
 from seg_jax.data.examples import Examples
+from seg_jax.data.images import pictured
 from seg_jax.data.sampler import spread
 from seg_jax.data.splits import groups
 
@@ -52,8 +53,8 @@ class Pair(NamedTuple):
 
 
 def reduced(image: np.ndarray) -> np.ndarray:
-    """A photograph, uint8 [h w 3], at `SIDE` x `SIDE` pixels."""
-    return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX))
+    """A photograph [h w c] as a picture of `SIDE` x `SIDE` pixels, uint8 [SIDE SIDE 3]."""
+    return np.asarray(Image.fromarray(pictured(image)).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def pairs(photos: Sequence[Small]) -> Iterator[Pair]:

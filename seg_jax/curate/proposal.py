@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from seg_jax.config import Size
-from seg_jax.data.decoder import DataError, opened
+from seg_jax.data import rasters
+from seg_jax.data.decoder import DataError, NoImageError, opened
 from seg_jax.data.images import ORIENTATION, fit_label
 from seg_jax.data.labels import LabelTable
 
@@ -82,10 +84,11 @@ def image_size(path: Path) -> Size:
     Raises:
       DataError: the file cannot be read.
     """
-    with opened(path) as image:
+    with contextlib.suppress(NoImageError), opened(path) as image:
         # PNG's own `getexif` decodes the pixels, behind which EXIF may be, too.
         on_its_side = Image.Image.getexif(image).get(ORIENTATION, 1) >= 5
         return image.size if on_its_side else image.size[::-1]
+    return rasters.size(path)
 
 
 def resize_masks(sizes: Iterable[tuple[Path, Size | None, Size | None]]) -> tuple[dict[str, Any], str]:

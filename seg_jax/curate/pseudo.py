@@ -22,7 +22,6 @@ from seg_jax.curate.proposal import Proposal, common_size, try_size
 from seg_jax.data import Source
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError, read_image
-from seg_jax.data.labels import IGNORE
 from seg_jax.predict.predictor import Predictor
 from seg_jax.runtime.files import write_bytes
 
@@ -56,7 +55,13 @@ class Labeller:
                 f"--min_confidence={min_confidence}: it is a probability from 0 (no pixel is ignored) to below 1. Use "
                 "0.9."
             )
-        return cls(Predictor.load(model), model, min_confidence)
+        predictor = Predictor.load(model)
+        if not predictor.depth.is_rgb:
+            raise ConfigError(
+                f"{model} sees bands {predictor.depth.bands} in the range {predictor.depth.range}, but "
+                "--labels=predict labels RGB of 8 bits. Use python -m seg_jax.predict, whose masks can be trained on."
+            )
+        return cls(predictor, model, min_confidence)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -64,7 +69,7 @@ class Labeller:
         return {"model": self.model, "identity": self.predictor.identity, "min_confidence": self.min_confidence}
 
     def label(self, path: Path, image: np.ndarray) -> np.ndarray:
-        """The label [h w] of a photograph uint8 [h w 3], with 255 where the network is not confident.
+        """The label [h w] of a photograph uint8 [h w 3], ignored where the network is not confident.
 
         Raises:
           DataError: the photograph is too large to pass as a whole, or the network gives no probabilities.
@@ -82,7 +87,8 @@ class Labeller:
                 f"{self.model} gives labels without probabilities, by which --min_confidence decides. Name its run, or "
                 "export it with --output=probabilities."
             )
-        return np.where(prediction.confidence < self.min_confidence, IGNORE, prediction.label)
+        table = self.predictor.table
+        return table.without_data(prediction.label, prediction.confidence < self.min_confidence)
 
 
 def propose(root: Path, labeller: Labeller) -> tuple[Proposal, list[Path]]:

@@ -1,6 +1,7 @@
 """The door to the data: named sources, and `load`, which returns the examples of one split.
 
-The batch contract: `image` uint8 [b h w 3], `label` uint8 [b h w] with class ids 0..k-1 and 255 = ignore.
+The batch contract: `image` [b h w c] in 0..255, uint8, or float32 where `config.data.range` is set; `label` [b h w]
+with class ids 0..k-1, uint8 with 255 = ignore, or for more than 255 classes uint16 with 65535 = ignore.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import numpy as np
 
 from seg_jax.config import Config, DataConfig, lookup, require
 from seg_jax.data import decoder, images, splits
+from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Examples, Pair
-from seg_jax.data.labels import IGNORE, LabelError, LabelTable
+from seg_jax.data.labels import LabelError, LabelTable
 from seg_jax.data.labels.builtin import read_groups
 from seg_jax.data.prepared import refuse_unfinished
 from seg_jax.data.sources import (
@@ -39,21 +41,23 @@ class Source:
     Attributes:
       load: (config.data, split, *, seed) -> the examples of the split.
       directory: whether it reads from `data.dir`, which then has to be named.
+      deep: whether it takes photographs of other bands than RGB, and of more than 8 bits.
     """
 
     load: Callable[..., Examples]
     directory: bool = True
+    deep: bool = False
 
 
 SOURCES: Mapping[str, Source] = {
-    "annotated": Source(annotated.load),
-    "arrays": Source(arrays.load),
+    "annotated": Source(annotated.load, deep=True),
+    "arrays": Source(arrays.load, deep=True),
     "cityscapes": Source(cityscapes.load),
-    "folder": Source(folder.load),
+    "folder": Source(folder.load, deep=True),
     "huggingface": Source(huggingface.load, directory=False),
     "pairs": Source(pairs.load),
     "pets": Source(pets.load),
-    "python": Source(python.load, directory=False),
+    "python": Source(python.load, directory=False, deep=True),
     "synthetic": Source(synthetic.load, directory=False),
     "tfds": Source(tfds.load, directory=False),
 }
@@ -72,6 +76,21 @@ def check(data: DataConfig) -> None:
         f"the source {data.source!r} reads images and masks from a directory",
         "Pass --config.data.dir=DIR",
     )
+    require(
+        not any(data.tile) or data.source == "folder",
+        data,
+        "data.tile",
+        f"the source {data.source!r} reads whole photographs",
+        "Use (0, 0), or data.source='folder'",
+    )
+    for field in ("bands", "range"):
+        require(
+            not data[field] or SOURCES[data.source].deep,
+            data,
+            f"data.{field}",
+            f"the source {data.source!r} has RGB photographs of 8 bits",
+            f"Use (), or one of the sources {', '.join(name for name, source in SOURCES.items() if source.deep)}",
+        )
 
 
 def load(config: Config, split: str, *, source: Source | None = None) -> Examples:
@@ -92,7 +111,8 @@ def load(config: Config, split: str, *, source: Source | None = None) -> Example
         refuse_unfinished(Path(config.data.dir).expanduser())
     with decoder.at_most(config.data.megapixels):
         examples = splits.load((source or SOURCES[config.data.source]).load, config.data, split, seed=config.seed)
-    examples = replace(examples, reading=f"{examples.reading}, exif={config.data.exif}")
+    reading = f"{examples.reading}, exif={config.data.exif}"
+    examples = replace(examples, reading=reading, depth=Depth.of(config.data))
     if config.data.megapixels != decoder.MEGAPIXELS:
         examples = _limited(examples, config.data.megapixels)
     if config.data.merge or config.data.ignore_classes:
@@ -139,7 +159,7 @@ def _merged(table: LabelTable, data: DataConfig) -> LabelTable:
 def _with_table(examples: Examples, table: LabelTable) -> Examples:
     """The examples with the classes of `table`, which was merged from their own."""
     k = len(examples.table)
-    ids = np.full(256, IGNORE, np.uint8)
+    ids = np.full(examples.table.ignored + 1, table.ignored, table.dtype)
     ids[:k] = table.encode(examples.table.decode(np.arange(k)))
 
     def merged(read: Callable[[int], Pair]) -> Callable[[int], Pair]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError
-from seg_jax.data.labels import IGNORE
+from seg_jax.data.labels import ignored_in
 
 SHARE = 0.8  # of the machine's memory that a cache may fill
 
@@ -39,7 +38,7 @@ class Cache:
         """
         size = pair[1].shape
         if self._one_size:
-            self._arrays = self._arrays or _allocate(self._n, size, self._kind)
+            self._arrays = self._arrays or _allocate(self._n, pair, self._kind)
             if size == self._arrays[1].shape[1:]:
                 self._arrays[0][index], self._arrays[1][index] = pair
             return
@@ -68,7 +67,7 @@ class Cache:
         # written to take none.
         for index in list(self._single):
             pair = self._single.pop(index)
-            self._arrays = self._arrays or _allocate(self._n, pair[1].shape, self._kind)
+            self._arrays = self._arrays or _allocate(self._n, pair, self._kind)
             self._arrays[0][index], self._arrays[1][index] = pair
         return replace(examples, arrays=self._arrays)
 
@@ -79,12 +78,13 @@ def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else 0
 
 
-def _allocate(n: int, size: tuple[Any, ...], kind: str) -> Pair:
-    """Arrays for the cache; raises DataError before the machine would start to swap."""
-    needed, memory = n * size[0] * size[1] * 4, _memory()
+def _allocate(n: int, pair: Pair, kind: str) -> Pair:
+    """Arrays for the cache of examples like one of them; raises DataError before the machine would start to swap."""
+    needed, memory, size = n * sum(array.nbytes for array in pair), _memory(), pair[1].shape
     if memory and needed > SHARE * memory:
         raise DataError(
             f"config.data.cache = {kind!r} needs {needed / 2**30:.1f} GiB for {n} images of {size[0]}x{size[1]}, "
             f"this machine has {memory / 2**30:.1f} GiB. Use --config.data.cache=none or a smaller data.size."
         )
-    return np.zeros((n, *size, 3), np.uint8), np.full((n, *size), IGNORE, np.uint8)
+    image, label = pair
+    return np.zeros((n, *image.shape), image.dtype), np.full((n, *size), ignored_in(label), label.dtype)

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from seg_jax.data.cache import Cache
-from seg_jax.data.examples import Bad, Examples, Pair, refuse_one_class
+from seg_jax.data.examples import Bad, Examples, Pair, class_counts, refuse_one_class
 from seg_jax.data.images import DataError
-from seg_jax.data.labels import IGNORE, LabelError
+from seg_jax.data.labels import LabelError
 from seg_jax.runtime.files import write_bytes
 
 T = TypeVar("T")
@@ -85,17 +84,17 @@ def prepare(
             examples = replace(examples, labelled=any(counted), sizes=sizes, pixels=counted)
             return _without(examples, _united(one["bad"] for one in known), skip_bad)
 
-    def check(index: int) -> tuple[tuple[int, ...], list[int], Pair | None] | Bad:
+    def check(index: int) -> tuple[tuple[int, ...], np.ndarray, Pair | None] | Bad:
         result = try_read(examples, index)
         if isinstance(result, Bad):
             return result
-        counts = Image.fromarray(result[1]).histogram()
+        counts = class_counts(result[1], len(examples.table))
         return result[1].shape, counts, None if cache == "none" else result  # without a cache no pixels are needed
 
     mine = range(process, n, processes) if cache == "none" else range(n)
     bad: dict[int, Bad] = {}
     alike: dict[tuple[int, ...], list[int]] = {}  # size -> examples
-    pixels = np.zeros(256, np.int64)
+    pixels = np.zeros(len(examples.table) + 1, np.int64)
     alone: dict[bool, str] = {}  # whether ignored pixels are beside one class alone -> an example
     kept = Cache(n, cache, one_size=one_size, most=cache_bytes)
     with closing(
@@ -107,8 +106,8 @@ def prepare(
                 continue
             size, counts, pair = result
             pixels += counts
-            if counts[IGNORE] and any(counts[:IGNORE]):
-                alone.setdefault(sum(map(bool, counts[:IGNORE])) == 1, examples.names[i])
+            if counts[-1] and counts[:-1].any():
+                alone.setdefault(int((counts[:-1] > 0).sum()) == 1, examples.names[i])
             alike.setdefault(size, []).append(i)
             if pair is not None:
                 kept.keep(i, pair)
@@ -132,7 +131,7 @@ def prepare(
     sizes = _sizes(n, [entry for one in found for entry in one["alike"]], own_scale=own_scale)
     pixels = np.sum([one["pixels"] for one in found], axis=0)
     refuse_one_class(examples, pixels, {beside: name for one in found for beside, name in one["alone"]})
-    bad, counted = _united(one["bad"] for one in found), tuple(pixels[: len(examples.table)].tolist())
+    bad, counted = _united(one["bad"] for one in found), tuple(pixels[:-1].tolist())
     if fingerprint:
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}
         findings = {"fingerprint": fingerprint, "bad": entries, "pixels": counted, "sizes": sizes}

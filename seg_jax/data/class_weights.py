@@ -42,7 +42,7 @@ def effective_number(pixels: np.ndarray, beta: float | None = None) -> np.ndarra
       [k]; 0 for a class that never occurs, which does not enter the mean either.
     """
     occurs = pixels > 0
-    log_beta = np.log(beta) if beta else np.log1p(-1 / pixels.sum())
+    log_beta = np.log(beta) if beta else np.log1p(-1 / max(pixels.sum(), 2))  # one pixel alone would give log 0
     weights = 1 / -np.expm1(pixels[occurs] * log_beta)  # log beta: beta itself would be rounded to 1
     return _where(occurs, weights / weights.mean())
 

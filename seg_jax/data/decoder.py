@@ -11,9 +11,10 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -29,6 +30,10 @@ _limit: ContextVar[int] = ContextVar("megapixels", default=MEGAPIXELS)
 
 class DataError(SegJaxError, ValueError):
     """A file or data set that cannot be used; the message names the file, the rule and the cure."""
+
+
+class NoImageError(DataError):
+    """A file of another format than those of `FORMATS`, or in a variant that Pillow does not know."""
 
 
 class Encoded(io.BytesIO):
@@ -62,10 +67,24 @@ def opened(path: Path | Encoded) -> Iterator[Image.Image]:
       DataError: the file is missing, damaged, of another format, or has more pixels than `at_most` allows.
       MachineError: the machine could not read it: too few descriptors, a share that stalls.
     """
-    with reading(path), Image.open(path, formats=FORMATS) as image:
-        if image.width * image.height > _limit.get() * 10**6:
-            raise _too_many(path, f"{image.width}x{image.height}")
+    # By its handle: Pillow 13 maps uncompressed TIFF into memory by its name, and scrambles it where EXIF turns it.
+    with reading(path), _handle(path) as file, Image.open(file, formats=FORMATS) as image:
+        require_pixels(path, image.width, image.height)
         yield image
+
+
+def require_pixels(path: Path | Encoded, width: int, height: int) -> None:
+    """Refuses an image that has more pixels than `at_most` allows.
+
+    Raises:
+      DataError: with the size and the cure.
+    """
+    if width * height > _limit.get() * 10**6:
+        raise _too_many(path, f"{width}x{height}")
+
+
+def _handle(path: Path | Encoded) -> AbstractContextManager[IO[bytes]]:
+    return nullcontext(path) if isinstance(path, Encoded) else path.open("rb")
 
 
 @contextmanager
@@ -76,7 +95,7 @@ def reading(path: Path | Encoded) -> Iterator[None]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(
+        raise NoImageError(
             f"{path} is not an image that can be decoded ({', '.join(FORMATS)}); replace or remove it."
         ) from error
     except FileNotFoundError as error:

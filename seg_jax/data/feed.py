@@ -18,7 +18,7 @@ from seg_jax.data import checking, pipeline
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.fitting import Fit
 from seg_jax.data.images import DataError
-from seg_jax.data.labels import IGNORE
+from seg_jax.data.labels import ignored_in
 from seg_jax.runtime import sharding
 
 Batch = dict[str, jax.Array]
@@ -113,8 +113,8 @@ def _gather(mesh: Mesh) -> Callable[[jax.Array, jax.Array, jax.Array], Batch]:
         padding = order == pipeline.PAD
         image, label = (jnp.take(array, order, axis=0, mode="clip") for array in (images, labels))
         return {
-            "image": jnp.where(padding[:, None, None, None], jnp.uint8(0), image),
-            "label": jnp.where(padding[:, None, None], jnp.uint8(IGNORE), label),
+            "image": jnp.where(padding[:, None, None, None], jnp.zeros((), image.dtype), image),
+            "label": jnp.where(padding[:, None, None], jnp.array(ignored_in(label), label.dtype), label),
         }
 
     return jax.jit(gather, out_shardings=sharding.split(mesh))

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from seg_jax.config import Size
+from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Pair
-from seg_jax.data.images import resize_image
-from seg_jax.data.labels import IGNORE
+from seg_jax.data.images import resample, resize_image
+from seg_jax.data.labels import ignored_in, label_type
+from seg_jax.data.pictures import RGB
 
 Arrays = dict[str, tuple[tuple[int, ...], np.dtype]]  # name -> (shape, dtype) of one example
 
@@ -34,16 +35,22 @@ class Fit(Protocol):
         """The arrays of example `index` of a split in `row` of the stream's batch number `batch`."""
 
 
-def pictures(size: Size, label: Size | None = None) -> Arrays:
-    """Shapes and dtypes of an image of `size` and of its label, of the same size unless `label` says another."""
-    byte = np.dtype(np.uint8)
-    return {"image": ((*size, 3), byte), "label": (label or size, byte)}
+def pictures(size: Size, label: Size | None = None, *, depth: Depth = RGB, classes: int = 2) -> Arrays:
+    """Shapes and dtypes of an image and of its label.
+
+    Args:
+      size: (height, width) of the image.
+      label: that of the label, if it is another.
+      depth: of the photographs.
+      classes: their number, see `label_type`.
+    """
+    return {"image": ((*size, depth.channels), depth.dtype), "label": (label or size, label_type(classes))}
 
 
 def blank(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> dict[str, np.ndarray]:
     """An example that fills a batch: black, all of its pixels ignored."""
     filled = {name: np.zeros(shape, dtype) for name, (shape, dtype) in arrays.items()}
-    filled["label"][...] = IGNORE
+    filled["label"][...] = ignored_in(filled["label"])
     return filled
 
 
@@ -65,14 +72,14 @@ def part(
     resolution, on a grid through the crop's first pixel, so that a crop without rotation copies the reduced pixels.
 
     Args:
-      image: uint8 [h w 3].
-      label: uint8 [h w].
+      image: [h w c].
+      label: [h w].
       matrix: float64 [2 3] from pixels (y, x, 1) of the crop to those of the photograph, centres at integers.
       output: (height, width) of the crop.
       size: (height, width) of the part.
 
     Returns:
-      image uint8 [*size 3], label uint8 [*size], both with repeated borders, and float32 [2 5]: the map from the crop
+      image [*size c], label [*size], both with repeated borders, and float32 [2 5]: the map from the crop
       to the part [2 3], and the first and last position in the part that belong to the photograph [2 2].
     """
     linear, origin = matrix[:, :2], matrix[:, 2]
@@ -119,10 +126,9 @@ def _reduced(image: np.ndarray, centres: list[np.ndarray], pitch: float) -> np.n
         indices.append(np.clip(np.arange(begin, end + 1), 0, n - 1))
         boxes.append((centre[first] - begin + 0.5 - pitch / 2, centre[last] - begin + 0.5 + pitch / 2))
         kept.append((first, last))
-    region = Image.fromarray(_at(image, *indices))
     (y0, y1), (x0, x1) = boxes
     height, width = (last - first + 1 for first, last in kept)
-    small = np.asarray(region.resize((width, height), Image.Resampling.BILINEAR, box=(x0, y0, x1, y1)))
+    small = resample(_at(image, *indices), (height, width), box=(x0, y0, x1, y1))
     pads = [(first, len(centre) - 1 - last) for (first, last), centre in zip(kept, centres, strict=True)]
     return np.pad(small, (*pads, (0, 0)), mode="edge")
 
@@ -134,15 +140,18 @@ class Padded:
       size: (height, width) of the images.
       label: (height, width) of the labels, which keep the size of the photographs.
       short_side: see `network_size`; 0: images and labels have one size, and need not say which.
+      depth, classes: see `pictures`.
     """
 
-    def __init__(self, size: Size, label: Size, short_side: int):
+    def __init__(self, size: Size, label: Size, short_side: int, *, depth: Depth = RGB, classes: int = 2):
         self.size, self._label, self._short_side = size, label, short_side
+        self._depth, self._classes = depth, classes
 
     @property
     def arrays(self) -> Arrays:
         """See `Fit`; with 'sizes' where image and label differ in size."""
-        return pictures(self.size, self._label) | (SIZES if self._short_side else {})
+        made = pictures(self.size, self._label, depth=self._depth, classes=self._classes)
+        return made | (SIZES if self._short_side else {})
 
     def __call__(self, pair: Pair, *, index: int, batch: int, row: int) -> dict[str, np.ndarray]:
         """A photograph with repeated borders, and its label with ignored ones."""
@@ -155,6 +164,6 @@ class Padded:
         ends = [(0, full - n) for full, n in zip(self._label, size, strict=True)]
         arrays = {
             "image": np.pad(image, (*pads, (0, 0)), mode="edge"),
-            "label": np.pad(label, ends, constant_values=IGNORE),
+            "label": np.pad(label, ends, constant_values=ignored_in(label)),
         }
         return arrays | ({"sizes": np.array([scaled, size], np.float32)} if self._short_side else {})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from seg_jax.data.images import scaling
+from seg_jax.data.depth import scaling
 
 LARGEST = 65535  # of a stored mask value
 

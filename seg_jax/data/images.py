@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from seg_jax.config import Size
-from seg_jax.data import decoder
+from seg_jax.data import decoder, pictures, rasters
 from seg_jax.data.decoder import DataError, Encoded
+from seg_jax.data.depth import Depth
+from seg_jax.data.pictures import ORIENTATION, RGB
 from seg_jax.runtime.files import write_bytes
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-
-ORIENTATION = 0x0112  # EXIF's tag
+PHOTOGRAPHS = (*EXTENSIONS, *rasters.ARRAYS)
 
 
 def _open(path: Path | Encoded, *, pages: bool = True) -> Image.Image:
@@ -37,71 +38,52 @@ def _open(path: Path | Encoded, *, pages: bool = True) -> Image.Image:
     return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Applies the EXIF orientation, as viewers do."""
-    with contextlib.suppress(ValueError, SyntaxError, OSError):  # damaged EXIF must not lose a good photograph
-        ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies images that are upright already
-    return image
-
-
-def _tag(image: Image.Image) -> int | None:
-    """EXIF's orientation of an image whose pixels were decoded, 1 to 8; None where it does not say."""
-    with contextlib.suppress(ValueError, SyntaxError, OSError):
-        tag = image.getexif().get(ORIENTATION)
-        return tag if tag in range(1, 9) else None
-    return None
-
-
 class Photograph(NamedTuple):
     """A photograph that was read.
 
     Attributes:
-      pixels: uint8 [h w 3] RGB.
+      pixels: [h w c] in 0..255, uint8 RGB unless a `Depth` says otherwise.
       stored: (height, width) of the file, before EXIF's orientation.
       turned: the orientation that was applied to `pixels`, 2 to 8; 1: none.
+      missing: bool [h w], where nothing was measured, as GDAL's nodata says; None: nowhere.
     """
 
     pixels: np.ndarray
     stored: Size
     turned: int
+    missing: np.ndarray | None = None
 
 
-def read_image(path: Path | Encoded, *, pages: bool = True) -> np.ndarray:
-    """A photograph as uint8 [h w 3] RGB, see `read_photograph`."""
-    return read_photograph(path, pages=pages).pixels
+def read_image(path: Path | Encoded, depth: Depth = RGB, *, pages: bool = True) -> np.ndarray:
+    """The pixels of a photograph, see `read_photograph`."""
+    return read_photograph(path, depth, pages=pages).pixels
 
 
-def read_photograph(path: Path | Encoded, *, pages: bool = False, upright: bool = True) -> Photograph:
-    """A photograph, see `rgb`.
+def read_photograph(
+    path: Path | Encoded, depth: Depth = RGB, *, pages: bool = False, upright: bool = True
+) -> Photograph:
+    """A photograph.
 
     Args:
       path: the file.
+      depth: its bands, and the range that becomes 0..255; without both the photograph is RGB in bytes, see `rgb`.
       pages: whether to read the first picture of a file of several, as prediction does, instead of refusing the file.
       upright: whether EXIF's orientation is applied.
 
     Raises:
-      DataError: the file is missing, truncated, or not an image; its pixels are floating-point numbers.
+      DataError: the file is missing, truncated, or not an image; its values or bands are others than `depth` says.
     """
-    image = _open(path, pages=pages)
-    if image.mode == "F":  # Pillow would clip at 0 and 255: values in 0..1 would become a black picture
-        low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
-        raise DataError(
-            f"{path} contains floating-point values from {low:g} to {high:g}; a photograph has 8 bits. "
-            f"Scale it: image = {scaling(low, high)}."
-        )
-    stored = (image.height, image.width)
-    tag = (upright and _tag(image)) or 1
-    with decoder.reading(path):
-        return Photograph(rgb(image, upright=upright), stored, tag)
-
-
-def scaling(low: float, high: float, name: str = "image") -> str:
-    """The expression of NumPy that brings the array `name`, with values from `low` to `high`, to 0..255 as uint8."""
-    if low >= 0 and high <= 1:
-        return f"({name} * 255).round().astype(np.uint8)"
-    if low >= 0 and high <= 255:
-        return f"{name}.round().astype(np.uint8)"
-    return f"np.interp({name}, ({low:g}, {high:g}), (0, 255)).round().astype(np.uint8)"
+    content = rasters.read(path, pages=pages)
+    if isinstance(content, Image.Image):
+        stored, turned = (content.height, content.width), (upright and pictures.tag(content)) or 1
+        with decoder.reading(path):
+            image = pictures.upright(content) if upright else content
+            return Photograph(pictures.array(image, depth, path), stored, turned)
+    turned = content.turned if upright else 1
+    pixels = pictures.turned(content.pixels, turned)
+    missing = depth.missing(pixels, content.nodata)
+    image = depth.apply(pixels, content.alpha, path, missing=missing)
+    return Photograph(image, content.pixels.shape[:2], turned, missing)
 
 
 def orientation(path: Path | Encoded) -> int:
@@ -109,17 +91,6 @@ def orientation(path: Path | Encoded) -> int:
     with contextlib.suppress(Exception), decoder.opened(path) as image:  # the reader of the pixels reports damage
         return int(image.getexif().get(ORIENTATION, 1))
     return 1
-
-
-def rgb(image: Image.Image, *, upright: bool = True) -> np.ndarray:
-    """uint8 [h w 3] RGB of an image of Pillow: EXIF orientation applied (to `image` too) if `upright`, grey repeated,
-    alpha dropped.
-    """
-    image = _upright(image) if upright else image
-    if image.mode.startswith("I"):  # 16-bit grey: keep the high byte; Pillow would clip at 255
-        return np.repeat((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
-    image.info.pop("transparency", None)  # dropped, without Pillow's warning that it cannot be kept
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 class Stored(NamedTuple):
@@ -151,8 +122,8 @@ def read_stored(path: Path | Encoded, *, colors: bool = True, pages: bool = Fals
       DataError: the file is missing, truncated, not an image, or an image of another kind.
     """
     image = _open(path, pages=pages)
-    turned = _tag(image)
-    return _content(path, _upright(image) if upright else image, colors=colors)._replace(turned=turned)
+    turned = pictures.tag(image)
+    return _content(path, pictures.upright(image) if upright else image, colors=colors)._replace(turned=turned)
 
 
 def _content(path: Path | Encoded, image: Image.Image, *, colors: bool) -> Stored:
@@ -215,10 +186,30 @@ def resize(image: np.ndarray, label: np.ndarray, size: tuple[int, int]) -> tuple
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes an image uint8 [h w 3] to `size` = (height, width); bilinear, antialiased."""
-    if image.shape[:2] == tuple(size):
+    """Resizes an image [h w c], uint8 or float32, to `size` = (height, width); bilinear, antialiased."""
+    return resample(image, size)
+
+
+def resample(
+    image: np.ndarray, size: tuple[int, int], *, box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """`resize_image` of a part, `box` = (left, upper, right, lower) in pixels; None: of all."""
+    if image.shape[:2] == tuple(size) and box is None:
         return image
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+    def pillow(array: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+
+    if image.dtype == np.uint8 and image.shape[-1] == 3:
+        return pillow(image)
+    # Pillow knows no colours of floating-point numbers, and no more than four channels.
+    return np.stack([pillow(np.ascontiguousarray(image[..., i])) for i in range(image.shape[-1])], axis=-1)
+
+
+def pictured(image: np.ndarray) -> np.ndarray:
+    """An image [h w c] in 0..255 as a picture for people, uint8 [h w 3]: its first three channels, or the first one."""
+    chosen = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+    return chosen if chosen.dtype == np.uint8 else np.clip(np.round(chosen), 0, 255).astype(np.uint8)
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:

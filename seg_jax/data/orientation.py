@@ -6,27 +6,16 @@ A mask with an orientation of its own says how it is to be turned. Otherwise its
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from seg_jax.config import Size
+from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Pair, check_sizes
 from seg_jax.data.images import DataError, Encoded, Photograph, fit_label, read_photograph
-from seg_jax.data.labels import IGNORE
 from seg_jax.data.labels.masks import MaskReader
-
-# EXIF's orientation -> what brings the stored pixels [h w ...] upright (TIFF 6.0, tag 274).
-UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a),
-}
+from seg_jax.data.pictures import RGB, turned
 
 
 class OrientationError(DataError):
@@ -34,13 +23,20 @@ class OrientationError(DataError):
 
 
 def read_pair(
-    photo: Path | Encoded, mask: Path | Encoded, reader: MaskReader, *, exif: str, resize: bool | None = None
+    photo: Path | Encoded,
+    mask: Path | Encoded,
+    reader: MaskReader,
+    *,
+    depth: Depth = RGB,
+    exif: str,
+    resize: bool | None = None,
 ) -> Pair:
-    """A photograph, uint8 [h w 3], and the class ids of its mask, uint8 [h w].
+    """A photograph, [h w c] in 0..255, and the class ids of its mask [h w], ignored where nothing was measured.
 
     Args:
       photo, mask: the files.
       reader: of the mask.
+      depth: bands and range of the photograph.
       exif: `data.exif`.
       resize: whether a mask of another size is brought to that of its photograph, see `images.fit_label`; None: it
         is not, and the source has no option for it.
@@ -50,18 +46,18 @@ def read_pair(
       LabelError: the mask has values that the label table has not.
     """
     upright = exif != "ignore"
-    picture = read_photograph(photo, upright=upright)
+    picture = read_photograph(photo, depth, upright=upright)
     label, own = reader.oriented(mask, upright=upright)
     if on_stored(picture, label.shape, own=own, exif=exif, resize=bool(resize), photo=photo, mask=mask):
         label = turned(label, picture.turned)
     size = picture.pixels.shape[:2]
     cure = ""
     if resize is not None and label.shape != size:
-        fitted = fit_label(label, size, IGNORE)
+        fitted = fit_label(label, size, reader.table.ignored)
         cure = " Set config.data.resize_masks=True." if fitted.shape == size else ""
         label = fitted if resize else label
     check_sizes(picture.pixels, label, image_name=photo, mask_name=mask, cure=cure)
-    return picture.pixels, label
+    return picture.pixels, reader.table.without_data(label, picture.missing)
 
 
 def on_stored(
@@ -106,11 +102,6 @@ def on_stored(
             "or ignore (EXIF is wrong, turn neither)."
         )
     return exif == "turn_both"
-
-
-def turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Stored pixels [h w ...] of an EXIF `orientation`, 1 to 8, upright."""
-    return np.ascontiguousarray(UPRIGHT[orientation](array)) if orientation > 1 else array
 
 
 def _fits(size: tuple[int, ...] | None, other: Size) -> bool:

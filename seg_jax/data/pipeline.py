@@ -14,7 +14,7 @@ from seg_jax.data import fitting
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.fitting import Fit
 from seg_jax.data.images import DataError
-from seg_jax.data.labels import IGNORE
+from seg_jax.data.labels import ignored_in
 
 Batch = dict[str, np.ndarray]
 
@@ -41,7 +41,7 @@ def batches(
         for order in orders:
             batch = {"image": images[order], "label": labels[order]}
             batch["image"][order == PAD] = 0
-            batch["label"][order == PAD] = IGNORE
+            batch["label"][order == PAD] = ignored_in(labels)
             yield batch
     else:
         yield from _stream(examples, orders, fit or _AsRead(examples), threads=threads, prefetch=prefetch)
@@ -52,7 +52,7 @@ class _AsRead:
 
     def __init__(self, examples: Examples):
         self._names, self._size = examples.names, examples.size
-        self.arrays = fitting.pictures(self._size)
+        self.arrays = fitting.pictures(self._size, depth=examples.depth, classes=len(examples.table))
 
     def __call__(self, pair: Pair, *, index: int, batch: int, row: int) -> Batch:
         image, label = pair

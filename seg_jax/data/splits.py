@@ -61,13 +61,14 @@ def load(source: Callable[..., Examples], data: DataConfig, split: str, *, seed:
 def groups(examples: Examples, data: DataConfig) -> list[str]:
     """The group of each example: the text that `data.group` finds in its path, else its first file.
 
-    A photograph that is listed twice is one group, so that it is not in two splits.
+    A photograph that is listed twice is one group, so that it is not in two splits; so are the tiles of one, unless
+    `data.group` tells them apart.
     """
     root = Path(data.dir).expanduser() if data.dir else None
     own = _own_files(examples)
 
     def path(i: int) -> str:
-        if not own:
+        if not own and not (any(data.tile) and not data.group):
             return examples.names[i]
         file = examples.files[i][0]
         return file.relative_to(root).as_posix() if root and file.is_relative_to(root) else str(file)

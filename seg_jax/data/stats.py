@@ -1,4 +1,4 @@
-"""Statistics of a split: pixels of each class, class weights, mean and deviation of the colours."""
+"""Statistics of a split: pixels of each class, class weights, mean and deviation of the colours or bands."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from PIL import Image
 from seg_jax.config import DataConfig, flatten, lookup
 from seg_jax.data.checking import in_parallel, listing, try_read
 from seg_jax.data.class_weights import SCHEMES, effective_number
-from seg_jax.data.examples import Bad, Examples
+from seg_jax.data.examples import Bad, Examples, class_counts
 from seg_jax.data.images import DataError
-from seg_jax.data.labels import IGNORE
+from seg_jax.data.labels import ignored_in
 from seg_jax.runtime import process
 from seg_jax.runtime.files import write_bytes
 
-VERSION = 1  # of the counting: part of the key of stored counts
+VERSION = 2  # of the counting: part of the key of stored counts
 
 # Fields of config.data that do not change an example, or whose effect is visible in the label table or the files.
 WITHOUT_EFFECT = (
@@ -53,7 +53,8 @@ class Stats:
       files: for each class, the number of examples in which it occurs.
       present: for each class, the number of labelled pixels in those examples.
       ignored: number of ignored pixels.
-      mean, std: mean and standard deviation of red, green and blue over all pixels, in 0..1.
+      mean, std: mean and standard deviation of each channel (red, green and blue, or the bands) over all pixels where
+        something was measured, in 0..1.
     """
 
     names: tuple[str, ...]
@@ -93,45 +94,55 @@ def measure(examples: Examples, *, threads: int) -> tuple[Stats, tuple[Bad, ...]
     """
     k = len(examples.table)
 
-    def count(index: int) -> tuple[list[int], list[int]] | Bad:
+    def count(index: int) -> tuple[np.ndarray, np.ndarray] | Bad:
         pair = try_read(examples, index)
-        if isinstance(pair, Bad):
-            return pair
-        image, label = (Image.fromarray(array).histogram() for array in pair)
-        return label, image
+        return pair if isinstance(pair, Bad) else (class_counts(pair[1], k), _sums(*pair))
 
-    pixels, files, present = np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(256, np.int64)
-    colors = np.zeros((3, 256), np.int64)
+    pixels, files, present = np.zeros((3, k + 1), np.int64)
+    sums: Any = 0
     bad = []
     with closing(in_parallel(count, len(examples), threads=threads, title=f"counting {examples.split}")) as counted:
         for result in counted:
             if isinstance(result, Bad):
                 bad.append(result)
                 continue
-            labels = np.array(result[0])
+            labels, of_one = result
             pixels += labels
             files += labels > 0
-            present += (labels > 0) * labels[:IGNORE].sum()
-            colors += np.reshape(result[1], (3, 256))
-    if not colors.any():
+            present += (labels > 0) * labels[:k].sum()
+            sums = sums + of_one
+    if len(bad) == len(examples):
         raise DataError(f"the split {examples.split!r} has no usable example:\n{listing((*examples.bad, *bad))}")
     if not pixels[:k].any():
         raise DataError(f"the split {examples.split!r} has no labelled pixel: its masks say 'ignore' everywhere.")
-    # Computed from integers, so the result does not depend on the order of reading.
-    values, n = np.arange(256), colors[0].sum()
-    mean = colors @ values / n
-    std = np.sqrt(colors @ values**2 / n - mean**2)
+    n = np.maximum(sums[0], 1)
+    mean = sums[1] / n
+    std = np.sqrt(np.maximum(sums[2] / n - mean**2, 0))
     stats = Stats(
         names=examples.table.names,
         images=len(examples) - len(bad),
         pixels=tuple(pixels[:k].tolist()),
         files=tuple(files[:k].tolist()),
         present=tuple(present[:k].tolist()),
-        ignored=int(pixels[IGNORE]),
+        ignored=int(pixels[-1]),
         mean=_rounded(mean / 255),
         std=_rounded(std / 255),
     )
     return stats, tuple(bad)
+
+
+def _sums(image: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """[3 c]: of each channel the number of values, their sum and that of their squares.
+
+    Whole numbers for bytes. Pixels of bands that are ignored and 0 everywhere are those without a measurement.
+    """
+    channels = image.shape[-1]
+    if image.dtype == np.uint8 and channels == 3:
+        counts = np.reshape(Image.fromarray(image).histogram(), (3, 256))
+        return np.stack([counts @ np.arange(256) ** power for power in range(3)])
+    measured = (label != ignored_in(label)) | image.any(-1)
+    values = image[measured].astype(np.float64)
+    return np.stack([np.full(channels, len(values)), values.sum(0), np.square(values).sum(0)])
 
 
 def load(examples: Examples, data: DataConfig) -> Stats:
@@ -225,9 +236,10 @@ def table(stats: Stats, *, split: str, beta: float | None = None) -> str:
         )
     if stats.missing:
         lines.append(f"do not occur, so their weight is 0: {', '.join(stats.missing)}")
-    lines.append(f"mean {_triple(stats.mean)}  deviation {_triple(stats.std)}  (red, green, blue in 0..1)")
+    channels = "red, green, blue" if len(stats.mean) == 3 else f"{len(stats.mean)} bands"
+    lines.append(f"mean {_listed(stats.mean)}  deviation {_listed(stats.std)}  ({channels} in 0..1)")
     return "\n".join(lines)
 
 
-def _triple(values: tuple[float, ...]) -> str:
+def _listed(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:.4f}" for value in values)

@@ -16,8 +16,7 @@ import streamlit as st
 from PIL import Image
 
 from seg_jax import viz
-from seg_jax.data.images import Encoded, read_image
-from seg_jax.data.labels import IGNORE
+from seg_jax.data.images import Encoded, pictured, read_image
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.run.directory import RunDirectory
 from seg_jax.runtime import process
@@ -38,7 +37,10 @@ def load(model: str) -> Predictor:
 @st.cache_resource(show_spinner="predicting", max_entries=8)
 def predict(model: str, content: bytes, name: str) -> Prediction:
     """The prediction of a model for an image file."""
-    return load(model)(photograph(content, name), entropy=True)
+    predictor = load(model)
+    if predictor.depth.is_rgb:
+        return predictor(photograph(content, name), entropy=True)
+    return predictor(Encoded(content, name), entropy=True)
 
 
 def photograph(content: bytes, name: str) -> np.ndarray:
@@ -117,7 +119,7 @@ def show(model: str, content: bytes, name: str, *, opacity: float, key: str) -> 
     shown = st.multiselect(
         "Classes", present, default=present, format_func=lambda i: table.names[i], key=f"classes {key}"
     )
-    visible = np.where(np.isin(result.label, shown), result.label, IGNORE).astype(np.uint8)
+    visible = np.where(np.isin(result.label, shown), result.label, result.table.ignored).astype(result.label.dtype)
     overlay = viz.overlay(result.image, visible, table, opacity=opacity)
     shown_overlay = enlarged(overlay)
     legend = viz.legend(table, shown, shown_overlay.shape[1]) if shown else shown_overlay[:0]
@@ -135,7 +137,7 @@ def show(model: str, content: bytes, name: str, *, opacity: float, key: str) -> 
         tabs["Uncertainty"].image(
             enlarged(heat(result.entropy, np.log(len(table)))), caption=f"entropy, 0 (dark) to log {len(table)}"
         )
-    tabs["Photograph"].image(enlarged(result.image))
+    tabs["Photograph"].image(enlarged(pictured(result.image)))
     shares = sorted(result.shares().items(), key=lambda pair: -pair[1])
     st.dataframe(
         {

@@ -208,7 +208,7 @@ def protocol(
         "height": height,
         "width": width,
         "resized": bool(all(config.data.size)),
-        "ignored": "pixels with label 255; no class is left out",
+        "ignored": f"pixels with label {examples.table.ignored}; no class is left out",
         "loss": "none: it is of whole images, the network saw windows"
         if windowed
         else "weight times mean over the pixels of the split, summed; regions and hard pixels are of a batch",

@@ -66,7 +66,7 @@ class Seen:
         Args:
           index: of the example.
           probabilities: float32 [h w k], of a batch.
-          label: uint8 [h w], of the same batch.
+          label: [h w], of the same batch.
         """
         if self._examples.sizes:
             (height, width), (rows, columns) = self._network_size(index), self._examples.sizes[index]
@@ -81,7 +81,7 @@ class Seen:
         return self._functions.predict(flip=config.eval.flip, scales=config.eval.scales, rows=rows)
 
     def through_windows(self, weights: tuple[Any, Any], image: np.ndarray) -> Iterator[np.ndarray]:
-        """The probabilities of an image uint8 [h w 3] in windows, in bands of rows, float32 [rows w k].
+        """The probabilities of an image [h w c] in windows, in bands of rows, float32 [rows w k].
 
         Args:
           weights: (params, model_state).
@@ -111,16 +111,16 @@ class Seen:
         image, label = self._examples.read(index)
         if windowed:
             bands = self.through_windows(weights, self.example(index)[0])
-            prediction = np.concatenate([band.argmax(-1).astype(np.uint8) for band in bands])
+            prediction = np.concatenate([band.argmax(-1).astype(label.dtype) for band in bands])
             prediction = resize_label(prediction, (label.shape[0], label.shape[1]))
         elif self._examples.sizes:
             fit = next(group.fit for group in self.groups if group.fit and index in group.indices)
             padded = fit((image, label), index=index, batch=0, row=0)["image"]
             height, width = self._network_size(index)
             probabilities = self._functions.predict()(*weights, padded[None])[0, :height, :width]
-            prediction = np.asarray(probabilities.argmax(-1)).astype(np.uint8)
+            prediction = np.asarray(probabilities.argmax(-1)).astype(label.dtype)
             prediction = resize_label(prediction, (label.shape[0], label.shape[1]))
         else:
             probabilities = self._functions.predict()(*weights, image[None])
-            prediction = np.asarray(probabilities[0].argmax(-1)).astype(np.uint8)
+            prediction = np.asarray(probabilities[0].argmax(-1)).astype(label.dtype)
         return viz.panel(image, label, prediction, self._examples.table)

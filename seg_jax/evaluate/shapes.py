@@ -56,7 +56,7 @@ def plan(examples: Examples, *, short_side: int, batch_size: int, parts: int) ->
         size, scored = (shape[0], shape[1]), (shape[2], shape[3])
         room = max(1, PIXELS // max(math.prod(size), math.prod(scored)))
         batch = min(batch_size // parts, math.ceil(len(indices) / parts), max(1, room // parts)) * parts
-        fit = fitting.Padded(size, scored, short_side)
+        fit = fitting.Padded(size, scored, short_side, depth=examples.depth, classes=len(examples.table))
         groups.append(Group(indices, size, batch, scored if short_side else None, fit))
     shown = ", ".join(f"{group.size[0]}x{group.size[1]} ({len(group.indices)})" for group in groups)
     logging.info(

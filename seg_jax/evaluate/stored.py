@@ -79,7 +79,7 @@ def _require_same_network(config: Config, recorded: Config, run: RunDirectory) -
     changed = {
         key: values
         for key, values in differences(config, recorded, free=("model.weights", "model.encoder.weights")).items()
-        if key.startswith(("model.", "data.mean", "data.std", "loss.head"))
+        if key.startswith(("model.", "data.mean", "data.std", "data.bands", "data.range", "loss.head"))
     }
     if changed:
         raise ConfigError(

@@ -54,7 +54,7 @@ class Samples:
     """The images of a comparison.
 
     Attributes:
-      pairs: photographs uint8 [h w 3], each with its class ids uint8 [h w], or None where the truth is unknown.
+      pairs: photographs [h w c] in 0..255, each with its class ids [h w], or None where the truth is unknown.
       source: description of their origin.
     """
 
@@ -93,7 +93,7 @@ def find_samples(network: Network, run: Path, *, resized: bool = False) -> Sampl
             f"there is no image to compare the artefact with: {run} has no {sample.name}, and the split {split!r} "
             f"cannot be used: {reason} Put any photograph there under that name."
         )
-    image = read_image(sample)
+    image = read_image(sample, network.depth)
     if resized:
         image, _ = resize(image, image[..., 0], tuple(network.metadata["size"]))
     return Samples([(image, None)], f"{sample.name} of the run; the split {split!r}: {reason}")

@@ -60,9 +60,10 @@ class Conv:
 
 
 class Graph:
-    """A graph with one input `image`, uint8 with the given shape."""
+    """A graph with one input `image` of the given shape and type, one of `ONNX_TYPES`."""
 
-    def __init__(self, shape: Sequence[Any]):
+    def __init__(self, shape: Sequence[Any], dtype: str = "uint8"):
+        self._dtype = dtype
         self.image = Tensor("image", tuple(shape))
         self.nodes: list[Any] = []
         self.convs: dict[str, Conv] = {}  # name of the result -> convolution
@@ -151,7 +152,7 @@ class Graph:
         graph = helper.make_graph(
             [*self.nodes, helper.make_node("Identity", [output], [output_name(result)])],
             "seg_jax",
-            [helper.make_tensor_value_info("image", TensorProto.UINT8, shape(self.image.shape))],
+            [helper.make_tensor_value_info("image", ONNX_TYPES[self._dtype], shape(self.image.shape))],
             [helper.make_tensor_value_info(output_name(result), types[len(result.shape)], shape(result.shape))],
             [numpy_helper.from_array(array, name) for name, array in arrays.items()],
         )

@@ -11,9 +11,11 @@ from typing import Any
 import jax
 import jax.export
 import jax.numpy as jnp
+import numpy as np
 
 from seg_jax import losses, models
 from seg_jax.config import ConfigError, with_fields
+from seg_jax.data.depth import Depth
 from seg_jax.data.labels import LabelTable
 from seg_jax.export.resample import resize_antialiased
 from seg_jax.predict.contents import OUTPUTS, VERSION
@@ -105,6 +107,8 @@ class Network:
         metadata |= {
             "mean": list(config.data.mean),
             "std": list(config.data.std),
+            "bands": list(config.data.bands),
+            "range": list(config.data.range),
             "trained_size": list(trained_size) if trained_size else None,
         }
         metadata |= {"head": config.loss.head, "size": list(size) if size else None, "output": output}
@@ -112,12 +116,19 @@ class Network:
         return cls(functions, weights, table, metadata)
 
     @property
+    def depth(self) -> Depth:
+        """The bands of its images, and the range of their stored values."""
+        return Depth.of(self.functions.config.data)
+
+    @property
     def documents(self) -> dict[str, str]:
         """{name: text} of the documents in every artefact, as `predict.artefacts` reads them."""
         return {"metadata.json": json.dumps(self.metadata, indent=1), "class_names.json": self.table.to_json()}
 
     def function(self, target: str) -> Callable[[Any, jax.Array], jax.Array]:
-        """(weights, image uint8 [b h w 3]) -> probabilities, float32 [b h w k], or label, uint8 [b h w].
+        """(weights, image [b h w c] in 0..255) -> probabilities, float32 [b h w k], or label, uint8 [b h w].
+
+        Labels of more than 255 classes are int32, which all formats have.
 
         Args:
           target: the target that it will be traced for, one of models.TARGETS.
@@ -125,6 +136,7 @@ class Network:
         config, head, output = self.functions.config, self.metadata["head"], self.metadata["output"]
         size = tuple(self.metadata["size"] or ())
         mean, std = tuple(config.data.mean), tuple(config.data.std)
+        label = jnp.uint8 if self.table.dtype == np.uint8 else jnp.int32
 
         def run(weights: Any, image: jax.Array) -> jax.Array:
             with models.traced_for(target):
@@ -138,7 +150,7 @@ class Network:
                     scores = probabilities(scores, head=head)
                 if resized:
                     scores = resize_antialiased(scores, size=image.shape[1:3])
-                return scores if output == "probabilities" else scores.argmax(-1).astype(jnp.uint8)
+                return scores if output == "probabilities" else scores.argmax(-1).astype(label)
 
         return run
 
@@ -154,11 +166,13 @@ class Network:
 
     @property
     def image(self) -> jax.ShapeDtypeStruct:
-        """The argument of `function`, uint8 [b h w 3] with symbolic sizes."""
+        """The argument of `function`, [b h w c] with symbolic sizes."""
         n = models.reduction(self.functions.model)
         # jax.export cannot derive that h and w, rounded up to a multiple of n, do not shrink.
         rules = [f"{n}*floordiv({side}+{n - 1},{n})>={side}" for side in "hw"]
-        return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("b,h,w", constraints=rules), 3), jnp.uint8)
+        return jax.ShapeDtypeStruct(
+            (*jax.export.symbolic_shape("b,h,w", constraints=rules), self.depth.channels), self.depth.dtype
+        )
 
 
 @models.operator

@@ -15,7 +15,7 @@ from seg_jax.predict import seal
 
 
 def build(network: Network) -> Any:
-    """The onnx.ModelProto: `image` uint8 [b h w 3], any b, h and w -> `probabilities` or `label`.
+    """The onnx.ModelProto: `image` [b h w c] in 0..255, any b, h and w -> `probabilities` or `label`.
 
     Raises:
       ConfigError: the network uses an operation that cannot be converted.
@@ -23,7 +23,7 @@ def build(network: Network) -> Any:
     spec = network.image
     traced = jax.jit(network.function("onnx")).trace(network.weights, spec).jaxpr
     leaves = [np.asarray(array) for array in jax.tree.leaves(network.weights)]
-    graph = Graph(spec.shape)
+    graph = Graph(spec.shape, str(spec.dtype))
     image = trace.Variable(traced.in_avals[-1])
     steps = trace.trace(traced, [*leaves, image])
     return graph.model(primitives.run(graph, steps, {image: graph.image}), network.documents)

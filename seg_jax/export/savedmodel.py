@@ -11,7 +11,7 @@ from seg_jax.predict import seal
 
 
 def write(network: Network, path: Path) -> None:
-    """Writes a directory whose signature `serving_default` takes `image`, uint8 [b h w 3]; documents are assets."""
+    """Writes a directory whose signature `serving_default` takes `image` [b h w c] in 0..255; documents are assets."""
     import tensorflow as tf
 
     exported = network.exported()
@@ -20,7 +20,7 @@ def write(network: Network, path: Path) -> None:
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {output: xla_call.call(exported, image)}
 
-    signature = tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")
+    signature = tf.TensorSpec((None, None, None, network.depth.channels), network.depth.dtype, name="image")
     module = tf.Module()
     module.serve = tf.function(serve, input_signature=[signature], autograph=False)
     with tempfile.TemporaryDirectory() as directory:

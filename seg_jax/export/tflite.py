@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jax
 import jax.export
-import jax.numpy as jnp
 
 from seg_jax.config import ConfigError
 from seg_jax.export import xla_call
@@ -17,7 +16,7 @@ from seg_jax.predict import seal
 
 
 def write(network: Network, path: Path) -> None:
-    """Writes the model for images [1 h w 3] of the network's size, with the documents appended as a zip archive.
+    """Writes the model for images [1 h w c] of the network's size, with the documents appended as a zip archive.
 
     TFLite files carry associated files in this way: the runtime ignores bytes after the model.
 
@@ -26,13 +25,14 @@ def write(network: Network, path: Path) -> None:
     """
     import tensorflow as tf
 
-    run, weights, shape = network.function("tflite"), network.weights, (1, *network.metadata["size"], 3)
+    run, weights, depth = network.function("tflite"), network.weights, network.depth
+    shape = (1, *network.metadata["size"], depth.channels)
     traced = jax.jit(lambda image: run(weights, image))
-    exported = jax.export.export(traced, platforms=["cpu"])(jax.ShapeDtypeStruct(shape, jnp.uint8))
+    exported = jax.export.export(traced, platforms=["cpu"])(jax.ShapeDtypeStruct(shape, depth.dtype))
     module = tf.Module()
     module.serve = tf.function(
         partial(xla_call.call, exported),
-        input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")],
+        input_signature=[tf.TensorSpec(shape, depth.dtype, name="image")],
         autograph=False,
     )
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)

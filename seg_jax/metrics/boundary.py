@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from seg_jax.data.labels import IGNORE
+from seg_jax.data.labels import ignored_in
 
 RATIO = 0.02  # width of a boundary region as a share of the image's diagonal; Cheng et al. 2021, section 5
 WIDTHS = (1, 2, 4, 8, 16)  # widths of the trimap bands, in pixels on either side of a boundary
@@ -20,16 +20,17 @@ def near(label: np.ndarray, distance: int, *, outside: bool) -> np.ndarray:
     """Whether a pixel of another class is within `distance` of each pixel, bool [h w]; False where ignored.
 
     Args:
-      label: class ids, uint8 [h w], 255 = ignore.
+      label: class ids, [h w], the largest value of the type = ignore.
       distance: chessboard distance in pixels, at least 1.
       outside: whether ignored pixels and the area beyond the image count as another class.
     """
-    valid = label != IGNORE
-    # Padding that never wins: IGNORE is above every class id for the minimum, 0 is not above any for the maximum.
-    beyond = IGNORE if outside else 0
-    low, high = label, np.where(valid, label, np.uint8(beyond))
+    ignored = ignored_in(label)
+    valid = label != ignored
+    # Padding that never wins: `ignored` is above every class id for the minimum, 0 is not above any for the maximum.
+    beyond = ignored if outside else 0
+    low, high = label, np.where(valid, label, label.dtype.type(beyond))
     for axis in (0, 1):
-        low = _spread(low, distance, axis, np.minimum, IGNORE)
+        low = _spread(low, distance, axis, np.minimum, ignored)
         high = _spread(high, distance, axis, np.maximum, beyond)
     return valid & (low != high)
 
@@ -56,12 +57,12 @@ def boundary_counts(prediction: np.ndarray, label: np.ndarray, classes: int) -> 
     prediction. Ignored pixels belong to neither.
 
     Args:
-      prediction: class ids, uint8 [h w].
-      label: class ids, uint8 [h w], 255 = ignore.
+      prediction: class ids, [h w].
+      label: class ids, [h w], the largest value of the type = ignore.
       classes: number of classes k.
     """
     distance = max(1, round(RATIO * math.hypot(*label.shape)))
-    predicted = np.where(label == IGNORE, np.uint8(IGNORE), prediction)
+    predicted = np.where(label == ignored_in(label), label, prediction).astype(label.dtype)
     near_truth, near_predicted = (near(ids, distance, outside=True) for ids in (label, predicted))
     both = near_truth & near_predicted & (label == predicted)
     pairs = ((label, both), (label, near_truth), (predicted, near_predicted))

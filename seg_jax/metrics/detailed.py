@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_jax.data.labels import IGNORE
+from seg_jax.data.labels import ignored_in
 from seg_jax.metrics import boundary, calibration, cityscapes, counts, thresholds
 
 
@@ -63,7 +63,7 @@ class Counter:
             rows = slice(top, top + len(band))
             top += len(band)
             prediction[rows] = band.argmax(-1)
-            valid = label[rows] != IGNORE
+            valid = label[rows] != ignored_in(label)
             p, truth, predicted, near = (array[valid] for array in (band, label[rows], prediction[rows], nearest[rows]))
             confidence, true = (
                 np.take_along_axis(p, ids[:, None].astype(np.int64), axis=1)[:, 0] for ids in (predicted, truth)

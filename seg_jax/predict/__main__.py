@@ -22,7 +22,7 @@ if __name__ == "__main__":
 from tqdm import tqdm
 
 from seg_jax.data.decoder import MEGAPIXELS, DataError
-from seg_jax.predict.inputs import find, is_video
+from seg_jax.predict.inputs import find
 from seg_jax.predict.output import KINDS, Results
 from seg_jax.predict.predictor import Predictor
 from seg_jax.predict.work import Work
@@ -67,13 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = Work(predictor, results, batch=options.batch, quiet=options.json)
     with tqdm(total=len(named), unit="image", file=sys.stderr, disable=None) as bar:
         try:
-            work.pictures([(name, item) for name, item in named if not is_video(item)], bar)
-            for name, item in named:
-                if is_video(item):
-                    try:
-                        work.video(name, item, most=options.frames, bar=bar)  # type: ignore[arg-type]
-                    except (DataError, OSError) as error:
-                        work.fail(item, error)
+            others = [(name, item, one) for name, item in named if (one := work.alone(item))]
+            alone = {name for name, _, _ in others}
+            work.pictures([(name, item) for name, item in named if name not in alone], bar)
+            for name, item, one in others:
+                try:
+                    one(name, item, most=options.frames, bar=bar)
+                except (DataError, OSError) as error:
+                    work.fail(item, error)
         except (SegJaxError, OSError) as error:  # an error of the request or the disk, not of one input
             print(f"error: {error}", file=sys.stderr)
             return 1

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from seg_jax.config import Size
+from seg_jax.data.depth import Depth
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import contents
 from seg_jax.predict.contents import ArtefactError
@@ -45,6 +46,11 @@ class Artefact:
         return self.metadata["output"]
 
     @property
+    def depth(self) -> Depth:
+        """The bands of its images, and the stored values that are 0 and 255 in them."""
+        return Depth(tuple(self.metadata.get("bands", ())), tuple(self.metadata.get("range", ())))
+
+    @property
     def size(self) -> Size | None:
         """(height, width) that the network resizes every image to; None: no resizing."""
         return tuple(self.metadata["size"]) if self.metadata["size"] else None
@@ -53,18 +59,19 @@ class Artefact:
         """Segments photographs of one size.
 
         Args:
-          image: uint8 [b h w 3].
+          image: [b h w c] in 0..255, uint8, or float32 where `depth` has a range.
 
         Returns:
-          Probabilities, float32 [b h w k], or class ids, uint8 [b h w], at the size of the images; see `output`.
+          Probabilities, float32 [b h w k], or class ids [b h w], at the size of the images; see `output`.
 
         Raises:
           ArtefactError: the image has another shape or type, or the network does not fit its metadata.
         """
-        if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        channels, dtype = self.depth.channels, self.depth.dtype
+        if image.ndim != 4 or image.shape[-1] != channels or image.dtype != dtype or 0 in image.shape:
             raise ArtefactError(
-                f"images of shape {image.shape} and type {image.dtype}: they must be uint8 [batch, height, width, 3]. "
-                "For a single one pass image[None]."
+                f"images of shape {image.shape} and type {image.dtype}: they must be {dtype} [batch, height, width, "
+                f"{channels}] in 0..255. For a single one pass image[None]."
             )
         result = self.apply(image)
         expected = (*image.shape[:3], len(self.table)) if self.output == "probabilities" else image.shape[:3]
@@ -73,7 +80,7 @@ class Artefact:
                 f"the network answers with {result.dtype} {result.shape} for images {image.shape} and "
                 f"{len(self.table)} classes; export it again."
             )
-        return result
+        return result if self.output == "probabilities" else result.astype(self.table.dtype)
 
 
 def load(path: str | Path) -> Artefact:
@@ -241,4 +248,4 @@ def rebuilt(functions: Any, weights: Mapping[str, Any], metadata: Mapping[str, A
         return np.asarray(functions.predict()(weights["params"], weights["model_state"], image))
 
     sized = at_size(apply, tuple(metadata["size"])) if metadata["size"] else apply
-    return sized if metadata["output"] == "probabilities" else lambda image: sized(image).argmax(-1).astype(np.uint8)
+    return sized if metadata["output"] == "probabilities" else lambda image: sized(image).argmax(-1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_jax.runtime import documents
+from seg_jax.runtime.documents import number
 from seg_jax.runtime.errors import SegJaxError
 
 VERSION = 1  # version of the fields of metadata.json
@@ -40,6 +41,8 @@ FORM = {
     "size": (size, None),
     "trained_size": (size, None),
     "classes?": [str],
+    "bands?": [int],
+    "range?": [number],
     "parameters": int,
     "config": {"model": {"name": str, "encoder": {"name": str}}, "data?": {"short_side?": side}},
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from seg_jax.data.decoder import DataError, Encoded
-from seg_jax.data.images import EXTENSIONS
+from seg_jax.data.images import PHOTOGRAPHS
 from seg_jax.data.prepared import PREDICTIONS
 from seg_jax.predict.photograph import LARGEST
 from seg_jax.predict.video import SUFFIXES
@@ -76,7 +76,7 @@ def find(inputs: Sequence[str], out: Path | None) -> list[Found]:
                 )
             found["-"] = Found(Encoded(content, "stdin"), PurePosixPath("stdin"))
         elif path.is_dir():
-            files = [p for p in path.rglob("*") if p.suffix.lower() in (*EXTENSIONS, *SUFFIXES)]
+            files = [p for p in path.rglob("*") if p.suffix.lower() in (*PHOTOGRAPHS, *SUFFIXES)]
             for one in _searched(files, path, out, f"the folder {text!r} contains no image and no video."):
                 found.setdefault(_identity(one.item), one)
         elif path.exists():

@@ -24,7 +24,13 @@ from seg_jax.predict.predictor import Prediction
 from seg_jax.runtime.documents import fitting, number
 from seg_jax.runtime.files import write_bytes
 
-LINE = {"name": str, "identity": str, "state": [(str, number)], "frames": (int, None)}  # of the record of results
+LINE = {
+    "name": str,
+    "identity": str,
+    "state": [(str, number)],
+    "frames": (int, None),
+    "raster?": str,
+}  # of the record of results
 MAX_NAME = 200  # bytes of the name of a result, without the suffixes of its files
 
 
@@ -52,6 +58,7 @@ PICTURES: dict[str, Callable[[Prediction], np.ndarray]] = {
     "entropy": _entropy,
 }
 KINDS = (*PICTURES, "probabilities")
+WHOLE, ROWS = "whole", "rows"  # how a raster was read; of one that is read in rows there is only the mask
 MOVING = ("color", "overlay")  # for a video these are videos, the others folders with one file for each frame
 
 
@@ -186,19 +193,26 @@ class Results:
         line = self._done.get(name)
         if line is None or line["identity"] != self.identity or line["state"] != self._states[name]:
             return False
-        return all((self.directory / path).exists() for path in self._outputs(name, line["frames"]))
+        outputs = self._outputs(name, line["frames"], line.get("raster", ""))
+        return all((self.directory / path).exists() for path in outputs)
 
-    def _outputs(self, name: str, frames: int | None) -> list[str]:
+    def _outputs(self, name: str, frames: int | None, raster: str = "") -> list[str]:
+        kinds = [kind for kind in self.kinds if raster != ROWS or kind == "mask"]
+
         def suffix(kind: str) -> str:
             if frames is not None:
                 return ".mp4" if kind in MOVING else ""
+            if raster and kind == "mask":
+                return ".tif"
             return ".npz" if kind == "probabilities" else ".png"
 
-        return [f"{name}_{kind}{suffix(kind)}" for kind in self.kinds]
+        return [f"{name}_{kind}{suffix(kind)}" for kind in kinds]
 
-    def write(self, name: str, result: Prediction) -> None:
-        """Writes the files of one image; `name` may contain a folder."""
+    def write(self, name: str, result: Prediction, *, without: str = "") -> None:
+        """Writes the files of one image, but for the kind `without`; `name` may contain a folder."""
         for kind in self.kinds:
+            if kind == without:
+                continue
             path = self.directory / f"{name}_{kind}"
             if kind == "probabilities":
                 assert result.probabilities is not None
@@ -209,16 +223,23 @@ class Results:
                 write_image(path.with_name(f"{path.name}.png"), PICTURES[kind](result))
 
     def done(
-        self, name: str, item: Input, shape: tuple[int, ...], shares: dict[str, float], frames: int | None
+        self,
+        name: str,
+        item: Input,
+        shape: tuple[int, ...],
+        shares: dict[str, float],
+        frames: int | None,
+        raster: str = "",
     ) -> None:
-        """Records that all files of an input are written."""
+        """Records that all files of an input are written; `raster` is `WHOLE` or `ROWS` where the mask is a GeoTIFF."""
         line = {
             "name": name,
             "input": str(item),
-            "outputs": self._outputs(name, frames),
+            "outputs": self._outputs(name, frames, raster),
             "height": shape[0],
             "width": shape[1],
             "frames": frames,
+            **({"raster": raster} if raster else {}),
             "shares": {key: round(share, 6) for key, share in shares.items()},
         }
         self.lines.append(line)

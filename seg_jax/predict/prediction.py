@@ -9,8 +9,9 @@ from PIL import Image
 
 from seg_jax import viz
 from seg_jax.config import Size
-from seg_jax.data.images import DataError
-from seg_jax.data.labels import LabelTable
+from seg_jax.data.images import DataError, resize_image
+from seg_jax.data.labels import LabelTable, ignored_in, label_type
+from seg_jax.predict.photograph import Picture
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-      image: the photograph, uint8 [h w 3].
-      label: class ids, uint8 [h w].
+      image: the photograph, [h w c] in 0..255.
+      label: class ids, [h w] of the table's type; `table.ignored` where nothing was measured.
       table: the meaning of the class ids.
       confidence: probability of the predicted class, float32 [h w]; None from an export with labels only.
       entropy: entropy of each pixel's probabilities in nats (0 to log k), float32 [h w]; None unless requested.
@@ -34,9 +35,10 @@ class Prediction:
     probabilities: np.ndarray | None = None
 
     def shares(self) -> dict[str, float]:
-        """{class: share of the pixels}, in the order of the table; the shares sum to 1."""
+        """{class: share of the measured pixels}, in the order of the table; the shares sum to 1."""
         counts = np.bincount(self.label.reshape(-1), minlength=len(self.table))
-        return {name: float(n) / self.label.size for name, n in zip(self.table.names, counts, strict=True)}
+        counts = counts[: len(self.table)]
+        return {name: float(n) / max(counts.sum(), 1) for name, n in zip(self.table.names, counts, strict=True)}
 
     def color(self) -> np.ndarray:
         """The mask in class colours, uint8 [h w 3]."""
@@ -45,7 +47,7 @@ class Prediction:
     def overlay(self, *, opacity: float = 0.55) -> np.ndarray:
         """The colours over the photograph with a legend of the classes below, uint8 [h+legend w 3]."""
         picture = viz.overlay(self.image, self.label, self.table, opacity=opacity)
-        present = np.unique(self.label)
+        present = np.unique(self.label[self.label != ignored_in(self.label)])
         return np.concatenate([picture, viz.legend(self.table, present.tolist(), picture.shape[1])])
 
 
@@ -68,7 +70,7 @@ class Maps:
                 )
             return cls(resize(values, size, Image.Resampling.NEAREST), None, None, None)
         classes = values.shape[-1]
-        label, best = np.zeros(size, np.uint8), np.full(size, -1, np.float32)
+        label, best = np.zeros(size, label_type(classes)), np.full(size, -1, np.float32)
         sums = np.zeros(size, np.float32) if entropy else None
         whole = np.empty((*size, classes), np.float32) if probabilities else None
         for k in range(classes):
@@ -96,13 +98,16 @@ class Maps:
             rows([m.probabilities for m in bands]),
         )
 
-    def prediction(self, image: np.ndarray, table: LabelTable) -> Prediction:
+    def prediction(self, picture: Picture, table: LabelTable) -> Prediction:
         """The prediction for a photograph with these maps."""
-        return Prediction(image, self.label, table, self.confidence, self.entropy, self.probabilities)
+        label = table.without_data(self.label.astype(table.dtype, copy=False), picture.missing)
+        return Prediction(picture.pixels, label, table, self.confidence, self.entropy, self.probabilities)
 
 
 def resize(array: np.ndarray, size: Size, how: Image.Resampling = Image.Resampling.BILINEAR) -> np.ndarray:
-    """Resizes [h w] or [h w 3] to `size`, (height, width); an array of that size is returned unchanged."""
+    """Resizes [h w] or [h w c] to `size`, (height, width); an array of that size is returned unchanged."""
     if array.shape[:2] == size:
         return array
+    if array.ndim == 3:
+        return resize_image(array, size)
     return np.asarray(Image.fromarray(array).resize((size[1], size[0]), how))

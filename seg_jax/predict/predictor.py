@@ -11,12 +11,15 @@ import numpy as np
 
 from seg_jax.config import Size
 from seg_jax.data.decoder import MEGAPIXELS, DataError, Encoded, at_most
+from seg_jax.data.depth import Depth
 from seg_jax.data.fitting import network_size
 from seg_jax.data.labels import LabelTable
+from seg_jax.data.pictures import RGB
 from seg_jax.data.probabilities import resized_bands
 from seg_jax.predict import artefacts, photograph, scale, seal, windows
 from seg_jax.predict.contents import ArtefactError
-from seg_jax.predict.photograph import Photograph
+from seg_jax.predict.geo import Rows
+from seg_jax.predict.photograph import Photograph, Picture
 from seg_jax.predict.prediction import Maps, Prediction, resize
 from seg_jax.run.directory import RunDirectory
 
@@ -25,7 +28,7 @@ class Predictor:
     """A trained network, ready for photographs of any size.
 
     Args:
-      engine: uint8 [n h w 3] -> probabilities, float32 [n h w k]; or class ids, uint8 [n h w].
+      engine: [n h w c] in 0..255 -> probabilities, float32 [n h w k]; or class ids, integer [n h w].
       table: the label table of its classes.
       trained_size: (height, width) at which the network was evaluated; None: photographs at their own scale.
       scaled: whether the engine itself resizes images to the scale of the training.
@@ -36,6 +39,7 @@ class Predictor:
       short_side: the training's `data.short_side`: windows slide over photographs of that shorter side; 0: as stored.
       overlap: smallest share of a window that neighbours have in common.
       megapixels: files of more million pixels are refused before they are decoded.
+      depth: bands and range of the photographs.
     """
 
     def __init__(
@@ -51,7 +55,9 @@ class Predictor:
         short_side: int = 0,
         overlap: float = 0.25,
         megapixels: int = MEGAPIXELS,
+        depth: Depth = RGB,
     ):
+        self.depth = depth
         self.table, self.trained_size, self.identity = table, trained_size, identity
         self.card = dict(card or {})
         self._engine, self._window, self._overlap, self._megapixels = engine, window, overlap, megapixels
@@ -103,7 +109,8 @@ class Predictor:
         `scale.working_size`.
 
         Args:
-          image: a path, a URL, an image of Pillow, an array uint8 [h w 3]; or a list of these, for a list of results.
+          image: a path, a URL, an image of Pillow, an array uint8 [h w 3], or of stored values [h w n]
+            for a network of other bands or depth; or a list of these, for a list of results.
           entropy, probabilities: whether the result has them; both cost time, and probabilities memory.
 
         Raises:
@@ -113,71 +120,97 @@ class Predictor:
             return list(self.many(image, entropy=entropy, probabilities=probabilities))
         return next(self.many([image], entropy=entropy, probabilities=probabilities))
 
-    def read(self, image: Photograph) -> np.ndarray:
-        """uint8 [h w 3] of a photograph in any form that `__call__` takes.
+    def read(self, image: Photograph) -> Picture:
+        """What the network sees of a photograph in any form that `__call__` takes.
 
         Raises:
           DataError: it cannot be read, see `photograph.read`, or needs more memory than anything may.
         """
         with at_most(self._megapixels):
-            pixels = photograph.read(image)
-        size = (pixels.shape[0], pixels.shape[1])
+            picture = photograph.read(image, self.depth)
+        size = (picture.pixels.shape[0], picture.pixels.shape[1])
         try:
             seen = network_size(size, self._short_side if self._window else 0)
             scale.require_room(seen, self._scale, self._window, classes=len(self.table), megapixels=self._megapixels)
         except DataError as error:
             name = image if isinstance(image, str | Path | Encoded) else "a photograph"
             raise DataError(f"{name} has {size[0]}x{size[1]} pixels (height x width): {error}") from error
-        return pixels
+        return picture
 
     def many(
-        self, images: Iterable[Photograph], *, batch: int = 1, entropy: bool = False, probabilities: bool = False
+        self,
+        images: Iterable[Photograph | Picture],
+        *,
+        batch: int = 1,
+        entropy: bool = False,
+        probabilities: bool = False,
     ) -> Iterator[Prediction]:
         """Segments photographs in order; consecutive ones of one size pass through the network in batches.
 
         Args:
-          images: paths, URLs, images of Pillow or arrays uint8 [h w 3]; each is read when its turn comes.
+          images: paths, URLs, images of Pillow, arrays or what `read` gives; each is read when its turn comes.
           batch: images, or windows of an image, that the network sees at once.
           entropy, probabilities: see `__call__`.
         """
         kept = (entropy, probabilities)
-        read = map(self.read, images)
+        read = (image if isinstance(image, Picture) else self.read(image) for image in images)
         if self._window:
             for image in read:
-                maps = [Maps.of(values, values.shape[:2], *kept) for values in self._windowed(image, batch)]
+                maps = [Maps.of(values, values.shape[:2], *kept) for values in self._windowed(image.pixels, batch)]
                 yield Maps.joined(maps).prediction(image, self.table)
             return
-        sized = itertools.groupby(read, lambda image: scale.working_size((image.shape[0], image.shape[1]), self._scale))
+        sized = itertools.groupby(read, lambda image: scale.working_size(image.size, self._scale))
         for size, alike in sized:
             yield from _at_one_size(self._engine, self.table, alike, size, batch, kept)
 
+    def _bands(self, image: windows.Image, batch: int) -> Iterator[tuple[int, np.ndarray]]:
+        assert self._window
+        return windows.slide(self._engine, image, window=self._window, overlap=self._overlap, batch=batch)
+
+    def is_large(self, size: Size) -> bool:
+        """Whether an image of that size has more pixels than may be in memory at once."""
+        return size[0] * size[1] > self._megapixels * 10**6
+
+    def rows(self, raster: Rows, *, batch: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, class ids [rows w]) of a raster in bands from the top, which are all that is in memory.
+
+        Raises:
+          DataError: there are no windows, or a row of them is too large.
+        """
+        height, width, _ = raster.shape
+        if not self._window:
+            raise DataError(f"{height}x{width} pixels (height x width) pass in windows. Add --window=512x512.")
+        megapixels = height * max(width, self._window[1]) // 10**6 + 1
+        scale.require_room((height, width), None, self._window, classes=len(self.table), megapixels=megapixels)
+        for first, values in self._bands(raster, batch):
+            label = Maps.of(values, values.shape[:2], False, False).label.astype(self.table.dtype, copy=False)
+            yield first, self.table.without_data(label, raster.missing(slice(first, first + len(label))))
+
     def _windowed(self, image: np.ndarray, batch: int) -> Iterator[np.ndarray]:
         """The probabilities at the size of an image, from windows, in bands of rows."""
-        assert self._window
         size = (image.shape[0], image.shape[1])
         seen = resize(image, network_size(size, self._short_side))
-        slid = windows.slide(self._engine, seen, window=self._window, overlap=self._overlap, batch=batch)
-        bands = (values for _, values in slid)
+        bands = (values for _, values in self._bands(seen, batch))
         return bands if seen is image else resized_bands(np.concatenate(list(bands)), size)
 
 
 def _at_one_size(
     engine: windows.Engine,
     table: LabelTable,
-    images: Iterator[np.ndarray],
+    images: Iterator[Picture],
     size: Size,
     batch: int,
     kept: tuple[bool, bool],
 ) -> Iterator[Prediction]:
     """Predictions for images that pass at `size`; an incomplete batch passes one by one, so two shapes are compiled."""
     while together := list(itertools.islice(images, batch)):
-        small = [resize(image, size) for image in together]
+        small = [resize(image.pixels, size) for image in together]
         if len(together) == batch:
             outputs = list(np.asarray(engine(np.stack(small))))
         else:
             outputs = [np.asarray(engine(image[None]))[0] for image in small]
         for image, values in zip(together, outputs, strict=True):
-            yield Maps.of(values, (image.shape[0], image.shape[1]), *kept).prediction(image, table)
+            yield Maps.of(values, image.size, *kept).prediction(image, table)
 
 
 def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ...]) -> dict[str, Any]:
@@ -189,7 +222,7 @@ def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ..
         from seg_jax.predict import restore  # JAX and Flax, which exported files do without
 
         network = restore.load(run, checkpoint=checkpoint, flip=flip, scales=scales)
-        facts = {"identity": network.identity, "card": network.card, "short_side": network.short_side}
+        facts = {name: getattr(network, name) for name in ("identity", "card", "short_side", "depth")}
         return {"engine": network.engine, "table": network.table, "trained_size": network.image_size, **facts}
     if flip or scales != (1.0,) or checkpoint != "best":
         raise ArtefactError(
@@ -206,6 +239,7 @@ def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ..
         "short_side": 0 if artefact.size else artefact.metadata["config"].get("data", {}).get("short_side", 0),
         "identity": seal.digest(path),
         "card": _card(artefact),
+        "depth": artefact.depth,
     }
 
 

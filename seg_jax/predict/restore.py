@@ -11,6 +11,7 @@ import numpy as np
 
 from seg_jax import models
 from seg_jax.config import Size
+from seg_jax.data.depth import Depth
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict.scale import BUCKET
 from seg_jax.predict.windows import Engine
@@ -24,12 +25,13 @@ class Restored:
     """A trained network.
 
     Attributes:
-      engine: uint8 [n h w 3] -> class probabilities, float32 [n h w k].
+      engine: [n h w c] in 0..255 -> class probabilities, float32 [n h w k].
       table: what the classes mean.
       image_size: (height, width) at which it was evaluated; None: photographs at their own scale.
       short_side: the training's `data.short_side`.
       identity: checksum of the checkpoint.
       card: what is known of the network, for people.
+      depth: bands and range of its photographs.
     """
 
     engine: Engine
@@ -38,6 +40,7 @@ class Restored:
     short_side: int
     identity: str
     card: dict[str, Any]
+    depth: Depth
 
 
 def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Restored:
@@ -75,7 +78,8 @@ def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tupl
         **_scores(run, step),
     }
     identity = f"{meta['sha256']} {flip} {scales}"
-    return Restored(engine, table, size, config.data.short_side, identity=identity, card=card)
+    depth, short_side = Depth.of(config.data), config.data.short_side
+    return Restored(engine, table, size, short_side, identity=identity, card=card, depth=depth)
 
 
 def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

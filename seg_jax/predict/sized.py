@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
 
 from seg_jax.config import Size
-from seg_jax.data.images import resize_label
+from seg_jax.data.images import resize_image, resize_label
 from seg_jax.data.probabilities import resize_probabilities
 
-Apply = Callable[[np.ndarray], np.ndarray]  # uint8 [b h w 3] -> float32 [b h w k] or uint8 [b h w]
+Apply = Callable[[np.ndarray], np.ndarray]  # [b h w c] -> float32 [b h w k] or integer [b h w]
 
 
 def at_size(apply: Apply, size: Size) -> Apply:
@@ -23,8 +22,7 @@ def at_size(apply: Apply, size: Size) -> Apply:
     def resized(image: np.ndarray) -> np.ndarray:
         if image.shape[1:3] == size:
             return apply(image)
-        small = [Image.fromarray(one).resize((size[1], size[0]), Image.Resampling.BILINEAR) for one in image]
-        result, back = apply(np.stack([np.asarray(one) for one in small])), image.shape[1:3]
+        result, back = apply(np.stack([resize_image(one, size) for one in image])), image.shape[1:3]
         restore = resize_label if result.ndim == 3 else resize_probabilities
         return np.stack([restore(one, back) for one in result])
 

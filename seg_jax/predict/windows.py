@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 
 from seg_jax.config import Size
 
-Engine = Callable[[np.ndarray], np.ndarray]  # uint8 [n h w 3] -> class probabilities, float32 [n h w k]
+Engine = Callable[[np.ndarray], np.ndarray]  # [n h w c] in 0..255 -> class probabilities, float32 [n h w k]
 
 MAX_BAND = 64  # rows of a band; later stages copy its probabilities, so a whole window's height would need more memory
+
+
+class Image(Protocol):
+    """An image [h w c] that gives its rows."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(h, w, c)."""
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        """Some rows [n w c]."""
 
 
 def starts(length: int, window: int, overlap: float) -> list[int]:
@@ -38,13 +50,14 @@ def weights(size: Size) -> np.ndarray:
 
 
 def slide(
-    engine: Engine, image: np.ndarray, *, window: Size, overlap: float, batch: int
+    engine: Engine, image: Image, *, window: Size, overlap: float, batch: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The probabilities of a large image, in bands of rows from the top, to save memory.
 
     Args:
-      engine: called with arrays of one shape, [batch, *window, 3], so that it is compiled once.
-      image: uint8 [h w 3] of any size; an image smaller than a window is padded by repeating its border.
+      engine: called with arrays of one shape, [batch *window c], so that it is compiled once.
+      image: [h w c] of any size, an array or something that reads rows when they are asked for; an image smaller than a
+        window is padded by repeating its border.
       window: (height, width).
       overlap: see `starts`.
       batch: number of windows in a call of the engine.
@@ -54,17 +67,17 @@ def slide(
     """
     height, width = image.shape[:2]
     pads = [(0, max(0, w - n)) for n, w in zip((height, width), window, strict=True)]
-    image = np.pad(image, (*pads, (0, 0)), mode="edge")
     blend = weights(window)
-    columns = starts(image.shape[1], window[1], overlap)
-    rows = starts(image.shape[0], window[0], overlap)
+    columns = starts(width + pads[1][1], window[1], overlap)
+    rows = starts(height + pads[0][1], window[0], overlap)
     sums = totals = np.zeros(0)
-    for top, following in zip(rows, [*rows[1:], image.shape[0]], strict=True):
-        tiles = [image[top : top + window[0], left : left + window[1]] for left in columns]
+    for top, following in zip(rows, [*rows[1:], height + pads[0][1]], strict=True):
+        strip = np.pad(image[top : top + window[0]], (*pads, (0, 0)), mode="edge")
+        tiles = [strip[:, left : left + window[1]] for left in columns]
         for left, probabilities in zip(columns, _in_batches(engine, tiles, batch), strict=True):
             if not sums.size:
-                sums = np.zeros((window[0], image.shape[1], probabilities.shape[-1]), np.float32)
-                totals = np.zeros((window[0], image.shape[1], 1), np.float32)
+                sums = np.zeros((window[0], strip.shape[1], probabilities.shape[-1]), np.float32)
+                totals = np.zeros((window[0], strip.shape[1], 1), np.float32)
             sums[:, left : left + window[1]] += blend * probabilities
             totals[:, left : left + window[1]] += blend
         done = following - top  # no later window reaches these rows

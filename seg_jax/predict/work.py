@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from tqdm import tqdm
 
 from seg_jax import viz
 from seg_jax.data.decoder import DataError
-from seg_jax.predict.inputs import Input
-from seg_jax.predict.output import MOVING, Results
+from seg_jax.predict import geo
+from seg_jax.predict.inputs import Input, is_video
+from seg_jax.predict.output import MOVING, ROWS, WHOLE, Results
+from seg_jax.predict.photograph import Picture
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.predict.video import Frames, VideoWriter
 from seg_jax.runtime.errors import FULL
@@ -54,7 +56,18 @@ class Work:
     def _finish(
         self, name: str, item: Input, result: Prediction, shares: dict[str, float], frames: int | None = None
     ) -> None:
-        self._results.done(name, item, result.label.shape, shares, frames)
+        self._record(name, item, result.label.shape, shares, frames)
+
+    def _record(
+        self,
+        name: str,
+        item: Input,
+        shape: tuple[int, ...],
+        shares: dict[str, float],
+        frames: int | None = None,
+        raster: str = "",
+    ) -> None:
+        self._results.done(name, item, shape, shares, frames, raster)
         self.images += frames or 1
         if not self._quiet:
             tqdm.write(_summary(self._results.lines[-1]), file=sys.stdout)
@@ -63,8 +76,8 @@ class Work:
         """Predicts pictures in batches, while threads read the next ones and write the last ones."""
         in_predictor: deque[tuple[str, Input]] = deque()  # inputs whose photograph the predictor has, in order
 
-        def read() -> Iterator[np.ndarray]:
-            ahead: deque[tuple[str, Input, Future[np.ndarray]]] = deque()
+        def read() -> Iterator[Picture]:
+            ahead: deque[tuple[str, Input, Future[Picture]]] = deque()
             todo = iter(inputs)
             while True:
                 while len(ahead) < 2 * self._batch and (following := next(todo, None)):
@@ -98,6 +111,53 @@ class Work:
             writing.append((name, item, result, self._pool.submit(self._results.write, name, result)))
             settle(2 * self._batch)
         settle(0)
+
+    def alone(self, item: Input) -> Callable[..., None] | None:
+        """What processes an input that is no picture among others: a video or a raster; None for pictures."""
+        if is_video(item):
+            return self.video
+        try:
+            return self.raster if geo.is_raster(item) else None
+        except DataError as error:
+            raised = error
+
+            def refuse(*args: Any, **options: Any) -> None:
+                raise raised
+
+            return refuse
+
+    def raster(self, name: str, path: Path, *, most: int, bar: Any) -> None:
+        """Processes a GeoTIFF: its mask is one, with the same georeference; large ones are read and written in rows.
+
+        Raises:
+          DataError: it cannot be read; it is large, and there are no windows or the mask is not wanted.
+        """
+        del most
+        table, results = self._predictor.table, self._results
+        out = results.directory / f"{name}_mask.tif"
+        with geo.opened(path, self._predictor.depth) as raster:
+            height, width, _ = raster.shape
+            if self._predictor.is_large((height, width)):
+                if "mask" not in results.kinds:
+                    raise DataError(
+                        f"{path} has {height}x{width} pixels: only its mask can be written. Add --write=mask."
+                    )
+                if others := [kind for kind in results.kinds if kind != "mask"]:
+                    tqdm.write(f"{path}: large, so without {', '.join(others)}", file=sys.stderr)
+                counts = geo.write(out, path, self._predictor.rows(raster, batch=self._batch), table)
+                shares = counts / max(counts.sum(), 1)
+                named = dict(zip(table.names, shares.tolist(), strict=True))
+                self._record(name, path, (height, width), named, raster=ROWS)
+                bar.update()
+                return
+            whole = slice(0, height)
+            picture = Picture(raster[whole], raster.missing(whole))
+        result = next(self._predictor.many([picture], batch=self._batch, **self._options))
+        if "mask" in results.kinds:
+            geo.write(out, path, [(0, result.label)], table)
+        results.write(name, result, without="mask")
+        self._record(name, path, result.label.shape, result.shares(), raster=WHOLE)
+        bar.update()
 
     def video(self, name: str, item: Path | int, *, most: int, bar: Any) -> None:
         """Processes the frames of a video file or a camera (until Ctrl-C), at most `most` (0: all)."""

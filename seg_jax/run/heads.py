@@ -112,7 +112,8 @@ def _axes(config: Config, classes: int) -> dict[str, tuple[int, ...]]:
 
     def shapes(k: int) -> dict[str, jax.ShapeDtypeStruct]:
         network = models.build(config, classes=k)
-        params, state = jax.eval_shape(lambda: models.init(network, jax.random.key(0), (1, SIDE, SIDE, 3)))
+        shape = (1, SIDE, SIDE, len(config.data.bands) or 3)
+        params, state = jax.eval_shape(lambda: models.init(network, jax.random.key(0), shape))
         return trees.by_name({"params": params, "model_state": state})
 
     one, other = shapes(classes), shapes(classes + 1)

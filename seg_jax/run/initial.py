@@ -25,7 +25,7 @@ def variables(network: Any, config: Config) -> tuple[Any, Any]:
     """(params, model_state) of random values, with a leading axis of members in an ensemble."""
 
     def begin(seed: Any) -> tuple[Any, Any]:
-        return models.init(network, jax.random.key(seed), (1, SIDE, SIDE, 3))
+        return models.init(network, jax.random.key(seed), (1, SIDE, SIDE, len(config.data.bands) or 3))
 
     members, seed = config.train.seeds, config.seed
     return begin(seed) if members == 1 else jax.vmap(begin)(seed + jnp.arange(members))

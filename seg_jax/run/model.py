@@ -61,7 +61,7 @@ class Model:
         """
 
         def begin(key: jax.Array) -> Any:
-            return models.init(self.network, key, (1, SIDE, SIDE, 3))
+            return models.init(self.network, key, (1, SIDE, SIDE, len(self.config.data.bands) or 3))
 
         if not isinstance(key, jax.core.Tracer):  # options of a compilation cannot be given inside of another one
             begin = jax.jit(begin, compiler_options=xla.for_one_call())

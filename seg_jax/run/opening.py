@@ -113,10 +113,24 @@ def open_job(
             feed.prepare(one, config.data, mesh, record=run.checked(one.split), any_size=any_size(config))
             for one in examples
         )
+    config = _measured(config, examples[0])
     if scheme := weighting(config):
         config = with_fields(config, {"loss.class_weights": weigh(examples[0], config.data, scheme)})
     functions = program.Functions(config, classes=len(table), mesh=mesh, own_losses=own_losses, names=table.names)
     return Job(config, mesh, examples, functions)
+
+
+def _measured(config: Config, examples: Examples) -> Config:
+    """The configuration with the mean and the deviation of each band, where it leaves them open; says what they are."""
+    open_fields = [name for name in ("mean", "std") if not config.data[name]]
+    if not open_fields:
+        return config
+    counts = stats.load(examples, config.data)
+    # A band of one value everywhere says nothing; divided by 0 it would be NaN.
+    found = {"mean": counts.mean, "std": tuple(max(value, 1 / 255) for value in counts.std)}
+    for name in open_fields:
+        logging.info("data.%s of the %d bands, measured on %r: %s", name, len(found[name]), examples.split, found[name])
+    return with_fields(config, {f"data.{name}": found[name] for name in open_fields})
 
 
 def open_training(

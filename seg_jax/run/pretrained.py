@@ -32,10 +32,11 @@ OPEN = {
 }
 
 WEIGHTS = ("model.weights", "model.encoder.weights")
+NORMALISATION = ("data.mean", "data.std")
 
 
 def resolve(config: Config) -> Config:
-    """A copy of `config` in which nothing is left open.
+    """A copy of `config` in which nothing is left open, but mean and deviation of bands that no weights know.
 
     Raises:
       ConfigError: an unknown name.
@@ -44,14 +45,15 @@ def resolve(config: Config) -> Config:
     config = _pinned(config)
     flat, open_fields = flatten(config), _open_fields(config)
     config, demands = _demands_of_weights(config)
+    channels = len(config.data.bands) or 3
+    demands = {f: value for f, value in demands.items() if f not in NORMALISATION or len(value) == channels}
     architecture = lookup(models.MODELS, config.model.name, "model.name")
     styles = list(lookup(models.ENCODERS, config.model.encoder.name, "model.encoder.name").epsilon)
     decided = {
         "model.encoder.output_stride": architecture.output_stride,
         "model.encoder.style": styles[0],
         "model.channels": models.width(config),
-        "data.mean": models.IMAGENET[0],
-        "data.std": models.IMAGENET[1],
+        **({} if config.data.bands or config.data.range else dict(zip(NORMALISATION, models.IMAGENET, strict=True))),
         **demands,
     }
     for field, value in demands.items():

@@ -22,6 +22,7 @@ from seg_jax.config import (
     with_fields,
 )
 from seg_jax.data import fitting, stats
+from seg_jax.data.depth import Depth
 from seg_jax.data.labels.builtin import table_of
 from seg_jax.run import initial
 from seg_jax.run.directory import RunDirectory
@@ -108,6 +109,10 @@ class Functions:
         assert mean and std, "pretrained.resolve fills in the normalisation"
         return mean, std
 
+    def pictures(self, size: Size, label: Size | None = None) -> fitting.Arrays:
+        """Shapes and dtypes of an image and a label of this run, see `fitting.pictures`."""
+        return fitting.pictures(size, label, depth=Depth.of(self.config.data), classes=self.classes)
+
     def init(self) -> TrainState:
         """The state at step 0 on the devices: random, or with the weights that the configuration names.
 
@@ -171,7 +176,7 @@ class Functions:
         return _eval_step(self, size, batch_size=batch_size or self.config.eval.batch_size, scored=scored)
 
     def predict(self, *, flip: bool = False, scales: Sequence[float] = (1.0,), rows: bool = False) -> Any:
-        """Jitted (params, model_state, image uint8 [b h w 3]) -> probabilities [b h w k].
+        """Jitted (params, model_state, image [b h w c] in 0..255) -> probabilities [b h w k].
 
         Args:
           flip, scales: the mean over the mirror image and over several sizes, see `steps.predict.make_predict`.
@@ -210,7 +215,7 @@ def _train_step(functions: Functions, size: Size, *, frozen: bool, steps: int, p
         step = train.make_members(step, members=functions.members, sequential=on_cpu)
     elif steps > 1:
         step = train.make_dispatch(step)
-    arrays = fitting.pictures(size) | (fitting.PLACED if placed else {})
+    arrays = functions.pictures(size) | (fitting.PLACED if placed else {})
     batch: Any = sharding.abstract_batch(config.train.batch_size, arrays, functions.mesh)
     if (count := max(steps, functions.members)) > 1:
         batch = [batch] * count
@@ -247,6 +252,6 @@ def _eval_step(functions: Functions, size: Size, *, batch_size: int, scored: Siz
         groups=sharding.batch_parts(functions.mesh),
     )
     jitted = jax.jit(function, out_shardings=sharding.replicated(functions.mesh))
-    arrays = fitting.pictures(size, scored) | (fitting.SIZES if scored else {})
+    arrays = functions.pictures(size, scored) | (fitting.SIZES if scored else {})
     state, batch = functions.abstract_state, sharding.abstract_batch(batch_size, arrays, functions.mesh)
     return jitted.lower(state.params, state.model_state, batch, functions.abstract_teacher)

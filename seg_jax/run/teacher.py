@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from seg_jax import models
 from seg_jax.config import Config, require
+from seg_jax.data.depth import Depth
 from seg_jax.data.labels import LabelTable
 from seg_jax.run import initial
 from seg_jax.run.directory import RunDirectory
@@ -86,6 +87,14 @@ def check(config: Config, table: LabelTable) -> None:
         "loss.teacher",
         f"it knows the classes {names}, the data has {table.names}",
         "Use a teacher of the same classes in the same order",
+    )
+    theirs = Depth.of(run.config().data)
+    require(
+        theirs == Depth.of(config.data),
+        config,
+        "loss.teacher",
+        f"it sees photographs of another form, data.bands={theirs.bands} and data.range={theirs.range}",
+        "Use the same bands and range for both",
     )
     head = run.config().loss.head
     require(

@@ -21,7 +21,13 @@ class Extra(NamedTuple):
 
 
 EXTRAS: Mapping[str, Extra] = {
+    "deep": Extra(
+        ("imagecodecs>=2025.3", "tifffile>=2025.3"),
+        "tifffile",
+        "photographs of other bands than RGB, or more than 8 bits",
+    ),
     "demo": Extra(("streamlit>=1.50",), "streamlit", "the page in the browser, seg-jax demo"),
+    "geo": Extra(("rasterio>=1.4",), "rasterio", "predictions for GeoTIFF, window by window, with their georeference"),
     "hub": Extra(("huggingface_hub>=1",), "huggingface_hub", "weights of the Hugging Face hub, hf://OWNER/NAME"),
     "huggingface": Extra(("datasets>=4",), "datasets", "data sets of Hugging Face, data.source=huggingface"),
     "onnx": Extra(("onnx>=1.17", "onnxruntime>=1.20"), "onnxruntime", "writing and running ONNX files"),

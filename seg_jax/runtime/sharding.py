@@ -47,8 +47,8 @@ def split_rows(mesh: Mesh) -> NamedSharding:
 
 
 def of_batch(array: Any, mesh: Mesh) -> NamedSharding:
-    """The sharding of an array of a batch: rows of images and labels, which are bytes, are split; of others nothing."""
-    return split_rows(mesh) if array.dtype == np.uint8 else split(mesh)
+    """The sharding of an array of a batch: rows of images [b h w c] and of labels, which are unsigned, are split."""
+    return split_rows(mesh) if array.ndim == 4 or np.issubdtype(array.dtype, np.unsignedinteger) else split(mesh)
 
 
 def abstract_batch(batch_size: int, arrays: Mapping[str, tuple[tuple[int, ...], Any]], mesh: Mesh) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def place(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
     """This process's part of a batch -> global arrays, split over the mesh.
 
     Args:
-      batch: images [b h w 3] and labels [b h w] in bytes, whose rows may be split too, or other numbers [b ...], of
+      batch: images [b h w c] and labels [b h w], whose rows may be split too, or other numbers [b ...], of
         this process's examples.
       mesh: the devices.
     """

@@ -31,7 +31,7 @@ def make_predict(
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
 ) -> Callable[[Any, Any, jax.Array], jax.Array]:
-    """Builds predict(params, model_state, image uint8 [b h w 3]) -> class probabilities, float32 [b h w k].
+    """Builds predict(params, model_state, image [b h w c] in 0..255) -> class probabilities, float32 [b h w k].
 
     They are the mean over the image at `scales` times its size, and over its mirror image at each with `flip`
     (test-time augmentation).
@@ -46,7 +46,7 @@ def make_predict(
             b, h, w, _ = image.shape
             x = image
             if scale != 1:
-                size = (b, max(1, round(scale * h)), max(1, round(scale * w)), 3)
+                size = (b, max(1, round(scale * h)), max(1, round(scale * w)), image.shape[-1])
                 x = jax.image.resize(image.astype(jnp.float32), size, "bilinear")
             found = probabilities(x)
             if flip:

@@ -64,7 +64,7 @@ def train(
     if classes is not None:
         made.data.source, made.data.dir = "python", ""
         splits = {made.data.train_split: train, made.data.val_split: val}
-        source = data.Source(python.source(splits, table_of(classes)), directory=False)
+        source = data.Source(python.source(splits, table_of(classes)), directory=False, deep=True)
     own = losses or {}
     if taken := sorted(own.keys() & LOSSES.keys()):
         raise ConfigError(

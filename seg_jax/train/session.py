@@ -251,5 +251,6 @@ def _open_log(job: Job, run: RunDirectory, *, start: int) -> log.Writer:
         writer.texts(0, {"config": to_json(job.config), "classes": train.table.to_json()})
         writer.hparams(flatten(job.config))
         with log.warn_on_disk_error(run.sample_file.name):
-            write_image(run.sample_file, val.read(0)[0])
+            if val.depth.is_rgb:
+                write_image(run.sample_file, val.read(0)[0])
     return writer

@@ -40,6 +40,8 @@ class Stream:
             start=self._start,
             members=self._job.functions.members,
             first=jax.process_index() * (config.train.batch_size // jax.process_count()),
+            depth=examples.depth,
+            classes=len(examples.table),
             pixels=examples.pixels,
         )
 

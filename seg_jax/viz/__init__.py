@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from seg_jax.data.images import resize, resize_label
-from seg_jax.data.labels import IGNORE, LabelTable
+from seg_jax.data.images import pictured, resize, resize_label
+from seg_jax.data.labels import LabelTable, ignored_in
 from seg_jax.viz.plots import class_curves, confusion, curves, distribution, rates
 
 __all__ = [
@@ -36,15 +36,15 @@ MAX_SIDE = 2048  # pixels of the longer side of a picture in a panel
 
 def overlay(image: np.ndarray, label: np.ndarray, table: LabelTable, *, opacity: float = 0.55) -> np.ndarray:
     """The class colours over a photograph with `opacity` in 0..1, uint8 [h w 3]; ignored pixels show the photograph."""
-    colors = table.colorize(label).astype(np.float32)
+    image, colors = pictured(image), table.colorize(label).astype(np.float32)
     mixed = np.round((1 - opacity) * image + opacity * colors).astype(np.uint8)
-    return np.where((label == IGNORE)[..., None], image, mixed)
+    return np.where((label == ignored_in(label))[..., None], image, mixed)
 
 
 def error_map(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """uint8 [h w 3]: wrong pixels red, right ones dark, ignored ones white."""
     picture = np.where((truth == prediction)[..., None], RIGHT, WRONG).astype(np.uint8)
-    return np.where((truth == IGNORE)[..., None], np.array(IGNORED, np.uint8), picture)
+    return np.where((truth == ignored_in(truth))[..., None], np.array(IGNORED, np.uint8), picture)
 
 
 def panel(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, table: LabelTable) -> np.ndarray:
@@ -52,7 +52,7 @@ def panel(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, table: L
     scale = min(1.0, MAX_SIDE / max(truth.shape))
     size = (max(1, round(scale * truth.shape[0])), max(1, round(scale * truth.shape[1])))
     (image, truth), prediction = resize(image, truth, size), resize_label(prediction, size)
-    return row([image, table.colorize(truth), table.colorize(prediction), error_map(truth, prediction)])
+    return row([pictured(image), table.colorize(truth), table.colorize(prediction), error_map(truth, prediction)])
 
 
 def parts(picture: np.ndarray) -> list[np.ndarray]:
@@ -100,7 +100,7 @@ def contacts(
     """A grid of photographs beside their coloured masks, with the legend at the bottom; uint8 [h w 3].
 
     Args:
-      pairs: images uint8 [h w 3] and labels uint8 [h w], of any size.
+      pairs: images [h w c] and labels [h w], of any size.
       table: names and colours of the classes.
       height: height of every picture, in pixels.
       columns: number of pairs in a row.
@@ -108,7 +108,7 @@ def contacts(
     cells = []
     for image, label in pairs:
         width = max(1, round(height * image.shape[1] / image.shape[0]))
-        photo = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        photo = Image.fromarray(pictured(image)).resize((width, height), Image.Resampling.BILINEAR)
         mask = Image.fromarray(table.colorize(label)).resize((width, height), Image.Resampling.NEAREST)
         cells.append(np.concatenate([np.asarray(photo), np.asarray(mask)], axis=1))
     columns = min(columns, len(cells))

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from seg_jax.data import probabilities as bands_of
+from seg_jax.data.depth import Depth
 from seg_jax.data.images import EXTENSIONS, DataError, read_image, read_mask, resize, write_image
 from seg_jax.runtime.files import write_bytes
 
@@ -79,12 +80,15 @@ def test_palette_photographs_give_colours(tmp_path, transparency):
     np.testing.assert_array_equal(read_image(path), PHOTO)
 
 
-def test_16_bit_grey_keeps_the_high_byte(tmp_path):
-    values = np.array([[0, 255, 256], [0x1234, 0xFF00, 0xFFFF]], np.uint16)
-    image = read_image(save(tmp_path / "a.png", values))
-    assert image.dtype == np.uint8
-    high = np.array([[0, 0, 1], [0x12, 0xFF, 0xFF]])
-    np.testing.assert_array_equal(image, np.stack([high] * 3, -1))
+def test_16_bit_grey_needs_a_range(tmp_path):
+    path = save(tmp_path / "a.png", np.array([[0, 255, 256], [0x0234, 0x0F00, 0x0FFF]], np.uint16))
+    with pytest.raises(DataError, match=re.escape("uint16 values from 0 to 4095, not bytes")) as error:
+        read_image(path)
+    assert "--config.data.range=(0, 4095)" in str(error.value)
+    image = read_image(path, Depth(range=(0, 4095)))
+    assert image.dtype == np.float32
+    scaled = np.array([[0, 255, 256], [0x0234, 0x0F00, 0x0FFF]]) / 4095 * 255
+    np.testing.assert_allclose(image, np.stack([scaled] * 3, -1), rtol=1e-6)
 
 
 def test_cmyk_jpeg(tmp_path):
@@ -132,9 +136,7 @@ def test_the_first_of_several_pictures(tmp_path, name):
 def test_photographs_of_floating_point_are_refused_with_a_cure(tmp_path, low, high):
     image = np.linspace(low, high, 12, dtype=np.float32).reshape(3, 4)
     path = save(tmp_path / "a.tif", image)
-    with pytest.raises(
-        DataError, match=r"contains floating-point values from .* to .*; a photograph has 8 bits"
-    ) as error:
+    with pytest.raises(DataError, match=r"contains float32 values from .* to .*, not bytes") as error:
         read_image(path)
     cure = re.search(r"image = (.*)\.$", str(error.value))[1]
     mended = read_image(save(tmp_path / "a.png", eval(cure, {"np": np, "image": image})))

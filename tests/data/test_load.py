@@ -93,7 +93,7 @@ def test_united_classes_can_be_left_out(tmp_path):
             {"ignore_classes": ("Sky",)},
             "config.data.ignore_classes = ('Sky',): there is no class 'Sky'; classes: sky, ",
         ),
-        ({"ignore_classes": NAMES[1:]}, "1 classes: a label table has 2 to 255"),
+        ({"ignore_classes": NAMES[1:]}, "1 classes: a label table has 2 to 65535"),
         (
             {"merge": "nowhere.json"},
             "config.data.merge = 'nowhere.json': cannot read the groups of classes nowhere.json",

@@ -96,7 +96,7 @@ def test_other_images_are_refused(tiny, image, message):
         ({"encoder_name": "x"}, ConfigError, "create_model has no option 'encoder_name'"),
         ({"norm": 3}, ConfigError, "config.model.norm = 3"),
         ({"dropout": 2.0}, ConfigError, r"config.model.dropout = 2.0: this is a probability below 1"),
-        ({"classes": 1}, LabelError, "1 classes: a label table has 2 to 255"),
+        ({"classes": 1}, LabelError, "1 classes: a label table has 2 to 65535"),
         ({"classes": ("a", "a")}, LabelError, "class names repeat: a"),
         ({"weights": "nowhere.pth"}, WeightsError, "nowhere.pth"),
         ({"weights": "a", "encoder_weights": "b"}, ConfigError, "config.model.weights = 'a' and config.model.encoder."),

@@ -6,10 +6,15 @@ from seg_jax.config.rules import AT_LEAST_ONE, NOT_NEGATIVE, SIZE
 SHARE_OF_SPLIT = Rule(
     lambda x: 0 <= x < 1, "this is a share of the training split, which is not all of it", "Use 0.1, or 0 for none"
 )
-CHANNELS = Rule(
-    lambda x: len(x) in (0, 3),
-    "there is one number per colour channel",
-    "Use three numbers, or () for those of the weights",
+BANDS = Rule(
+    lambda x: all(n >= 1 for n in x) and len(set(x)) == len(x),
+    "bands are counted from 1, and each is named once",
+    "Use (1, 2, 3, 4), or () for RGB",
+)
+RANGE = Rule(
+    lambda x: len(x) % 2 == 0 and all(low < high for low, high in zip(x[::2], x[1::2], strict=True)),
+    "these are pairs of a value and a higher one",
+    "Use (0, 4095), or () for photographs of 8 bits",
 )
 
 
@@ -130,13 +135,25 @@ class DataConfig(Group, path="data"):
         "shorter side of images at the scale 1, aspect kept, with data.size=(0, 0) and a crop; 0: as stored",
         NOT_NEGATIVE,
     )
+    tile: Size = field(
+        (0, 0), "(height, width) of tiles, read window by window from large TIFF (folder); (0, 0): whole files", SIZE
+    )
+    bands: tuple[int, ...] = field(
+        (), "bands that the network sees, counted from 1, such as (1, 2, 3, 4); (): RGB, grey is repeated", BANDS
+    )
+    range: tuple[float, ...] = field(
+        (),
+        "(low, high) of stored values that become 0..1, or one pair after the other for each band; (): 8 bits",
+        RANGE,
+    )
     mean: tuple[float, ...] = field(
-        (), "subtracted from images in 0..1; (): as the weights were trained with, ImageNet's without weights", CHANNELS
+        (),
+        "subtracted from images in 0..1; (): as the weights were trained with; without weights ImageNet's, and with "
+        "data.bands or data.range measured",
     )
     std: tuple[float, ...] = field(
         (),
         "what they are divided by afterwards; (): as for data.mean",
-        CHANNELS,
         Rule(lambda x: all(n > 0 for n in x), "images are divided by it", "Use positive numbers in units of 1/255"),
     )
     cache: str = field(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from seg_jax.data.images import EXTENSIONS, DataError
+from seg_jax.data.images import PHOTOGRAPHS, DataError
 from seg_jax.data.sources.patterns import split_in, walk
 
 
@@ -20,7 +20,7 @@ class Photographs:
         self.root = root
         self.files = walk(root)
         self.files = [path for path in self.files if not any(p.startswith(".") for p in path.relative_to(root).parts)]
-        self.images = [path for path in self.files if path.suffix.lower() in EXTENSIONS]
+        self.images = [path for path in self.files if path.suffix.lower() in PHOTOGRAPHS]
         self._by_name: dict[str, list[Path]] = {}
         for path in self.images:
             self._by_name.setdefault(_plain(path.name), []).append(path)
@@ -38,7 +38,7 @@ class Photographs:
         text = name.replace("\\", "/")
         for base in (near.parent, self.root):
             place = Path(os.path.normpath(base / text))  # as `walk` spells it, where a name begins with '../'
-            if place.suffix.lower() in EXTENSIONS and place.is_file():
+            if place.suffix.lower() in PHOTOGRAPHS and place.is_file():
                 return place
         parts = [_plain(part) for part in PurePosixPath(text).parts if part not in ("/", ".", "..")]
         found = self._by_name.get(parts[-1], []) if parts else []

@@ -76,10 +76,13 @@ def refuse(what: str) -> NoReturn:
 
 
 def _uncounted(rows: list[Row]) -> tuple[list[Row], tuple[int, ...]]:
-    """(classes, ignored values) where a document does not say what is ignored: 255, unless that is a class."""
+    """(classes, ignored values) where a document does not say what is ignored: 255, unless that is a class; of more
+    than 255 classes then 65535."""
     void = [row for row in rows if row.values == (IGNORE,) and row.name.lower() in NOT_COUNTED]
     rows = [row for row in rows if row not in void]
-    return rows, () if any(IGNORE in (row.values or ()) for row in rows) else (IGNORE,)
+    if all(IGNORE not in (row.values or ()) for row in rows):
+        return rows, (IGNORE,)
+    return rows, (65535,) if len(rows) > IGNORE else ()
 
 
 def _without_score(entry: Any) -> bool:

@@ -39,7 +39,7 @@ class MaskReader:
         return Palette(self.table)
 
     def read(self, path: Path | Encoded) -> np.ndarray:
-        """The class ids of a mask file, uint8 [h w], 255 where ignored; upright where EXIF gives an orientation.
+        """The class ids of a mask file, [h w] of the table's type; upright where EXIF gives an orientation.
 
         Raises:
           DataError: the file cannot be read, or is not a mask.

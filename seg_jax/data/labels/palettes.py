@@ -24,7 +24,7 @@ class Palette:
 
     Attributes:
       colors: the colours, int32 [k 3].
-      ids: the class id of each colour, uint8 [k], 255 for ignore.
+      ids: the class id of each colour, [k] of the table's type.
 
     Raises:
       LabelError: a colour has two meanings, or there are more than 256 of them.
@@ -42,7 +42,7 @@ class Palette:
         if not 1 <= len(self.meaning) <= 256:
             raise LabelError(f"{len(self.meaning)} colours have a meaning in masks; there can be 1 to 256.")
         self.colors = np.array(list(self.meaning), np.int32)
-        self.ids = np.array(list(self.meaning.values()), np.uint8)
+        self.ids = np.array(list(self.meaning.values()), table.dtype)
 
     @cached_property
     def _exact(self) -> np.ndarray:
@@ -69,7 +69,7 @@ class Palette:
         """
         entries = lookup(self._exact, mask)
         if entries.all():
-            return (entries - 1).astype(np.uint8)
+            return (entries - 1).astype(self.ids.dtype)
         if lookup(self._exact, mask[..., 2::-1]).all():
             raise LabelError(BGR)
         colors, counts = np.unique(mask[entries == 0][:, :3], axis=0, return_counts=True)

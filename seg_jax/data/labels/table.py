@@ -12,7 +12,7 @@ import numpy as np
 
 from seg_jax.data.labels import text
 from seg_jax.data.labels.colors import unlike
-from seg_jax.data.labels.ids import IGNORE, IGNORE_GROUP, UNKNOWN, Color, LabelError, palette
+from seg_jax.data.labels.ids import IGNORE, IGNORE_GROUP, MOST_CLASSES, UNKNOWN, Color, LabelError, label_type, palette
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class LabelTable:
     """Names, colours and stored values of the classes 0..k-1.
 
     Attributes:
-      names: class names in the order of their ids; unique, at least two, at most 255.
+      names: class names in the order of their ids; unique, at least two, at most 65535.
       colors: one (red, green, blue) per class, 0..255.
       values: for each class its stored mask values, 0..65535; default: its own id.
-      ignore: the stored values that are ignored; default: 255.
+      ignore: the stored values that are ignored; default: 255, of more than 255 classes 65535.
       color_values: for each class its colours in masks of colours; default: its own colour.
       ignore_colors: the colours that are ignored in masks of colours.
 
@@ -43,6 +43,8 @@ class LabelTable:
         if not self.colors:
             object.__setattr__(self, "colors", palette(len(self)))
         if not self.values:
+            if self.ignore == (IGNORE,) and len(self) > IGNORE:  # 255 is a class
+                object.__setattr__(self, "ignore", (self.ignored,))
             object.__setattr__(self, "values", tuple((i,) for i in range(len(self))))
         if not self.color_values:
             object.__setattr__(self, "color_values", tuple((color,) for color in self.colors))
@@ -51,22 +53,32 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self.names)
 
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """The type of arrays of class ids: uint8, or uint16 for more than 255 classes."""
+        return label_type(len(self))
+
+    @cached_property
+    def ignored(self) -> int:
+        """The value of ignored pixels in arrays of class ids: 255, or 65535 for more than 255 classes."""
+        return int(np.iinfo(self.dtype).max)
+
     def name(self, i: int) -> str:
-        """The name of the class with the id `i`, 'ignore' for 255."""
-        return IGNORE_GROUP if i == IGNORE else self.names[i]
+        """The name of the class with the id `i`, 'ignore' for `ignored`."""
+        return IGNORE_GROUP if i == self.ignored else self.names[i]
 
     def color_meanings(self) -> list[tuple[int, Color]]:
-        """(class id or 255, colour) for every colour with a meaning in masks, in the order of the classes."""
-        groups = [*enumerate(self.color_values), (IGNORE, self.ignore_colors)]
+        """(class id or `ignored`, colour) for every colour with a meaning in masks, in the order of the classes."""
+        groups = [*enumerate(self.color_values), (self.ignored, self.ignore_colors)]
         return [(i, color) for i, colors in groups for color in colors]
 
     @cached_property
     def _lut(self) -> np.ndarray:
-        """int16 [65536]: stored value -> class id, IGNORE, or -1 for an unknown value."""
-        lut = np.full(65536, -1, np.int16)
+        """int32 [65536]: stored value -> class id, `ignored`, or -1 for an unknown value."""
+        lut = np.full(65536, -1, np.int32)
         for i, stored in enumerate(self.values):
             lut[list(stored)] = i
-        lut[list(self.ignore)] = IGNORE
+        lut[list(self.ignore)] = self.ignored
         return lut
 
     @cached_property
@@ -75,7 +87,7 @@ class LabelTable:
         return np.where(self._lut[:256] < 0, UNKNOWN, self._lut[:256]).astype(np.uint8).tobytes()
 
     def encode(self, mask: np.ndarray) -> np.ndarray:
-        """Stored values, integer [h w] -> class ids, uint8 [h w], 255 where ignored.
+        """Stored values, integer [h w] -> class ids, `dtype` [h w], `ignored` where ignored.
 
         Raises:
           LabelError: the mask has values outside the table; names each with its pixel count.
@@ -87,21 +99,25 @@ class LabelTable:
         label = self._lut[mask]
         if (label < 0).any():
             raise _unknown_values(self, mask[label < 0])
-        return label.astype(np.uint8)
+        return label.astype(self.dtype)
+
+    def without_data(self, label: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
+        """Class ids [h w], ignored where `missing`, bool [h w], says that nothing was measured; None: nowhere."""
+        return label if missing is None else np.where(missing, self.dtype.type(self.ignored), label)
 
     def decode(self, label: np.ndarray) -> np.ndarray:
         """Class ids [h w] -> the first stored value of each class, uint8 or uint16.
 
-        255 becomes an ignored stored value: 255 itself if it is one or if there is none.
+        `ignored` becomes an ignored stored value: itself if it is one or if there is none.
         """
-        ignored = IGNORE if IGNORE in self.ignore or not self.ignore else self.ignore[0]
-        first = np.full(256, ignored, np.uint16)
+        ignored = self.ignored if self.ignored in self.ignore or not self.ignore else self.ignore[0]
+        first = np.full(self.ignored + 1, ignored, np.uint16)
         first[: len(self)] = [stored[0] for stored in self.values]
         return first[label].astype(np.uint8 if first.max() <= 255 else np.uint16)
 
     def colorize(self, label: np.ndarray) -> np.ndarray:
-        """Class ids, uint8 [h w] -> colours, uint8 [h w 3]; ignored pixels have `ignored_color`."""
-        lut = np.full((256, 3), self.ignored_color, np.uint8)
+        """Class ids [h w] -> colours, uint8 [h w 3]; ignored pixels have `ignored_color`."""
+        lut = np.full((self.ignored + 1, 3), self.ignored_color, np.uint8)
         lut[: len(self)] = self.colors
         return lut[label]
 
@@ -148,8 +164,10 @@ class LabelTable:
 
 
 def _check_names(names: Sequence[str]) -> None:
-    if not 2 <= len(names) <= IGNORE:
-        raise LabelError(f"{len(names)} classes: a label table has 2 to {IGNORE} (255 is kept for ignore).")
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise LabelError(
+            f"{len(names)} classes: a label table has 2 to {MOST_CLASSES} (the next value is kept for ignore)."
+        )
     if odd := [name for name in names if not isinstance(name, str)]:
         raise LabelError(f"the class name {odd[0]!r} is no text. Write it in quotation marks.")
     if "" in names:

@@ -11,12 +11,13 @@ import numpy as np
 
 from seg_jax.config import DataConfig, lookup, require
 from seg_jax.data import label_tools, orientation
+from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Bad, Examples, Pair
 from seg_jax.data.images import DataError, read_photograph
 from seg_jax.data.label_tools import raster
 from seg_jax.data.label_tools.photographs import Photographs
 from seg_jax.data.label_tools.scene import BACKGROUND, Annotations, Scene
-from seg_jax.data.labels import IGNORE, LabelTable, palette
+from seg_jax.data.labels import LabelTable, palette
 from seg_jax.data.labels.builtin import FILES, label_table
 from seg_jax.data.labels.forms import NOT_COUNTED
 
@@ -52,15 +53,16 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     key = _split(data, split, complete)
     scenes = complete.scenes.get(key, ())
     ids = class_ids(table, found)
-    outside = table.names.index(BACKGROUND) if BACKGROUND in table.names else IGNORE
+    outside = table.names.index(BACKGROUND) if BACKGROUND in table.names else table.ignored
+    depth = Depth.of(data)
 
     return Examples(
         split=split,
         names=tuple(_below(root, scene.photo) for scene in scenes),
-        read=lambda index: _read(scenes[index], ids, outside, data.exif),
+        read=lambda index: _read(scenes[index], ids, outside, data.exif, table, depth),
         table=table,
         files=tuple(tuple(dict.fromkeys((scene.photo, scene.file))) for scene in scenes),
-        reading=f"annotations={name}, missing_mask={data.missing_mask}",
+        reading=f"annotations={name}, missing_mask={data.missing_mask}, {depth}",
         bad=tuple(Bad(bad.name.removeprefix(f"{root}/"), bad.why) for bad in complete.bad.get(key, ())),
     )
 
@@ -87,14 +89,14 @@ def table_of(root: Path, labels: str, found: Annotations) -> LabelTable:
 
 
 def class_ids(table: LabelTable, found: Annotations) -> Mapping[str, int]:
-    """Name in the annotations -> class id, or 255; names that the table does not have are missing."""
+    """Name in the annotations -> class id, or `ignored`; names that the table does not have are missing."""
     ids = {name: i for i, name in enumerate(table.names)}
     names = {*found.names, *(thing.name for part in found.scenes.values() for one in part for thing in one.things)}
     for name in names - ids.keys():
         if _plain(name) == BACKGROUND:
-            ids[name] = ids.get(BACKGROUND, IGNORE)
+            ids[name] = ids.get(BACKGROUND, table.ignored)
         elif _plain(name) in NOT_COUNTED:
-            ids[name] = IGNORE
+            ids[name] = table.ignored
     return ids
 
 
@@ -159,10 +161,10 @@ def _split(data: DataConfig, split: str, found: Annotations) -> str:
     return ""
 
 
-def _read(scene: Scene, ids: Mapping[str, int], outside: int, exif: str) -> Pair:
+def _read(scene: Scene, ids: Mapping[str, int], outside: int, exif: str, table: LabelTable, depth: Depth) -> Pair:
     if scene.fault:
         raise DataError(f"{scene.file}: {scene.fault}.")
-    picture = read_photograph(scene.photo, upright=exif != "ignore")
+    picture = read_photograph(scene.photo, depth, upright=exif != "ignore")
     # Where there are no objects, nothing can be turned the wrong way.
     on_stored = scene.things and orientation.on_stored(
         picture, scene.size, exif=exif, photo=scene.photo, mask=scene.file
@@ -174,7 +176,7 @@ def _read(scene: Scene, ids: Mapping[str, int], outside: int, exif: str) -> Pair
             f"{scene.photo} has {size[0]}x{size[1]} pixels (height x width), its annotations in {scene.file} were "
             f"drawn at {scene.size[0]}x{scene.size[1]}; use the one they are of."
         )
-    label = np.full(size, outside, np.uint8)
+    label = np.full(size, outside, table.dtype)
     for thing in scene.things:
         where = f"{scene.file}: {thing.where} ({thing.name})"
         if thing.name not in ids:
@@ -186,7 +188,8 @@ def _read(scene: Scene, ids: Mapping[str, int], outside: int, exif: str) -> Pair
             raster.paint(label, thing.draw(size), ids[thing.name])
         except DataError as error:
             raise DataError(f"{where}: {error}.") from error
-    return image, orientation.turned(label, picture.turned) if on_stored else label
+    label = orientation.turned(label, picture.turned) if on_stored else label
+    return image, table.without_data(label, picture.missing)
 
 
 def _plain(name: str) -> str:

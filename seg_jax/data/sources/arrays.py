@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax.config import DataConfig
+from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.forms import image_cure, label_cure
 from seg_jax.data.images import DataError, Stored
@@ -24,12 +25,13 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     """The images and masks of one split, in their order in the arrays.
 
     Args:
-      data: reads `dir`, the directory of the files, and `labels`, see `label_table`.
+      data: reads `dir`, the directory of the files, `labels`, see `label_table`, `bands` and `range`.
       split: the first part of the files' names.
       seed: unused.
 
     Raises:
-      DataError: a file is missing or damaged, or its arrays are not uint8 [n h w 3] and uint8 or uint16 [n h w].
+      DataError: a file is missing or damaged, or its arrays are not images [n h w 3] of bytes, or [n h w c] of numbers
+        that `bands` and `range` describe, and labels [n h w] of uint8 or uint16.
       LabelError: there is no label table, or it is invalid.
     """
     del seed
@@ -39,9 +41,12 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     table = label_table(root, data.labels)
     files = _files(root, split)
     images, labels = _from_npz(*files) if len(files) == 1 else map(_from_npy, files)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+    depth = Depth.of(data)
+    deep = not depth.is_rgb and images.ndim == 4 and images.dtype.kind in "fiu"
+    if not deep and (images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3):
         raise DataError(
-            f"{files[0]}: images are {images.dtype} {list(images.shape)}, not uint8 [n h w 3], RGB in 0..255. "
+            f"{files[0]}: images are {images.dtype} {list(images.shape)}, not uint8 [n h w 3], RGB in 0..255 "
+            "(data.bands and data.range say what other numbers are). "
             f"{image_cure(images, leading=1, name='images')}"
         )
     if labels.dtype not in (np.uint8, np.uint16) or labels.shape != images.shape[:3]:
@@ -53,9 +58,10 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
 
     def read(index: int) -> Pair:
         try:
-            return np.array(images[index]), table.encode(labels[index])
+            image, label = np.array(images[index]), table.encode(labels[index])
         except LabelError as error:
             raise LabelError(f"{files[-1]}, example {index}: {error}") from error
+        return depth.apply(image, False, f"{files[0]}, example {index}") if deep else image, label
 
     return Examples(
         split=split,
@@ -64,6 +70,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         table=table,
         files=(files,) * len(images),
         mask=lambda i: Stored(np.asarray(labels[i])),
+        reading=str(depth),
     )
 
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from seg_jax.config import ConfigError, DataConfig, lookup, require
+from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Bad, Examples
 from seg_jax.data.images import DataError, Stored, read_photograph
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.labels.builtin import label_table
 from seg_jax.data.labels.masks import MaskReader
 from seg_jax.data.orientation import read_pair
-from seg_jax.data.sources import lists
+from seg_jax.data.sources import lists, tiles
 from seg_jax.data.sources.patterns import Key, Pattern, loose
 
 Paths = tuple[Path, Path | None]  # photograph and mask, None where `missing_mask` says what it would be
@@ -53,16 +55,29 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         pairs, bad = _listed(root, data, split)
     else:
         pairs, bad = _matched(root, data, split)
-    reader = MaskReader(table, data.mask_format)
+    names = tuple(" + ".join(_shown(path, root) for path in pair if path) for pair in pairs)
+    if any(data.tile):
+        complete = [(photo, mask) for photo, mask in pairs if mask]
+        require(
+            len(complete) == len(pairs) and data.mask_format in ("auto", "index"),
+            data,
+            "data.tile",
+            "tiles are those of photographs that all have a mask of class indices",
+            "Use (0, 0), or data.missing_mask='refuse' and data.mask_format='index'",
+        )
+        made = tiles.examples(complete, names, data, table, split)
+        return replace(made, bad=(*bad, *made.bad))
+    reader, depth = MaskReader(table, data.mask_format), Depth.of(data)
 
     background = _background(data, table) if data.missing_mask == "background" else 0
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         image_path, mask_path = pairs[index]
         if mask_path is None:
-            image = read_photograph(image_path, upright=data.exif != "ignore").pixels
-            return image, np.full(image.shape[:2], background, np.uint8)
-        return read_pair(image_path, mask_path, reader, exif=data.exif, resize=data.resize_masks)
+            photo = read_photograph(image_path, depth, upright=data.exif != "ignore")
+            label = np.full(photo.pixels.shape[:2], background, table.dtype)
+            return photo.pixels, table.without_data(label, photo.missing)
+        return read_pair(image_path, mask_path, reader, depth=depth, exif=data.exif, resize=data.resize_masks)
 
     def mask(index: int) -> Stored:
         path = pairs[index][1]
@@ -70,12 +85,12 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
 
     return Examples(
         split=split,
-        names=tuple(" + ".join(_shown(path, root) for path in pair if path) for pair in pairs),
+        names=names,
         read=read,
         table=table,
         files=tuple(tuple(path for path in pair if path) for pair in pairs),
         mask=mask,
-        reading=f"mask_format={data.mask_format}, resize_masks={data.resize_masks}",
+        reading=f"mask_format={data.mask_format}, resize_masks={data.resize_masks}, {depth}",
         bad=tuple(bad),
     )
 

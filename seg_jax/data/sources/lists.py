@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seg_jax.data.examples import Bad
-from seg_jax.data.images import EXTENSIONS, DataError
+from seg_jax.data.images import PHOTOGRAPHS, DataError
 
 Paths = tuple[Path, Path]  # photograph and mask
 
@@ -96,7 +96,7 @@ def below(root: Path, listed: str, *, beside: Path | None = None) -> Path:
         tails = [parts[i:] for i in range(max(1, len(parts) - 1))]  # at least a directory and a name
         places = [root.joinpath(*tail) for tail in tails] + ([beside.joinpath(*parts)] if beside else [])
         for place in places:
-            endings = ("",) if place.suffix.lower() in EXTENSIONS else EXTENSIONS
+            endings = ("",) if place.suffix.lower() in PHOTOGRAPHS else PHOTOGRAPHS
             for candidate in (Path(f"{place}{ending}") for ending in endings):
                 if candidate.is_file():
                     return candidate

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from seg_jax.data.images import EXTENSIONS, DataError
+from seg_jax.data.images import EXTENSIONS, PHOTOGRAPHS, DataError
+from seg_jax.data.rasters import ARRAYS
 
 SPLIT = re.compile(r"(?<![a-z])(train(?:ing|val)?|val(?:id(?:ation)?)?|test(?:ing)?)", re.IGNORECASE)
 
@@ -88,7 +89,7 @@ class Pattern:
         """The path with `key` in place of the stars; .png if the pattern has no extension."""
         parts = iter(key)
         name = re.sub(r"\*+/?", lambda star: (next(parts) + star[0].lstrip("*")).lstrip("/"), self.rest)
-        return self.base / (name if PurePosixPath(name).suffix.lower() in EXTENSIONS else f"{name}.png")
+        return self.base / (name if PurePosixPath(name).suffix.lower() in PHOTOGRAPHS else f"{name}.png")
 
     def find(self) -> dict[Key, Path]:
         """The matching image files by the texts under the stars, sorted by path.
@@ -105,8 +106,21 @@ class Pattern:
                 "Set config.data.images and config.data.masks to your layout; '{split}' stands for the split."
             )
         extension = PurePosixPath(self.rest).suffix.lower()
-        extensions = (extension,) if extension in EXTENSIONS else EXTENSIONS
-        stem = self.rest[: -len(extension)] if extension in EXTENSIONS else self.rest
+        named = extension in PHOTOGRAPHS
+        stem = self.rest[: -len(extension)] if named else self.rest
+        extensions = (extension,) if named else EXTENSIONS
+        files = self._matching(stem, extensions)
+        if not files and not named:  # arrays beside pictures are something else, such as depths
+            files = self._matching(stem, ARRAYS)
+        if not files:
+            which = "" if self.rest == "*" else f" that match {self.rest!r}"
+            raise DataError(
+                f"{self.base} contains no image files ({', '.join(extensions)}){which}. Correct "
+                f"config.{self.field}, or add the files."
+            )
+        return files
+
+    def _matching(self, stem: str, extensions: tuple[str, ...]) -> dict[Key, Path]:
         parts = {"**/": "(?:(.*)/)?", "*": "([^/]*)"}
         expression = re.compile("".join(parts.get(part) or re.escape(part) for part in re.split(r"(\*\*/|\*)", stem)))
         files: dict[Key, Path] = {}
@@ -122,10 +136,4 @@ class Pattern:
                     "unclear which one to use. Remove or rename one of them."
                 )
             files[key] = path
-        if not files:
-            which = "" if self.rest == "*" else f" that match {self.rest!r}"
-            raise DataError(
-                f"{self.base} contains no image files ({', '.join(extensions)}){which}. Correct "
-                f"config.{self.field}, or add the files."
-            )
         return files

@@ -9,10 +9,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from seg_jax.config import ConfigError, DataConfig
+from seg_jax.data.depth import Depth
 from seg_jax.data.examples import Examples, Pair, check_sizes
 from seg_jax.data.forms import image_cure, label_cure
 from seg_jax.data.images import DataError, Stored
 from seg_jax.data.labels import LabelError, LabelTable
+from seg_jax.data.pictures import RGB
 from seg_jax.data.sampler import spread
 
 SAMPLED = 256  # examples whose content is part of a split's digest: reading them all twice would double the start
@@ -40,13 +42,13 @@ def source(splits: Mapping[str, Any], table: LabelTable) -> Callable[..., Exampl
     """A source, as `data.SOURCES` has them, of the examples in `splits`, {split: (images, labels) or pairs}."""
 
     def load(data: DataConfig, split: str, *, seed: int) -> Examples:
-        del data, seed
-        return examples(splits[split], split, table)
+        del seed
+        return examples(splits[split], split, table, Depth.of(data))
 
     return load
 
 
-def examples(content: Any, split: str, table: LabelTable) -> Examples:
+def examples(content: Any, split: str, table: LabelTable, depth: Depth = RGB) -> Examples:
     """One split.
 
     Args:
@@ -55,6 +57,7 @@ def examples(content: Any, split: str, table: LabelTable) -> Examples:
         anything that NumPy makes such an array of, for example an image of Pillow.
       split: its name.
       table: what the values of the labels mean.
+      depth: bands and range of images of other numbers than RGB in bytes.
 
     Raises:
       DataError: it has another form, or no example.
@@ -64,7 +67,7 @@ def examples(content: Any, split: str, table: LabelTable) -> Examples:
         raise DataError(f"the split {split!r} has no example. Give at least one.")
 
     def read(index: int) -> Pair:
-        return _checked(pair(index), f"{split}[{index}]", table)
+        return _checked(pair(index), f"{split}[{index}]", table, depth)
 
     def mask(index: int) -> Stored:
         return Stored(np.asarray(pair(index)[1]))
@@ -93,15 +96,17 @@ def _pairs(content: Any, split: str) -> tuple[Callable[[int], Any], int]:
     return content.__getitem__, len(content)
 
 
-def _checked(pair: Any, name: str, table: LabelTable) -> Pair:
-    """(image uint8 [h w 3], label as class ids, uint8 [h w]) of what a program gave as an example."""
+def _checked(pair: Any, name: str, table: LabelTable, depth: Depth) -> Pair:
+    """(image [h w c], label as class ids [h w]) of what a program gave as an example."""
     try:
         image, label = map(np.asarray, pair)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} is not a pair (image, label) of arrays: {error}.") from error
-    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+    deep = not depth.is_rgb and image.ndim == 3 and image.dtype.kind in "fiu"
+    if not deep and (image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8):
         raise DataError(
-            f"{name}: the image is {image.dtype} {list(image.shape)}, not uint8 [h w 3], RGB in 0..255. "
+            f"{name}: the image is {image.dtype} {list(image.shape)}, not uint8 [h w 3], RGB in 0..255 "
+            "(data.bands and data.range say what other numbers are). "
             f"{image_cure(image, leading=0, name='image')}"
         )
     if label.dtype == bool:
@@ -118,7 +123,7 @@ def _checked(pair: Any, name: str, table: LabelTable) -> Pair:
             f"{label_cure(label, leading=0, name='label')}"
         )
     try:
-        return image, table.encode(label)
+        return depth.apply(image, False, name) if deep else image, table.encode(label)
     except LabelError as error:
         raise LabelError(f"{name}: {error}") from error
 

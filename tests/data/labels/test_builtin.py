@@ -116,7 +116,7 @@ def test_the_first_file_counts(tmp_path):
         ("label_colors.txt", "-1 2 3 a\n4 5 6 b", "line 1: '-1 2 3 a' is not"),
         ("label_colors.txt", "1 2 300 a\n4 5 6 b", "class 'a' has colour (1, 2, 300)"),
         ("label_colors.txt", "1 2 3 a\n4 5 6 a", "class names repeat: a"),
-        ("label_colors.txt", "", "0 classes: a label table has 2 to 255"),
+        ("label_colors.txt", "", "0 classes: a label table has 2 to 65535"),
         ("class_dict.csv", "", "the first line has no column name, r, g, b; it is 'name,r,g,b'"),
         ("class_dict.csv", "Sky,1,2,3\nRoad,4,5,6", "the first line has no column name, r, g, b"),
         ("class_dict.csv", "name,r,g\nSky,1,2", "the first line has no column b"),

@@ -192,7 +192,7 @@ def test_without():
         ({"a": ["car", "bus", "bus"], "b": ["sky", "tree", "void"]}, "'bus' is in 2 groups"),
         ({"a": FIVE.names, "b": ["Car"]}, "there is no class 'Car'; classes: car, bus, sky, void, tree."),
         ({"a": FIVE.names, "b": []}, "the group 'b' is empty"),
-        ({"a": FIVE.names}, "1 classes: a label table has 2 to 255"),
+        ({"a": FIVE.names}, "1 classes: a label table has 2 to 65535"),
         ({}, "'car' is in 0 groups, 'bus' is in 0 groups"),
     ],
 )
@@ -233,8 +233,8 @@ def test_groups_of_one_class_reorder_the_table(data, table):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"names": ("a",)}, "1 classes: a label table has 2 to 255"),
-        ({"names": tuple(map(str, range(256)))}, "256 classes: a label table has 2 to 255"),
+        ({"names": ("a",)}, "1 classes: a label table has 2 to 65535"),
+        ({"names": tuple(map(str, range(65536)))}, "65536 classes: a label table has 2 to 65535"),
         ({"names": ("a", "b", "a", "b", "c")}, "class names repeat: a, b."),
         ({"names": ("a", "b"), "colors": ((0, 0, 0),)}, "1 colors for 2 classes; give one for each."),
         ({"names": ("a", "b"), "values": ((0,),)}, "1 values for 2 classes; give one for each."),
@@ -485,8 +485,8 @@ def test_documents_without_an_end():
         ('{"classes": [{"color": [0, 0, 0]}, {"name": "road"}]}', "has an unknown form"),
         ('{"classes": [{"name": "sky", "values": 3}, {"name": "road"}]}', "has an unknown form"),
         ('{"classes": [{"name": "a", "values": ["x"]}, {"name": "b"}]}', "has an unknown form"),
-        ('["sky"]', "1 classes: a label table has 2 to 255"),
-        ("{}", "0 classes: a label table has 2 to 255"),
+        ('["sky"]', "1 classes: a label table has 2 to 65535"),
+        ("{}", "0 classes: a label table has 2 to 65535"),
         ('["sky", "sky"]', "class names repeat: sky"),
         ('{"sky": [1, 1, 1], "road": [2, 2, 2], "sky": [3, 3, 3]}', "'sky' is there twice"),
         ('{"classes": [{"name": "a"}, {"name": "b"}], "ignore": [1]}', "1 means both 'b' and 'ignore'"),

@@ -173,8 +173,8 @@ def tags(root):
 
 
 def layers(root, place="masks/{name}_{word}.png"):
-    put(root, "images/a.png", "images/b_1.png")
-    for name in ("a", "b_1"):
+    put(root, "images/a.png", "images/b_1.png", "images/c.png")
+    for name in ("a", "b_1", "c"):
         for word, area in (("road", box(*ROAD) & ~box(*TREE)), ("tree", box(*TREE))):
             path = root / place.format(name=name, word=word)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -333,12 +333,12 @@ def test_binary_masks_of_classes_are_united_wherever_they_are(tmp_path, place):
     next(tmp_path.glob(place.format(name="b_1", word="tree"))).unlink()  # shows none
     examples = load(tmp_path)
     assert examples.table.names == ("background", "road", "tree") and not examples.bad
-    assert examples.names == ("images/a.png", "images/b_1.png")
+    assert examples.names == ("images/a.png", "images/b_1.png", "images/c.png")
     np.testing.assert_array_equal(examples.read(0)[1], truth())
     np.testing.assert_array_equal(examples.read(1)[1], truth() % 2)
     proposal = propose.propose(tmp_path)
     assert proposal.fields["data.source"] == "annotated" and proposal.table.names == examples.table.names
-    assert "binary masks of one class each (2)" in proposal.summary
+    assert "binary masks of one class each (3)" in proposal.summary
 
 
 def test_splits_of_binary_masks_are_those_of_the_photographs(tmp_path):
@@ -355,8 +355,8 @@ def test_splits_of_binary_masks_are_those_of_the_photographs(tmp_path):
 @pytest.mark.parametrize(
     ("words", "second", "message"),
     [
-        (("road", "tree"), ROAD, "each example has 2 files that may be its mask"),  # two annotators of one thing
-        (("manual_ann", "manual_bob"), TREE, "each example has 2 files that may be its mask"),
+        (("road", "tree"), ROAD, r"each example has \d files that may be its mask"),  # two annotators of one thing
+        (("manual_ann", "manual_bob"), TREE, r"each example has \d files that may be its mask"),
         (("1", "2"), TREE, "has 2 masks, .* each of one object"),
         (("object_1", "object_2"), TREE, "has 2 masks, .* each of one object"),
     ],

@@ -169,7 +169,7 @@ def dry_run(config, workdir: Path) -> int:
             )
         limit = FIT_MEMORY.value * 2**30
         train = job.splits[0]
-        found = memory.fit_memory(job.functions, size=train.size, limit=limit, placed=bool(train.sizes))
+        found = memory.fit_memory(job.functions, size=train.size, limit=limit, several_sizes=bool(train.sizes))
         print(memory.proposal(found, limit=limit))
         return int(found is None)
     return 0

@@ -17,6 +17,7 @@ from seg_jax.curate import browse, directory, formats, inspect, lint, plan, prop
 from seg_jax.curate.configuration import configuration, splits_of
 from seg_jax.curate.proposal import unfit
 from seg_jax.data import stats
+from seg_jax.data.examples import Examples
 from seg_jax.runtime import process
 from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.files import write_bytes
@@ -149,11 +150,17 @@ def run_lint(options: argparse.Namespace, rest: list[str]) -> int:
     """`lint`: reports what is wrong; returns 1 if there are findings."""
     config = configuration(rest)
     splits = splits_of(config, options.splits)
-    findings = lint.lint(splits, threads=config.data.threads, data=config.data)
+    findings = _findings(config, splits)
     print(lint.text(findings, splits))
     if options.json:
         write_bytes(options.json, lint.to_json(findings, splits).encode())
     return int(lint.failed(findings))
+
+
+def _findings(config: Config, splits: Sequence[Examples]) -> list[lint.Finding]:
+    """Those of `lint.lint`; where training takes crops, photographs may have different sizes."""
+    findings = lint.lint(splits, threads=config.data.threads, data=config.data)
+    return [finding for finding in findings if finding.kind != "sizes" or not all(config.augment.crop)]
 
 
 def run_browse(options: argparse.Namespace, rest: list[str]) -> int:
@@ -174,8 +181,7 @@ def _browse(options: argparse.Namespace, config: Config, name: Path) -> int:
         from seg_jax.curate.crops import crops  # and with it the training
 
         shown = crops(config)
-    findings = lint.lint(splits, threads=config.data.threads, data=config.data)
-    page = browse.page(name.name, splits, findings, threads=config.data.threads, crops=shown)
+    page = browse.page(name.name, splits, _findings(config, splits), threads=config.data.threads, crops=shown)
     out = options.out or name.with_name(f"{name.name}_browse.html")
     write_bytes(out, page.encode())
     print(f"{out}: {len(page) / 2**20:.1f} MiB; open it in a browser")

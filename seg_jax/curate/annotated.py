@@ -29,6 +29,13 @@ def tagged(root: Path) -> Proposal | None:
     return _drawn(root, "tags", photographs, files) if files else None
 
 
+def united(root: Path) -> Proposal | None:
+    """Binary masks of one class each; one alone would call the others background."""
+    photographs = Photographs(root)
+    name, files = label_tools.recognized(photographs)
+    return _drawn(root, name, photographs, files) if name == "layers" else None
+
+
 def _drawn(root: Path, name: str, photographs: Photographs, files: list[Path]) -> Proposal:
     """The proposal for the source `annotated`."""
     layout = label_tools.LAYOUTS[name]
@@ -51,10 +58,10 @@ def _drawn(root: Path, name: str, photographs: Photographs, files: list[Path]) -
         summary += f" to evaluate on\n{note}" if note else " to evaluate on"
     else:
         fields |= split_fields(list(scenes))
-    above = "one with the greater z_order" if name == "cvat" else "later one in the file"
+    above = {"cvat": "one with the greater z_order", "layers": "later class in the alphabet"}.get(name, "")
     summary += (
         f"\nclasses: {', '.join(table.names)}"
-        f"\nwhere objects overlap, the {above} counts"
+        f"\nwhere objects overlap, the {above or 'later one in the file'} counts"
         f"\npixels outside of all objects are {BACKGROUND!r}; without that class in the label table they are ignored"
     )
     summary += "".join(f"\n{note}" for note in found.notes)

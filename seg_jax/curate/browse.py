@@ -32,7 +32,7 @@ _STYLE = (
     ".both{position:relative;line-height:0}.both img{width:100%}"
     ".both img+img{position:absolute;left:0;top:0;opacity:.55;image-rendering:pixelated}.both:hover img+img{opacity:0}"
     "i{display:inline-block;width:.9em;height:.9em;border:1px solid #000;margin-right:.4em}"
-    "td{white-space:normal;vertical-align:top;text-align:left}"
+    "th,td{white-space:normal;vertical-align:top;text-align:left}"
 )
 
 Key = tuple[str, int]  # split and index of an example

@@ -56,7 +56,8 @@ def prepare(
         note = archives.unpack(zipped, root) + "\n"
     proposal = proposal or propose.propose(root)
     size = proposal.fields.get("data.size")
-    with proposed(proposal, out / SOURCE, flags) as config:
+    stored = replace(proposal, fields={name: value for name, value in proposal.fields.items() if name != "data.size"})
+    with proposed(stored, out / SOURCE, flags) as config:
         resized = all(config.data.size)
         photos = photos or (formats.ORIGINAL if to == "folder" and not resized else "jpeg")
         parts = splits_of(config, splits, source=source)
@@ -78,17 +79,16 @@ def prepare(
 
 @contextmanager
 def proposed(proposal: Proposal, place: Path, flags: Sequence[str]) -> Iterator[Config]:
-    """The configuration that reads a directory at its stored sizes; the files behind it are there for as long.
+    """The configuration of a proposal; the files behind it are there for as long.
 
     Args:
       proposal: that of `propose.propose`.
       place: a directory that is made for these files, and removed.
       flags: overrides of the configuration.
     """
-    stored = replace(proposal, fields={name: value for name, value in proposal.fields.items() if name != "data.size"})
     try:
         shutil.rmtree(place, ignore_errors=True)  # left by a process that was killed
-        propose.write(stored, place / "config.py")
+        propose.write(proposal, place / "config.py")
         yield configuration([f"--config={place / 'config.py'}", *flags])
     finally:
         shutil.rmtree(place, ignore_errors=True)

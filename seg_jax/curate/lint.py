@@ -29,7 +29,7 @@ CURES: Mapping[str, str] = {
     "labels": "Correct the mask or the label table.",
     "all ignored": "Label it, or remove it: nothing can be learned from it.",
     "constant": "Replace or remove the photograph.",
-    "sizes": "Set config.data.size, which brings all to one size.",
+    "sizes": "Set config.data.size, which brings all to one size, or config.augment.crop, which takes any.",
     "duplicate": "Keep one of them.",
     "contradiction": "Keep the right mask, remove the others.",
     "near duplicate": "Keep both in one split, as data.group does with directories: a score on it says little.",

@@ -247,6 +247,7 @@ RECOGNIZERS: Sequence[Callable[[Path], Proposal | None]] = (
     tfds,
     arrays,
     annotated.tagged,
+    annotated.united,
     folder,
     annotated.drawn,
     side_by_side,

@@ -77,8 +77,8 @@ def read_photograph(
     if isinstance(content, Image.Image):
         stored, turned = (content.height, content.width), (upright and pictures.tag(content)) or 1
         with decoder.reading(path):
-            image = pictures.upright(content) if upright else content
-            return Photograph(pictures.array(image, depth, path), stored, turned)
+            picture = pictures.upright(content) if upright else content
+            return Photograph(pictures.array(picture, depth, path), stored, turned)
     turned = content.turned if upright else 1
     pixels = pictures.turned(content.pixels, turned)
     missing = depth.missing(pixels, content.nodata)

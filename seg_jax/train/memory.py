@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from seg_jax.augment.placing import part_size
+from seg_jax.augment import placing
 from seg_jax.config import Config, Size, with_fields
 from seg_jax.run.cost import peak_memory
 from seg_jax.run.program import Functions
@@ -17,7 +17,7 @@ SMALLEST = 64  # pixels; crops are not proposed below
 
 
 def fit_memory(
-    functions: Functions, *, size: Size, limit: float, placed: bool = False
+    functions: Functions, *, size: Size, limit: float, several_sizes: bool = False
 ) -> tuple[dict[str, Any], float] | None:
     """The mildest change with which the training step needs at most `limit` bytes on each device.
 
@@ -25,7 +25,7 @@ def fit_memory(
       functions: the run's functions.
       size: (height, width) of its images.
       limit: in bytes.
-      placed: whether images are the parts of photographs that crops show, whose size follows from the crop.
+      several_sizes: whether photographs have different sizes, so that images are the parts that crops show.
 
     Returns:
       ({'train.accumulate': 2, ...}: fields to change, none if it fits as it is; bytes that it then needs by XLA's
@@ -33,7 +33,8 @@ def fit_memory(
     """
     for fields in changes(functions.config, devices=sharding.batch_parts(functions.mesh), size=size):
         config = with_fields(functions.config, fields)
-        seen = part_size(config.augment) if placed else size
+        placed = placing.needed(config.augment, several_sizes=several_sizes)
+        seen = placing.part_size(config.augment) if placed else size
         lowered = replace(functions, config=config).train_step(seen, frozen=config.finetune.freeze, placed=placed)
         needed = peak_memory(lowered.compile())
         logging.info("%s: %.1f MiB", _flags(fields) or "as it is", needed / 2**20)

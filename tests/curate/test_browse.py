@@ -142,6 +142,20 @@ def test_a_directory_and_its_configuration(root, tmp_path, monkeypatch, capsys):
     assert "is not a directory" in capsys.readouterr().err
 
 
+def test_different_sizes_are_findings_only_where_nothing_takes_them(root, tmp_path, capsys):
+    for folder in ("photos", "truth"):
+        path = root / folder / "0.png"
+        Image.open(path).resize((40, 48), 0).save(path)
+    assert main(["browse", str(root), f"--out={tmp_path / 'x.html'}"]) == 0
+    assert "<td>sizes</td>" not in (tmp_path / "x.html").read_text()  # the proposal sets data.size
+    main(["inspect", str(root), f"--out={tmp_path / 'c.py'}"])
+    capsys.readouterr()
+    for flags, count in (("--config.augment.crop=(0, 0)", 1), ("--config.augment.crop=(32, 32)", 0)):
+        main(["lint", f"--config={tmp_path / 'c.py'}", "--splits=train,val", "--config.data.size=(0, 0)",
+              "--config.data.val_share=0.5", flags])  # fmt: skip
+        assert capsys.readouterr().out.count("photographs differ in size") == count
+
+
 def test_crops_are_those_of_the_first_steps(root, tmp_path):
     main(["inspect", str(root), f"--out={tmp_path / 'c.py'}"])
     config = with_fields(

@@ -86,7 +86,9 @@ def test_sizes_of_examples(root):
     where, (finding,) = rows(root)
     assert where == [("sizes", "train", "train/n3.png")]
     assert finding.finding == "photographs differ in size (height x width): 3 of 8x12, 1 of 9x12"
-    assert finding.cure == "Set config.data.size, which brings all to one size."
+    assert (
+        finding.cure == "Set config.data.size, which brings all to one size, or config.augment.crop, which takes any."
+    )
     assert rows(root, size=(8, 12)) == ([], [])
 
 

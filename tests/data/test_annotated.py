@@ -172,7 +172,16 @@ def tags(root):
         path.write_bytes(png(box(*area)))
 
 
-BUILDERS = {f.__name__: f for f in (coco, labelme, cvat, yolo, labelstudio, supervisely, tags)}
+def layers(root, place="masks/{name}_{word}.png"):
+    put(root, "images/a.png", "images/b_1.png", "images/c.png")
+    for name in ("a", "b_1", "c"):
+        for word, area in (("road", box(*ROAD) & ~box(*TREE)), ("tree", box(*TREE))):
+            path = root / place.format(name=name, word=word)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(area))
+
+
+BUILDERS = {f.__name__: f for f in (coco, labelme, cvat, yolo, labelstudio, supervisely, tags, layers)}
 
 
 def load(root, split="train", **fields):
@@ -316,6 +325,53 @@ def test_supervisely_has_holes(tmp_path):
     content["objects"][1] = {"classTitle": "tree", "geometryType": "polygon", "points": points}
     write(tmp_path / "ds0/ann/a.png.json", content)
     np.testing.assert_array_equal(only(tmp_path), truth(hole=True))
+
+
+@pytest.mark.parametrize("place", ["masks/{word}/{name}.png", "images/{name}_{word}.png", "{word}/{name}.png"])
+def test_binary_masks_of_classes_are_united_wherever_they_are(tmp_path, place):
+    layers(tmp_path, place)
+    next(tmp_path.glob(place.format(name="b_1", word="tree"))).unlink()  # shows none
+    examples = load(tmp_path)
+    assert examples.table.names == ("background", "road", "tree") and not examples.bad
+    assert examples.names == ("images/a.png", "images/b_1.png", "images/c.png")
+    np.testing.assert_array_equal(examples.read(0)[1], truth())
+    np.testing.assert_array_equal(examples.read(1)[1], truth() % 2)
+    proposal = propose.propose(tmp_path)
+    assert proposal.fields["data.source"] == "annotated" and proposal.table.names == examples.table.names
+    assert "binary masks of one class each (3)" in proposal.summary
+
+
+def test_splits_of_binary_masks_are_those_of_the_photographs(tmp_path):
+    for split, name in (("train", "a"), ("train", "c"), ("val", "b")):
+        put(tmp_path, f"{split}/images/{name}.png")
+        for word, area in (("road", box(*ROAD)), ("sky", box(0, 0, 16, 3))):
+            path = tmp_path / f"{split}/masks/{name}_{word}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(area))
+    assert load(tmp_path).names == ("train/images/a.png", "train/images/c.png")
+    assert load(tmp_path, "val").names == ("val/images/b.png",)
+
+
+@pytest.mark.parametrize(
+    ("words", "second", "message"),
+    [
+        (("road", "tree"), ROAD, r"each example has \d files that may be its mask"),  # two annotators of one thing
+        (("manual_ann", "manual_bob"), TREE, r"each example has \d files that may be its mask"),
+        (("1", "2"), TREE, "has 2 masks, .* each of one object"),
+        (("object_1", "object_2"), TREE, "has 2 masks, .* each of one object"),
+    ],
+)
+def test_masks_that_may_be_no_classes_are_errors(tmp_path, words, second, message):
+    for name in ("a", "b", "c"):
+        put(tmp_path, f"images/{name}.png")
+        for word, area in zip(words, (box(*ROAD) & ~box(*TREE), box(*second)), strict=True):
+            path = tmp_path / f"masks/{name}_{word}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(png(area))
+    with pytest.raises(DataError, match=message):
+        propose.propose(tmp_path)
+    with pytest.raises(DataError, match="no annotations of a known layout"):
+        load(tmp_path)
 
 
 def test_labelme_names_background_and_ignored_regions(tmp_path):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg_jax.data.images import DataError
-from seg_jax.data.label_tools import coco, cvat, labelme, labelstudio, supervisely, tags, yolo
+from seg_jax.data.label_tools import coco, cvat, labelme, labelstudio, layers, supervisely, tags, yolo
 from seg_jax.data.label_tools.photographs import Photographs
 from seg_jax.data.label_tools.scene import Annotations
 
@@ -31,7 +31,8 @@ class Layout:
     read: Callable[[Photographs, list[Path]], Annotations]
 
 
-# In the order in which they are tried. Binary masks come first: the JSON beside them names their photographs.
+# In the order in which they are tried. Label Studio's masks come first: the JSON beside them names their photographs.
+# Those of other tools come last, because files have to be read to recognise them.
 LAYOUTS: Mapping[str, Layout] = {
     "tags": Layout("Label Studio's binary masks, one for each tag", tags.recognize, tags.read),
     "supervisely": Layout("Supervisely", supervisely.recognize, supervisely.read),
@@ -40,6 +41,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "coco": Layout("COCO's JSON", coco.recognize, coco.read),
     "cvat": Layout("CVAT's XML", cvat.recognize, cvat.read),
     "yolo": Layout("YOLO's polygons", yolo.recognize, yolo.read),
+    "layers": Layout("binary masks of one class each", layers.recognize, layers.read),
 }
 
 

@@ -48,8 +48,8 @@ def read(photographs: Photographs, files: list[Path]) -> Annotations:
             continue
         several = len({annotation for _, _, annotation, _ in masks}) > 1
         fault = f"task {task} has masks of several annotations; remove those of all but one" * several
-        things = [Thing(name, partial(_draw, path), path.name) for _, name, _, path in sorted(masks)]
-        scenes.append(Scene(photos[task], first, _size(first), things, fault))
+        things = [Thing(name, partial(draw, path), path.name) for _, name, _, path in sorted(masks)]
+        scenes.append(Scene(photos[task], first, mask_size(first), things, fault))
     return Annotations(named({"": scenes}), {"": scenes}, {"": bad}, files=tuple(files))
 
 
@@ -78,14 +78,19 @@ def _by_number(photographs: Photographs, tasks: set[int], masks: list[Path]) -> 
     return {task: found[task][0] for task in tasks}
 
 
-def _size(mask: Path) -> Size | None:
+def mask_size(mask: Path) -> Size | None:
     """(height, width) of a mask; None for a damaged one, which the reader of its pixels reports."""
     with contextlib.suppress(DataError), opened(mask) as image:
         return image.height, image.width
     return None
 
 
-def _draw(path: Path, size: Size) -> Patch:
+def draw(path: Path, size: Size) -> Patch:
+    """The pixels of a binary mask for a photograph of `size`.
+
+    Raises:
+      DataError: the file is no image, or of another size.
+    """
     patch = raster.png(path.read_bytes(), 0, 0, size)
     if patch.pixels.shape != size:
         raise DataError(f"the mask has another size than its photograph of {size[0]}x{size[1]}; export it again")

@@ -52,8 +52,8 @@ class Examples:
       labelled: whether any pixel has a class, which only the check of all examples knows.
       arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
       pixels: number of pixels of each class, which only the check of examples knows; (): not counted.
-      sizes: (height, width) of each example where they pass at their own scale, known once they are checked; (): all
-        have one size.
+      sizes: (height, width) of each example where they pass at their own scale, known once they are checked, (0, 0) of
+        those that are not; (): all have one size.
       depth: bands and type of the images.
     """
 
@@ -67,7 +67,7 @@ class Examples:
     instances: Callable[[int], np.ndarray] | None = None
     mask: Callable[[int], Stored] | None = None
     reading: str = ""
-    bad: tuple[Bad, ...] = ()
+    bad: Sequence[Bad] = ()
     content: str = ""
     labelled: bool = True
     arrays: tuple[Any, Any] | None = None

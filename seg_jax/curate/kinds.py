@@ -43,7 +43,7 @@ def _has_few_numbers(path: Path) -> bool:
       DataError: it cannot be read.
     """
     content = rasters.read(path)
-    pixels = np.asarray(content) if isinstance(content, Image.Image) else content.pixels
+    pixels = np.asarray(content.picture) if isinstance(content, rasters.Plain) else content.pixels
     return (pixels.ndim == 2 or pixels.shape[-1] == 1) and len(np.unique(pixels)) <= MAX_DISTINCT
 
 

@@ -72,9 +72,9 @@ def part(
     resolution, on a grid through the crop's first pixel, so that a crop without rotation copies the reduced pixels.
 
     Args:
-      image: [h w c].
+      image: [h w c], or one that was reduced by a whole factor, which the crop reduces at least as much.
       label: [h w].
-      matrix: float64 [2 3] from pixels (y, x, 1) of the crop to those of the photograph, centres at integers.
+      matrix: float64 [2 3] from pixels (y, x, 1) of the crop to those of the label, centres at integers.
       output: (height, width) of the crop.
       size: (height, width) of the part.
 
@@ -101,9 +101,11 @@ def part(
         np.clip(np.floor(centre + 0.5).astype(np.int64), 0, n - 1)
         for centre, n in zip(centres, label.shape, strict=True)
     )
-    if pitch == 1.0:
+    factor = label.shape[0] // image.shape[0]
+    if pitch == factor == 1:
         return _at(image, rows, columns), _at(label, rows, columns), placed
-    return _reduced(image, centres, pitch), _at(label, rows, columns), placed
+    small = [(centre + 0.5) / factor - 0.5 for centre in centres]
+    return _reduced(image, small, pitch / factor), _at(label, rows, columns), placed
 
 
 def _at(array: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

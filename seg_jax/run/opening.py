@@ -112,6 +112,8 @@ def open_job(
     check_classes(config, classes=len(table))
     teacher.check(config, table)
     if run is not None:
+        if training and config.data.short_side:  # crops show no more, so that JPEG need not be decoded as a whole
+            examples = (examples[0].with_enough(config.data.short_side * config.augment.scale[1]), *examples[1:])
         seeds = (config.seed if training else None, *(None for _ in splits[1:]))
         examples = tuple(
             feed.prepare(one, config.data, mesh, record=run.checked(one.split), any_size=any_size(config), seed=seed)

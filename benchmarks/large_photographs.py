@@ -3,7 +3,7 @@
 python -m benchmarks.large_photographs --peer=PYTHON
 
 PYTHON is an interpreter with torch, albumentations and OpenCV; without --peer only ours is measured. The photographs,
-16 of about 3.4 MB, and their masks (PNG) are made from a seed. Both sides decode them, bring the shorter side to 256 to
+8 of about 3.4 MB, and their masks (PNG) are made from a seed. Both sides decode them, bring the shorter side to 256 to
 1024 pixels, cut out a crop, flip half of them, and normalise; the peer resizes without antialiasing, its default. The
 peer uses one worker process per core, and ours `data.threads` threads and one CPU device per core. The best of
 interleaved turns counts. --whole measures ours without libjpeg's scaled decoding.
@@ -32,10 +32,9 @@ from configs import default
 from seg_jax import augment, data, models
 from seg_jax.augment.placing import Crops
 from seg_jax.data import feed, sampler
-from seg_jax.run import program
-from seg_jax.runtime import sharding
+from seg_jax.runtime import sharding, xla
 
-COUNT, SIZE, CROP, BATCH, CLASSES = 16, (3000, 4000), 512, 8, 20
+COUNT, SIZE, CROP, BATCH, CLASSES = 8, (3000, 4000), 512, 8, 20
 
 
 def make(root: Path, seed: int = 0) -> None:
@@ -70,7 +69,7 @@ def ours(root: str, *, whole: bool) -> float:
         groups=mesh.size if jax.default_backend() == "cpu" else BATCH,
         finish=lambda image: models.normalize(image, MEAN, STD),
     )
-    warp = jax.jit(change, out_shardings=sharding.split(mesh), compiler_options=program.compiler_options())
+    warp = jax.jit(change, out_shardings=sharding.split(mesh), compiler_options=xla.for_training())
     order = sampler.training_order(0, start=0, stop=10**6, batch_size=BATCH, n=COUNT)
     crops = Crops(config.augment, seed=0, short_side=CROP)
     return delivered(feed.batches(examples, order, config.data, mesh, fit=crops), warp)
@@ -80,6 +79,7 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", default="", help="an interpreter with torch and albumentations")
+    parser.add_argument("--turns", type=int, default=TURNS, help="measurements of each side")
     parser.add_argument("--whole", action="store_true", help="ours decodes every pixel")
     parser.add_argument("--only", default="", help="measure ours with the files in this directory, print JSON")
     options = parser.parse_args()
@@ -87,11 +87,11 @@ def main() -> None:
         jax.config.update("jax_num_cpu_devices", CORES)
         print(json.dumps(ours(options.only, whole=options.whole)))
         return
-    rate, peer, versions = 0.0, 0.0, ""
+    rate, peer, versions, line = 0.0, 0.0, "", ""
     environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
     with tempfile.TemporaryDirectory() as root:
         make(Path(root))
-        for _ in range(TURNS):
+        for _ in range(options.turns):
             command = [sys.executable, "-m", "benchmarks.large_photographs", f"--only={root}"]
             rate = max(rate, json.loads(output(command + ["--whole"] * options.whole)))
             if options.peer:
@@ -100,8 +100,9 @@ def main() -> None:
                 measured = json.loads(output([options.peer, str(script), *arguments], environment))
                 peer = max(peer, measured["files"])
                 versions = f"torch {measured['torch']}, albumentations {measured['albumentations']}"
-    print(f"crops of {CROP}x{CROP} of {SIZE[1]}x{SIZE[0]} a second, batches of {BATCH} {versions}")
-    print(f"{rate:>8.1f} ours" + (f"{peer:>8.1f} peer{rate / peer:>8.2f} x" if peer else ""))
+            line = f"{rate:>8.1f} ours" + (f"{peer:>8.1f} peer{rate / peer:>8.2f} x" if peer else "")
+            print(line, file=sys.stderr)
+    print(f"crops of {CROP}x{CROP} of {SIZE[1]}x{SIZE[0]} a second, batches of {BATCH} {versions}\n{line}")
 
 
 if __name__ == "__main__":

@@ -220,13 +220,9 @@ def _check_bands(config: Config) -> None:
 
 
 def _check_data(config: Config) -> None:
-    require(
-        config.data.cache != "device" or config.data.check in ("auto", "all"),
-        config,
-        "data.check",
-        "a cache on devices (data.cache = 'device') is filled before the first step, which reads every example",
-        "Use all, or data.cache=host",
-    )
+    fits = config.data.cache != "device" or config.data.check in ("auto", "all")
+    rule = "a cache on devices (data.cache = 'device') is filled before the first step, which reads every example"
+    require(fits, config, "data.check", rule, "Use all, or data.cache=host")
 
 
 def _check_augmentation(config: Config) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from seg_jax.curate.tally import color_codes, tally
 from seg_jax.data import rasters

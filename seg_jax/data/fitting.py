@@ -113,26 +113,40 @@ def _at(array: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     band = array[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     if band.shape[:2] == (len(rows), len(columns)):
         return np.ascontiguousarray(band)
-    return band[rows - rows[0]][:, columns - columns[0]]
+    # Indices in brackets would give an array whose columns come first in memory.
+    return band.take(rows - rows[0], axis=0).take(columns - columns[0], axis=1)
 
 
 def _reduced(image: np.ndarray, centres: list[np.ndarray], pitch: float) -> np.ndarray:
     """The image at a grid of positions, `pitch` pixels apart, antialiased by Pillow's triangle; borders repeat."""
-    indices, boxes, kept = [], [], []
+    ranges, boxes, kept = [], [], []
     for centre, n in zip(centres, image.shape[:2], strict=True):
         # Only positions in the photograph are computed, at least one; the others repeat them.
         first = int(np.clip(np.searchsorted(centre, -0.5), 0, len(centre) - 1))
         last = int(np.clip(np.searchsorted(centre, n - 0.5, side="right") - 1, first, len(centre) - 1))
         begin = math.floor(centre[first] - pitch) - 1  # half of the triangle's base is `pitch`
         end = math.ceil(centre[last] + pitch) + 1
-        indices.append(np.clip(np.arange(begin, end + 1), 0, n - 1))
+        ranges.append((begin, end + 1))
         boxes.append((centre[first] - begin + 0.5 - pitch / 2, centre[last] - begin + 0.5 + pitch / 2))
         kept.append((first, last))
     (y0, y1), (x0, x1) = boxes
     height, width = (last - first + 1 for first, last in kept)
-    small = resample(_at(image, *indices), (height, width), box=(x0, y0, x1, y1))
+    small = resample(_extended(image, ranges), (height, width), box=(x0, y0, x1, y1))
     pads = [(first, len(centre) - 1 - last) for (first, last), centre in zip(kept, centres, strict=True)]
     return np.pad(small, (*pads, (0, 0)), mode="edge")
+
+
+def _extended(image: np.ndarray, ranges: list[tuple[int, int]]) -> np.ndarray:
+    """The pixels of ranges (begin, end) of rows and columns, which may be outside: there borders repeat."""
+    inner, pads = [], []
+    for (begin, end), n in zip(ranges, image.shape[:2], strict=True):
+        first = min(max(begin, 0), n - 1)
+        last = max(min(end, n), first + 1)
+        before = min(max(first - begin, 0), end - begin - 1)
+        inner.append(slice(first, last))
+        pads.append((before, end - begin - before - (last - first)))
+    region = image[tuple(inner)]
+    return np.pad(region, (*pads, (0, 0)), mode="edge") if np.any(pads) else np.ascontiguousarray(region)
 
 
 class Padded:

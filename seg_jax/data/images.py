@@ -82,10 +82,10 @@ def read_photograph(
     """
     content = rasters.read(path, pages=pages)
     if isinstance(content, rasters.Plain):
-        image, factor = content
-        stored, turned = (factor * image.height, factor * image.width), (upright and pictures.tag(image)) or 1
+        picture, factor = content
+        stored, turned = (factor * picture.height, factor * picture.width), (upright and pictures.tag(picture)) or 1
         with decoder.reading(path):
-            picture = pictures.upright(image) if upright else image
+            picture = pictures.upright(picture) if upright else picture
             return Photograph(pictures.array(picture, depth, path), stored, turned, factor=factor)
     turned = content.turned if upright else 1
     pixels = pictures.turned(content.pixels, turned)

@@ -130,10 +130,10 @@ def test_errors_of_the_machine_are_not_those_of_the_file(error, kind, text):
 
 
 def test_memory_that_runs_out_after_decoding_is_named(monkeypatch):
-    def exhausted(_):
+    def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr(images, "rgb", exhausted)
+    monkeypatch.setattr(images.pictures, "array", exhausted)
     with pytest.raises(DataError, match="a does not fit into the memory that is free"):
         read_image(Encoded(saved("PNG"), "a"))
 

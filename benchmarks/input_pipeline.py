@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from seg_jax.runtime import process
@@ -55,18 +56,22 @@ def ours(root: str, cache: str) -> float:
     )
     warp = jax.jit(change, out_shardings=sharding.split(mesh), compiler_options=xla.for_training())
     order = sampler.training_order(0, start=0, stop=10**6, batch_size=BATCH, n=len(examples), process=0, processes=1)
-    batches = feed.batches(examples, order, config.data, mesh)
+    return delivered(feed.batches(examples, order, config.data, mesh), warp)
+
+
+def delivered(batches: Generator[feed.Batch], change: Callable[..., tuple[jax.Array, jax.Array]]) -> float:
+    """Pairs a second that `change` (key, **batch) delivers, for `SECONDS` from the second batch on."""
     begin, count = 0.0, 0
     in_flight: deque[tuple[jax.Array, jax.Array]] = deque()
     for number, batch in enumerate(batches):
-        in_flight.append(warp(jax.random.key(number), batch["image"], batch["label"]))
+        in_flight.append(change(jax.random.key(number), **batch))
         if len(in_flight) <= BATCHES_IN_FLIGHT:
             continue
         jax.block_until_ready(in_flight.popleft())
         if not begin:
             begin = time.perf_counter()
             continue
-        count += BATCH
+        count += len(batch["label"])
         if time.perf_counter() - begin > SECONDS:
             break
     elapsed = time.perf_counter() - begin
@@ -74,7 +79,7 @@ def ours(root: str, cache: str) -> float:
     return count / elapsed
 
 
-def _output(command: list[str], environment: dict[str, str] | None = None) -> str:
+def output(command: list[str], environment: dict[str, str] | None = None) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
 
@@ -101,11 +106,11 @@ def main() -> None:
     for _ in range(TURNS):
         for origin, cache in (("files", "none"), ("memory", "host")):
             command = [sys.executable, "-m", "benchmarks.input_pipeline", f"--data={options.data}", f"--only={cache}"]
-            rates[origin] = max(rates[origin], json.loads(_output(command)))
+            rates[origin] = max(rates[origin], json.loads(output(command)))
         if options.peer:
             script = Path(__file__).with_name("peer_dataloader.py")
             command = [options.peer, str(script), options.data, str(BATCH), str(SECONDS), str(CORES)]
-            measured = json.loads(_output(command, environment))
+            measured = json.loads(output(command, environment))
             theirs = {origin: max(theirs[origin], measured[origin]) for origin in theirs}
             versions = f"torch {measured['torch']}, albumentations {measured['albumentations']}"
     print(f"augmented pairs of 480x360 a second, batches of {BATCH} {versions}")

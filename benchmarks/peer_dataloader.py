@@ -1,6 +1,8 @@
-"""The peer of `benchmarks.input_pipeline`: torch's DataLoader with albumentations; runs where these are installed.
+"""The peer of two benchmarks: torch's DataLoader with albumentations; runs where these are installed.
 
-python benchmarks/peer_dataloader.py CAMVID BATCH SECONDS WORKERS -> JSON: pairs a second from files, from memory.
+python benchmarks/peer_dataloader.py CAMVID BATCH SECONDS WORKERS -> JSON: pairs a second from files, from memory;
+of `benchmarks.input_pipeline`. With a fifth argument, the side of square crops of large photographs whose shorter side
+is brought to 0.5 to 2 times this side, from files alone; of `benchmarks.large_photographs`.
 
 It imports nothing from this project, so it can run in an environment of its own.
 """
@@ -21,9 +23,9 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Pairs(Dataset):
-    """Augmented photographs and masks of CamVid in SegNet's layout; `cached` keeps the decoded arrays in memory."""
+    """Augmented photographs and masks in SegNet's layout; `cached` keeps the decoded arrays in memory."""
 
-    def __init__(self, root: Path, *, cached: bool):
+    def __init__(self, root: Path, *, cached: bool, crop: int = 0):
         self.paths = [(path, root / "trainannot" / f"{path.stem}.png") for path in sorted((root / "train").iterdir())]
         self.augment = A.Compose(
             [
@@ -34,6 +36,17 @@ class Pairs(Dataset):
                 ToTensorV2(),
             ]
         )
+        if crop:
+            ratio = crop / min(self.decode(0)[1].shape)
+            self.augment = A.Compose(
+                [
+                    A.RandomScale((0.5 * ratio - 1, 2 * ratio - 1), p=1.0),
+                    A.RandomCrop(crop, crop, pad_if_needed=True, fill_mask=255),
+                    A.HorizontalFlip(p=0.5),
+                    A.Normalize(),
+                    ToTensorV2(),
+                ]
+            )
         self.arrays = [self.decode(i) for i in range(len(self.paths))] if cached else None
 
     def __len__(self) -> int:
@@ -67,8 +80,10 @@ def pairs_per_second(data: Pairs, batch: int, seconds: float, workers: int) -> f
 
 if __name__ == "__main__":
     root, size, length, processes = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+    crop = int(sys.argv[5]) if len(sys.argv) > 5 else 0
     rates = {
-        name: pairs_per_second(Pairs(root, cached=cached), size, length, processes)
+        name: pairs_per_second(Pairs(root, cached=cached, crop=crop), size, length, processes)
         for name, cached in (("files", False), ("memory", True))
+        if not (crop and cached)
     }
     print(json.dumps(rates | {"torch": torch.__version__, "albumentations": A.__version__}))

@@ -86,6 +86,7 @@ def _check(config: Config) -> None:
     _check_evaluation(config)
     _check_sizes(config)
     _check_bands(config)
+    _check_data(config)
     _check_augmentation(config)
 
 
@@ -216,6 +217,12 @@ def _check_bands(config: Config) -> None:
         rule = f"this changes colours, and data.bands = {data.bands!r} are none"
         cure = "Use 0.0; augment.brightness, contrast, blur and noise take any bands"
         require(channels == 3 or not augment[field], config, f"augment.{field}", rule, cure)
+
+
+def _check_data(config: Config) -> None:
+    fits = config.data.cache != "device" or config.data.check in ("auto", "all")
+    rule = "a cache on devices (data.cache = 'device') is filled before the first step, which reads every example"
+    require(fits, config, "data.check", rule, "Use all, or data.cache=host")
 
 
 def _check_augmentation(config: Config) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from seg_jax.curate.tally import color_codes, tally
 from seg_jax.data import rasters
@@ -43,7 +42,7 @@ def _has_few_numbers(path: Path) -> bool:
       DataError: it cannot be read.
     """
     content = rasters.read(path)
-    pixels = np.asarray(content) if isinstance(content, Image.Image) else content.pixels
+    pixels = np.asarray(content.picture) if isinstance(content, rasters.Plain) else content.pixels
     return (pixels.ndim == 2 or pixels.shape[-1] == 1) and len(np.unique(pixels)) <= MAX_DISTINCT
 
 

@@ -157,7 +157,8 @@ def _examined(examples: Examples, threads: int):
         except (DataError, LabelError) as error:
             named = [str(path) for path in examples.files[i]] if examples.files else []
             file = next((path for path in named if path in str(error)), examples.names[i])
-            return _finding(_kind(error), examples.split, file, str(error))
+            kind = "orientation" if isinstance(error, OrientationError) else "unusable"
+            return _finding("labels" if isinstance(error, LabelError) else kind, examples.split, file, str(error))
         pixels = class_counts(label, len(examples.table))
         constant = bool((image == image[0, 0]).all())
         photo, mask = _file(examples, i, 0), _file(examples, i, -1)
@@ -167,13 +168,6 @@ def _examined(examples: Examples, threads: int):
         return Facts(pixels, label.shape, constant, _digest(image), _digest(label), counted, fitted, small)
 
     return in_parallel(examine, len(examples), threads=threads, title=f"decoding {examples.split}")
-
-
-def _kind(error: Exception) -> str:
-    """The kind of finding that an unreadable example is."""
-    if isinstance(error, LabelError):
-        return "labels"
-    return "orientation" if isinstance(error, OrientationError) else "unusable"
 
 
 def _digest(array: np.ndarray) -> bytes:

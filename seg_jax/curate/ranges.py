@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from seg_jax.data import rasters
 from seg_jax.data.decoder import DataError
@@ -108,9 +107,10 @@ def measure(splits: Sequence[Examples]) -> Measured | None:
 def _values(path: Path) -> tuple[np.ndarray, bool]:
     """Stored values [h w n], and whether the last band is alpha."""
     content = rasters.read(path)
-    if not isinstance(content, Image.Image):
+    if isinstance(content, rasters.Values):
         return content.pixels, content.alpha
-    plain = content if content.mode in ("L", "RGB", "RGBA", "LA") else content.convert("RGB")
+    picture = content.picture
+    plain = picture if picture.mode in ("L", "RGB", "RGBA", "LA") else picture.convert("RGB")
     pixels = np.asarray(plain)
     return pixels if pixels.ndim == 3 else pixels[..., None], plain.mode in ("RGBA", "LA")
 

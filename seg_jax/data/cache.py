@@ -30,21 +30,28 @@ class Cache:
         self._arrays: Pair | None = None
         self._single: dict[int, Pair] = {}
 
+    def get(self, index: int) -> Pair | None:
+        """An example that is kept by itself."""
+        return self._single.get(index)
+
     def keep(self, index: int, pair: Pair) -> None:
         """Keeps a good example, if there is room.
 
         Raises:
           DataError: examples of one size need more memory than the machine has.
         """
+        if self._kind == "none":
+            return
         size = pair[1].shape
         if self._one_size:
             self._arrays = self._arrays or _allocate(self._n, pair, self._kind)
             if size == self._arrays[1].shape[1:]:
                 self._arrays[0][index], self._arrays[1][index] = pair
             return
-        self._room -= sum(array.nbytes for array in pair)
-        if self._room >= 0:
-            self._single[index] = pair
+        if index not in self._single:
+            self._room -= sum(array.nbytes for array in pair)
+            if self._room >= 0:
+                self._single[index] = pair
 
     def of(self, examples: Examples) -> Examples:
         """The examples, read from memory where they are kept.

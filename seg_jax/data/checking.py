@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -39,6 +39,7 @@ def prepare(
     one_size: bool = True,
     own_scale: bool = False,
     cache_bytes: int = 0,
+    only: Sequence[int] | None = None,
     process: int = 0,
     processes: int = 1,
     exchange: Callable[[str], list[str]] = lambda text: [text],
@@ -58,6 +59,7 @@ def prepare(
       one_size: whether examples of another size than the first one are bad.
       own_scale: whether examples pass at their own scale even if all have one size.
       cache_bytes: see `cache.Cache`.
+      only: the examples to read, of which none is kept; None: all.
       process, processes: number of this process, and of all processes.
       exchange: see `sharding.exchange`.
 
@@ -72,8 +74,9 @@ def prepare(
     def everyone(value: Any) -> list[Any]:
         return [json.loads(text) for text in exchange(json.dumps(value))]
 
-    n = len(examples)
-    fingerprint = content_key(examples)
+    n, complete = len(examples), only is None
+    cache = cache if complete else "none"
+    fingerprint = content_key(examples) if complete else ""
     if fingerprint and not one_size:
         fingerprint += " of any size" + " at its own scale" * own_scale
     if cache == "none":
@@ -91,7 +94,8 @@ def prepare(
         counts = class_counts(result[1], len(examples.table))
         return result[1].shape, counts, None if cache == "none" else result  # without a cache no pixels are needed
 
-    mine = range(process, n, processes) if cache == "none" else range(n)
+    which = range(n) if only is None else only
+    mine = which[process::processes] if cache == "none" else which
     bad: dict[int, Bad] = {}
     alike: dict[tuple[int, ...], list[int]] = {}  # size -> examples
     pixels = np.zeros(len(examples.table) + 1, np.int64)
@@ -115,10 +119,7 @@ def prepare(
         firsts = everyone([[indices[0], *size] for size, indices in alike.items()])
         _, *first = min((entry for entries in firsts for entry in entries), default=[0])
         for size, indices in alike.items():
-            why = (
-                f"has {size[0]}x{size[1]} pixels (height x width) where the first one has {first[0]}x{first[1]}; set "
-                "config.data.size to bring all to one size, or config.augment.crop to train in crops of any"
-            )
+            why = another_size(size, first)
             bad |= {i: Bad(examples.names[i], why) for i in indices if [*size] != first}
     found = everyone(
         {
@@ -136,7 +137,10 @@ def prepare(
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}
         findings = {"fingerprint": fingerprint, "bad": entries, "pixels": counted, "sizes": sizes}
         write_bytes(record, json.dumps(findings, indent=1).encode())
-    examples = replace(examples, labelled=any(counted), sizes=sizes, pixels=counted)
+    if not complete:  # what was not read may have labels, and another size
+        sizes = () if one_size else ((0, 0),) * n
+    labelled = any(counted)
+    examples = replace(examples, labelled=labelled or not complete, sizes=sizes, pixels=counted if labelled else ())
     return _without(kept.of(examples), bad, skip_bad)
 
 
@@ -150,6 +154,14 @@ def _sizes(n: int, alike: list[tuple[tuple[int, int], list[int]]], *, own_scale:
         for i in indices:
             sizes[i] = (height, width)
     return tuple(sizes)
+
+
+def another_size(size: Sequence[int], first: Sequence[int]) -> str:
+    """Why an example of one `size` cannot be used beside others of that of the `first` one, and what to do."""
+    return (
+        f"has {size[0]}x{size[1]} pixels (height x width) where the first one has {first[0]}x{first[1]}; set "
+        "config.data.size to bring all to one size, or config.augment.crop to train in crops of any"
+    )
 
 
 def _united(findings: Iterable[dict[str, dict[str, str]]]) -> dict[int, Bad]:

@@ -26,6 +26,7 @@ NEW_SUBFILE_TYPE, REDUCED, TRANSPARENCY = 254, 1, 4  # a tag of TIFF's pages, an
 
 MEGAPIXELS = 80  # below the 89 of Pillow's own warning; 240 MB once decoded
 _limit: ContextVar[int] = ContextVar("megapixels", default=MEGAPIXELS)
+_enough: ContextVar[float] = ContextVar("short_side", default=0.0)  # 0: all pixels are needed
 
 
 class DataError(SegJaxError, ValueError):
@@ -57,6 +58,31 @@ def at_most(megapixels: int) -> Iterator[None]:
         yield
     finally:
         _limit.reset(before)
+
+
+@contextmanager
+def enough(short_side: float) -> Iterator[None]:
+    """Inside, in this thread, `short_side` pixels along the shorter side of a photograph are enough, see `reduce`."""
+    before = _enough.set(short_side)
+    try:
+        yield
+    finally:
+        _enough.reset(before)
+
+
+def reduce(image: Image.Image) -> int:
+    """Lets libjpeg decode an open JPEG at 1/2, 1/4 or 1/8 of its size, as `enough` allows; returns 2, 4, 8, or else 1.
+
+    A factor divides both sides, so that pixels of the reduced photograph are whole blocks of the stored one.
+    """
+    if image.format != "JPEG" or not (least := _enough.get()):
+        return 1
+    width, height = image.size
+    for factor in (8, 4, 2):
+        if min(width, height) >= factor * least and width % factor == height % factor == 0:
+            image.draft(image.mode, (width // factor, height // factor))
+            return factor
+    return 1
 
 
 @contextmanager

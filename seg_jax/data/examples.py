@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from seg_jax.config import Size
+from seg_jax.data import decoder
 from seg_jax.data.depth import Depth
 from seg_jax.data.images import DataError, Stored
 from seg_jax.data.labels import LabelTable
@@ -39,7 +41,7 @@ class Examples:
       split: the split's name, for messages and reports.
       names: the name of each example in messages, such as its file names.
       read: index -> (image [h w c] in 0..255, see `depth`, label [h w] with class ids, see `LabelTable.dtype`); called
-        from several threads at once.
+        from several threads at once. After `with_enough` an image may be smaller than its label, by 2, 4 or 8.
       table: the meaning of the class ids.
       files: the files behind each example, by which changes are noticed; empty for generated data.
       resized: the (height, width) that `read` resizes every example to; (0, 0): as stored.
@@ -52,8 +54,8 @@ class Examples:
       labelled: whether any pixel has a class, which only the check of all examples knows.
       arrays: all images [n h w 3] and labels [n h w], once they are cached: of NumPy in host memory, of JAX on devices.
       pixels: number of pixels of each class, which only the check of examples knows; (): not counted.
-      sizes: (height, width) of each example where they pass at their own scale, known once they are checked; (): all
-        have one size.
+      sizes: (height, width) of each example where they pass at their own scale, known once they are checked, (0, 0) of
+        those that are not; (): all have one size.
       depth: bands and type of the images.
     """
 
@@ -67,7 +69,7 @@ class Examples:
     instances: Callable[[int], np.ndarray] | None = None
     mask: Callable[[int], Stored] | None = None
     reading: str = ""
-    bad: tuple[Bad, ...] = ()
+    bad: Sequence[Bad] = ()
     content: str = ""
     labelled: bool = True
     arrays: tuple[Any, Any] | None = None
@@ -92,6 +94,18 @@ class Examples:
         """The examples with `wrap(reader)` in place of each reader that they have, and with other fields."""
         fields |= {name: wrap(reader) for name in READERS if (reader := getattr(self, name))}
         return replace(self, **fields)
+
+    def with_enough(self, short_side: float) -> Examples:
+        """The examples for a use that needs no more than `short_side` pixels of a photograph along its shorter side.
+
+        Where a source decodes less then, does not depend on how often or from where an example is read.
+        """
+
+        def apply(index: int) -> Pair:
+            with decoder.enough(short_side):
+                return self.read(index)
+
+        return replace(self, read=apply, reading=f"{self.reading}, enough={short_side:g}")
 
     def take(self, indices: Sequence[int]) -> Examples:
         """Some of the examples, in the given order; `bad` and `arrays` stay as they are."""
@@ -124,18 +138,17 @@ def class_counts(label: np.ndarray, classes: int) -> np.ndarray:
     return np.bincount(np.minimum(label, classes).reshape(-1), minlength=classes + 1)
 
 
-def check_sizes(image: np.ndarray, mask: np.ndarray, *, image_name: object, mask_name: object, cure: str = "") -> None:
-    """Refuses a mask [h w] that has another size than its photograph [h w 3]; `cure` is what else to do then.
+def check_sizes(image: Size, mask: tuple[int, ...], *, image_name: object, mask_name: object, cure: str = "") -> None:
+    """Refuses a mask of another (height, width) than that of its photograph; `cure` is what else to do then.
 
     Raises:
       DataError: naming both with their sizes.
     """
-    size, other = image.shape[:2], mask.shape[:2]
-    if size == other:
+    if image == mask:
         return
     raise DataError(
-        f"{image_name} has {size[0]}x{size[1]} pixels (height x width) but its mask {mask_name} has "
-        f"{other[0]}x{other[1]}; they must agree.{cure}"
+        f"{image_name} has {image[0]}x{image[1]} pixels (height x width) but its mask {mask_name} has "
+        f"{mask[0]}x{mask[1]}; they must agree.{cure}"
     )
 
 

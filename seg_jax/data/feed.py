@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from seg_jax.config import DataConfig
-from seg_jax.data import checking, pipeline
+from seg_jax.data import checking, late, pipeline
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.fitting import Fit
 from seg_jax.data.images import DataError
@@ -24,19 +24,29 @@ from seg_jax.runtime import sharding
 Batch = dict[str, jax.Array]
 
 
-def prepare(examples: Examples, data: DataConfig, mesh: Mesh, *, record: Path, any_size: bool = False) -> Examples:
-    """Checks every example and keeps the split where `data.cache` says: in files, host memory, or on every device.
+def prepare(
+    examples: Examples,
+    data: DataConfig,
+    mesh: Mesh,
+    *,
+    record: Path,
+    any_size: bool = False,
+    seed: int | None = None,
+) -> Examples:
+    """Checks examples and keeps the split where `data.cache` says: in files, host memory, or on every device.
 
     Args:
       examples: one split.
-      data: reads `cache`, `cache_bytes`, `short_side`, `skip_bad` and `threads`.
+      data: reads `cache`, `cache_bytes`, `check`, `short_side`, `skip_bad` and `threads`.
       mesh: the devices.
       record: the file that notes which files were checked.
       any_size: whether the examples may have different sizes.
+      seed: of the sample that `data.check` may ask for; None: every example is checked.
 
     Raises:
       DataError: see `checking.prepare`; or the split has several sizes, or does not fit into the memory of a device.
     """
+    only = None if seed is None else late.chosen(data.check, len(examples), seed=seed, cache=data.cache)
     checked = checking.prepare(
         examples,
         cache=data.cache,
@@ -46,10 +56,15 @@ def prepare(examples: Examples, data: DataConfig, mesh: Mesh, *, record: Path, a
         record=record,
         one_size=not any_size,
         own_scale=data.short_side > 0,
+        only=only,
         process=jax.process_index(),
         processes=jax.process_count(),
         exchange=sharding.exchange,
     )
+    if only is not None:
+        return late.unchecked(
+            checked, skip_bad=data.skip_bad, one_size=not any_size, cache=data.cache, cache_bytes=data.cache_bytes
+        )
     return _copy_to_devices(checked, mesh) if data.cache == "device" else checked
 
 

@@ -72,9 +72,9 @@ def part(
     resolution, on a grid through the crop's first pixel, so that a crop without rotation copies the reduced pixels.
 
     Args:
-      image: [h w c].
+      image: [h w c], or one that was reduced by a whole factor, which the crop reduces at least as much.
       label: [h w].
-      matrix: float64 [2 3] from pixels (y, x, 1) of the crop to those of the photograph, centres at integers.
+      matrix: float64 [2 3] from pixels (y, x, 1) of the crop to those of the label, centres at integers.
       output: (height, width) of the crop.
       size: (height, width) of the part.
 
@@ -101,9 +101,11 @@ def part(
         np.clip(np.floor(centre + 0.5).astype(np.int64), 0, n - 1)
         for centre, n in zip(centres, label.shape, strict=True)
     )
-    if pitch == 1.0:
+    factor = label.shape[0] // image.shape[0]
+    if pitch == factor == 1:
         return _at(image, rows, columns), _at(label, rows, columns), placed
-    return _reduced(image, centres, pitch), _at(label, rows, columns), placed
+    small = [(centre + 0.5) / factor - 0.5 for centre in centres]
+    return _reduced(image, small, pitch / factor), _at(label, rows, columns), placed
 
 
 def _at(array: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -111,26 +113,40 @@ def _at(array: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     band = array[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     if band.shape[:2] == (len(rows), len(columns)):
         return np.ascontiguousarray(band)
-    return band[rows - rows[0]][:, columns - columns[0]]
+    # Indices in brackets would give an array whose columns come first in memory.
+    return band.take(rows - rows[0], axis=0).take(columns - columns[0], axis=1)
 
 
 def _reduced(image: np.ndarray, centres: list[np.ndarray], pitch: float) -> np.ndarray:
     """The image at a grid of positions, `pitch` pixels apart, antialiased by Pillow's triangle; borders repeat."""
-    indices, boxes, kept = [], [], []
+    ranges, boxes, kept = [], [], []
     for centre, n in zip(centres, image.shape[:2], strict=True):
         # Only positions in the photograph are computed, at least one; the others repeat them.
         first = int(np.clip(np.searchsorted(centre, -0.5), 0, len(centre) - 1))
         last = int(np.clip(np.searchsorted(centre, n - 0.5, side="right") - 1, first, len(centre) - 1))
         begin = math.floor(centre[first] - pitch) - 1  # half of the triangle's base is `pitch`
         end = math.ceil(centre[last] + pitch) + 1
-        indices.append(np.clip(np.arange(begin, end + 1), 0, n - 1))
+        ranges.append((begin, end + 1))
         boxes.append((centre[first] - begin + 0.5 - pitch / 2, centre[last] - begin + 0.5 + pitch / 2))
         kept.append((first, last))
     (y0, y1), (x0, x1) = boxes
     height, width = (last - first + 1 for first, last in kept)
-    small = resample(_at(image, *indices), (height, width), box=(x0, y0, x1, y1))
+    small = resample(_extended(image, ranges), (height, width), box=(x0, y0, x1, y1))
     pads = [(first, len(centre) - 1 - last) for (first, last), centre in zip(kept, centres, strict=True)]
     return np.pad(small, (*pads, (0, 0)), mode="edge")
+
+
+def _extended(image: np.ndarray, ranges: list[tuple[int, int]]) -> np.ndarray:
+    """The pixels of ranges (begin, end) of rows and columns, which may be outside: there borders repeat."""
+    inner, pads = [], []
+    for (begin, end), n in zip(ranges, image.shape[:2], strict=True):
+        first = min(max(begin, 0), n - 1)
+        last = max(min(end, n), first + 1)
+        before = min(max(first - begin, 0), end - begin - 1)
+        inner.append(slice(first, last))
+        pads.append((before, end - begin - before - (last - first)))
+    region = image[tuple(inner)]
+    return np.pad(region, (*pads, (0, 0)), mode="edge") if np.any(pads) else np.ascontiguousarray(region)
 
 
 class Padded:

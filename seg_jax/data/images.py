@@ -46,12 +46,19 @@ class Photograph(NamedTuple):
       stored: (height, width) of the file, before EXIF's orientation.
       turned: the orientation that was applied to `pixels`, 2 to 8; 1: none.
       missing: bool [h w], where nothing was measured, as GDAL's nodata says; None: nowhere.
+      factor: how often it was reduced along each side, see `decoder.reduce`.
     """
 
     pixels: np.ndarray
     stored: Size
     turned: int
     missing: np.ndarray | None = None
+    factor: int = 1
+
+    @property
+    def size(self) -> Size:
+        """(height, width) as turned, but not reduced."""
+        return self.stored[::-1] if self.turned >= 5 else self.stored
 
 
 def read_image(path: Path | Encoded, depth: Depth = RGB, *, pages: bool = True) -> np.ndarray:
@@ -74,11 +81,12 @@ def read_photograph(
       DataError: the file is missing, truncated, or not an image; its values or bands are others than `depth` says.
     """
     content = rasters.read(path, pages=pages)
-    if isinstance(content, Image.Image):
-        stored, turned = (content.height, content.width), (upright and pictures.tag(content)) or 1
+    if isinstance(content, rasters.Plain):
+        picture, factor = content
+        stored, turned = (factor * picture.height, factor * picture.width), (upright and pictures.tag(picture)) or 1
         with decoder.reading(path):
-            picture = pictures.upright(content) if upright else content
-            return Photograph(pictures.array(picture, depth, path), stored, turned)
+            picture = pictures.upright(picture) if upright else picture
+            return Photograph(pictures.array(picture, depth, path), stored, turned, factor=factor)
     turned = content.turned if upright else 1
     pixels = pictures.turned(content.pixels, turned)
     missing = depth.missing(pixels, content.nodata)

@@ -50,13 +50,13 @@ def read_pair(
     label, own = reader.oriented(mask, upright=upright)
     if on_stored(picture, label.shape, own=own, exif=exif, resize=bool(resize), photo=photo, mask=mask):
         label = turned(label, picture.turned)
-    size = picture.pixels.shape[:2]
+    size = picture.size
     cure = ""
     if resize is not None and label.shape != size:
         fitted = fit_label(label, size, reader.table.ignored)
         cure = " Set config.data.resize_masks=True." if fitted.shape == size else ""
         label = fitted if resize else label
-    check_sizes(picture.pixels, label, image_name=photo, mask_name=mask, cure=cure)
+    check_sizes(size, label.shape, image_name=photo, mask_name=mask, cure=cure)
     return picture.pixels, reader.table.without_data(label, picture.missing)
 
 
@@ -85,7 +85,7 @@ def on_stored(
     """
     if picture.turned == 1 or own not in (None, 1):
         return False
-    upright = picture.pixels.shape[:2]
+    upright = picture.size
     fits_turned, fits_stored = _fits(size, upright), _fits(size, picture.stored)
     if resize and size and not fits_turned and not fits_stored:
         blank = np.zeros(size, bool)

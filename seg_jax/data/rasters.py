@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -57,8 +57,20 @@ def is_plain(image: Image.Image) -> bool:
     return common and max(bits) <= 8 and not kinds and (samples == len(image.getbands()) or image.mode == "P")
 
 
-def read(path: Path | Encoded, *, pages: bool = True) -> Values | Image.Image:
-    """The stored values of a photograph; Pillow's picture, loaded, where that has all of them.
+class Plain(NamedTuple):
+    """A photograph whose values are those that Pillow gives: its picture, loaded, and by what it was reduced.
+
+    Attributes:
+      picture: the picture.
+      factor: see `decoder.reduce`.
+    """
+
+    picture: Image.Image
+    factor: int = 1
+
+
+def read(path: Path | Encoded, *, pages: bool = True) -> Values | Plain:
+    """The stored values of a photograph.
 
     Args:
       path: the file.
@@ -78,9 +90,10 @@ def read(path: Path | Encoded, *, pages: bool = True) -> Values | Image.Image:
             if plain or image.mode in SINGLE:
                 raw, nodata = _raw(image), _nodata(image)
                 signed = form == "TIFF" and SIGNED in image.tag_v2.get(FORMAT, ())  # type: ignore[attr-defined]
+                factor = decoder.reduce(image) if plain else 1
                 image.load()
                 if plain and (nodata is None or image.mode not in ("L", "RGB", "RGBA")):
-                    return image
+                    return Plain(image, factor)
                 pixels = np.asarray(image)
                 pixels = pixels.view(np.uint32) if "32" in raw and image.mode == "I" and not signed else pixels
                 pixels = pixels if pixels.ndim == 3 else pixels[..., None]

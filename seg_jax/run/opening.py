@@ -74,6 +74,7 @@ def open_job(
     recorded: Config | None = None,
     table: LabelTable | None = None,
     guard: Callable[[Config], None] = lambda config: None,
+    training: bool = False,
     weigh: Weigh = counted,
     source: data.Source | None = None,
     own_losses: Mapping[str, OwnLoss] = MappingProxyType({}),
@@ -87,6 +88,8 @@ def open_job(
       recorded: the configuration of the run that is resumed or evaluated: what was left open then has been decided.
       table: the classes that the data must have; None: any.
       guard: called with the resolved and checked configuration before any data is read; raises to refuse it.
+      training: whether the first split is trained on, which `data.check` may spare the check of every example. Others
+        are read as a whole anyway.
       weigh: (examples, config.data, scheme) -> class weights.
       source: of the data, in place of the one that `config.data.source` names.
       own_losses: the functions of the names in `config.loss.own`.
@@ -109,9 +112,12 @@ def open_job(
     check_classes(config, classes=len(table))
     teacher.check(config, table)
     if run is not None:
+        if training and config.data.short_side:  # crops show no more, so that JPEG need not be decoded as a whole
+            examples = (examples[0].with_enough(config.data.short_side * config.augment.scale[1]), *examples[1:])
+        seeds = (config.seed if training else None, *(None for _ in splits[1:]))
         examples = tuple(
-            feed.prepare(one, config.data, mesh, record=run.checked(one.split), any_size=any_size(config))
-            for one in examples
+            feed.prepare(one, config.data, mesh, record=run.checked(one.split), any_size=any_size(config), seed=seed)
+            for one, seed in zip(examples, seeds, strict=True)
         )
     config = _measured(config, examples[0])
     if scheme := weighting(config):
@@ -159,7 +165,16 @@ def open_training(
         length.refuse_jump(config, recorded, run)
 
     splits = (config.data.train_split, config.data.val_split)
-    job = open_job(config, splits, run=run, recorded=recorded, guard=guard, source=source, own_losses=own_losses)
+    job = open_job(
+        config,
+        splits,
+        run=run,
+        recorded=recorded,
+        guard=guard,
+        training=True,
+        source=source,
+        own_losses=own_losses,
+    )
     for one, field in zip(job.splits, ("train_split", "val_split"), strict=True):
         require_labels(one, field)
     train = job.splits[0]

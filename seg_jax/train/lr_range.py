@@ -43,7 +43,7 @@ def lr_range(config: Config, workdir: Path) -> dict[str, Any]:
     once = {"train.seeds": 1, "train.nonfinite": "stop", "optim.schedule": "constant", "optim.warmup_steps": 0}
     config = with_fields(config, once)
     run = RunDirectory(workdir)
-    job = open_job(config, [config.data.train_split], run=run)
+    job = open_job(config, [config.data.train_split], run=run, training=True)
     config, mesh, functions, stream = job.config, job.mesh, job.functions, Stream(job, start=0, stop=STEPS)
     state, train_step = functions.init(), stream.train_step(frozen=config.finetune.freeze).compile()
     factors = np.geomspace(SPAN**-0.5, SPAN**0.5, STEPS)

@@ -83,6 +83,44 @@ def test_the_same_bits_from_files_and_memory_on_any_number_of_devices_after_any_
     assert (label != IGNORE).any((1, 2)).all(), "every crop shows something"
 
 
+def test_jpeg_that_is_decoded_smaller_gives_the_same_bits_from_everywhere(tmp_path):
+    """Crops show a quarter of these photographs at most, turned by EXIF or not, beside one that is not JPEG."""
+    for folder in ("train", "trainannot"):
+        (tmp_path / folder).mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    y, x = np.mgrid[:320, :240]
+    image = np.stack([y % 256, x, (x + y) // 3], axis=-1).astype(np.uint8)
+    label = (y > x).astype(np.uint8)
+    Image.fromarray(image).save(tmp_path / "train" / "0.jpg", quality=95)
+    Image.fromarray(np.rot90(image)).save(tmp_path / "train" / "1.jpg", quality=95, exif=exif)
+    Image.fromarray(image).save(tmp_path / "train" / "2.png")
+    for i in range(3):
+        Image.fromarray(label).save(tmp_path / "trainannot" / f"{i}.png")
+    (tmp_path / "class_names.json").write_text('["a", "b"]')
+
+    def made(enough=True, **fields):
+        config = default.get_config()
+        config.data.update(source="folder", dir=str(tmp_path), short_side=30, **fields)
+        examples = data.load(config, "train")
+        examples = examples.with_enough(30 * 2.0) if enough else examples
+        mesh, record = sharding.make_mesh(1), tmp_path / "checked.json"
+        prepared = feed.prepare(examples, config.data, mesh, record=record, any_size=True, seed=0)
+        if enough and fields["check"] == "all":
+            assert [prepared.read(i)[0].shape[:2] for i in range(3)] == [(80, 60), (80, 60), (320, 240)]
+        orders = sampler.training_order(3, start=0, stop=2, batch_size=3, n=3)
+        crops = Crops(Augmentation(crop=(32, 32), scale=(0.5, 2.0)), seed=7, short_side=30)
+        return jax.device_get(list(feed.batches(prepared, orders, config.data, mesh, fit=crops)))
+
+    expected = made(cache="none", check="all")
+    np.testing.assert_equal(made(cache="host", check="all"), expected)
+    np.testing.assert_equal(made(cache="host", check="use"), expected)
+    for batch, whole in zip(expected, made(enough=False, cache="none", check="all"), strict=True):
+        for name in ("label", "placed"):
+            np.testing.assert_array_equal(batch[name], whole[name])
+        assert np.abs(batch["image"].astype(int) - whole["image"]).mean() < 2
+
+
 def test_where_labels_decide_the_host_places_crops_of_one_size_too(tmp_path):
     for folder in ("train", "trainannot"):
         (tmp_path / folder).mkdir()

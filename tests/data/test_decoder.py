@@ -15,6 +15,7 @@ from seg_jax import data
 from seg_jax.data import decoder, images
 from seg_jax.data.decoder import DataError, Encoded, at_most, opened, pages
 from seg_jax.data.images import read_image, read_mask
+from seg_jax.data.orientation import turned
 from seg_jax.runtime.errors import MachineError
 
 EMPTY = Image.new("L", (1, 1))
@@ -129,10 +130,10 @@ def test_errors_of_the_machine_are_not_those_of_the_file(error, kind, text):
 
 
 def test_memory_that_runs_out_after_decoding_is_named(monkeypatch):
-    def exhausted(_):
+    def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr(images, "rgb", exhausted)
+    monkeypatch.setattr(images.pictures, "array", exhausted)
     with pytest.raises(DataError, match="a does not fit into the memory that is free"):
         read_image(Encoded(saved("PNG"), "a"))
 
@@ -154,3 +155,47 @@ def test_pages_by_hand(tmp_path):
     frames[0].save(tmp_path / "b.tif", save_all=True, append_images=[small])
     with opened(tmp_path / "b.tif") as image:
         assert pages(image) == 1
+
+
+def jpeg(pixels, orientation=1):
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95, subsampling=0, exif=exif)
+    return Encoded(buffer.getvalue(), "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "factor"),
+    [
+        ((48, 64), 48, 1),
+        ((48, 64), 24, 2),
+        ((48, 64), 25, 1),
+        ((48, 64), 12, 4),
+        ((48, 64), 1, 8),
+        ((64, 40), 10, 4),
+        ((44, 64), 1, 4),  # 8 does not divide the height
+        ((45, 64), 1, 1),
+        ((48, 64), 0, 1),  # nobody said what is enough
+    ],
+)
+def test_jpeg_is_decoded_as_far_as_is_needed(size, least, factor):
+    blocks = np.random.default_rng(0).integers(0, 256, (-(-size[0] // 8), -(-size[1] // 8), 3), np.uint8)
+    pixels = blocks.repeat(8, axis=0).repeat(8, axis=1)[: size[0], : size[1]]
+    with decoder.enough(least):
+        for tag in (1, 6):
+            picture = images.read_photograph(jpeg(pixels, tag))
+            assert (picture.factor, picture.stored, picture.size) == (factor, size, size if tag == 1 else size[::-1])
+            expected = turned(pixels[factor // 2 :: factor, factor // 2 :: factor], tag)
+            assert picture.pixels.shape == expected.shape
+            # Blocks of 8 pixels have one colour, so that a decoder has nothing to average.
+            assert np.abs(picture.pixels.astype(int) - expected).max() <= 4
+    assert images.read_photograph(jpeg(pixels)).factor == 1
+
+
+def test_masks_and_other_formats_are_decoded_whole(tmp_path):
+    pixels = np.zeros((64, 64), np.uint8)
+    with decoder.enough(1):
+        assert read_mask(jpeg(pixels)).shape == (64, 64)
+        for name in ("a.png", "a.webp", "a.bmp"):
+            Image.fromarray(pixels).save(tmp_path / name)
+            assert read_image(tmp_path / name).shape == (64, 64, 3)

@@ -61,6 +61,24 @@ def test_a_crop_that_shrinks_shows_the_photograph_as_pillow_reduces_it(factor):
     np.testing.assert_array_equal(classes, label[rows][:, columns])
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_photograph_that_was_decoded_smaller_is_where_the_whole_one_is(turn):
+    """On a plane, whose interpolation is exact: a shift of half a pixel would be seen."""
+    y, x = np.mgrid[:96, :128]
+    image = np.stack([2 * y, 255 - x, y + x], axis=-1).astype(np.uint8)
+    label = (y // 8 % 4).astype(np.uint8)
+    small = image.reshape(48, 2, 64, 2, 3).mean((1, 3)).round().astype(np.uint8)
+    matrix = np.array([[turn * 2.3, 0.2, 14.3 if turn > 0 else 70.2], [-0.2, 2.3, 20.6]])
+    (whole, classes), (less, same) = (
+        shown(fitting.part(one, label, matrix, output=(24, 32), size=(40, 48)), (24, 32)) for one in (image, small)
+    )
+    np.testing.assert_allclose(less, whole, atol=1.2)
+    np.testing.assert_array_equal(same, classes)
+    rows, columns = np.mgrid[:24, :32]
+    expected = 2 * (matrix[0, 0] * rows + matrix[0, 1] * columns + matrix[0, 2])
+    np.testing.assert_allclose(less[..., 0], expected, atol=1.2)
+
+
 def test_mirrored_and_reduced():
     image, label = photograph(40, 40)
     plain = np.array([[2.0, 0, 0.5], [0, 2, 0.5]])

@@ -77,6 +77,24 @@ def test_left_out_examples_are_in_the_report(config_for, folder, tmp_path):
     assert protocol["images"] == 4
 
 
+def test_a_bad_file_that_is_first_read_in_training(config_for, folder, tmp_path):
+    """With crops that labels decide on; stopped and resumed, from files or memory, it is the same run."""
+    (folder / "train" / "03.png").write_bytes(b"")
+    crops = {"augment__crop": (16, 16), "augment__crop_balance": 0.5, "augment__cat_max_ratio": 0.8}
+    fields = {**crops, "data__check": "use", "data__cache": "none"}
+    with pytest.raises(DataError, match=r"03\.png is not an image"):
+        train_and_evaluate(config_for(**fields), tmp_path / "stopped")
+    fields["data__skip_bad"] = True
+    train_and_evaluate(config_for(**fields), tmp_path / "whole")
+    train_and_evaluate(config_for(**{**fields, "data__cache": "host"}), tmp_path / "resumed")
+    assert manifest(tmp_path / "resumed", 4) == manifest(tmp_path / "whole", 4)
+    shutil.rmtree(tmp_path / "resumed" / "checkpoints" / "4")
+    train_and_evaluate(config_for(**fields), tmp_path / "resumed")
+    assert manifest(tmp_path / "resumed", 4) == manifest(tmp_path / "whole", 4)
+    (left_out,) = json.loads((tmp_path / "whole" / "report.json").read_text())["protocol"]["left_out"]["train"]
+    assert "03.png" in left_out["name"]
+
+
 @pytest.mark.parametrize(("folder_of_masks", "field"), [("trainannot", "train_split"), ("valannot", "val_split")])
 @pytest.mark.parametrize("cache", ["none", "host"])
 def test_a_split_without_a_labelled_pixel_is_refused(

@@ -168,6 +168,12 @@ class DataConfig(Group, path="data"):
         NOT_NEGATIVE,
         free=True,
     )
+    check: str = field(
+        "auto",
+        "training examples checked before the first step: 'all', a 'sample' of 1,000, or each on its first 'use'; "
+        "'auto': all of up to 20,000, else a sample",
+        choices=("auto", "all", "sample", "use"),
+    )
     skip_bad: bool = field(False, "leave unusable examples out and list them in the report, instead of stopping")
     megapixels: int = field(
         80,

@@ -170,7 +170,7 @@ def _read(scene: Scene, ids: Mapping[str, int], outside: int, exif: str, table: 
         picture, scene.size, exif=exif, photo=scene.photo, mask=scene.file
     )
     image = picture.pixels
-    size = picture.stored if on_stored else (image.shape[0], image.shape[1])
+    size = picture.stored if on_stored else picture.size
     if scene.size and scene.size != size:
         raise DataError(
             f"{scene.photo} has {size[0]}x{size[1]} pixels (height x width), its annotations in {scene.file} were "

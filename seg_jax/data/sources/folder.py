@@ -75,7 +75,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         image_path, mask_path = pairs[index]
         if mask_path is None:
             photo = read_photograph(image_path, depth, upright=data.exif != "ignore")
-            label = np.full(photo.pixels.shape[:2], background, table.dtype)
+            label = np.full(photo.size, background, table.dtype)
             return photo.pixels, table.without_data(label, photo.missing)
         return read_pair(image_path, mask_path, reader, depth=depth, exif=data.exif, resize=data.resize_masks)
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from seg_jax.config import DataConfig
+from seg_jax.data import decoder
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import EXTENSIONS, DataError, read_photograph
 from seg_jax.data.labels import LabelError, LabelTable
@@ -146,7 +147,8 @@ def _files(directory: Path) -> list[Path]:
 
 def _halves(path: Path, *, upright: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Photograph and mask of colours, both uint8 [h w 3]."""
-    both = read_photograph(path, upright=upright).pixels
+    with decoder.enough(0):  # the mask needs all of its pixels
+        both = read_photograph(path, upright=upright).pixels
     width = both.shape[1]
     if width % 2:
         raise DataError(

@@ -116,7 +116,7 @@ def _checked(pair: Any, name: str, table: LabelTable, depth: Depth) -> Pair:
             f"{name}: the label is {label.dtype} {list(label.shape)}, not integer [h w], a value each pixel. "
             f"{label_cure(label, leading=0, name='label')}"
         )
-    check_sizes(image, label, image_name=f"the image of {name}", mask_name="label")
+    check_sizes(image.shape[:2], label.shape, image_name=f"the image of {name}", mask_name="label")
     if label.size and (label.min() < 0 or label.max() > 65535):
         raise LabelError(
             f"{name}: the label has values {label.min()} to {label.max()}; they are between 0 and 65535. "

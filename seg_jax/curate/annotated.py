@@ -32,8 +32,10 @@ def tagged(root: Path) -> Proposal | None:
 def united(root: Path) -> Proposal | None:
     """Binary masks of one class each; one alone would call the others background."""
     photographs = Photographs(root)
-    name, files = label_tools.recognized(photographs)
-    return _drawn(root, name, photographs, files) if name == "layers" else None
+    files = label_tools.LAYOUTS["layers"].recognize(photographs)
+    # Annotations beside the masks count, since the source would read them.
+    known = bool(files) and label_tools.recognized(photographs)[0] == "layers"
+    return _drawn(root, "layers", photographs, files) if known else None
 
 
 def _drawn(root: Path, name: str, photographs: Photographs, files: list[Path]) -> Proposal:

@@ -67,6 +67,8 @@ def prepare(
     fields: dict = dict(flag.removeprefix("config.").split("=", 1) for flag in flags)
     fields |= {name: flatten(config)[name] for name in ("data.train_split", "data.val_split")}
     fields |= {"data.size": size} if size and not resized else {}
+    if photos == formats.ORIGINAL:
+        fields |= {name: value for name in ("data.bands", "data.range") if (value := flatten(config)[name])}
     proposal = Proposal(out, proposal.summary, fields)
     path = out / f"{out.resolve().name}.py"
     propose.write_configuration(proposal, path)

@@ -21,7 +21,7 @@ from seg_jax.curate import layout, listed, roles
 from seg_jax.curate.proposal import Proposal, common_size, try_size
 from seg_jax.data import Source
 from seg_jax.data.examples import Examples, Pair
-from seg_jax.data.images import DataError, read_image
+from seg_jax.data.images import DataError, read_photograph
 from seg_jax.predict.predictor import Predictor
 from seg_jax.runtime.files import write_bytes
 
@@ -69,13 +69,17 @@ class Labeller:
         return {"model": self.model, "identity": self.predictor.identity, "min_confidence": self.min_confidence}
 
     def label(self, path: Path, image: np.ndarray) -> np.ndarray:
-        """The label [h w] of a photograph uint8 [h w 3], ignored where the network is not confident.
+        """The label [h w] of a photograph, ignored where the network is not confident.
+
+        Args:
+          path: its file, which a network of other bands or depths reads itself.
+          image: its pixels, uint8 [h w 3] for a network of such images.
 
         Raises:
           DataError: the photograph is too large to pass as a whole, or the network gives no probabilities.
         """
         try:
-            prediction = self.predictor(image)
+            prediction = self.predictor(image if self.predictor.depth.is_rgb else path)
         except DataError as error:
             size = f"{image.shape[0]}x{image.shape[1]}"
             raise DataError(
@@ -115,6 +119,8 @@ def propose(root: Path, labeller: Labeller) -> tuple[Proposal, list[Path]]:
     group, note = listed.groups(root, files)
     fields: dict[str, Any] = {"data.source": "folder", "data.dir": str(root), "data.val_share": 0.1}
     fields |= {"data.group": group} if group else {}
+    depth = labeller.predictor.depth
+    fields |= {} if depth.is_rgb else {"data.bands": depth.bands, "data.range": depth.range}
     sizes = [size for photo in files if (size := try_size(photo))]
     fields |= {"data.size": common_size(sizes)} if len(set(sizes)) > 1 else {}
     lines = [
@@ -135,10 +141,10 @@ def source(labeller: Labeller, files: Sequence[Path], out: Path) -> Source:
       files: the photographs.
       out: the directory that is being written, where predictions are kept below `KEPT`.
     """
-    turn = threading.Lock()  # the network uses all cores by itself
+    depth, turn = labeller.predictor.depth, threading.Lock()  # the network uses all cores by itself
 
     def labelled(index: int) -> Pair:
-        image, kept = read_image(files[index], pages=False), out / KEPT / f"{index:08}.png"
+        image, kept = read_photograph(files[index], depth).pixels, out / KEPT / f"{index:08}.png"
         if kept.is_file():
             return image, np.asarray(Image.open(kept))
         with turn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,7 @@ from seg_jax.config import Size
 from seg_jax.data.images import DataError, resize_image
 from seg_jax.data.labels import LabelTable, ignored_in, label_type
 from seg_jax.predict.photograph import Picture
+from seg_jax.predict.windows import Engine
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,25 @@ class Maps:
         """The prediction for a photograph with these maps."""
         label = table.without_data(self.label.astype(table.dtype, copy=False), picture.missing)
         return Prediction(picture.pixels, label, table, self.confidence, self.entropy, self.probabilities)
+
+
+def at_one_size(
+    engine: Engine,
+    table: LabelTable,
+    images: Iterator[Picture],
+    size: Size,
+    batch: int,
+    kept: tuple[bool, bool],
+) -> Iterator[Prediction]:
+    """Predictions for images that pass at `size`; an incomplete batch passes one by one, so two shapes are compiled."""
+    while together := list(itertools.islice(images, batch)):
+        small = [resize(image.pixels, size) for image in together]
+        if len(together) == batch:
+            outputs = list(np.asarray(engine(np.stack(small))))
+        else:
+            outputs = [np.asarray(engine(image[None]))[0] for image in small]
+        for image, values in zip(together, outputs, strict=True):
+            yield Maps.of(values, image.size, *kept).prediction(image, table)
 
 
 def resize(array: np.ndarray, size: Size, how: Image.Resampling = Image.Resampling.BILINEAR) -> np.ndarray:

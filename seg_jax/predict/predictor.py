@@ -21,7 +21,7 @@ from seg_jax.predict import artefacts, photograph, scale, windows
 from seg_jax.predict.contents import ArtefactError
 from seg_jax.predict.geo import Rows
 from seg_jax.predict.photograph import Photograph, Picture
-from seg_jax.predict.prediction import Maps, Prediction, resize
+from seg_jax.predict.prediction import Maps, Prediction, at_one_size, resize
 from seg_jax.run.directory import RunDirectory
 from seg_jax.runtime import seal
 
@@ -62,8 +62,8 @@ class Predictor:
         self.depth = depth
         self.table, self.trained_size, self.identity = table, trained_size, identity
         self.card = dict(card or {})
-        self._engine, self._window, self._overlap, self._megapixels = engine, window, overlap, megapixels
-        self._short_side = short_side
+        self._engine = engine if scaled or trained_size else windows.in_multiples(engine, scale.BUCKET)
+        self._window, self._overlap, self._megapixels, self._short_side = window, overlap, megapixels, short_side
         self._scale = None if scaled else trained_size  # None: the engine takes every size
 
     @classmethod
@@ -164,7 +164,7 @@ class Predictor:
             return
         sized = itertools.groupby(read, lambda image: scale.working_size(image.size, self._scale))
         for size, alike in sized:
-            yield from _at_one_size(self._engine, self.table, alike, size, batch, kept)
+            yield from at_one_size(self._engine, self.table, alike, size, batch, kept)
 
     def _bands(self, image: windows.Image, batch: int) -> Iterator[tuple[int, np.ndarray]]:
         assert self._window
@@ -183,6 +183,11 @@ class Predictor:
         height, width, _ = raster.shape
         if not self._window:
             raise DataError(f"{height}x{width} pixels (height x width) pass in windows. Add --window=512x512.")
+        if self._short_side:
+            raise DataError(
+                f"{height}x{width} pixels (height x width) are too many to be brought to the shorter side of the "
+                f"training, {self._short_side}. Cut the raster into tiles, or train without data.short_side."
+            )
         megapixels = height * max(width, self._window[1]) // 10**6 + 1
         scale.require_room((height, width), None, self._window, classes=len(self.table), megapixels=megapixels)
         for first, values in self._bands(raster, batch):
@@ -195,25 +200,6 @@ class Predictor:
         seen = resize(image, network_size(size, self._short_side))
         bands = (values for _, values in self._bands(seen, batch))
         return bands if seen is image else resized_bands(np.concatenate(list(bands)), size)
-
-
-def _at_one_size(
-    engine: windows.Engine,
-    table: LabelTable,
-    images: Iterator[Picture],
-    size: Size,
-    batch: int,
-    kept: tuple[bool, bool],
-) -> Iterator[Prediction]:
-    """Predictions for images that pass at `size`; an incomplete batch passes one by one, so two shapes are compiled."""
-    while together := list(itertools.islice(images, batch)):
-        small = [resize(image.pixels, size) for image in together]
-        if len(together) == batch:
-            outputs = list(np.asarray(engine(np.stack(small))))
-        else:
-            outputs = [np.asarray(engine(image[None]))[0] for image in small]
-        for image, values in zip(together, outputs, strict=True):
-            yield Maps.of(values, image.size, *kept).prediction(image, table)
 
 
 def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ...]) -> dict[str, Any]:

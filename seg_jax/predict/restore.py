@@ -13,7 +13,6 @@ from seg_jax import models
 from seg_jax.config import Size
 from seg_jax.data.depth import Depth
 from seg_jax.data.labels import LabelTable
-from seg_jax.predict.scale import BUCKET
 from seg_jax.predict.windows import Engine
 from seg_jax.run.directory import RunDirectory
 from seg_jax.runtime.documents import fitting, number
@@ -55,11 +54,8 @@ def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tupl
     predict = jax.jit(build(config, model=model, flip=flip, scales=scales))
 
     def engine(images: np.ndarray) -> np.ndarray:
-        height, width = images.shape[1:3]
-        if size is None:  # padded as in evaluation, and to multiples, so that few shapes are compiled
-            images = np.pad(images, ((0, 0), (0, -height % BUCKET), (0, -width % BUCKET), (0, 0)), mode="edge")
         try:
-            return np.asarray(predict(weights["params"], weights["model_state"], images))[:, :height, :width]
+            return np.asarray(predict(weights["params"], weights["model_state"], images))
         except Exception:
             # Says so if the weights are not those of the network that the configuration describes.
             from seg_jax.run import program

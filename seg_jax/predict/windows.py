@@ -49,6 +49,17 @@ def weights(size: Size) -> np.ndarray:
     return np.outer(*axes).astype(np.float32)[..., None]
 
 
+def in_multiples(engine: Engine, unit: int) -> Engine:
+    """The engine for images padded to multiples of `unit` pixels, as evaluation pads them, so that few are compiled."""
+
+    def padded(images: np.ndarray) -> np.ndarray:
+        height, width = images.shape[1:3]
+        images = np.pad(images, ((0, 0), (0, -height % unit), (0, -width % unit), (0, 0)), mode="edge")
+        return engine(images)[:, :height, :width]
+
+    return padded
+
+
 def slide(
     engine: Engine, image: Image, *, window: Size, overlap: float, batch: int
 ) -> Iterator[tuple[int, np.ndarray]]:

@@ -10,6 +10,7 @@ from seg_jax import data
 from seg_jax.config import ConfigError
 from seg_jax.curate import directory, pseudo
 from seg_jax.curate.__main__ import configuration, main
+from seg_jax.data.depth import Depth
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelTable
 from seg_jax.data.prepared import MANIFEST
@@ -86,6 +87,27 @@ def test_photographs_are_written_with_labels_and_what_made_them(network, root, t
             image, label = examples.original(i)
             np.testing.assert_array_equal(image, np.asarray(Image.open(root / examples.files[i][0].name)))
             assert (label[:, :16] == 0).all() and (label[:, 16:32] == IGNORE).all() and (label[:, 32:] == 1).all()
+
+
+def test_photographs_of_more_bits_are_read_as_the_network_reads_them(tmp_path):
+    for i in range(4):
+        image = np.full((32, 32), 3900, np.uint16)
+        image[:, :16] = 40 + i
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "photos" / f"{i}.png")
+
+    def engine(images):
+        assert images.shape[-1] == 1 and images.dtype == np.float32
+        tree = images[..., 0] / 255
+        return np.stack([1 - tree, tree, 0 * tree], axis=-1)
+
+    depth = Depth((1,), (0.0, 4095.0))
+    labeller = pseudo.Labeller(Predictor(engine, TABLE, None, identity="a1b2", depth=depth), "runs/teacher", 0.9)
+    prepare(tmp_path / "photos", tmp_path / "out", labeller)
+    config = configuration([f"--config={tmp_path}/out/out.py"])
+    assert (config.data.bands, config.data.range) == ((1,), (0.0, 4095.0))
+    image, label = data.load(config, "train").original(0)
+    assert image.shape == (32, 32, 1) and (label[:, :16] == 0).all() and (label[:, 16:] == 1).all()
 
 
 def test_each_photograph_passes_once_also_after_an_interruption(network, root, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seg_jax.data.decoder import opened
 from seg_jax.data.images import DataError, read_stored
 from seg_jax.data.label_tools import tags
 from seg_jax.data.label_tools.photographs import Photographs, split_of
@@ -112,6 +113,9 @@ def _are_classes(words: set[str], layers: Iterable[dict[str, Path]]) -> bool:
 def _mask(path: Path) -> np.ndarray | None:
     """The pixels of a binary mask, bool [h w]; None for any other file."""
     try:
+        with opened(path) as image:  # of photographs the header tells enough
+            if image.mode not in ("1", "L", "P"):
+                return None
         stored = read_stored(path)
     except DataError:
         return None

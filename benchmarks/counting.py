@@ -42,7 +42,8 @@ RECIPES: Mapping[str, tuple[tuple[int, int], int]] = {
     "synthetic_unet": ((96, 128), 8),
     "camvid_unet": ((360, 480), 11),
     "camvid_unet_mobilenetv2": ((360, 480), 11),
-    "camvid_deeplabv3plus": ((360, 480), 11),
+    "camvid_cpu": ((360, 480), 11),
+    "camvid_fast": ((360, 480), 11),
 }
 WARM_UP = 2  # steps
 

@@ -3,7 +3,7 @@
 python -m benchmarks.time_to_quality --data=DIR [--config=RECIPE] [--targets=0.60,0.65,0.70,0.75] [--name=NAME]
     [--workdir=DIR] [--config.GROUP.FIELD=VALUE ...]
 
-Trains the recipe from its first step (without --config camvid_fast on an accelerator, camvid_unet on a CPU) and prints
+Trains the recipe from its first step (without --config camvid_fast on an accelerator, camvid_cpu on a CPU) and prints
 when the validation score, mIoU unless `checkpoint.metric` says otherwise, first was at least each target. A score is
 known at the end of an evaluation, so targets are met no more precisely than `eval.every_steps` allows. The clock starts
 when data and network begin to be read, and runs through evaluations, pictures and checkpoints. What JAX spent on
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="", help="keeps the figures as results/time_NAME.json")
     options, rest = parser.parse_known_args(arguments)
     if not any(text.partition("=")[0] in ("--config", "-config") for text in rest):
-        rest = [f"--config={'camvid_fast' if process.has_accelerator() else 'camvid_unet'}", *rest]
+        rest = [f"--config={'camvid_fast' if process.has_accelerator() else 'camvid_cpu'}", *rest]
     try:
         if not re.fullmatch(r"[a-z0-9_.-]*", options.name):
             raise MeasurementError(f"--name={options.name}: a name has lower-case letters, digits and _.-.")

@@ -9,8 +9,9 @@ usage: ./launch.sh [FLAGS...]              train; by default a U-Net on syntheti
        ./launch.sh test [PYTEST ARGS...]   run the tests (-m "slow or not slow": all of them)
        ./launch.sh lint                    check format, style and types
        ./launch.sh demo [MODEL [MODEL]]    a page in the browser, of what ./launch.sh has trained
-       ./launch.sh add EXTRA...            install optional packages of these: demo,
-                                           hub, huggingface, onnx, pretrained, tfds, tflite, video
+       ./launch.sh add EXTRA...            install optional packages of these: deep, demo,
+                                           geo, hub, huggingface, onnx, pretrained, search,
+                                           tfds, tflite, video
        ./launch.sh --help                  this text (--helpfull: every flag of the program)
 
 Needs only Python 3.11, 3.12 or 3.13. The first launch makes .venv and installs the versions that

@@ -4,7 +4,8 @@ python -m benchmarks.cards [RUN ...] [--name=NAME]
 
 RUN is a finished run directory, for the report that training wrote, or its RUN/eval/SPLIT-STEP. Each card has the
 configuration, seed, digests of the examples, machine, versions, seconds, memory, and scores with their interval: all
-of it as the run recorded it. Without a RUN the page alone is written.
+of it as the run recorded it. results/time_NAME.json are those of `benchmarks.time_to_quality`. The page, and README's
+table, are written from all of them; without a RUN that is all.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from seg_jax.runtime.quoting import markdown
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "results"
 PAGE = REPOSITORY / "docs" / "results.md"
-OTHERS = "accelerator_"  # how files of other benchmarks in results/ begin
+README = REPOSITORY / "README.md"
+MARKS = ("<!-- cards: python -m benchmarks.cards -->\n", "<!-- end of cards -->\n")  # around README's table
+OTHERS, TIMES = "accelerator_", "time_"  # how files of other benchmarks in results/ begin
 NEEDED = ("steps", "seconds", "devices", "parameters", "peak_memory_bytes", "processor", "versions")
 
 FORM = {
@@ -55,6 +58,15 @@ FORM = {
     },
 }
 
+TIME_FORM = {
+    "name": str,
+    "configuration": dict,
+    "seed": int,
+    "metric": str,
+    "targets": [{"target": number, "step": (int, None), "seconds": (number, None), "compile_s": (number, None)}],
+    "cost": {"devices": str, "processor": {"model": str, "cores": (int, None)}},
+}
+
 HEAD = """# Results
 
 Written by `python -m benchmarks.cards` from the cards in `results/`; change those, not this page. A card has everything
@@ -69,6 +81,29 @@ device. The interval is the 95 % bootstrap interval over the images. Scores foll
 [protocol](evaluation.md#protocol).
 """
 NOTHING = "There are no cards yet.\n"
+TIME_HEAD = """## Seconds to a quality
+
+Without compilation, which `results/time_NAME.json` has too.
+`python -m benchmarks.time_to_quality --data=CAMVID --name=NAME` makes one.
+"""
+BALANCE = """## Class balance
+
+What the literature does about rare classes is one setting each: class weights by a
+[scheme](data.md#inspect-lint-browse-stats-prepare) such as ENet's or median frequency, crops around rare classes, the
+hardest pixels alone (OHEM), the IoU itself beside cross-entropy (Lovász). This command trains each of them beside equal
+weights and compares them on the test split:
+
+```bash
+seg-jax compare --config=camvid_unet --config.data.dir=CAMVID --split=test --workdir=runs/balance \\
+    --over="loss.class_weights=(),('inverse_log',),('median_frequency',),('effective_number',)" \\
+    --run="loss.class_weights=() augment.crop_balance=0.5" \\
+    --run="loss.class_weights=() loss.weights.ohem=1.0 loss.weights.cross_entropy=0.0" \\
+    --run="loss.class_weights=() loss.weights.lovasz=1.0"
+```
+
+Its figures are above once their cards are in `results/`.
+"""
+SHORT = ("result", "network", "data", "time", "mIoU")  # in README
 COLUMNS = ("result", "network", "data", "split", "seed", "steps", "time", "memory", "machine", "mIoU", "accuracy")
 
 
@@ -114,9 +149,10 @@ def card(run: Run, name: str) -> dict[str, Any]:
 
 def keep(source: str, name: str) -> Path:
     """Writes the card of a run to results/NAME.json."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or name.startswith(OTHERS):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or name.startswith((OTHERS, TIMES)):
         raise CardError(
-            f"--name={name}: a name has lower-case letters, digits and _.-, and does not begin with {OTHERS}."
+            f"--name={name}: a name has lower-case letters, digits and _.-, and does not begin with {OTHERS} or "
+            f"{TIMES}."
         )
     path = RESULTS / f"{name}.json"
     write_bytes(path, (json.dumps(card(Run.load(source), name), indent=1, sort_keys=True) + "\n").encode())
@@ -129,34 +165,84 @@ def cards() -> list[dict[str, Any]]:
     Raises:
       CardError: one is damaged, or of another form.
     """
-    paths = sorted(path for path in RESULTS.glob("*.json") if not path.name.startswith(OTHERS))
+    paths = [path for path in RESULTS.glob("*.json") if not path.name.startswith((OTHERS, TIMES))]
+    return _read(paths, FORM)
+
+
+def times() -> list[dict[str, Any]]:
+    """What `benchmarks.time_to_quality` has kept, by name; raises as `cards`."""
+    return _read(RESULTS.glob(f"{TIMES}*.json"), TIME_FORM)
+
+
+def _read(paths: Iterable[Path], form: Any) -> list[dict[str, Any]]:
     return [
-        documents.parse(path.read_bytes(), FORM, name=path, error=CardError, cure="make it again from its run")
-        for path in paths
+        documents.parse(path.read_bytes(), form, name=path, error=CardError, cure="make it again from its run")
+        for path in sorted(paths)
     ]
 
 
-def render(found: Sequence[Mapping[str, Any]]) -> str:
-    """The page of these cards."""
-    if not found:
-        return f"{HEAD}\n{NOTHING}"
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *map(row, found)]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"{HEAD}\n{table}\n"
+def render(found: Sequence[Mapping[str, Any]], timed: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The page of these cards, and of these times."""
+    parts = [HEAD, _table(COLUMNS, map(row, found)) if found else NOTHING]
+    if timed:
+        targets = sorted({each["target"] for one in timed for each in one["targets"]})
+        titles = ["result", "machine", "metric", *(f"{target:g}" for target in targets)]
+        parts += [TIME_HEAD, _table(titles, (time_row(one, targets) for one in timed))]
+    return "\n".join([*parts, BALANCE])
+
+
+def render_short(found: Sequence[Mapping[str, Any]]) -> str:
+    """README's table of these cards; '' without any."""
+    chosen = [COLUMNS.index(title) for title in SHORT]
+    return _table(SHORT, ([row(one)[index] for index in chosen] for one in found)) if found else ""
+
+
+def with_table(readme: str, table: str) -> str:
+    """README's text with this table between its marks.
+
+    Raises:
+      CardError: there are no marks.
+    """
+    begin, end = readme.find(MARKS[0]), readme.find(MARKS[1])
+    if not 0 <= begin < end:
+        raise CardError(f"{README} lacks the lines {MARKS[0].strip()!r} and {MARKS[1].strip()!r}. Add them.")
+    return readme[: begin + len(MARKS[0])] + table + readme[end:]
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def time_row(made: Mapping[str, Any], targets: Sequence[float]) -> list[str]:
+    """The cells of one measured training."""
+    seconds = {each["target"]: each["seconds"] for each in made["targets"]}
+    cells = [made["name"], machine(made["cost"]), made["metric"]]
+    cells += ["-" if seconds.get(target) is None else f"{seconds[target]:,.0f}" for target in targets]
+    return [markdown(cell) for cell in cells]
+
+
+def machine(cost: Mapping[str, Any]) -> str:
+    """The processor of a training on a CPU, or its devices."""
+    processor = f"{cost['processor']['cores']} cores of {cost['processor']['model']}"
+    return processor if cost["devices"].endswith(" cpu") else cost["devices"]
 
 
 def row(made: Mapping[str, Any]) -> list[str]:
     """The cells of one card."""
     config, cost, scores, interval = made["configuration"], made["cost"], made["scores"], made["interval"]
-    processor = f"{cost['processor']['cores']} cores of {cost['processor']['model']}"
-    machine = processor if cost["devices"].endswith(" cpu") else cost["devices"]
     miou = _score(scores.get("miou"))
     if interval and interval["low"] is not None and interval["high"] is not None:
         miou += f" ({interval['low']:.3f} to {interval['high']:.3f})"
     network = f"{config['model.name']} on {config['model.encoder.name']}, {cost['parameters'] / 1e6:.2f} M"
     cells = [made["name"], network, config["data.source"], f"{made['split']}, {made['images']} images"]
     cells += [str(made["seed"]), f"{cost['steps']:,d}", f"{cost['seconds'] / 60:.1f} min"]
-    cells += [f"{cost['peak_memory_bytes'] / 2**20:,.0f} MiB", machine, miou, _score(scores.get("pixel_accuracy"))]
+    cells += [
+        f"{cost['peak_memory_bytes'] / 2**20:,.0f} MiB",
+        machine(cost),
+        miou,
+        _score(scores.get("pixel_accuracy")),
+    ]
     return [markdown(cell) for cell in cells]
 
 
@@ -175,7 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise CardError("--name is that of one card. Give one RUN with it.")
         for run in options.runs:
             print(keep(run, options.name or Path(run).resolve().name))
-        write_bytes(PAGE, render(cards()).encode())
+        write_bytes(PAGE, render(cards(), times()).encode())
+        write_bytes(README, with_table(README.read_text(encoding="utf-8"), render_short(cards())).encode())
     except (SegJaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -44,6 +44,7 @@ DOORS = {
     "tensorflow": Door(("data", "curate.formats", "runtime.process", "export", "predict.artefacts"), lazily=True),
     "tensorflow_datasets": Door(("data", "curate.formats"), lazily=True),
     "huggingface_hub": Door(("models.weights.hub",), lazily=True),
+    "optuna": Door(("compare.search",), lazily=True),
     "datasets": Door(("data", "curate.formats"), lazily=True),
     "orbax": Door(("run.saving",), lazily=True),
     "tensorstore": Door(("run.stored",)),

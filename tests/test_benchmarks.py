@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from benchmarks import classes, export, scaling, train_step
+from benchmarks import classes, counting, export, scaling, train_step
 from configs import default
 from seg_jax import models
 from seg_jax.run import pretrained, program
@@ -52,6 +52,27 @@ def test_the_networks_are_the_peers(name):
     model = models.build(pretrained.resolve(config), classes=train_step.CLASSES)
     params, _ = jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
     assert models.count(params) == PARAMETERS[name]
+
+
+def test_shares_of_counting_by_hand():
+    found = counting.shares([(100.0, 99.0, 1.0), (100.0, 98.0, 3.0), (200.0, 190.0, 2.0)])
+    assert found["differences"] == pytest.approx([0.01, 0.02, 0.05]) and found["difference"] == pytest.approx(0.02)
+    assert found["quartiles"] == pytest.approx([0.015, 0.035]) and found["alone"] == pytest.approx(0.02)
+
+
+def test_turns_of_counting_alternate():
+    order = []
+
+    def timed(name):
+        return lambda steps: order.append(name) or float(steps)
+
+    turns = counting.take_turns(*map(timed, "wox"), steps=3, pairs=2)
+    assert order == list("woxowx") and turns == [(3.0, 3.0, 3.0)] * 2
+
+
+def test_nothing_is_counted_without_counts():
+    shape = jax.eval_shape(counting.nothing, jax.ShapeDtypeStruct((2, 4, 4, 5), "f4"), None)
+    assert (shape.shape, shape.dtype) == ((2, 5, 5), "int32")
 
 
 def test_nothing_is_drawn_in_a_step():

@@ -14,11 +14,19 @@ def place(tmp_path, monkeypatch):
     """Another results/ and page."""
     monkeypatch.setattr(cards, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(cards, "PAGE", tmp_path / "results.md")
+    monkeypatch.setattr(cards, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(f"before\n{cards.MARKS[0]}stale\n{cards.MARKS[1]}after\n")
     return tmp_path
 
 
 def test_the_page_is_that_of_the_cards():
-    assert cards.PAGE.read_text(encoding="utf-8") == cards.render(cards.cards()), "python -m benchmarks.cards writes it"
+    made = cards.render(cards.cards(), cards.times())
+    assert cards.PAGE.read_text(encoding="utf-8") == made, "python -m benchmarks.cards writes it"
+
+
+def test_the_table_of_the_readme_is_that_of_the_cards():
+    text = cards.README.read_text(encoding="utf-8")
+    assert text == cards.with_table(text, cards.render_short(cards.cards())), "python -m benchmarks.cards writes it"
 
 
 def test_a_card_has_what_the_run_recorded(trained_run, place, capsys):
@@ -36,6 +44,10 @@ def test_a_card_has_what_the_run_recorded(trained_run, place, capsys):
     page = (place / "results.md").read_text()
     low, high = (report["interval"][side] for side in ("low", "high"))
     assert page.count("| scenes |") == 1
+    readme = (place / "README.md").read_text()
+    assert readme.startswith("before\n") and readme.endswith("after\n") and "stale" not in readme
+    assert "\n| result | network | data | time | mIoU |\n| --- |" in readme and readme.count("| scenes |") == 1
+    assert f"| {report['scores']['miou']:.3f} (" in readme
     assert f"| {report['scores']['miou']:.3f} ({low:.3f} to {high:.3f}) |" in page
     assert str(place / "results.md") in capsys.readouterr().out
 
@@ -63,6 +75,29 @@ def test_a_row_by_hand():
     made["cost"]["devices"] = "2 x NVIDIA H100"
     assert cards.row(made)[8] == "2 x NVIDIA H100"
     assert cards.NOTHING in cards.render([]) and cards.NOTHING not in cards.render([made])
+
+
+def test_times_by_hand(place):
+    def made(name, **seconds):
+        targets = [{"target": float(t), "step": 1, "seconds": s, "compile_s": 2.0} for t, s in seconds.items()]
+        cost = {"devices": "1 x cpu", "processor": {"model": "Z80", "cores": 2}}
+        return {"name": name, "metric": "val/miou", "targets": targets, "cost": cost}
+
+    one, two = made("a", **{"0.6": 1234.4, "0.7": None}), made("b", **{"0.65": 9.6})
+    assert cards.time_row(one, [0.6, 0.65, 0.7]) == ["a", "2 cores of Z80", "val/miou", "1,234", "-", "-"]
+    page = cards.render([], [one, two])
+    assert "| result | machine | metric | 0.6 | 0.65 | 0.7 |" in page
+    assert "| b | 2 cores of Z80 | val/miou | - | 10 | - |" in page
+    assert cards.TIME_HEAD not in cards.render([])
+    (place / "results").mkdir()
+    whole = one | {"configuration": {}, "seed": 0}
+    (place / "results" / "time_a.json").write_text(json.dumps(whole))
+    assert cards.times() == [whole] and not cards.cards()
+
+
+def test_a_readme_without_marks_is_refused():
+    with pytest.raises(cards.CardError, match="lacks the lines '<!-- cards"):
+        cards.with_table("nothing", "")
 
 
 def test_places_of_a_disk_are_left_out(trained_run, monkeypatch):

@@ -603,7 +603,7 @@ def test_an_extra_that_fails_breaks_nothing(machine):
 def test_add_names_what_there_is_before_it_installs(arguments, machine):
     done = machine.run("add", *arguments)
     assert done.returncode == 1
-    assert "not one of deep, demo, geo, hub, huggingface, onnx, pretrained, tfds, tflite, video" in done.stderr
+    assert "not one of deep, demo, geo, hub, huggingface, onnx, pretrained, search, tfds, tflite, video" in done.stderr
     assert machine.calls("uv") == []
 
 

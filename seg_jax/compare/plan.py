@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 
@@ -65,13 +66,8 @@ def plan(base: Sequence[str], *, over: Sequence[str], listed: Sequence[str], cou
       ConfigError: an argument is malformed; the base, a listed run, or every combination with one of the values is
         refused; nothing is left.
     """
-    if not any(text.partition("=")[0] in ("--config", "-config") for text in base):
-        raise ConfigError("--config is missing. Name a recipe or a configuration file.")
-    if rest := config_flags.read(base)[1]:
-        raise ConfigError(f"unknown argument {rest[0]!r}. Overrides are spelled --config.GROUP.FIELD=VALUE.")
-    axes = dict(_axis(text) for text in over)
-    if len(axes) < len(over):
-        raise ConfigError("--over names a field twice. Give all of its values at once: --over=FIELD=VALUE,VALUE.")
+    base_of(base)
+    axes = axes_of(over)
     lines = [_line(text) for text in listed]
     if not axes and not lines:
         raise ConfigError("nothing is varied. Add --over=model.name=unet,fcn8s, or --run='model.name=unet'.")
@@ -80,7 +76,7 @@ def plan(base: Sequence[str], *, over: Sequence[str], listed: Sequence[str], cou
     total = math.prod(map(len, axes.values()))
     if total > MOST_COMBINATIONS:
         raise ConfigError(f"--over has {total:,d} combinations; at most {MOST_COMBINATIONS:,d}. Give fewer values.")
-    label = _labels([*axes, *itertools.chain.from_iterable(lines)])
+    label = labels([*axes, *itertools.chain.from_iterable(lines)])
     runs: dict[str, Planned] = {}
     refused: dict[str, str] = {}
     reasons: dict[tuple[str, str], str | None] = {}  # by value: the first refusal; None where one fits
@@ -105,6 +101,24 @@ def plan(base: Sequence[str], *, over: Sequence[str], listed: Sequence[str], cou
     if not runs:
         raise ConfigError(f"every combination is refused, such as {next(iter(refused.items()))}.")
     return Plan(list(runs.values()), refused)
+
+
+def base_of(base: Sequence[str]) -> Any:
+    """The configuration that all runs share, unchecked; a ConfigError where none is named or a flag is unknown."""
+    if not any(text.partition("=")[0] in ("--config", "-config") for text in base):
+        raise ConfigError("--config is missing. Name a recipe or a configuration file.")
+    config, rest = config_flags.read(base)
+    if rest:
+        raise ConfigError(f"unknown argument {rest[0]!r}. Overrides are spelled --config.GROUP.FIELD=VALUE.")
+    return config
+
+
+def axes_of(over: Sequence[str]) -> dict[str, list[str]]:
+    """{field: its values} of the texts 'FIELD=VALUE,VALUE'; raises a ConfigError where one is malformed or repeated."""
+    axes = dict(_axis(text) for text in over)
+    if len(axes) < len(over):
+        raise ConfigError("--over names a field twice. Give all of its values at once: --over=FIELD=VALUE,VALUE.")
+    return axes
 
 
 def planned(base: Sequence[str], fields: Fields, name: str) -> Planned:
@@ -139,7 +153,7 @@ def name_of(fields: Fields, labels: Mapping[str, str]) -> str:
     return name
 
 
-def _labels(fields: Sequence[str]) -> dict[str, str]:
+def labels(fields: Sequence[str]) -> dict[str, str]:
     """{field: '' for a name such as that of an encoder, else its last word, or all of it where two have that word}."""
     last = {field: field.rpartition(".")[2] for field in fields}
     words = list(last.values())

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import os
+import queue
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
 
 from seg_jax import report
 from seg_jax.compare.plan import Planned
@@ -20,9 +25,16 @@ from seg_jax.run.finished import finished_step
 from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.process import Interruption
 
+T = TypeVar("T")
+Watch = Callable[[], bool]
+
 
 class FailedError(SegJaxError, RuntimeError):
     """A program of a run ended without its result; the message is its last error."""
+
+
+class StoppedError(SegJaxError, RuntimeError):
+    """A run that a search has given up; the message says why."""
 
 
 class InterruptedByUserError(SegJaxError, RuntimeError):
@@ -37,28 +49,39 @@ class Runner:
       workdir: gets a run directory of each, and what they print in `comparison/NAME.log`.
       split: on which they are evaluated; '': their validation split.
       interruption: the signals of this process; they are passed on to the program that runs.
+      environment: variables that its programs get besides those of this process.
+      echo: print what programs print, too; of several at once it would be a tangle.
     """
 
     workdir: Path
     split: str
     interruption: Interruption
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    echo: bool = True
 
     def directory(self, run: Planned) -> RunDirectory:
         """The directory of a run."""
         return RunDirectory(self.workdir / run.name)
 
-    def train(self, run: Planned) -> None:
+    def train(self, run: Planned, *, hopeless: Watch = lambda: False) -> None:
         """Trains a run to its end, or resumes it; does nothing where it is finished.
 
+        Args:
+          run: what to train.
+          hopeless: asked while it trains; True stops it.
+
         Raises:
+          StoppedError: it was hopeless; what was trained is saved.
           FailedError: it did not reach its end.
           InterruptedByUserError: on a signal; what was trained is saved.
         """
         directory = self.directory(run)
         if finished_step(run.config, directory) is not None:
             return
-        self._start(run, [*run.arguments, f"--workdir={directory}"], append=False)
+        stopped = self._start(run, [*run.arguments, f"--workdir={directory}"], append=False, hopeless=hopeless)
         if finished_step(run.config, directory) is None:
+            if stopped:
+                raise StoppedError("was stopped: the median of the other runs was better at the same step")
             raise FailedError(f"it was stopped before its last step, see {self.log(run)}")
 
     def evaluate(self, run: Planned) -> ReportFiles:
@@ -81,8 +104,8 @@ class Runner:
         """What the programs of a run have printed."""
         return self.workdir / "comparison" / f"{run.name}.log"
 
-    def _start(self, run: Planned, arguments: Sequence[str], *, append: bool) -> None:
-        """Runs `seg_jax.main`; what it prints goes to the terminal's stderr and to the log."""
+    def _start(self, run: Planned, arguments: Sequence[str], *, append: bool, hopeless: Watch = lambda: False) -> bool:
+        """Runs `seg_jax.main`; what it prints goes to the log, and to stderr. Returns whether it was `hopeless`."""
         if self.interruption.name:
             raise InterruptedByUserError(self.interruption.name)
         last = b""
@@ -94,23 +117,66 @@ class Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **self.environment},
             ) as program,
         ):
             assert program.stdout, "it is a pipe"
-            passed, text = False, codecs.getincrementaldecoder("utf-8")("replace")  # a chunk may end within a character
+            passed, stopped, text = (
+                False,
+                False,
+                codecs.getincrementaldecoder("utf-8")("replace"),
+            )  # a chunk may end within a character
             while chunk := program.stdout.read1(1 << 16):  # type: ignore[attr-defined]
                 log.write(chunk)
-                sys.stderr.write(text.decode(chunk))
-                sys.stderr.flush()
+                if self.echo:
+                    sys.stderr.write(text.decode(chunk))
+                    sys.stderr.flush()
                 last = (last + chunk)[-4096:]
+                stopped = stopped or (not passed and hopeless())
                 # The terminal sends SIGINT to both; a second one would end the program before it has saved.
-                if self.interruption.name not in ("", "SIGINT") and not passed:
+                if (stopped or self.interruption.name not in ("", "SIGINT")) and not passed:
                     program.send_signal(signal.SIGTERM)
                     passed = True
         if self.interruption.name:
             raise InterruptedByUserError(self.interruption.name)
         if program.returncode:
             raise FailedError(f"{_reason(last, program.returncode)}, see {self.log(run)}")
+        return stopped
+
+
+def at_once(runner: Runner, environments: Sequence[Mapping[str, str]]) -> list[Runner]:
+    """A runner for each of the programs that run at once, see `devices.shares`."""
+    return [replace(runner, environment=one, echo=len(environments) == 1) for one in environments]
+
+
+def with_each(
+    runners: Sequence[Runner], work: Callable[[Runner, T], None], items: Sequence[T]
+) -> dict[int, SegJaxError]:
+    """Calls `work` for every item, each with a runner that no other one has; returns {index of an item: its error}.
+
+    Raises:
+      InterruptedByUserError: on a signal, after all programs have ended.
+    """
+    free: queue.SimpleQueue[Runner] = queue.SimpleQueue()
+    for runner in runners:
+        free.put(runner)
+
+    def attempt(item: T) -> SegJaxError | None:
+        runner = free.get()
+        try:
+            work(runner, item)
+        except SegJaxError as error:
+            return error
+        finally:
+            free.put(runner)
+        return None
+
+    with ThreadPoolExecutor(len(runners)) as pool:
+        outcomes = list(pool.map(attempt, items))
+    for outcome in outcomes:
+        if isinstance(outcome, InterruptedByUserError):
+            raise outcome
+    return {index: outcome for index, outcome in enumerate(outcomes) if outcome is not None}
 
 
 def _whole(files: ReportFiles) -> bool:

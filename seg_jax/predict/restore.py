@@ -1,4 +1,4 @@
-"""The network of a run directory, compiled for prediction."""
+"""The network of a run directory, ready for prediction."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from seg_jax import models
-from seg_jax.config import Size
+from seg_jax.config import Config, Size
 from seg_jax.data.labels import LabelTable
+from seg_jax.predict import runtimes
 from seg_jax.predict.scale import BUCKET
 from seg_jax.predict.windows import Engine
 from seg_jax.run.directory import RunDirectory
@@ -27,7 +28,7 @@ class Restored:
       engine: uint8 [n h w 3] -> class probabilities, float32 [n h w k].
       table: what the classes mean.
       image_size: (height, width) at which it was evaluated; None: photographs at their own scale.
-      identity: checksum of the checkpoint.
+      identity: checksum of the checkpoint; both runtimes give the same masks.
       card: what is known of the network, for people.
     """
 
@@ -38,42 +39,73 @@ class Restored:
     card: dict[str, Any]
 
 
-def load(run: RunDirectory, *, checkpoint: str, flip: bool = False, scales: tuple[float, ...] = (1.0,)) -> Restored:
+def load(
+    run: RunDirectory,
+    *,
+    checkpoint: str,
+    flip: bool = False,
+    scales: tuple[float, ...] = (1.0,),
+    runtime: str = "auto",
+) -> Restored:
     """The network of a run; see `seg_jax.predict.predictor.Predictor.load`."""
     config, checkpoints = run.config(), run.checkpoints()
     step = checkpoints.choose(checkpoint)
     meta = checkpoints.meta(step)
     table, size = run.trained(config, meta)
-    model = models.together(config, models.build(config, classes=len(table)))
-    # Their structure is in their names: tracing the network for it would take a third of the time to the first mask.
-    weights = jax.device_put(_nested(checkpoints.arrays(step, averaged=config.eval.averaged)))
-    predict = jax.jit(build(config, model=model, flip=flip, scales=scales))
+    artefact = runtimes.exported(
+        run,
+        digest=f"{meta['sha256'][:16]}{'' if config.eval.averaged else '-last'}",
+        runtime=runtime,
+        step=step,
+        plain=not flip and scales == (1.0,),
+    )
+    if artefact is None:
+        compute, parameters = _jitted(run, config, step, classes=len(table), flip=flip, scales=scales)
+    else:
+        compute, parameters = artefact, artefact.metadata["parameters"]
 
     def engine(images: np.ndarray) -> np.ndarray:
         height, width = images.shape[1:3]
         if size is None:  # padded as in evaluation, and to multiples, so that few shapes are compiled
             images = np.pad(images, ((0, 0), (0, -height % BUCKET), (0, -width % BUCKET), (0, 0)), mode="edge")
+        return compute(images)[:, :height, :width]
+
+    card = {
+        "architecture": config.model.name,
+        "encoder": config.model.encoder.name,
+        "parameters": f"{parameters:,}",
+        "trained at": f"{size[0]}x{size[1]}" if size else "the scale of each photograph",
+        "step": step,
+        "computed by": "JAX" if artefact is None else "ONNX Runtime",
+        **_scores(run, step),
+    }
+    identity = f"{meta['sha256']} {flip} {scales}"
+    return Restored(engine, table, size, identity=identity, card=card)
+
+
+def _jitted(
+    run: RunDirectory, config: Config, step: int, *, classes: int, flip: bool, scales: tuple[float, ...]
+) -> tuple[Engine, int]:
+    """(the network by JAX, compiled for each shape; number of its parameters)."""
+    checkpoints = run.checkpoints()
+    model = models.together(config, models.build(config, classes=classes))
+    # Their structure is in their names: tracing the network for it would take a third of the time to the first mask.
+    weights = jax.device_put(_nested(checkpoints.arrays(step, averaged=config.eval.averaged)))
+    predict = jax.jit(build(config, model=model, flip=flip, scales=scales))
+
+    def compute(images: np.ndarray) -> np.ndarray:
         try:
-            return np.asarray(predict(weights["params"], weights["model_state"], images))[:, :height, :width]
+            return np.asarray(predict(weights["params"], weights["model_state"], images))
         except Exception:
             # Says so if the weights are not those of the network that the configuration describes.
             from seg_jax.run import program
             from seg_jax.runtime import sharding
 
-            functions = program.Functions(config, classes=len(table), mesh=sharding.make_mesh(1))
+            functions = program.Functions(config, classes=classes, mesh=sharding.make_mesh(1))
             checkpoints.weights(step, functions.abstract_state.weights(averaged=False), averaged=config.eval.averaged)
             raise
 
-    card = {
-        "architecture": config.model.name,
-        "encoder": config.model.encoder.name,
-        "parameters": f"{models.count(weights['params']):,}",
-        "trained at": f"{size[0]}x{size[1]}" if size else "the scale of each photograph",
-        "step": step,
-        **_scores(run, step),
-    }
-    identity = f"{meta['sha256']} {flip} {scales}"
-    return Restored(engine, table, size, identity=identity, card=card)
+    return compute, models.count(weights["params"])
 
 
 def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

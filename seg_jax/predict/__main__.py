@@ -27,6 +27,7 @@ from seg_jax.data.decoder import MEGAPIXELS, DataError
 from seg_jax.predict.inputs import find
 from seg_jax.predict.output import KINDS, Results
 from seg_jax.predict.predictor import Predictor
+from seg_jax.predict.runtimes import RUNTIMES
 from seg_jax.predict.work import Work
 from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.files import numbered_folder
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             checkpoint=options.checkpoint,
             flip=options.flip,
             scales=options.scales,
+            runtime=options.runtime,
             window=options.window,
             overlap=options.overlap,
             megapixels=options.megapixels,
@@ -138,6 +140,13 @@ def _parser() -> argparse.ArgumentParser:
         default=(1.0,),
         metavar="S,...",
         help="for a run: average over sizes, such as 0.75,1,1.25",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default="auto",
+        help="for a run: what computes the network; onnx exports it first, once, and auto takes that export where it "
+        "is there (default: auto)",
     )
     parser.add_argument(
         "--window",

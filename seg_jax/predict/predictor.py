@@ -74,6 +74,7 @@ class Predictor:
         checkpoint: str = "best",
         flip: bool = False,
         scales: tuple[float, ...] = (1.0,),
+        runtime: str = "auto",
         window: Size | None = None,
         overlap: float = 0.25,
         megapixels: int = MEGAPIXELS,
@@ -85,13 +86,15 @@ class Predictor:
           checkpoint: for a run: 'best', 'last' or a step.
           flip: for a run: whether to average over the image and its mirror image.
           scales: for a run: sizes to average over, relative to the usual size.
+          runtime: for a run: 'jax', 'onnx' (ONNX Runtime, from an export that is made beside the run) or 'auto', see
+            `runtimes.exported`.
           window, overlap, megapixels: see `Predictor`.
 
         Raises:
           ConfigError, CheckpointError, LabelError, ArtefactError: the path is neither, or it is damaged.
         """
         file = shipped.find(path) or Path(path).expanduser()
-        network = _network(file, checkpoint=checkpoint, flip=flip, scales=scales)
+        network = _network(file, checkpoint=checkpoint, flip=flip, scales=scales, runtime=runtime)
         return cls(**network, window=window, overlap=overlap, megapixels=megapixels)
 
     @overload
@@ -202,7 +205,7 @@ class Predictor:
         return bands if seen is image else resized_bands(np.concatenate(list(bands)), size)
 
 
-def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ...]) -> dict[str, Any]:
+def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ...], runtime: str) -> dict[str, Any]:
     """The arguments of `Predictor` that a run directory or an exported file decides."""
     if not path.exists():
         names = ", ".join(shipped.NAMES)
@@ -213,12 +216,12 @@ def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ..
     if run.exists or not (path.is_file() or (path / "saved_model.pb").is_file()):
         from seg_jax.predict import restore  # JAX and Flax, which exported files do without
 
-        network = restore.load(run, checkpoint=checkpoint, flip=flip, scales=scales)
+        network = restore.load(run, checkpoint=checkpoint, flip=flip, scales=scales, runtime=runtime)
         facts = {name: getattr(network, name) for name in ("identity", "card", "short_side", "depth")}
         return {"engine": network.engine, "table": network.table, "trained_size": network.image_size, **facts}
-    if flip or scales != (1.0,) or checkpoint != "best":
+    if flip or scales != (1.0,) or checkpoint != "best" or runtime != "auto":
         raise ArtefactError(
-            f"{path} is an exported file: checkpoint, flip and scales are choices of a run directory. "
+            f"{path} is an exported file: checkpoint, flip, scales and runtime are choices of a run directory. "
             "Leave them out, or name the run directory."
         )
     artefact = artefacts.load(path)

@@ -202,9 +202,9 @@ def test_values_that_are_not_finite(tmp_path, bad):
 def test_no_data_of_gdal(tmp_path):
     stored = np.array([[1.0, np.nan], [0.5, 0.0]], np.float32)
     path = tiff(tmp_path / "a.tif", stored, extratags=[(42113, "s", 4, "nan", True)])
-    image, _, _, missing = read_photograph(path, Depth(bands=(1,), range=(0, 1)))
-    np.testing.assert_array_equal(missing, [[False, True], [False, False]])
-    np.testing.assert_allclose(image[..., 0], [[255, 0], [127.5, 0]])
+    photo = read_photograph(path, Depth(bands=(1,), range=(0, 1)))
+    np.testing.assert_array_equal(photo.missing, [[False, True], [False, False]])
+    np.testing.assert_allclose(photo.pixels[..., 0], [[255, 0], [127.5, 0]])
 
 
 def test_which_pixels_have_no_data():

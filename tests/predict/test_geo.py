@@ -46,7 +46,8 @@ def expected(path):
 
 
 def test_rows_equal_the_whole(path):
-    image, _, _, missing = read_photograph(path, DEPTH)
+    photo = read_photograph(path, DEPTH)
+    image, missing = photo.pixels, photo.missing
     with geo.opened(path, DEPTH) as rows:
         assert rows.shape == (60, 70, 2)
         np.testing.assert_array_equal(rows[10:20], image[10:20])

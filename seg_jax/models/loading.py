@@ -21,6 +21,8 @@ from seg_jax.models.weights.naming import Naming
 
 # Heads that a library's file may hold beside the one that gives the logits: of a classifier, or for training alone.
 OTHER_HEADS = r"(classification_head|auxiliary_head)\..*"
+# Attributes of an encoder with all of its stages, as a weight file has them.
+FULL: Mapping[str, Any] = {"depth": 5, "last_stage": True}
 
 
 def _encoder(config: Config) -> Encoder:
@@ -60,10 +62,9 @@ def parts(config: Config, model: Any, *, whole: bool) -> tuple[Mapping[str, Nami
 
 def _deeper(naming: Naming, network: Any) -> tuple[str, ...]:
     """Regular expressions for the tensors of the stages that an encoder of less than its full depth leaves out."""
-    if isinstance(network, Segmenter):
-        whole = network.clone(encoder=network.encoder.clone(depth=5))
-    else:
-        whole = network.clone(depth=5)
+    encoder = network.encoder if isinstance(network, Segmenter) else network
+    full = encoder.clone(**{name: value for name, value in FULL.items() if hasattr(encoder, name)})
+    whole = network.clone(encoder=full) if isinstance(network, Segmenter) else full
     left_out = set(naming.layers(whole).values()) - set(naming.layers(network).values())
     names = [rf"{re.escape(layer)}([./].*)?" for layer in sorted(left_out)]
     # Where layers are only counted ('conv2d_7/0'), those that are left out are all that `by_layer` found no name for.

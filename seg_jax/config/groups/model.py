@@ -36,6 +36,7 @@ class EncoderConfig(Group, path="model.encoder"):
         "how many times the resolution is halved; 0: as in the paper (plain 4, others 5)",
         Rule(lambda n: 0 <= n <= 5, "the resolution is halved 1 to 5 times", "Use 0 for the usual depth"),
     )
+    last_stage: bool = field(True, "efficientnet: with the last stage, a fifth of the parameters of B0 and Lite0")
     drop_path: float = field(
         0.0, "efficientnet, convnext, mit: probability of leaving out the last block in training", RATE
     )

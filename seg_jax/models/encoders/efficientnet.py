@@ -68,6 +68,8 @@ class EfficientNet(nn.Module):
       layout: a key of `LAYOUTS` or `LITE`.
       output_stride: 32, 16 or 8: stages beyond it are dilated instead of strided, so that features keep this stride.
       depth: number of times the resolution is halved; blocks after the last map are left out.
+      last_stage: whether the stage after the last halving's own is there too (320 channels at the width 1). It has a
+        fifth of B0's and Lite0's parameters.
       drop_path: block i of n, counted from 0, has the rate drop_path * i / n.
       smp: as in segmentation_models.pytorch. Strided convolutions are padded as 'same' pads the layout's training
         images, whatever the size of the input. The finest map is the stem's. The map of stride 16 of B0 is the output
@@ -77,6 +79,7 @@ class EfficientNet(nn.Module):
     layout: str = "efficientnet_b0"
     output_stride: int = 32
     depth: int = 5
+    last_stage: bool = True
     drop_path: float = 0.0
     smp: bool = False
     style: Style = Style()
@@ -105,7 +108,7 @@ class EfficientNet(nn.Module):
         """For each of the five maps, the number of blocks after which it is taken."""
         ends = [0, *accumulate(self._counts())]
         fourth = ends[4] + 1 if self.smp and self.layout == "efficientnet_b0" else ends[5]
-        return [ends[0 if self.smp else 1], ends[2], ends[3], fourth, ends[7]]
+        return [ends[0 if self.smp else 1], ends[2], ends[3], fourth, ends[7 if self.last_stage else 6]]
 
     def blocks(self) -> list[tuple[int, int]]:
         """(stage, block), both from 1, of all blocks up to `depth`."""
@@ -246,6 +249,7 @@ def build(model: ModelConfig, style: Style, library: str, *, layout: str) -> nn.
         layout=layout,
         output_stride=model.encoder.output_stride,
         depth=model.encoder.depth or 5,
+        last_stage=model.encoder.last_stage,
         drop_path=model.encoder.drop_path,
         smp=library == "smp",
         style=style,

@@ -37,6 +37,25 @@ def test_parameters_are_the_published_ones(config, number):
     assert models.count(params["encoder"]) + top == PARAMETERS[number]
 
 
+def test_without_its_last_stage_a_fifth_of_the_parameters_is_gone(config, tmp_path):
+    whole = references.fill(references.load("timm_tf_efficientnet_lite0")["tensors"])
+    save_file(whole, tmp_path / "m.safetensors")
+    source = str(tmp_path / "m.safetensors")
+    resolved, features = parity.encoder_with(config("efficientnet_lite0"), source)
+    less, fewer = parity.encoder_with(config("efficientnet_lite0", **{"model.encoder.last_stage": False}), source)
+    image = np.zeros((1, 64, 64, 3), np.float32)
+    for one, other in zip(features(image)[:-1], fewer(image), strict=False):
+        np.testing.assert_array_equal(one, other)
+    assert [each.shape for each in fewer(image)[-2:]] == [(1, 4, 4, 112), (1, 2, 2, 192)]
+    counts = []
+    for each in (resolved, less):
+        model = models.build(each, classes=2)
+        params, _ = jax.eval_shape(lambda model=model: models.init(model, jax.random.key(0), (1, 64, 64, 3)))
+        counts.append(models.count(params["encoder"]))
+    # 192 channels, expanded sixfold to 1,152, 3x3 in each, to 320; a norm has a scale and a bias for each channel
+    assert counts[0] - counts[1] == 192 * 1152 + 9 * 1152 + 1152 * 320 + 2 * (1152 + 1152 + 320)
+
+
 @pytest.mark.parametrize("number", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_features_are_those_of_timm(config, tmp_path, number):
     name = f"timm_tf_efficientnet_lite{number}"

@@ -17,10 +17,10 @@ if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"  # a GPU multiplies float32 with 10 bits less
 
 from seg_jax.config import ConfigError
-from seg_jax.export import FORMATS, certificate, int8
+from seg_jax.export import FORMATS, certificate, int8, safetensors
 from seg_jax.export.network import OUTPUTS, Network
-from seg_jax.predict import artefacts, seal
-from seg_jax.runtime import process
+from seg_jax.predict import artefacts
+from seg_jax.runtime import process, seal
 from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.extras import install_command
 from seg_jax.runtime.files import write_bytes
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", default=OUTPUTS[0], choices=OUTPUTS, help="output for every pixel")
     parser.add_argument("--int8", action="store_true", help="onnx: 8-bit integers, calibrated on training images")
+    parser.add_argument("--half", action="store_true", help="safetensors: kernels in float16, half of the bytes")
     options = parser.parse_args(arguments)
     process.quiet()
     process.use_compilation_cache()
@@ -57,6 +58,10 @@ def export(options: argparse.Namespace) -> int:
     form = FORMATS[options.format]
     if options.int8 and options.format != "onnx":
         raise ConfigError(f"--int8 with --format={options.format}: only ONNX has 8-bit integers. Use --format=onnx.")
+    if options.half and options.format != "safetensors":
+        raise ConfigError(
+            f"--half with --format={options.format}: only the archive has float16. Use --format=safetensors."
+        )
     if missing := [name for name in form.needs if importlib.util.find_spec(name) is None]:
         raise ConfigError(
             f"--format={options.format} needs {' and '.join(missing)}. Add it: {install_command(options.format)}"
@@ -77,10 +82,10 @@ def export(options: argparse.Namespace) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial")
     try:
-        form.write(network, temporary)
+        form.write(safetensors.halved(network) if options.half else network, temporary)
         artefact = artefacts.load(temporary)
         inside = network.metadata["size"] and not form.fixed and not form.archive
-        tolerance = certificate.RESIZED if inside else certificate.EXACT
+        tolerance = certificate.RESIZED if inside else certificate.HALF if options.half else certificate.EXACT
         if options.int8:
             exact, tolerance = artefact, certificate.INT8
             int8.quantize(temporary, temporary, int8.calibration_images(network))

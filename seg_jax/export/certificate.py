@@ -43,9 +43,11 @@ class Tolerance:
 
 
 # EXACT: float32 in another order of operations. RESIZED: photographs that another program than Pillow resized may
-# differ by one grey level here and there, which shows at class borders. INT8 is judged by the remaining score.
+# differ by one grey level here and there, which shows at class borders. HALF: kernels have 11 bits instead of 24.
+# INT8 is judged by the remaining score.
 EXACT = Tolerance(difference=1e-3, agreement=0.9999, loss=1e-3)
 RESIZED = Tolerance(difference=0.1, agreement=0.995, loss=5e-3)
+HALF = Tolerance(difference=0.1, agreement=0.995, loss=2e-3)
 INT8 = Tolerance(difference=1.0, agreement=0.95, loss=0.02)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from seg_jax import data
 from seg_jax.data.sampler import spread
 from seg_jax.export.network import Network
-from seg_jax.predict import seal
+from seg_jax.runtime import seal
 
 MAX_IMAGES = 32  # calibration images
 

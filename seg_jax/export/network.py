@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seg_jax import losses, models
-from seg_jax.config import ConfigError, with_fields
+from seg_jax.config import ConfigError, flatten, with_fields
 from seg_jax.data.depth import Depth
 from seg_jax.data.labels import LabelTable
 from seg_jax.export.resample import resize_antialiased
@@ -24,6 +24,8 @@ from seg_jax.run.directory import RunDirectory
 from seg_jax.runtime import sharding
 from seg_jax.runtime.version import __version__
 
+# Fields that may be paths, which mean nothing on another machine: exports leave them out.
+PLACES = ("data.dir", "data.tfds.data_dir", "model.weights", "model.encoder.weights", "loss.teacher")
 PLATFORMS = ("cpu", "cuda", "tpu")  # platforms that `Network.portable` is compiled for
 
 
@@ -101,7 +103,8 @@ class Network:
         output: str = "probabilities",
     ) -> Network:
         """A network in memory; arguments as for `load`; `step` and `trained_size` go into `metadata`."""
-        config = functions.config
+        config, now = functions.config, flatten(functions.config)
+        config = with_fields(config, {field: "" for field in PLACES if set("/\\~") & set(now[field])})
         metadata = {"format": VERSION, "seg_jax": __version__, "sealed": True}
         metadata |= {"classes": list(table.names), "colors": [list(color) for color in table.colors]}
         metadata |= {

@@ -11,7 +11,7 @@ import numpy as np
 from seg_jax.export import primitives, trace
 from seg_jax.export.graph import Graph
 from seg_jax.export.network import Network
-from seg_jax.predict import seal
+from seg_jax.runtime import seal
 
 
 def build(network: Network) -> Any:

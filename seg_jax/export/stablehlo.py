@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from seg_jax.export.network import Network
-from seg_jax.predict import seal
+from seg_jax.runtime import seal
 
 
 def write(network: Network, path: Path) -> None:

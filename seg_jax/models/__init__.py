@@ -20,7 +20,7 @@ from seg_jax.models.loading import is_file_name, load, place, read
 from seg_jax.models.operators import operator, traced_for
 from seg_jax.models.segmenter import Outputs, Segmenter
 from seg_jax.models.weights import convert, hub
-from seg_jax.models.weights.files import WeightFile, WeightsError
+from seg_jax.models.weights.files import WeightFile, WeightsError, documents, tensors
 from seg_jax.models.weights.naming import IMAGENET, Naming
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "WeightsError",
     "build",
     "count",
+    "documents",
     "folders",
     "forward",
     "hub",
@@ -43,6 +44,7 @@ __all__ = [
     "place",
     "read",
     "reduction",
+    "tensors",
     "traced_for",
     "width",
 ]

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from seg_jax import models
+from seg_jax import models, shipped
 from seg_jax.config import Config, defaults, load, with_fields
 from seg_jax.models import ENCODERS, MODELS, WeightsError, folders, loading
 from seg_jax.models.folders import smp, transformers
@@ -76,7 +76,13 @@ def describe(source: str, config: Config) -> str:
     file = files.read(path)
     folder = folders.read(path) if path.is_dir() else None
     if any(name.startswith("params/encoder/") for name in file.tensors):
-        return f"{path}\n  an export of this program: use it with python -m seg_jax.predict {shlex.quote(str(path))}"
+        return "\n".join(
+            [
+                f"{path}\n  an export of this program: use it with python -m seg_jax.predict {shlex.quote(str(path))}",
+                f"  start from it   {_flag('model.weights', path)}",
+                f"  its encoder     {_flag('model.encoder.weights', path)}",
+            ]
+        )
     lines = _about(path, file)
     nearest: Match | None = None
     for guess in _guesses(file, folder, config):
@@ -96,7 +102,12 @@ def describe(source: str, config: Config) -> str:
 
 
 def listing(config: Config) -> Iterator[str]:
-    """Lines with every architecture, and every encoder with its parameters in millions; nothing is compiled."""
+    """Lines with every trained network of the package, every architecture, and every encoder with its parameters in
+    millions; nothing is compiled."""
+    if shipped.NAMES:
+        yield "trained networks in this package (python -m seg_jax.predict NAME PHOTO, --config.model.weights=NAME)"
+    for name in shipped.NAMES:
+        yield f"  {name:<18}{shipped.summary(name)}"
     yield "architectures (--config.model.name; whole networks of these libraries can be loaded)"
     for name, architecture in MODELS.items():
         yield f"  {name:<18}{', '.join(architecture.names)}".rstrip()

@@ -1,6 +1,7 @@
 """Prediction: python -m seg_jax.predict MODEL INPUT... [--out=DIR].
 
-MODEL is a run directory or an exported file. TensorFlow is imported only for a SavedModel, and JAX not for ONNX.
+MODEL is a run directory, an exported file, or the name of a network in the package ("street"). TensorFlow is
+imported only for a SavedModel, and JAX not for ONNX.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if __name__ == "__main__":
 
 from tqdm import tqdm
 
+from seg_jax import shipped
 from seg_jax.data.decoder import MEGAPIXELS, DataError
 from seg_jax.predict.inputs import find
 from seg_jax.predict.output import KINDS, Results
@@ -110,7 +112,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m seg_jax.predict",
         description="Segments photographs and videos. Finished inputs are skipped.",
     )
-    parser.add_argument("model", metavar="MODEL", type=Path, help="run directory, or a file of seg_jax.export")
+    names = ", ".join(shipped.NAMES)
+    parser.add_argument("model", metavar="MODEL", help=f"run directory, file of seg_jax.export, or one of: {names}")
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="image, folder, quoted glob, video, camera number, or - for stdin"
     )

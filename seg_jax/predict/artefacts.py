@@ -20,10 +20,10 @@ from seg_jax.data.depth import Depth
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import contents
 from seg_jax.predict.contents import ArtefactError
-from seg_jax.predict.seal import intact
 from seg_jax.predict.sized import Apply, at_size
 from seg_jax.runtime.errors import MachineError, of_the_machine
 from seg_jax.runtime.extras import install_command
+from seg_jax.runtime.seal import intact
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from seg_jax import shipped
 from seg_jax.config import Size
 from seg_jax.data.decoder import MEGAPIXELS, DataError, Encoded, at_most
 from seg_jax.data.depth import Depth
@@ -16,12 +17,13 @@ from seg_jax.data.fitting import network_size
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.pictures import RGB
 from seg_jax.data.probabilities import resized_bands
-from seg_jax.predict import artefacts, photograph, scale, seal, windows
+from seg_jax.predict import artefacts, photograph, scale, windows
 from seg_jax.predict.contents import ArtefactError
 from seg_jax.predict.geo import Rows
 from seg_jax.predict.photograph import Photograph, Picture
 from seg_jax.predict.prediction import Maps, Prediction, resize
 from seg_jax.run.directory import RunDirectory
+from seg_jax.runtime import seal
 
 
 class Predictor:
@@ -76,10 +78,10 @@ class Predictor:
         overlap: float = 0.25,
         megapixels: int = MEGAPIXELS,
     ) -> Predictor:
-        """The network of a run directory, or of a file written by `seg_jax.export`.
+        """The network of a run directory, of a file written by `seg_jax.export`, or one that is part of the package.
 
         Args:
-          path: the run directory or file.
+          path: the run directory or file; or a name of `seg_jax.shipped.NAMES`, as a str.
           checkpoint: for a run: 'best', 'last' or a step.
           flip: for a run: whether to average over the image and its mirror image.
           scales: for a run: sizes to average over, relative to the usual size.
@@ -88,7 +90,8 @@ class Predictor:
         Raises:
           ConfigError, CheckpointError, LabelError, ArtefactError: the path is neither, or it is damaged.
         """
-        network = _network(Path(path).expanduser(), checkpoint=checkpoint, flip=flip, scales=scales)
+        file = shipped.find(path) or Path(path).expanduser()
+        network = _network(file, checkpoint=checkpoint, flip=flip, scales=scales)
         return cls(**network, window=window, overlap=overlap, megapixels=megapixels)
 
     @overload
@@ -216,7 +219,10 @@ def _at_one_size(
 def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ...]) -> dict[str, Any]:
     """The arguments of `Predictor` that a run directory or an exported file decides."""
     if not path.exists():
-        raise ArtefactError(f"{path} does not exist. Name a run directory, or a file of seg_jax.export.")
+        names = ", ".join(shipped.NAMES)
+        raise ArtefactError(
+            f"{path} does not exist. Name a run directory, a file of seg_jax.export, or one of: {names}."
+        )
     run = RunDirectory(path)
     if run.exists or not (path.is_file() or (path / "saved_model.pb").is_file()):
         from seg_jax.predict import restore  # JAX and Flax, which exported files do without

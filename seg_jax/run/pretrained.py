@@ -18,8 +18,8 @@ import numpy as np
 from seg_jax import models
 from seg_jax.config import Config, ConfigError, defaults, differences, flatten, lookup, weighting, with_fields
 from seg_jax.models import WeightsError
-from seg_jax.run import fetched, heads
-from seg_jax.run.directory import RunDirectory, rows
+from seg_jax.run import fetched, heads, origin
+from seg_jax.run.directory import rows
 from seg_jax.runtime import trees
 
 # What a configuration leaves open: field -> the value that says so.
@@ -70,9 +70,11 @@ def as_recorded(config: Config, recorded: Config) -> Config:
       recorded: the configuration of the run that is resumed or evaluated.
     """
     open_fields, then = _open_fields(config), flatten(recorded)
-    if _may_be_folder(config):
+    if _may_decide(config):
         flat = flatten(config)
-        open_fields += [field for field in models.folders.NETWORK if flat[field] == defaults()[field]]
+        open_fields += [
+            field for field in (*models.folders.NETWORK, *origin.NETWORK) if flat[field] == defaults()[field]
+        ]
     if not config.train.extended_at:
         open_fields.append("train.extended_at")
     open_fields += [field for field in WEIGHTS if fetched.same(flatten(config)[field], then.get(field, ""))]
@@ -102,10 +104,11 @@ def _demands_of_weights(config: Config) -> tuple[Config, dict[str, Any]]:
     if not source:
         return config, {}
     path = Path(source) if source == "imagenet" else models.place(source)
-    if is_run(source):
-        then = flatten(RunDirectory(path).config())
+    if trained := origin.find(source):
+        then = flatten(trained.config)
         ours = ("model.encoder.output_stride",) if whole else ("model.encoder.output_stride", "model.channels")
-        return config, {field: then[field] for field in OPEN if field not in ours}
+        demands = {field: then[field] for field in OPEN if field not in ours}
+        return origin.filled(config, trained, whole=whole), demands
     folder = models.folders.read(path) if source != "imagenet" and models.folders.is_folder(path) else None
     if folder:
         config = models.folders.filled(config, folder, whole=whole)
@@ -125,10 +128,12 @@ def _demands_of_weights(config: Config) -> tuple[Config, dict[str, Any]]:
     return config, demands
 
 
-def _may_be_folder(config: Config) -> bool:
-    """Whether the weights' path is that of no file, so that the folder decided the network; it may be gone."""
+def _may_decide(config: Config) -> bool:
+    """Whether the weights decided the network: their path, which may be gone, is that of no file of another library."""
     source = weights_of(config)[0]
-    return bool(source) and source != "imagenet" and not models.is_file_name(source)
+    if not source or source == "imagenet":
+        return False
+    return not models.is_file_name(source) or (Path(source).expanduser().is_file() and origin.find(source) is not None)
 
 
 def weights_of(config: Config) -> tuple[str, bool]:
@@ -144,12 +149,6 @@ def weights_of(config: Config) -> tuple[str, bool]:
             "the whole network holds its encoder. Leave one of them empty."
         )
     return model.weights or model.encoder.weights, bool(model.weights)
-
-
-def is_run(source: str) -> bool:
-    """Whether weights are to come from one of our run directories, not from a file or folder of another library."""
-    path = Path(source).expanduser()
-    return source != "imagenet" and path.is_dir() and not models.folders.is_folder(path)
 
 
 def start(config: Config, model: Any, params: Any, model_state: Any, *, names: Sequence[str] = ()) -> tuple[Any, Any]:
@@ -173,8 +172,8 @@ def start(config: Config, model: Any, params: Any, model_state: Any, *, names: S
     if not source:
         logging.info("model.encoder.weights is empty: every parameter starts from random values")
         return params, model_state
-    if is_run(source):
-        params, model_state = _from_run(config, RunDirectory(source), params, model_state, whole=whole, names=names)
+    if trained := origin.find(source):
+        params, model_state = _from_origin(config, trained, params, model_state, whole=whole, names=names)
     else:
         file, random = models.read(config, source), {"params": params, "model_state": model_state}
         params, model_state = models.load(config, model, params, model_state, file, whole=whole)
@@ -193,32 +192,30 @@ def _names_of(source: str) -> tuple[str, ...]:
     return tuple(folder.names) if folder else ()
 
 
-def _from_run(
+def _from_origin(
     config: Config,
-    run: RunDirectory,
+    trained: origin.Origin,
     params: Any,
     model_state: Any,
     *,
     whole: bool,
     names: Sequence[str],
 ) -> tuple[Any, Any]:
-    recorded = run.config()
-    if (seeds := recorded.train.seeds) > 1:
-        raise WeightsError(f"{run} holds {seeds} networks (train.seeds); a new one starts from one. Name another run.")
+    if (seeds := trained.config.train.seeds) > 1:
+        raise WeightsError(
+            f"{trained.name} holds {seeds} networks (train.seeds); a new one starts from one. Name another."
+        )
     groups = ("model.",) if whole else ("model.encoder.",)
-    free = ("model.weights", "model.encoder.weights", "model.dropout", "model.encoder.drop_path", "model.dtype")
     changed = {
         key: values
-        for key, values in differences(config, recorded, free=(*free, "model.encoder.norm")).items()
+        for key, values in differences(config, trained.config, free=(*origin.FREE, "model.encoder.norm")).items()
         if key.startswith(groups)
     }
     if changed:
-        raise WeightsError(f"{run} was trained with another network:\n{rows(changed)}\nUse that run's values.")
-    checkpoints = run.checkpoints()
-    step = checkpoints.choose("best")
+        raise WeightsError(f"{trained.name} was trained with another network:\n{rows(changed)}\nUse its values.")
     ours = {"params": params, "model_state": model_state}
-    theirs = checkpoints.arrays(step)  # averaged, where the run kept an average
-    head = heads.match(config, names, run.table().names) if whole else None
+    theirs, classes = trained.read()
+    head = heads.match(config, names, classes) if whole else None
     taken = random = 0
 
     def pick(path: Any, array: Any) -> Any:
@@ -227,7 +224,7 @@ def _from_run(
         if not whole and "encoder" not in name.split("/")[1:3]:
             return array
         if name not in theirs:
-            raise WeightsError(f"the checkpoint of {run} has no array {name}; it is of another network.")
+            raise WeightsError(f"{trained.name} has no array {name}; it is of another network.")
         if head is not None and name in head.axes:
             fitting = head.take(name, array, theirs[name])
             if fitting is None or not len(head.ours):
@@ -237,12 +234,12 @@ def _from_run(
             taken += 1
             return fitting
         if theirs[name].shape != array.shape:
-            raise WeightsError(f"{name} is {theirs[name].shape} in {run} and {array.shape} here.")
+            raise WeightsError(f"{name} is {theirs[name].shape} in {trained.name} and {array.shape} here.")
         taken += 1
         return np.asarray(theirs[name])
 
     loaded = jax.tree_util.tree_map_with_path(pick, ours)
-    logging.info("%d arrays from the best checkpoint (step %d) of %s, %d random", taken, step, run, random)
+    logging.info("%d arrays from %s, %d random", taken, trained.name, random)
     return loaded["params"], loaded["model_state"]
 
 

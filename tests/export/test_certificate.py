@@ -10,8 +10,8 @@ from seg_jax import export
 from seg_jax.export import __main__ as command
 from seg_jax.export import certificate
 from seg_jax.export.certificate import EXACT, Samples
-from seg_jax.predict import artefacts, seal
-from seg_jax.runtime import extras
+from seg_jax.predict import artefacts
+from seg_jax.runtime import extras, seal
 
 K = 8  # classes of the synthetic scenes
 

@@ -166,6 +166,23 @@ def test_an_archive_may_hold_half_the_bytes(network, tmp_path):
     assert half.dtype == np.float32 and 0 < abs(half - whole).max() < 0.02
 
 
+def test_half_of_the_bytes_by_a_flag_and_no_path_of_this_machine(make_run, tmp_path, capsys):
+    run, out = make_run({"model.encoder.width": 16, "data.dir": str(tmp_path)}), tmp_path / "half.safetensors"
+    assert command.main([str(run), "--format=safetensors", f"--out={tmp_path / 'whole.safetensors'}"]) == 0
+    assert command.main([str(run), "--format=safetensors", f"--out={out}", "--half"]) == 0
+    assert out.stat().st_size < 0.6 * (tmp_path / "whole.safetensors").stat().st_size
+    parity = json.loads(out.with_name("half.safetensors.parity.json").read_text())
+    assert parity["passed"] and parity["tolerance"]["difference"] == 0.1 and 0 < parity["largest_difference"] < 0.05
+    from safetensors.numpy import load
+
+    kinds = {name.rpartition("/")[2]: array.dtype for name, array in load(out.read_bytes()).items()}
+    assert (kinds["kernel"], kinds["scale"], kinds["mean"], kinds["var"]) == ("float16", *["float32"] * 3)
+    assert Network.load(run).functions.config.data.dir == str(tmp_path)
+    assert artefacts.load(out).metadata["config"]["data"]["dir"] == ""
+    assert command.main([str(run), "--format=stablehlo", f"--out={out}", "--half"]) == 1
+    assert "--half with --format=stablehlo: only the archive has float16" in capsys.readouterr().err
+
+
 def test_eight_bits_keep_the_score(make_run, start, tmp_path):
     run, out = make_run({"model.upsampling": "nearest"}), tmp_path / "a.onnx"
     done = start("-m", "seg_jax.export", run, "--format=onnx", f"--out={out}", "--int8")

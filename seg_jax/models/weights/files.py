@@ -76,6 +76,24 @@ def read(path: Path) -> WeightFile:
     return replace(file, path=source, tensors=uncompiled(file.tensors))
 
 
+def tensors(path: Path) -> Mapping[str, np.ndarray]:
+    """{name: array} of a weight file; raises as `read` does."""
+    return read(path).tensors
+
+
+def documents(path: Path) -> dict[str, str]:
+    """The texts that a safetensors file holds beside its tensors; {} for other files and where there are none."""
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}  # `read` says what is wrong with it
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 

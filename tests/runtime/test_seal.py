@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from seg_jax.predict import seal
+from seg_jax.runtime import seal
 
 FILE = b"before " + seal.BLANK.encode() + b" after"
 

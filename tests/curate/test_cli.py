@@ -53,10 +53,10 @@ def test_two_directories_train_two_minutes_later(config, tmp_path, capsys):
         ["1", "255", "#093ab2", "foreground", shown.split("foreground ")[1].split()[0]],
     ]
     assert f"python -m seg_jax.main {config}" in shown
-    assert "for this device (8 x cpu, " in shown and "U-Net on mobilenetv2 with ImageNet's weights" in shown
+    assert "for this device (8 x cpu, " in shown and "U-Net on efficientnet_lite0 with ImageNet's weights" in shown
     assert re.search(r"expected, within a factor of two: \d+ (min|h), \d+\.\d GiB of memory", shown)
     written = (tmp_path / "my_config.py").read_text()
-    assert "expected, within a factor of two" in written and "c.model.encoder.name = 'mobilenetv2'" in written
+    assert "expected, within a factor of two" in written and "c.model.encoder.name = 'efficientnet_lite0'" in written
     for kind in ("sheet", "classes"):
         with Image.open(tmp_path / f"my_config_{kind}.png") as picture:
             assert picture.format == "PNG"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from seg_jax.models.decoders import danet, deeplab, fcn, fpn, pspnet, segformer, segnet, unet, upernet
+from seg_jax.models.decoders import danet, deeplab, fcdensenet, fcn, fpn, pspnet, segformer, segnet, unet, upernet
 from seg_jax.models.entries import Architecture
 
 MODELS: Mapping[str, Architecture] = {
     "danet": danet.DANET,
     "deeplabv3": deeplab.DEEPLABV3,
     "deeplabv3plus": deeplab.DEEPLABV3PLUS,
+    **fcdensenet.FCDENSENETS,
     "fcn32s": fcn.FCN32S,
     "fcn16s": fcn.FCN16S,
     "fcn8s": fcn.FCN8S,

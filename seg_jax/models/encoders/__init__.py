@@ -8,6 +8,7 @@ from seg_jax.models.encoders import (
     convnext,
     efficientnet,
     efficientnet_lite,
+    fcdensenet,
     mit,
     mobilenet,
     mobilenetv2,
@@ -19,6 +20,7 @@ from seg_jax.models.entries import Encoder
 
 ENCODERS: Mapping[str, Encoder] = {
     **plain.ENCODERS,
+    **fcdensenet.ENCODERS,
     **resnet.ENCODERS,
     **vgg.ENCODERS,
     **mobilenet.ENCODERS,

@@ -6,6 +6,14 @@ DIR holds train_images.npy, train_labels.npy, val_images.npy and val_labels.npy,
 --config.data.source=folder. Data stays on the device, ten steps are one program, nothing needs TensorFlow. Steps
 between evaluations and log lines are multiples of ten: no second program is compiled for the steps in between.
 
+Candidates that are to be compared with it, one change at a time:
+
+seg-jax compare --config=configs/camvid_fast.py --config.data.dir=DIR --workdir=runs/fast \
+    --run='model.encoder.width=32' --run='loss.weights.dice=0.5' --run='optim.lr=1e-3 train.batch_size=8' \
+    --run='loss.class_weights=(0.72,0.66,1.46,0.62,1.0,0.82,1.4,1.41,0.93,1.63,1.98)' --run='loss.weights.lovasz=0.5' \
+    --run='model.name=fcdensenet67 model.encoder.name=fcdensenet67 model.encoder.depth=5' \
+    --run='model.name=fcdensenet103 model.encoder.name=fcdensenet103 model.encoder.depth=5'
+
 A first version. `python -m benchmarks.accelerator` runs it for the minutes that it has: on an H100 5,580 steps took two
 minutes and reached a val mIoU of 0.698 (docs/accelerators.md).
 """

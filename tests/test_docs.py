@@ -46,6 +46,7 @@ QUICK = {
 # Further overrides for commands that contain these words.
 ALSO = {
     "camvid": {"augment.crop": (32, 32)},
+    "camvid_cpu": {"model.decoder_channels": (4,), "model.encoder.weights": ""},
     "mine": {"augment.crop": (32, 32)},
     "my_config": {"augment.crop": (32, 32)},
     "encoder.weights": {"model.decoder_channels": (4,)},

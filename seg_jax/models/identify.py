@@ -104,10 +104,6 @@ def describe(source: str, config: Config) -> str:
 def listing(config: Config) -> Iterator[str]:
     """Lines with every trained network of the package, every architecture, and every encoder with its parameters in
     millions; nothing is compiled."""
-    if shipped.NAMES:
-        yield "trained networks in this package (python -m seg_jax.predict NAME PHOTO, --config.model.weights=NAME)"
-    for name in shipped.NAMES:
-        yield f"  {name:<18}{shipped.summary(name)}"
     yield "architectures (--config.model.name; whole networks of these libraries can be loaded)"
     for name, architecture in MODELS.items():
         yield f"  {name:<18}{', '.join(architecture.names)}".rstrip()
@@ -116,6 +112,10 @@ def listing(config: Config) -> Iterator[str]:
         network = with_fields(config, {"model.encoder.name": name})
         params, _ = _shapes(models.build(network, classes=2).encoder)
         yield f"  {name:<18}{models.count(params) / 1e6:>7.2f}  {', '.join(entry.namings)}".rstrip()
+    if shipped.NAMES:
+        yield "trained networks in this package (python -m seg_jax.predict NAME PHOTO, --config.model.weights=NAME)"
+    for name in shipped.NAMES:
+        yield f"  {name:<18}{shipped.summary(name)}"
 
 
 def _flag(name: str, value: Any) -> str:

@@ -2,8 +2,7 @@
 
 A configuration may leave open what follows from the weights: the arithmetic of the encoder and the normalisation of
 images; for a folder of `save_pretrained` or a network of ours also the network itself, where fields have their
-defaults. `resolve` fills that in once; the run directory records the outcome, which `as_recorded`, prediction and export
-use.
+defaults. `resolve` fills that in once; the run directory records it, and `as_recorded`, prediction and export use that.
 """
 
 from __future__ import annotations

@@ -209,9 +209,7 @@ def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ..
     """The arguments of `Predictor` that a run directory or an exported file decides."""
     if not path.exists():
         names = ", ".join(shipped.NAMES)
-        raise ArtefactError(
-            f"{path} does not exist. Name a run directory, a file of seg_jax.export, or one of: {names}."
-        )
+        raise ArtefactError(f"{path} does not exist. Name a run directory, an exported file, or one of: {names}.")
     run = RunDirectory(path)
     if run.exists or not (path.is_file() or (path / "saved_model.pb").is_file()):
         from seg_jax.predict import restore  # JAX and Flax, which exported files do without

@@ -1,8 +1,8 @@
 """Where a run's first parameters come from, and what they demand of the program.
 
 A configuration may leave open what follows from the weights: the arithmetic of the encoder and the normalisation of
-images; for a folder of `save_pretrained` also the network itself, where fields have their defaults. `resolve` fills
-that in once; the run directory records the outcome, which `as_recorded`, prediction and export use.
+images; for a folder of `save_pretrained` or a network of ours also the network itself, where fields have their
+defaults. `resolve` fills that in once; the run directory records it, and `as_recorded`, prediction and export use that.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _open_fields(config: Config) -> list[str]:
 def _demands_of_weights(config: Config) -> tuple[Config, dict[str, Any]]:
     """(config, {field of `OPEN`: the value that the weights were trained with}).
 
-    With a folder of `save_pretrained` the configuration has the folder's network where it leaves the network open.
+    With a folder of `save_pretrained` or a network of ours the configuration has its network where it leaves that open.
     """
     source, whole = weights_of(config)
     if not source:

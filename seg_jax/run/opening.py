@@ -129,7 +129,7 @@ def open_job(
 def _measured(config: Config, examples: Examples) -> Config:
     """The configuration with the mean and the deviation of each band, where it leaves them open; says what they are."""
     open_fields = [name for name in ("mean", "std") if not config.data[name]]
-    if not open_fields:
+    if not open_fields or examples.depth.is_rgb:
         return config
     counts = stats.load(examples, config.data)
     # A band of one value everywhere says nothing; divided by 0 it would be NaN.

@@ -378,8 +378,8 @@ BAD = [
     ),
     ("mesh.data", 0, "it is a number of devices", "Use -1"),
     ("train.accumulate", 0, "this is at least 1", "Use a positive number"),
-    ("data.mean", (0.5,), "there is one number per colour channel", "Use three numbers, or ()"),
-    ("data.std", (0.5, 0.5), "there is one number per colour channel", "Use three numbers"),
+    ("data.mean", (0.5,), "there is one number for each of 3 channels", "Use that many numbers, or ()"),
+    ("data.std", (0.5, 0.5), "there is one number for each of 3 channels", "Use that many numbers, or ()"),
     ("data.std", (0.2, 0.0, 0.2), "images are divided by it", "Use positive numbers"),
     *((field, "no such name", "is not one of: ", ", ".join(sorted(names))) for field, names in NAMES.items()),
 ]

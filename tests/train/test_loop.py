@@ -80,8 +80,8 @@ def test_left_out_examples_are_in_the_report(config_for, folder, tmp_path):
 def test_a_bad_file_that_is_first_read_in_training(config_for, folder, tmp_path):
     """With crops that labels decide on; stopped and resumed, from files or memory, it is the same run."""
     (folder / "train" / "03.png").write_bytes(b"")
-    crops = {"augment__crop": (16, 16), "augment__crop_balance": 0.5, "augment__cat_max_ratio": 0.8}
-    fields = {**crops, "data__check": "use", "data__cache": "none"}
+    crops = {"augment__crop": (32, 32), "augment__crop_balance": 0.5, "augment__cat_max_ratio": 0.8}
+    fields = {**crops, "augment__scale": (1.0, 2.0), "data__check": "use", "data__cache": "none"}
     with pytest.raises(DataError, match=r"03\.png is not an image"):
         train_and_evaluate(config_for(**fields), tmp_path / "stopped")
     fields["data__skip_bad"] = True

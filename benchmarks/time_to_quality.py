@@ -93,9 +93,9 @@ def reached(
       spans: in which JAX compiled.
       begin: of the training, in seconds since 1970.
     """
-    rows = []
+    rows, scored = [], [line for line in lines if line.get(entry) is not None]
     for target in targets:
-        first = next((line for line in lines if (line.get(entry) or float("-inf")) >= target), None)
+        first = next((line for line in scored if line[entry] >= target), None)
         row: dict[str, Any] = {"target": target, "step": None, "seconds": None, "compile_s": None}
         if first is not None:
             compile_s = covered(spans, begin=begin, until=first["time"])

@@ -23,12 +23,14 @@ def test_the_first_evaluation_that_is_good_enough_counts():
     lines = [
         {"step": 5, "time": 103.0, "train/loss": 1.0},
         {"step": 10, "time": 110.0, "val/miou": None},
+        {"step": 15, "time": 115.0, "val/miou": 0.0},
         {"step": 20, "time": 120.0, "val/miou": 0.62},
         {"step": 30, "time": 130.0, "val/miou": 0.59},
         {"step": 40, "time": 140.0, "val/miou": 0.7},
     ]
-    rows = reached(lines, "val/miou", [0.6, 0.65, 0.7, 0.75], [(101.0, 105.0), (125.0, 126.0)], begin=100.0)
+    rows = reached(lines, "val/miou", [0.0, 0.6, 0.65, 0.7, 0.75], [(101.0, 105.0), (125.0, 126.0)], begin=100.0)
     assert rows == [
+        {"target": 0.0, "step": 15, "seconds": 11.0, "compile_s": 4.0},
         {"target": 0.6, "step": 20, "seconds": 16.0, "compile_s": 4.0},
         {"target": 0.65, "step": 40, "seconds": 35.0, "compile_s": 5.0},
         {"target": 0.7, "step": 40, "seconds": 35.0, "compile_s": 5.0},

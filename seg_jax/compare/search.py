@@ -7,6 +7,7 @@ stopped (optuna's MedianPruner).
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -54,13 +55,13 @@ def space(axes: Mapping[str, Sequence[str]]) -> Space:
       ConfigError: a span that is none.
     """
     one = {field: values[0] for field, values in axes.items() if len(values) == 1}
-    return {**axes, **{field: _span(field, text) for field, text in one.items() if ".." in text}}
+    return {**axes, **{field: _span(field, text) for field, text in one.items() if ".." in text and "/" not in text}}
 
 
 def _span(field: str, text: str) -> Span:
     scale = text.removesuffix(":log")
     ends = [_number(end) for end in scale.split("..")]
-    numbers = [end for end in ends if end is not None]
+    numbers = [end for end in ends if end is not None and math.isfinite(end)]
     if len(ends) != 2 or len(numbers) != 2 or numbers[0] >= numbers[1] or (scale != text and numbers[0] <= 0):
         raise ConfigError(
             f"--over={field}={text}: a span is LOW..HIGH, or LOW..HIGH:log above 0, such as "

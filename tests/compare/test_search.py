@@ -54,14 +54,14 @@ def make(tmp_path, trials, space=SPACE, seed=0):
 
 
 def test_values_and_spans():
-    axes = {"a": ["1e-4..1e-2:log"], "b": ["1..8"], "c": ["0.0..0.5"], "d": ["x", "y"], "e": ["x"]}
+    axes = {"a": ["1e-4..1e-2:log"], "b": ["1..8"], "c": ["0.0..0.5"], "d": ["x", "y"], "e": ["../x"]}
     assert search.space(axes) == {
-        "a": Span(1e-4, 1e-2, True), "b": Span(1, 8, False), "c": Span(0.0, 0.5, False), "d": ["x", "y"], "e": ["x"]
+        "a": Span(1e-4, 1e-2, True), "b": Span(1, 8, False), "c": Span(0.0, 0.5, False), "d": ["x", "y"], "e": ["../x"]
     }  # fmt: skip
     assert Span(1, 8, False).whole and not Span(0.0, 8, False).whole
 
 
-@pytest.mark.parametrize("text", ["2..1", "1..1", "a..b", "0..1:log", "1..2..3", "..1"])
+@pytest.mark.parametrize("text", ["2..1", "1..1", "a..b", "0..1:log", "1..2..3", "..1", "nan..1", "1..inf"])
 def test_what_is_no_span_is_refused(text):
     with pytest.raises(ConfigError, match=r"--over=optim\.lr=.*: a span is LOW\.\.HIGH, or LOW\.\.HIGH:log above 0"):
         search.space({"optim.lr": [text]})

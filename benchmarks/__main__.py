@@ -71,11 +71,12 @@ def of_train_step(options: argparse.Namespace) -> Iterator[Row]:
     """The training step against PyTorch."""
     on_cpu = jax.default_backend() == "cpu"
     names = ["unet_resnet34", "unet_mobilenetv2"] if on_cpu else list(cases.CASES)
-    size = {"batch": 4 if on_cpu else 16, "steps": 4 if on_cpu else 30}
+    batch, steps = (4, 4) if on_cpu else (16, 30)
     if options.quick:
-        names, size = ["toy"], {"batch": 2, "steps": 1}
+        names, batch, steps = ["toy"], 2, 1
     for name in names if options.peer else ():
-        row = train_step.measure(name, python=options.peer, layout=train_step.LAYOUTS[not on_cpu], **size)
+        layout = train_step.LAYOUTS[not on_cpu]
+        row = train_step.measure(name, batch=batch, steps=steps, python=options.peer, layout=layout)
         peer = row["peer"]
         yield Row("train_step", row["name"], row["rate"], peer["rate"], peer["versions"], "images/s")
 

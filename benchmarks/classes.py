@@ -30,6 +30,7 @@ from seg_jax.runtime import sharding
 from seg_jax.steps import look
 
 NETWORK = {"model.name": "deeplabv3plus", "model.encoder.name": "mobilenetv2"}
+TRIAL = {"model.encoder.width": 4, "model.encoder.depth": 1}
 WAYS = {"at once": 2**60, "one by one": 0}  # bytes of logits from which on examples are looked at one by one
 
 
@@ -61,9 +62,11 @@ class Step:
 
 
 def rows(*, quick: bool = False) -> Iterator[Row]:
-    """MiB that a step with 150 classes needs by its plan; `quick` is a trial on small images."""
-    batch, side = (2, 64) if quick else (4, 512)
-    at_once, one_by_one = (Step(150, batch=batch, side=side, large=large).peak_bytes / 2**20 for large in WAYS.values())
+    """MiB that a step with 150 classes needs by its plan; `quick` is a trial with a tiny network."""
+    batch, side, network = (2, 32, TRIAL) if quick else (4, 512, NETWORK)
+    at_once, one_by_one = (
+        Step(150, batch=batch, side=side, large=large, network=network).peak_bytes / 2**20 for large in WAYS.values()
+    )
     yield Row("classes", f"150 classes, {side}x{side}", one_by_one, at_once, "all logits at once", "MiB")
 
 

@@ -38,6 +38,7 @@ class Footprint:
       cache: both splits, where `data.cache` keeps them in host memory.
       batches: those that are read ahead, and the two whose steps run.
       saving: the copy of the state that a checkpoint is written from.
+      kept: freed while steps run, and kept by malloc for the next one.
     """
 
     process: int
@@ -47,11 +48,12 @@ class Footprint:
     cache: int
     batches: int
     saving: int
+    kept: int
 
     @property
     def host(self) -> int:
         """The peak of the process: compiling is over before the steps begin."""
-        steps = self.batches + self.saving + self.step * (jax.default_backend() == "cpu")
+        steps = self.batches + self.saving + self.kept + self.step * (jax.default_backend() == "cpu")
         return self.process + self.programs + self.cache + max(self.compiling, steps)
 
     def __str__(self) -> str:
@@ -64,6 +66,7 @@ class Footprint:
             "data cache": (self.cache, "both splits"),
             "batches": (self.batches, "read ahead and in use"),
             "saving": (self.saving, "copy of the state"),
+            "kept": (self.kept, "freed between steps and kept by malloc, at most"),
         }
         lines = [f"  {name:<22}{size / 2**20:>14,.1f} MiB  ({what})" for name, (size, what) in rows.items()]
         total = f"  peak of the process   {self.host / 2**20:>14,.1f} MiB"
@@ -108,6 +111,7 @@ def measure(job: Job, *, cache: str) -> tuple[str, Footprint | None]:
         cache=sum(map(_bytes, job.splits)) * (cache != "none"),
         batches=(2 + config.data.prefetch * (cache == "none")) * max(batches),
         saving=sum(leaf.size * leaf.dtype.itemsize for leaf in state),
+        kept=process.kept_by_malloc(),
     )
 
 

@@ -68,10 +68,11 @@ def test_nothing_fits_into_nothing(functions, monkeypatch):
 
 
 def test_the_parts_of_a_footprint_by_hand():
-    parts = {"process": 500, "programs": 50, "compiling": 90, "step": 70, "cache": 30, "batches": 5, "saving": 10}
+    parts = {"process": 500, "programs": 50, "compiling": 90, "step": 65, "cache": 30, "batches": 5, "saving": 4}
+    parts["kept"] = 6
     plan = memory.Footprint(**{name: size * 2**20 for name, size in parts.items()})
     assert plan.host == (500 + 50 + 30 + 90) * 2**20  # compiling takes more than the step with its batches
-    assert replace(plan, step=80 * 2**20).host == (500 + 50 + 30 + 5 + 10 + 80) * 2**20
+    assert replace(plan, step=80 * 2**20).host == (500 + 50 + 30 + 5 + 4 + 6 + 80) * 2**20
     lines = [line.split() for line in str(plan).splitlines()]
     assert lines[1][:3] == ["process", "500.0", "MiB"] and lines[-1][-2:] == ["670.0", "MiB"]
 

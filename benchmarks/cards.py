@@ -33,7 +33,7 @@ RESULTS = REPOSITORY / "results"
 PAGE = REPOSITORY / "docs" / "results.md"
 README = REPOSITORY / "README.md"
 MARKS = ("<!-- cards: python -m benchmarks.cards -->\n", "<!-- end of cards -->\n")  # around README's table
-OTHERS, TIMES = "accelerator_", "time_"  # how files of other benchmarks in results/ begin
+OTHERS, TIMES = ("accelerator_", "bench_"), "time_"  # how files of other benchmarks in results/ begin
 NEEDED = ("steps", "seconds", "devices", "parameters", "peak_memory_bytes", "processor", "versions")
 
 FORM = {
@@ -149,10 +149,10 @@ def card(run: Run, name: str) -> dict[str, Any]:
 
 def keep(source: str, name: str) -> Path:
     """Writes the card of a run to results/NAME.json."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or name.startswith((OTHERS, TIMES)):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or name.startswith((*OTHERS, TIMES)):
         raise CardError(
-            f"--name={name}: a name has lower-case letters, digits and _.-, and does not begin with {OTHERS} or "
-            f"{TIMES}."
+            f"--name={name}: a name has lower-case letters, digits and _.-, and does not begin with "
+            f"{' or '.join((*OTHERS, TIMES))}."
         )
     path = RESULTS / f"{name}.json"
     write_bytes(path, (json.dumps(card(Run.load(source), name), indent=1, sort_keys=True) + "\n").encode())
@@ -165,7 +165,7 @@ def cards() -> list[dict[str, Any]]:
     Raises:
       CardError: one is damaged, or of another form.
     """
-    paths = [path for path in RESULTS.glob("*.json") if not path.name.startswith((OTHERS, TIMES))]
+    paths = [path for path in RESULTS.glob("*.json") if not path.name.startswith((*OTHERS, TIMES))]
     return _read(paths, FORM)
 
 

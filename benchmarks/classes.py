@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from seg_jax.runtime import process
@@ -22,21 +23,23 @@ if __name__ == "__main__":
 import jax
 import numpy as np
 
+from benchmarks.table import Row
 from seg_jax.config import default
 from seg_jax.run import cost, pretrained, program
 from seg_jax.runtime import sharding
 from seg_jax.steps import look
 
 NETWORK = {"model.name": "deeplabv3plus", "model.encoder.name": "mobilenetv2"}
+TRIAL = {"model.encoder.width": 4, "model.encoder.depth": 1}
 WAYS = {"at once": 2**60, "one by one": 0}  # bytes of logits from which on examples are looked at one by one
 
 
 class Step:
     """A compiled training step with its state and batch; `fits` says whether it may be run."""
 
-    def __init__(self, classes: int, *, batch: int, side: int, large: int):
+    def __init__(self, classes: int, *, batch: int, side: int, large: int, network: Mapping[str, Any] | None = None):
         config = default.get_config()
-        config.update_from_flattened_dict({**NETWORK, "train.batch_size": batch})
+        config.update_from_flattened_dict({**(network or NETWORK), "train.batch_size": batch})
         functions = program.Functions(pretrained.resolve(config), classes=classes, mesh=sharding.make_mesh(1))
         look.LARGE = large
         self._step = functions.train_step((side, side)).compile()
@@ -56,6 +59,15 @@ class Step:
         self._state, metrics = self._step(self._state, self._batch, ())
         jax.block_until_ready((self._state, metrics))
         return time.perf_counter() - begin
+
+
+def rows(*, quick: bool = False) -> Iterator[Row]:
+    """MiB that a step with 150 classes needs by its plan; `quick` is a trial with a tiny network."""
+    batch, side, network = (2, 32, TRIAL) if quick else (4, 512, NETWORK)
+    at_once, one_by_one = (
+        Step(150, batch=batch, side=side, large=large, network=network).peak_bytes / 2**20 for large in WAYS.values()
+    )
+    yield Row("classes", f"150 classes, {side}x{side}", one_by_one, at_once, "all logits at once", "MiB")
 
 
 def main() -> None:

@@ -47,19 +47,21 @@ def make_network(case: cases.Case, *, size: tuple[int, int] | None, dtype: str =
     return Network.of(functions, weights, table, step=0, trained_size=case.size, size=size)
 
 
-def seconds(artefact: artefacts.Artefact, image: np.ndarray) -> list[float]:
+def seconds(artefact: artefacts.Artefact, image: np.ndarray, calls: int) -> list[float]:
     """Of each of a few calls."""
     times = []
-    for _ in range(CALLS):
+    for _ in range(calls):
         begin = time.perf_counter()
         artefact(image)
         times.append(time.perf_counter() - begin)
     return times
 
 
-def measure(name: str, *, formats: list[str], side: int, python: str = "") -> dict[str, Any]:
+def measure(
+    name: str, *, formats: list[str], side: int, python: str = "", turns: int = TURNS, calls: int = CALLS
+) -> dict[str, Any]:
     """A row of the table: milliseconds of each format and of the peer, and the bytes of the files."""
-    case = cases.CASES[name]
+    case = cases.TOY if name == "toy" else cases.CASES[name]
     networks = {fixed: make_network(case, size=(side, side) if fixed else None) for fixed in (False, True)}
     image = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
     row: dict[str, Any] = {"name": name, "side": side, "bytes": {}}
@@ -81,11 +83,11 @@ def measure(name: str, *, formats: list[str], side: int, python: str = "") -> di
                 hello = train_step.answer(peer)
                 train_step.same_network(networks[False].metadata["parameters"], hello)
                 times["peer"], row["peer"] = [], hello["versions"]
-            for _ in range(TURNS):
+            for _ in range(turns):
                 for form, artefact in loaded.items():
-                    times[form] += seconds(artefact, image)
+                    times[form] += seconds(artefact, image, calls)
                 if python:
-                    times["peer"] += train_step.ask(peer, CALLS)
+                    times["peer"] += train_step.ask(peer, calls)
     row["ms"] = {form: 1000 * min(each) for form, each in times.items()}
     return row
 

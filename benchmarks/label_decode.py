@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -18,6 +19,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import numpy as np
 
+from benchmarks.table import Row
 from seg_jax.data.labels.cityscapes import TABLES
 from seg_jax.data.labels.palettes import Palette
 
@@ -25,13 +27,13 @@ MASKS, SIDE, THREADS, REPEATS = 2597, 256, 2, 3
 NUMPY_MASKS, TENSORFLOW_MASKS = 20, 200
 
 
-def masks(colors: np.ndarray) -> np.ndarray:
-    """uint8 [MASKS SIDE SIDE 3]: squares of random colours with noise like JPEG's, seed 0."""
+def masks(colors: np.ndarray, count: int) -> np.ndarray:
+    """uint8 [count SIDE SIDE 3]: squares of random colours with noise like JPEG's, seed 0."""
     rng = np.random.default_rng(0)
-    ids = rng.integers(len(colors), size=(MASKS, SIDE // 16, SIDE // 16)).repeat(16, 1).repeat(16, 2)
+    ids = rng.integers(len(colors), size=(count, SIDE // 16, SIDE // 16)).repeat(16, 1).repeat(16, 2)
     clean = colors.astype(np.int16)[ids]
     noise = rng.integers(-6, 7, size=(64, SIDE, SIDE, 3), dtype=np.int16)
-    return np.clip(clean + noise[np.arange(MASKS) % 64], 0, 255).astype(np.uint8)
+    return np.clip(clean + noise[np.arange(count) % 64], 0, 255).astype(np.uint8)
 
 
 def numpy_loop(mask: np.ndarray, colors: np.ndarray) -> np.ndarray:
@@ -44,14 +46,15 @@ def numpy_loop(mask: np.ndarray, colors: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def main() -> None:
-    """Measures and prints."""
+def rows(*, quick: bool = False) -> Iterator[Row]:
+    """Seconds of all masks; `quick` is a trial with a few."""
     palette = Palette(TABLES["thirty"])
     colors = palette.colors
-    images = masks(colors)
+    images = masks(colors, MASKS // 100 if quick else MASKS)
+    most_numpy, most_tensorflow = (2, 4) if quick else (NUMPY_MASKS, TENSORFLOW_MASKS)
 
     best = np.inf
-    for _ in range(REPEATS):
+    for _ in range(1 if quick else REPEATS):
         begin = time.perf_counter()
         fresh = Palette(TABLES["thirty"])
         fresh.nearest(images[0])  # creates the table once, not in both threads
@@ -59,8 +62,8 @@ def main() -> None:
             list(pool.map(fresh.nearest, np.array_split(images, 2 * THREADS)))
         best = min(best, time.perf_counter() - begin)
     begin = time.perf_counter()
-    reference = [numpy_loop(mask, colors) for mask in images[:NUMPY_MASKS]]
-    slow = (time.perf_counter() - begin) * MASKS / NUMPY_MASKS
+    reference = [numpy_loop(mask, colors) for mask in images[:most_numpy]]
+    slow = (time.perf_counter() - begin) * len(images) / most_numpy
 
     import tensorflow as tf
 
@@ -71,14 +74,20 @@ def main() -> None:
 
     by_distance(images[0])
     begin = time.perf_counter()
-    theirs = [by_distance(mask).numpy() for mask in images[:TENSORFLOW_MASKS]]
-    tensorflow = (time.perf_counter() - begin) * MASKS / TENSORFLOW_MASKS
+    theirs = [by_distance(mask).numpy() for mask in images[:most_tensorflow]]
+    tensorflow = (time.perf_counter() - begin) * len(images) / most_tensorflow
     for i, nearest in enumerate(reference):
         np.testing.assert_array_equal(palette.ids[nearest], palette.nearest(images[i]))
         np.testing.assert_array_equal(nearest, theirs[i])
-    print(f"{MASKS} masks of {SIDE}x{SIDE}, {len(colors)} colours, two threads")
-    for name, seconds in (("table over all colours", best), ("TensorFlow", tensorflow), ("NumPy loop", slow)):
-        print(f"  {name:<24}{seconds:>8.2f} s{seconds / best:>8.1f} x")
+    what = f"{len(images)} masks of {SIDE}x{SIDE}"
+    yield Row("label_decode", what, best, tensorflow, "TensorFlow", "s")
+    yield Row("label_decode", what, best, slow, "NumPy loop", "s")
+
+
+def main() -> None:
+    """Measures and prints."""
+    for row in rows():
+        print(row)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ Prints milliseconds of both and their ratio, the best of several interleaved run
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from seg_jax.runtime import process
 
@@ -19,9 +19,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from benchmarks.table import Row
 from seg_jax.models import layers, resampling
 
-SHAPE = (4, 128, 128, 64)
+SHAPE, TRIAL = (4, 128, 128, 64), (1, 16, 16, 16)
 REPEATS = 7
 
 
@@ -52,13 +53,13 @@ def convolution(groups: int = 1) -> Callable[[jax.Array, jax.Array], jax.Array]:
     return apply
 
 
-def cases() -> dict[str, tuple[Callable, Callable, tuple[jax.Array, ...]]]:
+def cases(shape: tuple[int, int, int, int]) -> dict[str, tuple[Callable, Callable, tuple[jax.Array, ...]]]:
     """Operation -> (ours, XLA's own, arguments)."""
-    x = jax.random.normal(jax.random.key(0), SHAPE)
-    c = SHAPE[-1]
+    x = jax.random.normal(jax.random.key(0), shape)
+    c = shape[-1]
     point, depth, up, full = (
-        jax.random.normal(jax.random.key(i), shape)
-        for i, shape in enumerate(((1, 1, c, c), (3, 3, 1, c), (2, 2, c, c), (3, 3, c, c)))
+        jax.random.normal(jax.random.key(i), size)
+        for i, size in enumerate(((1, 1, c, c), (3, 3, 1, c), (2, 2, c, c), (3, 3, c, c)))
     )
 
     def conv(kernel: int, groups: int = 1) -> Callable:
@@ -84,26 +85,31 @@ def cases() -> dict[str, tuple[Callable, Callable, tuple[jax.Array, ...]]]:
         ),
         "bilinear x2": (
             lambda x: resampling.upsample_bilinear(x, 2),
-            lambda x: jax.image.resize(x, (SHAPE[0], 2 * SHAPE[1], 2 * SHAPE[2], c), "bilinear"),
+            lambda x: jax.image.resize(x, (shape[0], 2 * shape[1], 2 * shape[2], c), "bilinear"),
             (x,),
         ),
     }
 
 
-def main() -> None:
-    """Measures and prints."""
-    print(f"{'operation':<18}{'ours, ms':>10}{'XLA, ms':>10}{'ratio':>8}   on {jax.default_backend()}")
-    for name, (ours, theirs, arguments) in cases().items():
+def rows(*, quick: bool = False) -> Iterator[Row]:
+    """Milliseconds of every operation; `quick` is a trial on small arrays."""
+    for name, (ours, theirs, arguments) in cases(TRIAL if quick else SHAPE).items():
         cotangent = jnp.ones(jax.eval_shape(theirs, *arguments).shape)
         compiled = [with_gradient(f) for f in (ours, theirs)]
         best = [float("inf")] * 2
-        for repeat in range(REPEATS + 1):
+        for repeat in range(2 if quick else REPEATS + 1):
             for i, f in enumerate(compiled):
                 begin = time.perf_counter()
                 jax.block_until_ready(f(cotangent, *arguments))
                 if repeat:  # the first one compiles
                     best[i] = min(best[i], time.perf_counter() - begin)
-        print(f"{name:<18}{1e3 * best[0]:>10.1f}{1e3 * best[1]:>10.1f}{best[1] / best[0]:>8.2f}")
+        yield Row("layers", name, 1e3 * best[0], 1e3 * best[1], "XLA's own operation", "ms")
+
+
+def main() -> None:
+    """Measures and prints."""
+    for row in rows():
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

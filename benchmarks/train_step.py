@@ -1,15 +1,15 @@
 """Images a second of the compiled training step: ours against PyTorch.
 
-python -m benchmarks.train_step [--peer=PYTHON] [--only=NAME] [--batch=N] [--steps=N] [--json=FILE]
+python -m benchmarks.train_step [--peer=PYTHON] [--only=NAME] [--batch=N] [--steps=N] [--isa=avx2] [--json=FILE]
 
 PYTHON is an interpreter with torch, segmentation_models_pytorch and, for SegFormer and UPerNet, transformers; without
 --peer ours alone is measured. Both sides train the same network (checked by its number of parameters) from random
 weights: forward with batch statistics, cross-entropy over 19 classes, backward, AdamW, on one random batch that is on
 the device already, no augmentation, no dropout. Ours takes bytes and normalises them in the step; the peer is handed
 floats. On CPU float32, batches of 4, the peer eager and as PyTorch starts, channels first and with malloc's own
-settings, unless --peer_layout=channels_last and --peer_malloc say otherwise, both on all cores; on CUDA bfloat16 with
-float32 parameters, batches of 16, the peer channels last with torch.compile. The best of interleaved turns, after steps
-that warm up.
+settings, unless --peer_layout=channels_last and --peer_malloc say otherwise, both on all cores (--isa=avx2: as on a
+processor without AVX-512); on CUDA bfloat16 with float32 parameters, batches of 16, the peer channels last with
+torch.compile. The best of interleaved turns, after steps that warm up.
 
 Peak memory is what XLA planned for ours, parameters and optimizer included; the peer's is the allocator's on CUDA and
 the growth of the process on CPU. MFU is the share of the device's dense bfloat16 peak that XLA's count of FLOPs amounts
@@ -40,7 +40,8 @@ if __name__ == "__main__":
 import jax
 import numpy as np
 
-from benchmarks.cases import CASES, CLASSES, PEAK_FLOPS, Case, configuration
+from benchmarks.cases import CASES, CLASSES, PEAK_FLOPS, TOY, Case, configuration
+from benchmarks.table import ISAS, limit_isa
 from seg_jax import models
 from seg_jax.run import cost, pretrained, program
 from seg_jax.runtime import sharding
@@ -171,7 +172,7 @@ def measure(
     name: str, *, batch: int, steps: int, python: str = "", layout: str = LAYOUTS[0], malloc: bool = False
 ) -> dict[str, Any]:
     """One row of the table: rates in images a second, memory in bytes."""
-    case = CASES[name]
+    case = TOY if name == "toy" else CASES[name]
     ours = Ours(case, batch=batch)
     row: dict[str, Any] = {"name": name, "size": case.size, "batch": batch, "parameters": ours.parameters}
     runs: dict[str, Callable[[int], float]] = {"ours": ours.run}
@@ -204,7 +205,7 @@ def line(row: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Measures and prints."""
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = not process.has_accelerator()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", default="", help="an interpreter with torch and segmentation_models_pytorch")
     parser.add_argument("--only", default=",".join(CASES), help="comma-separated names of networks")
@@ -215,12 +216,16 @@ def main() -> None:
     parser.add_argument(
         "--peer_layout", choices=LAYOUTS, default=LAYOUTS[not on_cpu], help="of the peer's arrays; %(default)s here"
     )
+    parser.add_argument("--isa", choices=ISAS, default="native", help="instructions of both sides; %(default)s")
     options = parser.parse_args()
+    limit_isa(options.isa)
     names = options.only.split(",")
     if unknown := sorted(set(names) - set(CASES)):
         parser.error(f"--only={','.join(unknown)}: the networks are {', '.join(CASES)}")
     device = jax.devices()[0].device_kind
-    print(f"training steps on {device}, {CORES} cores, batches of {options.batch}, jax {jax.__version__}")
+    print(
+        f"training steps on {device}, {CORES} cores, {options.isa}, batches of {options.batch}, jax {jax.__version__}"
+    )
     header = f"{'network':<36}{'size':>9}{'images/s':>10}{'compile s':>10}{'peak MiB':>10}{'MFU':>8}"
     print(header + (f"{'peer img/s':>12}{'peak MiB':>10}{'ratio':>8}" if options.peer else ""))
     rows = []
@@ -240,7 +245,7 @@ def main() -> None:
         settings, peer = "our" if options.peer_malloc else "its own", rows[-1]["peer"]
         print(f"peer: {options.peer_layout}, {settings} malloc, {peer['versions']}; its peak is {peer['peak_of']}")
     if options.json:
-        content = {"device": device, "cores": CORES, "jax": jax.__version__, "rows": rows}
+        content = {"device": device, "cores": CORES, "isa": options.isa, "jax": jax.__version__, "rows": rows}
         Path(options.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

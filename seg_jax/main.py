@@ -29,7 +29,7 @@ MODE = flags.DEFINE_enum(
     "train",
     ["train", "eval", "dry_run", "lr_range"],
     "train: train, or resume the run in --workdir. eval: evaluate a checkpoint of that run in detail. "
-    "dry_run: compile, print parameters, FLOPs and memory, and stop. "
+    "dry_run: compile, print parameters, FLOPs and all memory of a training, and stop. "
     "lr_range: a hundred steps at rising learning rates, with a plot.",
 )
 FIT_MEMORY = flags.DEFINE_float(
@@ -87,8 +87,6 @@ def train(config, workdir: Path) -> int:
 
     from seg_jax.train.loop import train_and_evaluate
 
-    if config.log.tensorboard:
-        process.hide_accelerators_from_tensorflow()
     try:
         state = train_and_evaluate(config, workdir)
     except OSError as error:
@@ -150,18 +148,20 @@ def dry_run(config, workdir: Path) -> int:
     """--mode=dry_run; writes nothing."""
     del workdir
     from seg_jax.config import with_fields
-    from seg_jax.run import cost
     from seg_jax.run.directory import RunDirectory
     from seg_jax.run.opening import any_size, equal, open_job
-    from seg_jax.train import memory, shapes
+    from seg_jax.train import memory
 
     splits = (config.data.train_split, config.data.val_split)
+    cache = config.data.cache
     with tempfile.TemporaryDirectory() as place:
         # The sizes of photographs are known once they were read. Equal class weights cost as much as counted ones.
         run = RunDirectory(place) if any_size(config) else None
         config = with_fields(config, {"data.cache": "none"}) if run else config
         job = open_job(config, splits, run=run, weigh=equal)
-    print(cost.describe(job.functions, shapes.steps(job)))
+        costs, footprint = memory.measure(job, cache=cache)
+    print(costs)
+    print(footprint or "memory of the process: unknown, this system does not say")
     if FIT_MEMORY.value is not None:
         if FIT_MEMORY.value <= 0:
             return fail(

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from benchmarks import classes, counting, export, scaling, train_step
+from benchmarks import __main__ as everything
+from benchmarks import classes, counting, curves, export, scaling, table, train_step
 from configs import default
 from seg_jax import models
 from seg_jax.run import pretrained, program
@@ -188,15 +190,14 @@ def test_steps_by_the_number_of_classes(monkeypatch, capsys):
 def test_formats_and_the_peer_take_turns(tmp_path, monkeypatch):
     fields = {"model.encoder.style": "torch", "model.encoder.width": 4, "model.encoder.depth": 2}
     monkeypatch.setitem(train_step.CASES, "tiny", train_step.Case(fields, "Unet", "none", (32, 32)))
-    monkeypatch.setattr(export, "TURNS", 2)
-    monkeypatch.setattr(export, "seconds", lambda artefact, image: [0.5, 0.25])
+    monkeypatch.setattr(export, "seconds", lambda artefact, image, calls: [0.5, 0.25])
     python = tmp_path / "python"
 
     def measure(parameters):
         hello = json.dumps({"parameters": parameters, "versions": "peer 1"})
         python.write_text(f"#!/bin/sh\necho '{hello}'\nfor t in 1.0 0.5; do read line; echo [$t, 2.0]; done\n")
         python.chmod(0o755)
-        return export.measure("tiny", formats=["onnx"], side=16, python=str(python))
+        return export.measure("tiny", formats=["onnx"], side=16, python=str(python), turns=2)
 
     with pytest.raises(RuntimeError, match=r"not the same network: .*the peer's 7"):
         measure(7)
@@ -204,3 +205,55 @@ def test_formats_and_the_peer_take_turns(tmp_path, monkeypatch):
     row = measure(network.metadata["parameters"])
     assert row["ms"] == {"onnx": 250, "peer": 500} and row["bytes"]["onnx"] > 4 * network.metadata["parameters"]
     assert export.line(row).split() == ["tiny", "16", "250.0", "x", "2.00", "500.0"]
+
+
+def test_a_ratio_above_one_is_better():
+    assert table.Row("b", "step", 30, 20, "PyTorch", "images/s").ratio == 1.5
+    row = table.Row("b", "call", 20, 30, "PyTorch", "ms")
+    assert row.ratio == 1.5 and str(row).split() == ["b", "call", "20.0", "30.0", "ms", "1.50", "PyTorch"]
+
+
+def test_all_benchmarks_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(look, "LARGE", look.LARGE)  # the benchmark of classes sets it
+    flags = ["--only=layers,classes,export,train_step", f"--out={tmp_path}"]
+    assert everything.main([*flags, "--quick"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines[1:]} == {"layers", "classes", "export", "train_step"}
+    assert "train_step      left out: it needs --peer" in lines[-1] and not list(tmp_path.iterdir())
+    monkeypatch.setitem(
+        everything.BENCHMARKS, "layers", lambda options: iter([table.Row("layers", "x", 2, 3, "y", "ms")])
+    )
+    assert everything.main(["--only=layers", f"--out={tmp_path}"]) == 0
+    (path,) = tmp_path.iterdir()
+    content = json.loads(path.read_text())
+    assert path.name.startswith("bench_") and path.name.endswith("_native.json")
+    assert content["rows"][0]["ratio"] == 1.5 and content["processor"]["cores"] >= 1
+    with pytest.raises(SystemExit):
+        everything.main(["--only=nothing"])
+    assert "the benchmarks are layers, augment" in capsys.readouterr().err
+
+
+def test_both_sides_get_the_instructions(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_a=1")
+    for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    table.limit_isa("native")
+    assert os.environ["XLA_FLAGS"] == "--xla_a=1" and "ATEN_CPU_CAPABILITY" not in os.environ
+    table.limit_isa("avx2")
+    assert os.environ["XLA_FLAGS"] == "--xla_a=1 --xla_cpu_max_isa=AVX2" and os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+
+
+def test_curves_have_exponents(monkeypatch, capsys):
+    assert curves.growth((2, 4), (5, 20)) == 2  # twice the amount, four times the cost
+    monkeypatch.setattr(look, "LARGE", look.LARGE)
+    monkeypatch.setattr(curves, "NETWORK", {"model.encoder.width": 4, "model.encoder.depth": 1})
+    monkeypatch.setattr(curves, "BASE", {"side": 16, "batch": 1, "classes": 2})
+    monkeypatch.setattr(sys, "argv", ["curves", "--sides=16,32", "--batches=2", "--classes=3", "--steps=1"])
+    curves.main()
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[:4] for row in rows[2:]] == [
+        ["side", "16", "1", "2"], ["side", "32", "1", "2"], ["batch", "16", "2", "2"], ["classes", "16", "1", "3"],
+    ]  # fmt: skip
+    assert 0.3 < float(rows[3][7]) < 1.2 and rows[4][5] == "-"

@@ -104,12 +104,13 @@ class Search:
         if trials < 1:
             raise ConfigError(f"--trials={trials}: this is how many runs the search makes, at least 1.")
         import optuna
+        from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path = workdir / "comparison" / "search.journal"
         path.parent.mkdir(parents=True, exist_ok=True)
         self._study = optuna.create_study(
-            storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path))),
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(path))),
             study_name="search",
             direction="maximize",
             load_if_exists=True,
@@ -142,10 +143,12 @@ class Search:
         for trial in known:
             name, reason = self._name(trial), trial.user_attrs.get("reason", "")
             if trial.state == optuna.trial.TrialState.COMPLETE:
-                self.runs[name], self.scores[name] = planned(self._base, self._fields(trial), name), trial.value
+                self.runs[name], self.scores[name] = planned(self._base, self._fields(trial), name), trial.values[0]
             elif trial.state.is_finished():
                 self.absent[name] = reason
-        todo = [optuna.trial.Trial(self._study, trial._trial_id) for trial in known if not trial.state.is_finished()]
+        todo: list[Any] = [
+            optuna.trial.Trial(self._study, trial._trial_id) for trial in known if not trial.state.is_finished()
+        ]
         todo += [None] * max(self._trials - len(known), 0)
         with_each(runners, self._attempt, todo)
 

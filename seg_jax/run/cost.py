@@ -45,16 +45,17 @@ class Step(NamedTuple):
     lowered: jax.stages.Lowered
 
 
-def describe(functions: Functions, steps: Sequence[Step]) -> str:
-    """Compiles the steps and says what they cost: parameters, FLOPs, memory."""
-    state = functions.abstract_state
+def describe(functions: Functions, steps: Sequence[Step]) -> tuple[str, int]:
+    """Compiles the steps; (what they cost: parameters, FLOPs, memory; bytes that the largest needs on a device)."""
+    state, largest = functions.abstract_state, 0
     lines = ["parameters"]
     for part, tree in state.params.items():
         lines.append(f"  {part:<22}{models.count(tree):>14,d}")
     lines.append(f"  {'total':<22}{models.count(state.params):>14,d}")
     for name, images, lowered in steps:
         peak, flops = peak_memory(lowered.compile()), count_flops(lowered) / functions.mesh.size
+        largest = max(largest, peak)
         lines.append(f"{name}: batch {images} on {functions.mesh.size} devices")
         lines.append(f"  {'FLOPs':<22}{flops / 1e9:>14,.2f} G  (counted by XLA, per device)")
         lines.append(f"  {'peak memory':<22}{peak / 2**20:>14,.1f} MiB per device")
-    return "\n".join(lines)
+    return "\n".join(lines), largest

@@ -12,12 +12,15 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from seg_jax.config import ConfigError
 from seg_jax.run.directory import RunDirectory
+from seg_jax.runtime import process
 from seg_jax.runtime.documents import fitting, number
 
 FILE = RunDirectory("").metrics_file.name
@@ -39,9 +42,17 @@ class Writer:
       workdir: the run directory.
       start_step: lines of later steps, which a killed run left behind, are removed.
       tensorboard: also write TensorBoard events.
+
+    Raises:
+      ConfigError: what writes the events is not installed.
     """
 
     def __init__(self, workdir: Path, *, start_step: int, tensorboard: bool):
+        if tensorboard and (missing := [name for name in ("clu", "tensorflow") if find_spec(name) is None]):
+            raise ConfigError(
+                f"config.log.tensorboard = True needs {' and '.join(missing)}. Install them, or leave the events out: "
+                "--config.log.tensorboard=False."
+            )
         kept = [line for line in read(workdir) if line["step"] <= start_step]
         path = RunDirectory(workdir).metrics_file
         temporary = path.with_suffix(".tmp")
@@ -50,10 +61,8 @@ class Writer:
         self._file: BinaryIO = path.open("ab", buffering=0)
         self._unwritten = b""  # lines that wait for space on the disk
         self._events: Any = None
-        if tensorboard:
-            from clu import metric_writers
-
-            self._events = metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
+        self._folder = str(workdir) if tensorboard else ""  # of the events
+        self._early: list[Callable[[Any], None]] = []  # written when the events are opened
 
     def _append(self, text: str) -> None:
         """Lines go to the disk at once; what it refuses is tried again with the next ones, so that none is lost."""
@@ -66,20 +75,32 @@ class Writer:
             if not waited:
                 logging.warning("%s cannot be written (%s); training continues, its lines wait in memory", FILE, error)
 
-    def _show(self, write: Callable[[Any], None]) -> None:
-        """Calls `write` with CLU's writer; its first error ends the events, not the training."""
-        if self._events is None:
+    def _show(self, write: Callable[[Any], None], *, early: bool = False) -> None:
+        """Calls `write` with CLU's writer; its first error ends the events, not the training.
+
+        The first call opens the events, which imports TensorFlow, for seconds. What comes before the first step is
+        `early` and waits for another call.
+        """
+        if not self._folder:
+            return
+        if early and self._events is None:
+            self._early.append(write)
             return
         try:
+            if self._events is None:
+                self._events = _open_events(self._folder)
+                for waited in self._early:
+                    waited(self._events)
             write(self._events)
         except Exception as error:  # CLU wraps what its thread met, and TensorFlow has its own kinds
             cause: BaseException = error
             while cause.__cause__:
                 cause = cause.__cause__
             logging.warning("TensorBoard's events end here (%s); %s and training continue", cause, FILE)
-            with suppress(Exception):
-                self._events.close()
-            self._events = None
+            if self._events is not None:
+                with suppress(Exception):
+                    self._events.close()
+            self._folder = ""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One line of metrics.jsonl, {"step", "time" (seconds since 1970), name: value or null}, and one event each."""
@@ -97,12 +118,12 @@ class Writer:
     def texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Shown as fixed-width text, to TensorBoard only."""
         indented = {n: "\n".join("    " + s for s in t.splitlines()) for n, t in texts.items()}
-        self._show(lambda events: events.write_texts(step, indented))
+        self._show(lambda events: events.write_texts(step, indented), early=True)
 
     def hparams(self, values: Mapping[str, Any]) -> None:
         """Flat hyper-parameters, to TensorBoard only."""
         plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
-        self._show(lambda events: events.write_hparams(plain))
+        self._show(lambda events: events.write_hparams(plain), early=True)
 
     def flush(self) -> None:
         """Everything written so far is on disk when this returns, but for what the disk refuses."""
@@ -120,7 +141,15 @@ class NullWriter(Writer):
     """A writer that writes nothing, for all processes but the first."""
 
     def __init__(self) -> None:
-        self._file, self._unwritten, self._events = io.BytesIO(), b"", None
+        self._file, self._unwritten, self._folder, self._early = io.BytesIO(), b"", "", []
+
+
+def _open_events(folder: str) -> Any:
+    """CLU's writer of TensorBoard events."""
+    process.hide_accelerators_from_tensorflow()
+    from clu import metric_writers
+
+    return metric_writers.AsyncWriter(metric_writers.SummaryWriter(folder))
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:

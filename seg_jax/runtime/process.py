@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import platform
+import re
 import signal
 import sys
 import threading
@@ -57,6 +58,12 @@ def trim_memory() -> None:
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def kept_by_malloc() -> int:
+    """Bytes of freed memory that malloc keeps at most, as GLIBC_TUNABLES says; 0 where it says nothing."""
+    found = re.search(r"trim_threshold=(\d+)", os.environ.get("GLIBC_TUNABLES", ""))
+    return int(found[1]) if found else 0
 
 
 def quiet() -> None:

@@ -74,8 +74,6 @@ def train(
     made.loss.own = tuple((name, float(weight)) for name, (weight, _) in own.items())
     functions = {name: function for name, (_, function) in own.items()}
     process.use_compilation_cache()
-    if made.log.tensorboard:
-        process.hide_accelerators_from_tensorflow()
     hooks = Hooks(source=source, losses=functions, on_step=on_step, on_evaluate=on_evaluate)
     return train_and_evaluate(made, Path(workdir).expanduser(), hooks)
 

@@ -1,19 +1,124 @@
-"""What a training step may be changed to so that it fits into the memory of a device."""
+"""What a training needs of memory, and what its step may be changed to so that it fits into that of a device."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
+import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+import jax
 
 from seg_jax.augment import placing
 from seg_jax.config import Config, Size, with_fields
+from seg_jax.data.examples import Examples
+from seg_jax.run import cost
 from seg_jax.run.cost import peak_memory
+from seg_jax.run.opening import Job
 from seg_jax.run.program import Functions
-from seg_jax.runtime import sharding
+from seg_jax.runtime import machine, process, sharding
+from seg_jax.train import shapes
 
+LIBRARIES = ("orbax.checkpoint", "matplotlib.figure", "seg_jax.train.session")  # imported when they are needed
 SMALLEST = 64  # pixels; crops are not proposed below
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The largest memory of a training, in bytes; all of it is the host's, but for `step` with an accelerator.
+
+    Attributes:
+      process: the interpreter with all libraries that a training imports.
+      programs: what stays of tracing and compiling.
+      compiling: what is in use only while XLA and LLVM compile; little for programs that come from the cache.
+      step: the larger one of the training and evaluation steps, by XLA's plan.
+      cache: both splits, where `data.cache` keeps them in host memory.
+      batches: those that are read ahead, and the two whose steps run.
+      saving: the copy of the state that a checkpoint is written from.
+      kept: freed while steps run, and kept by malloc for the next one.
+    """
+
+    process: int
+    programs: int
+    compiling: int
+    step: int
+    cache: int
+    batches: int
+    saving: int
+    kept: int
+
+    @property
+    def host(self) -> int:
+        """The peak of the process: compiling is over before the steps begin."""
+        steps = self.batches + self.saving + self.kept + self.step * (jax.default_backend() == "cpu")
+        return self.process + self.programs + self.cache + max(self.compiling, steps)
+
+    def __str__(self) -> str:
+        place = "at" if jax.default_backend() == "cpu" else "of the host at"
+        rows = {
+            "process": (self.process, "interpreter and libraries"),
+            "programs": (self.programs, "kept after compilation"),
+            "compiling": (self.compiling, "while LLVM runs, then returned; less where programs come from the cache"),
+            "step": (self.step, "the larger one of training and evaluation, planned by XLA, per device"),
+            "data cache": (self.cache, "both splits"),
+            "batches": (self.batches, "read ahead and in use"),
+            "saving": (self.saving, "copy of the state"),
+            "kept": (self.kept, "freed between steps and kept by malloc, at most"),
+        }
+        lines = [f"  {name:<22}{size / 2**20:>14,.1f} MiB  ({what})" for name, (size, what) in rows.items()]
+        total = f"  peak of the process   {self.host / 2**20:>14,.1f} MiB"
+        return "\n".join([f"memory {place} the peak", *lines, total])
+
+
+def measure(job: Job, *, cache: str) -> tuple[str, Footprint | None]:
+    """Compiles the steps of a training, as it does; (what they cost, see `cost.describe`; all of its memory).
+
+    The memory is None where the system does not say what a process has.
+
+    Args:
+      job: the training; its splits need not be cached.
+      cache: the training's `data.cache`.
+    """
+    config, (train, val) = job.config, job.splits
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    if config.log.tensorboard or cache == "none" or train.sizes:
+        with contextlib.suppress(ImportError):
+            process.hide_accelerators_from_tensorflow()
+            importlib.import_module("clu.metric_writers")
+    process.trim_memory()
+    machine.forget_peak()
+    before = machine.resident()
+    text, step = cost.describe(job.functions, shapes.steps(job))
+    during = machine.resident()
+    process.trim_memory()
+    after = machine.resident()
+    if not (before and during and after):
+        return text, None
+    state = jax.tree.leaves(job.functions.abstract_state)
+    batches = [
+        split.batch_size * _bytes(examples) // len(examples)
+        for split, examples in ((config.train, train), (config.eval, val))
+    ]
+    return text, Footprint(
+        process=before[0],
+        programs=max(0, after[0] - before[0]),
+        compiling=max(0, during[1] - after[0]),
+        step=step,
+        cache=sum(map(_bytes, job.splits)) * (cache != "none"),
+        batches=(2 + config.data.prefetch * (cache == "none")) * max(batches),
+        saving=sum(leaf.size * leaf.dtype.itemsize for leaf in state),
+        kept=process.kept_by_malloc(),
+    )
+
+
+def _bytes(examples: Examples) -> int:
+    """Of all images, three colours and a class for each pixel."""
+    sizes = examples.sizes or (examples.size,) * len(examples)
+    return 4 * sum(math.prod(size) for size in sizes)
 
 
 def fit_memory(

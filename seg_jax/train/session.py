@@ -96,7 +96,8 @@ class Session:
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Writes the training metrics since the last call."""
         metrics = metrics | self.scores.logged() | self.clock.lap()
-        self._writer.scalars(step, {f"train/{name}": value for name, value in metrics.items()})
+        with self.clock.paused():  # the first time TensorFlow is imported
+            self._writer.scalars(step, {f"train/{name}": value for name, value in metrics.items()})
         self.checkpoints.check()
 
     def evaluate(self, step: int, state: TrainState) -> float | None:
@@ -235,6 +236,7 @@ def costs(session: Session, steps: int, *, peak_memory: int) -> dict[str, Any]:
         "parameters": models.count(functions.abstract_state.params),
         "flops_per_image": session.evaluator.flops,
         "peak_memory_bytes": peak_memory,
+        "resident_peak_bytes": resident[1] if (resident := machine.resident()) else None,
         "processor": machine.processor(),
         "versions": {name: machine.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
         | {"python": platform.python_version(), "seg_jax": __version__},

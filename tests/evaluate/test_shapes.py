@@ -206,7 +206,7 @@ def test_a_dry_run_says_the_shapes_of_training_and_evaluation(configured, tmp_pa
     assert batch["image"].shape == (8, *part, 3) and batch["placed"].shape == (8, 2, 5)
     assert (val.name, val.images) == ("eval step", f"{expected} (3 photographs)")
     assert val.lowered.in_avals[0][2]["image"].shape == (8, 96, 64, 3)
-    assert cost.describe(job.functions, []).splitlines()[0] == "parameters"
+    assert cost.describe(job.functions, [])[0].splitlines()[0] == "parameters"
 
 
 def test_device_memory_is_for_one_size(configured, tmp_path):

@@ -5,11 +5,14 @@ import json
 import math
 import os
 import time
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from seg_jax.config import ConfigError
+from seg_jax.run import log
 from seg_jax.run.log import FILE, Writer, read
 
 
@@ -168,3 +171,24 @@ def test_a_torn_file_is_read_and_resumed_without_what_is_torn(tmp_path, torn):
     assert read(tmp_path) == [{"step": 1, "train/loss": 0.5}, {"step": 3, "train/loss": 0.25}]
     run(tmp_path, [4], start_step=3)
     assert [line["step"] for line in lines(tmp_path)] == [1, 3, 4]
+
+
+def test_tensorflow_waits_until_something_is_logged(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(log, "_open_events", lambda folder: opened.append(folder) or MagicMock())
+    out = Writer(tmp_path, start_step=0, tensorboard=True)
+    out.texts(0, {"config": "a"})
+    out.hparams({"lr": 0.1})
+    assert opened == []
+    out.scalars(1, {"loss": 1.0})
+    out.scalars(2, {"loss": 1.0})
+    assert opened == [str(tmp_path)]
+    assert [call[0] for call in out._events.method_calls] == ["write_texts", "write_hparams", *["write_scalars"] * 2]
+    out.close()
+
+
+def test_missing_libraries_are_named_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(log, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs clu and tensorflow\. Install them, or .*tensorboard=False"):
+        Writer(tmp_path, start_step=0, tensorboard=True)
+    Writer(tmp_path, start_step=0, tensorboard=False).close()

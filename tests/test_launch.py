@@ -315,7 +315,7 @@ def test_no_flag_that_the_program_has_is_refused(machine):
         (["--config=camvid_unett"], "--config=camvid_unett: there is no file 'camvid_unett', and no recipe of that"),
         (["--config", "configs/nowhere.py"], "--config=configs/nowhere.py: there is no file"),
         (["demo", "--hlep"], "demo --hlep: it takes run directories and exported files alone"),
-        (["demo", "nowhere"], "demo nowhere: there is no such run directory or file"),
+        (["demo", "nowhere"], "demo nowhere: there is no such run directory, file or network of the package"),
         (["lint", "--fix"], "lint --fix: it takes no arguments"),
         (["tset"], "unknown command 'tset', not one of: test, lint, demo, add, help"),
     ],

@@ -22,13 +22,14 @@ sed -n 's/^\([a-z0-9].*\) \\$/\1/p' requirements-test.txt >"$work/constraints.tx
 "$work/build/bin/python" -m pip install -qq -c "$work/constraints.txt" build
 PIP_CONSTRAINT=$work/constraints.txt "$work/build/bin/python" -m build -o "$work/dist" "$work/source" >"$work/build.log" ||
   { cat "$work/build.log" >&2 && exit 1; }
-"$python" - "$work"/dist/*.whl <<'PYTHON'
-import sys, zipfile
+"$python" - "$work"/dist/*.whl "$work/source/seg_jax/shipped" <<'PYTHON'
+import pathlib, sys, zipfile
 names = zipfile.ZipFile(sys.argv[1]).namelist()
 tops = {name.split("/")[0] for name in names}
 assert tops == {"seg_jax", next(top for top in tops if top.endswith(".dist-info"))}, f"the wheel has {tops}"
+shipped = [f"seg_jax/shipped/{path.name}" for path in pathlib.Path(sys.argv[2]).iterdir()]  # networks and their cards
 recipes = ("seg_jax/recipes/zoo.py", "seg_jax/recipes/reference/pets_tfds.py")
-for name in ("seg_jax/py.typed", "seg_jax/demo/.streamlit/config.toml", *recipes):
+for name in ("seg_jax/py.typed", "seg_jax/demo/.streamlit/config.toml", *recipes, *shipped):
     assert name in names, f"the wheel has no {name}"
 PYTHON
 

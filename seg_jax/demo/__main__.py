@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from seg_jax import shipped
 from seg_jax.runtime import extras
 
 
@@ -18,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Opens a page in the browser for trained networks.",
         epilog="It listens on 127.0.0.1; STREAMLIT_SERVER_ADDRESS and STREAMLIT_SERVER_PORT choose other places.",
     )
-    default = "run directory or exported file; two are shown side by side (default: runs/synthetic_unet)"
+    kinds = shipped.choices("run directory or exported file")
+    default = f"{kinds}; two are shown side by side (default: runs/synthetic_unet, else a network of the package)"
     parser.add_argument("models", nargs="*", metavar="MODEL", help=default)
     options = parser.parse_args(arguments)
     if len(options.models) > 2:

@@ -1,7 +1,8 @@
 """A web page for a trained network, as Streamlit runs it with the arguments [MODEL [MODEL]].
 
-MODEL is a run directory or an exported file; two of them are shown side by side. The default is the run of
-`./launch.sh`. The page needs only `seg_jax.predict`: neither TensorFlow nor the training code.
+MODEL is a run directory, an exported file or the name of a network of the package; two of them are shown side by side.
+The default is the run of `./launch.sh`, or `street` where there is none. The page needs only `seg_jax.predict`: neither
+TensorFlow nor the training code.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from seg_jax import viz
+from seg_jax import shipped, viz
 from seg_jax.data.images import Encoded, pictured, read_image
 from seg_jax.predict.predictor import Prediction, Predictor
 from seg_jax.run.directory import RunDirectory
@@ -23,6 +24,7 @@ from seg_jax.runtime import process
 from seg_jax.runtime.errors import SegJaxError
 
 DEFAULT = Path("runs/synthetic_unet")
+UNTRAINED = "street"  # in the package, where there is no such run
 MAX_SIDE = 2048  # pixels of the longer side; larger photographs are reduced, so that the page stays quick
 ENLARGED_SIDE = 640  # pixels of the longer side up to which small photographs are enlarged by whole factors
 
@@ -161,10 +163,10 @@ def main(models: Sequence[str]) -> None:
     st.set_page_config(page_title="seg_jax", layout="wide")
     st.title("Semantic segmentation")
     if not models:
-        if not RunDirectory(DEFAULT).exists:
+        if not RunDirectory(DEFAULT).exists and not shipped.find(UNTRAINED):
             st.error(f"There is no {DEFAULT} here. Train a network, or name one: python -m seg_jax.demo MODEL")
             return
-        models = [str(DEFAULT)]
+        models = [str(DEFAULT) if RunDirectory(DEFAULT).exists else UNTRAINED]
     opacity = st.sidebar.slider("Opacity of the overlay", 0.0, 1.0, 0.55)
     try:
         chosen = choose(models)

@@ -112,9 +112,9 @@ def listing(config: Config) -> Iterator[str]:
         network = with_fields(config, {"model.encoder.name": name})
         params, _ = _shapes(models.build(network, classes=2).encoder)
         yield f"  {name:<18}{models.count(params) / 1e6:>7.2f}  {', '.join(entry.namings)}".rstrip()
-    if shipped.NAMES:
+    if shipped.names():
         yield "trained networks in this package (python -m seg_jax.predict NAME PHOTO, --config.model.weights=NAME)"
-    for name in shipped.NAMES:
+    for name in shipped.names():
         yield f"  {name:<18}{shipped.summary(name)}"
 
 

@@ -114,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m seg_jax.predict",
         description="Segments photographs and videos. Finished inputs are skipped.",
     )
-    names = ", ".join(shipped.NAMES)
-    parser.add_argument("model", metavar="MODEL", help=f"run directory, file of seg_jax.export, or one of: {names}")
+    kinds = shipped.choices("run directory or file of seg_jax.export")
+    parser.add_argument("model", metavar="MODEL", help=kinds)
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="image, folder, quoted glob, video, camera number, or - for stdin"
     )

@@ -82,7 +82,7 @@ class Predictor:
         """The network of a run directory, of a file written by `seg_jax.export`, or one that is part of the package.
 
         Args:
-          path: the run directory or file; or a name of `seg_jax.shipped.NAMES`, as a str.
+          path: the run directory or file; or one of `seg_jax.shipped.names()`, as a str.
           checkpoint: for a run: 'best', 'last' or a step.
           flip: for a run: whether to average over the image and its mirror image.
           scales: for a run: sizes to average over, relative to the usual size.
@@ -208,8 +208,8 @@ class Predictor:
 def _network(path: Path, *, checkpoint: str, flip: bool, scales: tuple[float, ...], runtime: str) -> dict[str, Any]:
     """The arguments of `Predictor` that a run directory or an exported file decides."""
     if not path.exists():
-        names = ", ".join(shipped.NAMES)
-        raise ArtefactError(f"{path} does not exist. Name a run directory, an exported file, or one of: {names}.")
+        kinds = shipped.choices("a run directory or a file of seg_jax.export")
+        raise ArtefactError(f"{path} does not exist. Name {kinds}.")
     run = RunDirectory(path)
     if run.exists or not (path.is_file() or (path / "saved_model.pb").is_file()):
         from seg_jax.predict import restore  # JAX and Flax, which exported files do without

@@ -112,7 +112,11 @@ def test_an_archive_of_another_form_is_refused(trained, tmp_path, text):
         pretrained.resolve(new(trained[1], {"model.weights": str(path)}))
 
 
-def test_names_of_the_package_are_found_as_text_alone(tmp_path):
-    assert shipped.find("nowhere") is None and origin.find("imagenet") is None
-    for name in shipped.NAMES:
-        assert shipped.find(name).is_file() and shipped.find(tmp_path / name) is None
+def test_a_network_of_the_package_starts_a_training_by_its_name(trained, archive, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", archive.parent)
+    one, ours = begin(new(trained[1], {"model.weights": "network"}))
+    _, theirs = begin(new(trained[1], {"model.weights": str(archive)}))
+    jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
+    asked = new(trained[1], {"model.weights": "network"})
+    assert pretrained.as_recorded(asked, from_json(to_json(one))) == from_json(to_json(one))
+    assert origin.find("imagenet") is None

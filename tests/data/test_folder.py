@@ -16,7 +16,7 @@ from seg_jax.data import splits
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
 from seg_jax.data.labels.builtin import CAMVID
-from seg_jax.data.orientation import UPRIGHT
+from seg_jax.data.pictures import UPRIGHT
 from seg_jax.data.sources import folder
 
 NAMES = ["sky", "road", "car"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +73,7 @@ def fit(file: str, image: np.ndarray, label: np.ndarray) -> Fit | None:
     for name, pose in POSES.items():
         if (posed := pose(borders)).shape == near.shape:
             strengths[name] = float(near[posed].mean() / near.mean())
-    return Fit(file, orientation(file) if file else 1, strengths)  # type: ignore[arg-type]
+    return Fit(file, orientation(Path(file)) if file else 1, strengths)
 
 
 def _differences(a: np.ndarray) -> np.ndarray:

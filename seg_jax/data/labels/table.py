@@ -94,7 +94,7 @@ class LabelTable:
         """
         k = len(self)
         if mask.dtype == self.dtype and mask.max(initial=0) < k and (self._lut[:k] == np.arange(k)).all():
-            return np.ascontiguousarray(mask)  # in 0.5 ms for 12 megapixels, not 41
+            return np.ascontiguousarray(mask)  # nothing is copied: they are ids already
         if mask.dtype == np.uint8 and len(self) <= UNKNOWN:  # takes a third of the time
             ids = bytearray(mask).translate(self._bytes)
             if UNKNOWN not in ids:

@@ -139,7 +139,7 @@ class Search:
         """
         import optuna
 
-        known = self._study.trials
+        known: list[Any] = self._study.trials
         for trial in known:
             name, reason = self._name(trial), trial.user_attrs.get("reason", "")
             if trial.state == optuna.trial.TrialState.COMPLETE:

@@ -218,7 +218,8 @@ def test_command(place, undrawn, monkeypatch, caplog, page, command):
         r"=DIR\b", "=CAMVID" if "seg_jax.main" in command and "submission" not in command else "=out", command
     )
     command = command.replace("inspect DIR --images", "inspect examples --images").replace("DIR --to=", "CAMVID --to=")
-    command = command.replace("inspect DIR", "inspect CAMVID").replace("RUN RUN", "RUN runs/synthetic_unet")
+    command = re.sub(r"\b(inspect|browse) DIR", r"\1 CAMVID", command)
+    command = command.replace("RUN RUN", "RUN runs/synthetic_unet")
     command = command.replace("--to=folder --out=OUT", f"--to=folder --out='{page} written'").replace(
         "=FILE", "=my_config.py"
     )

@@ -36,7 +36,7 @@ def get_config() -> Config:
     c.train.epochs = 36.0
     c.finetune.freeze_epochs = 12.0
     c.finetune.lr = 5e-4
-    c.eval.batch_size = 1
+    c.eval.batch_size = 2
     c.eval.every_epochs = 6.0
     c.optim.lr = 2e-3
     c.optim.warmup_steps = 20

@@ -199,7 +199,12 @@ def test_no_other_module_spells_a_file_of_a_run():
     }
     assert len(spelled.pop("run/directory.py")) == 14
     # Folders of other libraries have a file of that name.
-    for path in ("models/folders/__init__.py", "models/folders/document.py", "models/identify.py"):
+    for path in (
+        "models/folders/__init__.py",
+        "models/folders/document.py",
+        "models/identify.py",
+        "models/weights/hub.py",
+    ):
         assert set(spelled.pop(path)) == {"config.json"}
     # A comparison of runs has files of its own.
     assert spelled == {"report/__main__.py": ["curves.png", "report.json"]}

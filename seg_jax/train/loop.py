@@ -124,8 +124,7 @@ def train(job: Job, session: Session, state: TrainState) -> TrainState:
             session.save_unless_saved(state)
             logging.warning("%s: saved step %d; run the same command to resume", interruption.name, done)
         else:
-            session.write_facts(done, peak_memory=programs.peak_memory)
-            conclude(session)
+            conclude(session, done, peak_memory=programs.peak_memory)
     return state
 
 

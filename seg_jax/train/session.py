@@ -164,13 +164,6 @@ class Session:
             self.save(state, None)
         self.checkpoints.wait()
 
-    def write_facts(self, steps: int, *, peak_memory: int) -> None:
-        """Writes `run.json`, what the run cost; one that had nothing left to do keeps what is there."""
-        if self._writes and peak_memory:
-            facts = plain(costs(self, steps, peak_memory=peak_memory))
-            with log.warn_on_disk_error(self.run.facts_file.name):
-                write_bytes(self.run.facts_file, (json.dumps(facts, indent=1) + "\n").encode())
-
     def close(self) -> None:
         """Ends everything that runs beside the steps, each of it even if another fails; what was written is on disk."""
         with ExitStack() as ends:
@@ -197,10 +190,19 @@ def saving_at_failure(session: Session, state: TrainState) -> Iterator[None]:
         raise
 
 
-def conclude(session: Session) -> None:
-    """Prints the whole table of this process's best evaluation, or of its newest; writes what sums up the run."""
+def conclude(session: Session, steps: int, *, peak_memory: int) -> None:
+    """Prints the whole table of this process's best evaluation, or of its newest; writes what sums up the run.
+
+    Args:
+      steps: finished steps.
+      peak_memory: bytes on each device; 0: there was nothing left to do, and what the run cost is written already.
+    """
     if not process.is_first():
         return
+    if peak_memory:
+        facts = plain(costs(session, steps, peak_memory=peak_memory))
+        with log.warn_on_disk_error(session.run.facts_file.name):
+            write_bytes(session.run.facts_file, (json.dumps(facts, indent=1) + "\n").encode())
     if shown := session.best or session.newest:
         print(f"\nstep {shown.protocol['step']}, {session.val.split}\n{shown.table()}\n")
     run, best = session.run, session.progress.best_step

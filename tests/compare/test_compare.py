@@ -96,7 +96,7 @@ def test_a_hopeless_run_is_stopped_by_name(program, run, tmp_path):
 
 
 def test_programs_at_once_see_their_own_devices(program, run, tmp_path, capsys):
-    program("import os, sys; print('sees', os.environ['CUDA_VISIBLE_DEVICES']); sys.exit('error: none')")
+    program("import os, sys; print('sees', os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.exit('error: none')")
     runners = at_once(Runner(tmp_path, "", Interruption()), [{"CUDA_VISIBLE_DEVICES": n} for n in "01"])
     together = threading.Barrier(2, timeout=30)
     seen = set()

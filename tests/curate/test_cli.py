@@ -184,7 +184,7 @@ def test_as_a_program(root, tmp_path):
 
 def test_documented_flags_exist():
     text = (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if "--config.data.source=" in line]
+    rows = [line for line in text.splitlines() if line.startswith("|") and "--config.data.source=" in line]
     sources = set()
     for row in rows:
         config = configuration(["--config=configs/default.py", *shlex.split(row.split("`")[-2].replace("`", ""))])

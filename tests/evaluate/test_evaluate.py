@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_submission_at_the_size_of_every_image(run, counters, tmp_path, capsys, 
     for frame, size in SIZES.items():
         truths.append(str(root / "gtFine" / "val" / frame.split("_")[0] / f"{frame}_gtFine_labelIds.png"))
         predictions.append(str(tmp_path / "submission" / f"{frame}_pred_labelIds.png"))
-        label, seen = (TABLE.encode(read_mask(paths[-1])) for paths in (truths, predictions))
+        label, seen = (TABLE.encode(read_mask(Path(paths[-1]))) for paths in (truths, predictions))
         assert seen.shape == label.shape == size
         confusion += counts.confusion_of(seen, label, 19)
         table += boundary.boundary_counts(seen, label, 19)
@@ -120,7 +121,7 @@ def test_submission_at_the_size_of_every_image(run, counters, tmp_path, capsys, 
     # The frame that has the training's proportions is predicted as by the predictor.
     with Image.open(root / "leftImg8bit" / "val" / "aachen" / "aachen_000001_000019_leftImg8bit.png") as photo:
         alone = predictor(np.asarray(photo)).label
-    assert (alone == TABLE.encode(read_mask(predictions[1]))).mean() > 0.999
+    assert (alone == TABLE.encode(read_mask(Path(predictions[1])))).mean() > 0.999
 
     official.args.quiet, official.args.JSONOutput = True, False
     theirs = official.evaluateImgLists(predictions, truths, official.args)

@@ -66,7 +66,6 @@ def _drawn(root: Path, name: str, photographs: Photographs, files: list[Path]) -
         f"\nwhere objects overlap, the {above or 'later one in the file'} counts"
         f"\npixels outside of all objects are {BACKGROUND!r}; without that class in the label table they are ignored"
     )
-    summary += "".join(f"\n{note}" for note in found.notes)
     sizes = [size for photo in photos if (size := try_size(photo))]
     if len(set(sizes)) > 1:
         size = common_size(sizes)

@@ -1,7 +1,7 @@
 """Prediction: python -m seg_jax.predict MODEL INPUT... [--out=DIR].
 
-MODEL is a run directory, an exported file, or the name of a network in the package ("street"). TensorFlow is
-imported only for a SavedModel, and JAX not for ONNX.
+MODEL is a run directory, an exported file, or the name of a network in the package (python -m seg_jax.models lists
+them). TensorFlow is imported only for a SavedModel, and JAX not for ONNX.
 """
 
 from __future__ import annotations

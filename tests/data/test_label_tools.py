@@ -84,8 +84,8 @@ def test_outlines_equal_a_second_implementation(points, shift):
     ring = np.array(points) + shift * 0.5
     ring = np.clip(ring, 0, [13, 9])
     try:
-        mask = pixels(raster.polygon([ring], SIZE, crossing=True))
-    except DataError:  # two of its points, or all, are one
+        mask = pixels(raster.polygon([ring], SIZE))
+    except DataError:
         return
     for row, column in np.ndindex(*SIZE):
         x, y, sides = column + 0.5, row + 0.5, 0
@@ -120,27 +120,6 @@ def test_outlines_that_mean_nothing_are_refused(ring, message):
 
 def test_a_loop_of_a_trembling_hand_is_drawn():
     assert filled([1, 1, 11, 1, 11, 7, 5, 7, 6, 8, 5.5, 8, 6.5, 7, 1, 7])[3] == ".##########.."
-
-
-@pytest.mark.parametrize(
-    ("ring", "rows"),
-    [
-        (
-            [1, 1, 11, 1, 11, 7, 5, 7, 5, 3, 8, 3, 8, 5, 1, 5],
-            ["." * 13, *[".##########.."] * 2, *[".####...###.."] * 2, *[".....######.."] * 2, *["." * 13] * 2],
-        ),
-        (
-            [1, 1, 12, 1, 12, 8, 5, 8, 5, 4, 9, 4, 9, 6, 1, 6],
-            ["." * 13, *[".###########."] * 3, *[".####....###."] * 2, *[".....#######."] * 2, "." * 13],
-        ),
-    ],
-)
-def test_crossing_outlines_are_drawn_as_pycocotools_does_where_they_may_cross(ring, rows):
-    points = [np.array(ring, float).reshape(-1, 2)]
-    with pytest.raises(DataError, match="crosses itself"):
-        raster.polygon(points, SIZE)
-    assert shown(pixels(raster.polygon(points, SIZE, crossing=True))) == rows
-    assert shown(pixels(raster.parts([*points, points[0]], SIZE, crossing=True))) == rows
 
 
 # ----- run lengths; the texts are those of pycocotools 2.0.11

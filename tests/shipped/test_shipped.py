@@ -59,6 +59,8 @@ def check(name, folder, result):
 
 
 def test_those_in_the_package_are_sound():
+    if not shipped.names():
+        pytest.skip("there is no network in the package")
     for name in shipped.names():
         result = json.loads((cards.RESULTS / f"{name}.json").read_text())
         check(name, shipped.FOLDER, result)

@@ -57,7 +57,7 @@ class ModelConfig(Group, path="model"):
     )
     weights: str = field(
         "",
-        "of the whole network: a run, an archive, 'street', hf://OWNER/NAME, a file of smp or transformers",
+        "of the whole network: a run, an archive, one in the package, hf://OWNER/NAME, a file of smp or transformers",
         free=True,
     )
     norm: str = field(

@@ -1,12 +1,10 @@
 """COCO's `instances_train2017.json` and what other tools export in its form: outlines and run lengths in one document.
 
-Rasters differ from pycocotools' by pixels along slanted outlines, which it rounds to a fifth of a pixel. Outlines that
-cross themselves, of which the published documents have many, are counted, and drawn by its rule, the even-odd one.
+Rasters differ from pycocotools' by pixels along slanted outlines, which it rounds to a fifth of a pixel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,8 @@ from seg_jax.data.label_tools import raster, rle
 from seg_jax.data.label_tools.photographs import Photographs, split_of
 from seg_jax.data.label_tools.raster import Patch
 from seg_jax.data.label_tools.scene import IGNORED, Annotations, Scene, Thing
-from seg_jax.data.sampler import spread
 from seg_jax.runtime import documents
 
-LOOKED_AT = 2000  # objects of a document, in a fifth of a second
-FAR = 1e6  # pixels beyond which no point of a picture is
 _ID = (int, str)
 _SIZE = {"height?": int, "width?": int}
 DOCUMENT = {
@@ -64,7 +59,6 @@ def read(photographs: Photographs, files: list[Path]) -> Annotations:
     bad: dict[str, list[Bad]] = {}
     names: dict[str, None] = {}
     splits: dict[str, Path] = {}
-    notes: list[str] = []
     for file in files:
         split = split_of(root, file)
         if other := splits.get(split):
@@ -79,7 +73,6 @@ def read(photographs: Photographs, files: list[Path]) -> Annotations:
         )
         categories = {entry["id"]: entry["name"] for entry in content["categories"]}
         names |= dict.fromkeys(categories.values())
-        notes += _crossings(file, content["annotations"])
         things: dict[Any, list[Thing]] = {entry["id"]: [] for entry in content["images"]}
         faults: dict[Any, str] = {}
         for i, entry in enumerate(content["annotations"]):
@@ -106,25 +99,7 @@ def read(photographs: Photographs, files: list[Path]) -> Annotations:
             # Crowds first: a single object within one counts.
             ordered = sorted(things[entry["id"]], key=lambda thing: thing.name != IGNORED)
             scenes.setdefault(split, []).append(Scene(photo, file, size, ordered, faults.get(entry["id"], "")))
-    return Annotations(tuple(names), scenes, bad, files=tuple(files), notes=tuple(notes))
-
-
-def _crossings(file: Path, entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A note on the objects whose outlines cross themselves, if there are any among `LOOKED_AT`."""
-    found = []
-    sample = spread(len(entries), LOOKED_AT)
-    for i in sample:
-        try:
-            rings = [np.array(ring, float).reshape(-1, 2) for ring in entries[i]["segmentation"]]
-            crossing = any(len(ring) > 3 and np.abs(ring).max() < FAR and raster.crosses(ring) for ring in rings)
-        except (KeyError, TypeError, ValueError):
-            continue  # run lengths, or what is an error when it is drawn
-        found += [i] * crossing
-    if found:
-        yield (
-            f"{file}: {len(found)} of {len(sample):,} objects have an outline that crosses itself, such as "
-            f"annotations[{found[0]}]; they are drawn by the even-odd rule, as pycocotools does"
-        )
+    return Annotations(tuple(names), scenes, bad, files=tuple(files))
 
 
 def _draw(outline: list | dict[str, Any], size: Size) -> Patch:
@@ -145,4 +120,4 @@ def _draw(outline: list | dict[str, Any], size: Size) -> Patch:
         raise DataError(f"a polygon is no list of numbers ({error}); correct it") from error
     if odd := [list(ring.shape) for ring in rings if ring.ndim != 1 or len(ring) % 2]:
         raise DataError(f"a polygon has numbers of the shape {odd[0]}, not pairs [x, y, x, y, ...]; correct it")
-    return raster.parts([ring.reshape(-1, 2) for ring in rings], size, crossing=True)
+    return raster.parts([ring.reshape(-1, 2) for ring in rings], size)

@@ -31,20 +31,18 @@ class Patch(NamedTuple):
     pixels: np.ndarray
 
 
-def polygon(rings: Sequence[np.ndarray], size: Size, *, crossing: bool = False) -> Patch:
+def polygon(rings: Sequence[np.ndarray], size: Size) -> Patch:
     """The pixels inside of rings; a ring inside of another one is a hole.
 
     Args:
       rings: float [n 2] with x and y in pixels.
       size: (height, width) of the picture.
-      crossing: whether a ring may cross itself; the even-odd rule also says what is inside of it then.
 
     Raises:
-      DataError: a ring has less than three points, a point is outside of the picture, or a ring crosses itself and may
-        not.
+      DataError: a ring has less than three points, a point is outside of the picture, or a ring crosses itself.
     """
     for ring in rings:
-        _check(ring, size, crossing)
+        _check(ring, size)
     edges = np.concatenate([np.stack([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings])  # [n 2 2]
     low = np.floor(edges.min(axis=(0, 1))).astype(int).clip(0)
     high = np.minimum(np.ceil(edges.max(axis=(0, 1))).astype(int), size[::-1])
@@ -66,13 +64,13 @@ def polygon(rings: Sequence[np.ndarray], size: Size, *, crossing: bool = False) 
     return Patch(int(low[1]), int(low[0]), inside)
 
 
-def parts(rings: Sequence[np.ndarray], size: Size, *, crossing: bool = False) -> Patch:
+def parts(rings: Sequence[np.ndarray], size: Size) -> Patch:
     """The pixels inside of any of several rings, as the parts of one object that something covers; see `polygon`."""
     if len(rings) == 1:
-        return polygon(rings, size, crossing=crossing)
+        return polygon(rings, size)
     whole = np.zeros(size, bool)
     for ring in rings:
-        paint(whole, polygon([ring], size, crossing=crossing), True)
+        paint(whole, polygon([ring], size), True)
     return Patch(0, 0, whole)
 
 
@@ -136,8 +134,8 @@ def paint(label: np.ndarray, patch: Patch, value: int | bool) -> None:
     label[patch.top : patch.top + height, patch.left : patch.left + width][patch.pixels] = value
 
 
-def _check(ring: np.ndarray, size: Size, crossing: bool) -> None:
-    """Refuses a ring that has no area, or whose inside is not what somebody meant; `crossing`: see `polygon`."""
+def _check(ring: np.ndarray, size: Size) -> None:
+    """Refuses a ring that has no area, or whose inside is not what somebody meant."""
     if not np.isfinite(ring).all():
         raise DataError("a polygon has a point that is not finite; correct it")
     if (different := len({*map(tuple, ring.tolist())})) < 3:
@@ -151,14 +149,14 @@ def _check(ring: np.ndarray, size: Size, crossing: bool) -> None:
             f"the point ({x:g}, {y:g}) is outside of the picture, which is {size[1]} wide and {size[0]} high; move it "
             "into the picture, or look whether the annotations belong to another size of the photograph"
         )
-    if not crossing and (place := crosses(ring)):
+    if crossing := _crossing(ring):
         raise DataError(
-            f"the outline crosses itself near ({place[0]:.0f}, {place[1]:.0f}), so what is inside cannot be told; "
-            "bring its points into order, or draw two polygons"
+            f"the outline crosses itself near ({crossing[0]:.0f}, {crossing[1]:.0f}), so what is inside cannot be "
+            "told; bring its points into order, or draw two polygons"
         )
 
 
-def crosses(ring: np.ndarray) -> tuple[float, float] | None:
+def _crossing(ring: np.ndarray) -> tuple[float, float] | None:
     """Where a ring crosses itself so that the part behind the crossing counts (`LOOP`); None if nowhere.
 
     Smaller loops are where a hand trembled. They change no more pixels than the width of a line.

@@ -58,7 +58,6 @@ class Annotations:
       bad: split -> annotations without a photograph, and entries that cannot be read.
       colors: those of some classes.
       files: the documents that were read.
-      notes: what somebody may want to correct, though it is read.
     """
 
     names: tuple[str, ...]
@@ -66,7 +65,6 @@ class Annotations:
     bad: Mapping[str, Sequence[Bad]] = field(default_factory=dict)
     colors: Mapping[str, Color] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 def named(scenes: Mapping[str, Sequence[Scene]]) -> tuple[str, ...]:

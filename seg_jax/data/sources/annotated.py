@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,9 +46,6 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     name, photographs, found = label_tools.read(root)
     table = table_of(root, data.labels, found)
     complete = divided(checked(found, photographs, missing_as_background=data.missing_mask == "background"))
-    if split == data.train_split:
-        for note in found.notes:
-            logging.warning("%s", note)
     key = _split(data, split, complete)
     scenes = complete.scenes.get(key, ())
     ids = class_ids(table, found)

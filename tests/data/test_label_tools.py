@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from seg_jax.data.images import DataError
-from seg_jax.data.label_tools import raster, rle, supervisely
+from seg_jax.data.label_tools import cvat, raster, rle, supervisely
 
 SIZE = (9, 13)
 
@@ -183,6 +183,25 @@ def test_runs_equal_a_second_implementation(counts, width, columns):
             expected[place] = i % 2 == 1
             at += 1
     np.testing.assert_array_equal(rle.runs(counts, (height, width), columns=columns), expected)
+
+
+def test_the_mask_of_cvat_s_documentation():
+    """The runs of its example, here at the picture's upper left corner."""
+    runs = "3, 5, 7, 7, 5, 9, 3, 11, 2, 11, 2, 12, 1, 12, 1, 26, 1, 12, 1, 12, 2, 11, 3, 9, 5, 7, 7, 5, 3"
+    attributes = {"rle": runs, "left": "0", "top": "0", "width": "13", "height": "15"}
+    assert shown(pixels(cvat._mask(attributes)((15, 13)), (15, 13))) == [
+        "...#####.....",
+        "..#######....",
+        ".#########...",
+        *["###########.."] * 2,
+        *["############."] * 2,
+        *["#############"] * 2,
+        *[".############"] * 2,
+        "..###########",
+        "...#########.",
+        "....#######..",
+        ".....#####...",
+    ]
 
 
 def test_the_bitmap_of_supervisely_s_documentation():

@@ -1,11 +1,12 @@
-"""Result cards, results/NAME.json, and docs/results.md, the table of all of them.
+"""Result cards, results/*.json: what is measured, for the tables of docs/results.md and README.
 
 python -m benchmarks.cards [RUN ...] [--name=NAME]
+python -m benchmarks.cards --comparison=DIR --name=NAME
 
 RUN is a finished run directory, for the report that training wrote, or its RUN/eval/SPLIT-STEP. Each card has the
 configuration, seed, digests of the examples, machine, versions, seconds, memory, and scores with their interval: all
-of it as the run recorded it. results/time_NAME.json are those of `benchmarks.time_to_quality`. The page, and README's
-table, are written from all of them; without a RUN that is all.
+of it as the run recorded it. DIR is what `seg-jax compare` or `seg-jax report` wrote. results/time_NAME.json are by
+`benchmarks.time_to_quality`. The tables are written from all of them; without arguments that is all.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import CardError, filled
 from seg_jax.config import defaults, flatten
 from seg_jax.metrics import plain
 from seg_jax.report.comparison import Run
@@ -26,17 +29,15 @@ from seg_jax.runtime import documents
 from seg_jax.runtime.documents import number
 from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.files import write_bytes
-from seg_jax.runtime.quoting import markdown
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "results"
-PAGE = REPOSITORY / "docs" / "results.md"
-README = REPOSITORY / "README.md"
-MARKS = ("<!-- cards: python -m benchmarks.cards -->\n", "<!-- end of cards -->\n")  # around README's table
-OTHERS, TIMES = ("accelerator_", "bench_"), "time_"  # how files of other benchmarks in results/ begin
+PAGES = (REPOSITORY / "docs" / "results.md", REPOSITORY / "README.md")
+OTHERS, TIMES, COMPARISONS = ("accelerator_", "bench_"), "time_", "compare_"  # how other files in results/ begin
 NEEDED = ("steps", "seconds", "devices", "parameters", "peak_memory_bytes", "processor", "versions")
 
-FORM = {
+INTERVAL_FORM = ({"low": (number, None), "high": (number, None)}, None)
+FORM: dict[str, Any] = {
     "name": str,
     "configuration": dict,
     "seed": int,
@@ -45,7 +46,7 @@ FORM = {
     "images": int,
     "step": int,
     "scores": {str: (number, None)},
-    "interval": ({"low": (number, None), "high": (number, None)}, None),
+    "interval": INTERVAL_FORM,
     "classes": {str: (number, None)},
     "cost": {
         "steps": int,
@@ -67,48 +68,14 @@ TIME_FORM = {
     "cost": {"devices": str, "processor": {"model": str, "cores": (int, None)}},
 }
 
-HEAD = """# Results
-
-Written by `python -m benchmarks.cards` from the cards in `results/`; change those, not this page. A card has everything
-that its run recorded: configuration, seed, digests of the examples, machine, versions, scores of every class.
-
-```bash
-python -m benchmarks.cards RUN --name=NAME      # a card from a finished run, or from RUN/eval/SPLIT-STEP
-```
-
-Time is that of the whole run, with compilation and evaluations. Memory is what XLA plans for a training step on a
-device. The interval is the 95 % bootstrap interval over the images. Scores follow the
-[protocol](evaluation.md#protocol).
-"""
-NOTHING = "There are no cards yet.\n"
-TIME_HEAD = """## Seconds to a quality
-
-Without compilation, which `results/time_NAME.json` has too.
-`python -m benchmarks.time_to_quality --data=CAMVID --name=NAME` makes one.
-"""
-BALANCE = """## Class balance
-
-What the literature does about rare classes is one setting each: class weights by a
-[scheme](data.md#inspect-lint-browse-stats-prepare) such as ENet's or median frequency, crops around rare classes, the
-hardest pixels alone (OHEM), the IoU itself beside cross-entropy (Lovász). This command trains each of them beside equal
-weights and compares them on the test split:
-
-```bash
-seg-jax compare --config=camvid_unet --config.data.dir=CAMVID --split=test --workdir=runs/balance \\
-    --over="loss.class_weights=(),('inverse_log',),('median_frequency',),('effective_number',)" \\
-    --run="loss.class_weights=() augment.crop_balance=0.5" \\
-    --run="loss.class_weights=() loss.weights.ohem=1.0 loss.weights.cross_entropy=0.0" \\
-    --run="loss.class_weights=() loss.weights.lovasz=1.0"
-```
-
-Its figures are above once their cards are in `results/`.
-"""
-SHORT = ("result", "network", "data", "time", "mIoU")  # in README
-COLUMNS = ("result", "network", "data", "split", "seed", "steps", "time", "memory", "machine", "mIoU", "accuracy")
-
-
-class CardError(SegJaxError, ValueError):
-    """A run or a card lacks something; the message says what, and what to do."""
+COMPARISON_FORM = {
+    "name": str,
+    "runs": [
+        {"name": str, "scores": {str: (number, None)}, "interval": INTERVAL_FORM, "classes": {str: (number, None)}}
+        | {"split": str, "images": int, "step": int, "cost": FORM["cost"]}
+    ],
+    "paired": {str: {"difference": number, "low": number, "high": number, "p": number}},
+}
 
 
 def card(run: Run, name: str) -> dict[str, Any]:
@@ -147,31 +114,62 @@ def card(run: Run, name: str) -> dict[str, Any]:
     return plain(made)
 
 
-def keep(source: str, name: str) -> Path:
-    """Writes the card of a run to results/NAME.json."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or name.startswith((*OTHERS, TIMES)):
+def comparison(place: Path, name: str) -> dict[str, Any]:
+    """What is kept of the comparison in the directory `place`, JSON values.
+
+    Raises:
+      CardError: there is none, it is damaged, or one of its runs is not finished.
+    """
+    if not (path := place / "report.json").is_file():
+        raise CardError(f"{path} does not exist. --comparison is the directory that seg-jax compare or report wrote.")
+    form = {"runs": [{"name": str, "scores": dict, "iou": dict, "protocol": dict, "facts": dict}], "paired": dict}
+    found = documents.parse(path.read_bytes(), form, name=path, error=CardError, cure="write it again")
+    runs = []
+    for run in found["runs"]:
+        if missing := [key for key in NEEDED if key not in run["facts"]]:
+            raise CardError(f"{path}: {run['name']} has no {', '.join(missing)}. Let it finish, and compare again.")
+        of_run = {"cost": {key: run["facts"][key] for key in NEEDED}, "classes": run["iou"]}
+        of_run |= {key: run["protocol"][key] for key in ("split", "images", "step")}
+        runs.append({"name": _last(run["name"]), "scores": run["scores"], "interval": run["interval"]} | of_run)
+    return {"name": name, "runs": runs, "paired": {_last(key): value for key, value in found["paired"].items()}}
+
+
+def _last(name: str) -> str:
+    """A run's name without the directories that it is in: they say nothing to others."""
+    return name.rpartition("/")[2]
+
+
+def keep(content: Callable[[str], Mapping[str, Any]], name: str, *, prefix: str = "") -> Path:
+    """Writes what `content` makes of `name` to results/NAME.json, with `prefix` before NAME."""
+    reserved = (*OTHERS, TIMES, COMPARISONS)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) or name.startswith(reserved):
         raise CardError(
             f"--name={name}: a name has lower-case letters, digits and _.-, and does not begin with "
-            f"{' or '.join((*OTHERS, TIMES))}."
+            f"{' or '.join(reserved)}."
         )
-    path = RESULTS / f"{name}.json"
-    write_bytes(path, (json.dumps(card(Run.load(source), name), indent=1, sort_keys=True) + "\n").encode())
+    path = RESULTS / f"{prefix}{name}.json"
+    write_bytes(path, (json.dumps(content(name), indent=1, sort_keys=True) + "\n").encode())
     return path
 
 
 def cards() -> list[dict[str, Any]]:
-    """All cards, by name.
+    """All cards of runs, by name.
 
     Raises:
       CardError: one is damaged, or of another form.
     """
-    paths = [path for path in RESULTS.glob("*.json") if not path.name.startswith((*OTHERS, TIMES))]
-    return _read(paths, FORM)
+    others = (*OTHERS, TIMES, COMPARISONS)
+    return _read((path for path in RESULTS.glob("*.json") if not path.name.startswith(others)), FORM)
 
 
 def times() -> list[dict[str, Any]]:
     """What `benchmarks.time_to_quality` has kept, by name; raises as `cards`."""
     return _read(RESULTS.glob(f"{TIMES}*.json"), TIME_FORM)
+
+
+def comparisons() -> dict[str, dict[str, Any]]:
+    """The comparisons by name; raises as `cards`."""
+    return {one["name"]: one for one in _read(RESULTS.glob(f"{COMPARISONS}*.json"), COMPARISON_FORM)}
 
 
 def _read(paths: Iterable[Path], form: Any) -> list[dict[str, Any]]:
@@ -181,92 +179,36 @@ def _read(paths: Iterable[Path], form: Any) -> list[dict[str, Any]]:
     ]
 
 
-def render(found: Sequence[Mapping[str, Any]], timed: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The page of these cards, and of these times."""
-    parts = [HEAD, _table(COLUMNS, map(row, found)) if found else NOTHING]
-    if timed:
-        targets = sorted({each["target"] for one in timed for each in one["targets"]})
-        titles = ["result", "machine", "metric", *(f"{target:g}" for target in targets)]
-        parts += [TIME_HEAD, _table(titles, (time_row(one, targets) for one in timed))]
-    return "\n".join([*parts, BALANCE])
+def published(page: str) -> str:
+    """The text of a page with the tables of `results/`; raises as `cards` and `filled`."""
+    return filled(page, cards=cards(), times=times(), comparisons=comparisons())
 
 
-def render_short(found: Sequence[Mapping[str, Any]]) -> str:
-    """README's table of these cards; '' without any."""
-    chosen = [COLUMNS.index(title) for title in SHORT]
-    return _table(SHORT, ([row(one)[index] for index in chosen] for one in found)) if found else ""
-
-
-def with_table(readme: str, table: str) -> str:
-    """README's text with this table between its marks.
-
-    Raises:
-      CardError: there are no marks.
-    """
-    begin, end = readme.find(MARKS[0]), readme.find(MARKS[1])
-    if not 0 <= begin < end:
-        raise CardError(f"{README} lacks the lines {MARKS[0].strip()!r} and {MARKS[1].strip()!r}. Add them.")
-    return readme[: begin + len(MARKS[0])] + table + readme[end:]
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def time_row(made: Mapping[str, Any], targets: Sequence[float]) -> list[str]:
-    """The cells of one measured training."""
-    seconds = {each["target"]: each["seconds"] for each in made["targets"]}
-    cells = [made["name"], machine(made["cost"]), made["metric"]]
-    cells += ["-" if seconds.get(target) is None else f"{seconds[target]:,.0f}" for target in targets]
-    return [markdown(cell) for cell in cells]
-
-
-def machine(cost: Mapping[str, Any]) -> str:
-    """The processor of a training on a CPU, or its devices."""
-    processor = f"{cost['processor']['cores']} cores of {cost['processor']['model']}"
-    return processor if cost["devices"].endswith(" cpu") else cost["devices"]
-
-
-def row(made: Mapping[str, Any]) -> list[str]:
-    """The cells of one card."""
-    config, cost, scores, interval = made["configuration"], made["cost"], made["scores"], made["interval"]
-    miou = _score(scores.get("miou"))
-    if interval and interval["low"] is not None and interval["high"] is not None:
-        miou += f" ({interval['low']:.3f} to {interval['high']:.3f})"
-    network = f"{config['model.name']} on {config['model.encoder.name']}, {cost['parameters'] / 1e6:.2f} M"
-    cells = [made["name"], network, config["data.source"], f"{made['split']}, {made['images']} images"]
-    cells += [str(made["seed"]), f"{cost['steps']:,d}", f"{cost['seconds'] / 60:.1f} min"]
-    cells += [
-        f"{cost['peak_memory_bytes'] / 2**20:,.0f} MiB",
-        machine(cost),
-        miou,
-        _score(scores.get("pixel_accuracy")),
-    ]
-    return [markdown(cell) for cell in cells]
-
-
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def publish() -> None:
+    """Writes the tables of `PAGES`; raises as `published`."""
+    for path in PAGES:
+        write_bytes(path, published(path.read_text(encoding="utf-8")).encode())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cards", description=__doc__)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="finished run directory, or RUN/eval/SPLIT-STEP")
+    parser.add_argument("--comparison", type=Path, metavar="DIR", help="of seg-jax compare or report; needs a --name")
     parser.add_argument("--name", help="of the card of a single RUN (default: the run directory's)")
     options = parser.parse_args(arguments)
     try:
-        if options.name and len(options.runs) != 1:
-            raise CardError("--name is that of one card. Give one RUN with it.")
+        if options.name and len(options.runs) + bool(options.comparison) != 1:
+            raise CardError("--name is that of one card. Give one RUN or --comparison with it.")
+        if options.comparison:
+            print(keep(partial(comparison, options.comparison), options.name or "", prefix=COMPARISONS))
         for run in options.runs:
-            print(keep(run, options.name or Path(run).resolve().name))
-        write_bytes(PAGE, render(cards(), times()).encode())
-        write_bytes(README, with_table(README.read_text(encoding="utf-8"), render_short(cards())).encode())
+            print(keep(partial(card, Run.load(run)), options.name or Path(run).resolve().name))
+        publish()
     except (SegJaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(PAGE)
+    print(*PAGES, sep="\n")
     return 0
 
 

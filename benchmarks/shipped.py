@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ def make(name: str, data: str, workdir: Path, flags: Sequence[str]) -> None:
 
 def keep(name: str, workdir: Path, flags: Sequence[str]) -> None:
     """Puts the network of a finished run in the package, with its cards; raises as `make` does."""
-    card = cards.card(Run.load(str(workdir)), name)
+    run = Run.load(str(workdir))
+    card = cards.card(run, name)
     miou = card["scores"]["miou"] or 0.0
     if miou < NETWORKS[name].least:
         raise cards.CardError(f"{workdir} has val mIoU {miou:.3f}, less than {NETWORKS[name].least}. Train it longer.")
@@ -125,8 +127,8 @@ def keep(name: str, workdir: Path, flags: Sequence[str]) -> None:
         for path in (archive, archive.with_name(f"{archive.name}.parity.json")):
             write_bytes(shipped.FOLDER / path.name, path.read_bytes())
     write_bytes(shipped.FOLDER / f"{name}.md", model_card(name, card, flags).encode())
-    cards.keep(str(workdir), name)
-    write_bytes(cards.PAGE, cards.render(cards.cards()).encode())
+    cards.keep(partial(cards.card, run), name)
+    cards.publish()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

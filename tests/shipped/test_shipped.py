@@ -26,7 +26,8 @@ def package(tmp_path, monkeypatch):
     """The folder of the package's networks, results/ and its page, all of them empty."""
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "shipped")
     monkeypatch.setattr(cards, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(cards, "PAGE", tmp_path / "results.md")
+    monkeypatch.setattr(cards, "PAGES", (tmp_path / "results.md",))
+    (tmp_path / "results.md").write_text("<!-- table: cards -->\n<!-- end of table -->\n")
     for folder in ("shipped", "results"):
         (tmp_path / folder).mkdir()
     return tmp_path

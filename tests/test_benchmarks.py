@@ -175,14 +175,17 @@ def test_gradients_are_what_a_split_of_the_batch_sends(tiny_config):
     assert set(sent) == {"all-reduce"} and gradients <= sent["all-reduce"] <= 1.3 * gradients  # and batch statistics
 
 
-def test_steps_by_the_number_of_classes(monkeypatch, capsys):
+def test_steps_by_the_number_of_classes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(look, "LARGE", look.LARGE)  # the benchmark sets it
     monkeypatch.setattr(classes, "NETWORK", {"model.encoder.width": 4, "model.encoder.depth": 1})
-    monkeypatch.setattr(sys, "argv", ["classes", "--classes=3,40", "--batch=2", "--side=32", "--steps=1"])
+    picture = tmp_path / "classes.png"
+    flags = ["--classes=3,300", "--batch=2", "--side=32", "--steps=1", f"--plot={picture}"]  # 300 do not fit in bytes
+    monkeypatch.setattr(sys, "argv", ["classes", *flags])
     classes.main()
+    assert picture.read_bytes().startswith(b"\x89PNG")
     head, names, *rows = capsys.readouterr().out.splitlines()
     assert head.startswith("2 images of 32x32, cpu") and "one by one, GiB" in names
-    assert [row.split()[0] for row in rows] == ["3", "40"] and all(len(row.split()) == 5 for row in rows)
+    assert [row.split()[0] for row in rows] == ["3", "300"] and all(len(row.split()) == 5 for row in rows)
     many = classes.Step(40, batch=4, side=32, large=2**60), classes.Step(40, batch=4, side=32, large=0)
     assert many[0].peak_bytes > many[1].peak_bytes and many[1].run() > 0
 

@@ -27,6 +27,6 @@ def get_config() -> Config:
     c.optim.ema = 0.999
     c.train.batch_size = 4
     c.train.epochs = 90.0
-    c.eval.every_epochs = 10.0
+    c.eval.every_epochs = 5.0
     c.checkpoint.every_steps = 230
     return c

@@ -7,6 +7,7 @@ matrix products, depthwise convolution as shifted multiply-adds, max pooling and
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -133,12 +134,13 @@ class Conv(nn.Module):
         reach = self.dilation * (self.kernel - 1)
         # In the padded map, the end of the pixels that the first tap reads.
         h, w = (n - reach for n in x.shape[1:3])
+        # Split, not indexed: the gradient is then one concatenation instead of a padded kernel for every tap.
+        taps = jax.lax.split(kernel.reshape(-1, kernel.shape[-1]), (1,) * self.kernel**2)
         y = jnp.zeros((), x.dtype)
-        for i in range(self.kernel):
-            for j in range(self.kernel):
-                top, left = i * self.dilation, j * self.dilation
-                rows, columns = slice(top, top + h, self.stride), slice(left, left + w, self.stride)
-                y += window(x, rows, columns) * kernel[i, j, 0]
+        for (i, j), tap in zip(itertools.product(range(self.kernel), repeat=2), taps, strict=True):
+            top, left = i * self.dilation, j * self.dilation
+            rows, columns = slice(top, top + h, self.stride), slice(left, left + w, self.stride)
+            y += window(x, rows, columns) * tap
         return y
 
 

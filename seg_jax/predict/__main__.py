@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from seg_jax import shipped
 from seg_jax.data.decoder import MEGAPIXELS, DataError
-from seg_jax.predict.inputs import find
+from seg_jax.predict.alone import is_alone, predict_alone
+from seg_jax.predict.inputs import Input, find
 from seg_jax.predict.output import KINDS, Results
 from seg_jax.predict.predictor import Predictor
 from seg_jax.predict.runtimes import RUNTIMES
@@ -71,12 +72,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = Work(predictor, results, batch=options.batch, quiet=options.json)
     with tqdm(total=len(named), unit="image", file=sys.stderr, disable=None) as bar:
         try:
-            others = [(name, item, one) for name, item in named if (one := work.alone(item))]
-            alone = {name for name, _, _ in others}
-            work.pictures([(name, item) for name, item in named if name not in alone], bar)
-            for name, item, one in others:
+            pictures: list[tuple[str, Input]] = []
+            others: list[tuple[str, Input]] = []
+            for name, item in named:
                 try:
-                    one(name, item, most=options.frames, bar=bar)
+                    (others if is_alone(item) else pictures).append((name, item))
+                except DataError as error:
+                    work.fail(item, error)
+            work.pictures(pictures, bar)
+            for name, item in others:
+                try:
+                    predict_alone(work, name, item, most=options.frames, bar=bar)
                 except (DataError, OSError) as error:
                     work.fail(item, error)
         except (SegJaxError, OSError) as error:  # an error of the request or the disk, not of one input

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeGuard
 
 from seg_jax.data.decoder import DataError, Encoded
 from seg_jax.data.images import PHOTOGRAPHS
@@ -48,7 +49,7 @@ class Found:
             yield f"{stem}-{number}"
 
 
-def is_video(item: Input) -> bool:
+def is_video(item: Input) -> TypeGuard[Path | int]:
     """Whether an input is a video file or a camera."""
     return isinstance(item, int) or (isinstance(item, Path) and item.suffix.lower() in SUFFIXES)
 

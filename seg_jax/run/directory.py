@@ -74,8 +74,7 @@ class RunDirectory:
         self.sample_file = path / "sample.png"  # the first validation image
         self.profile_folder = path / "profile"
         self.onnx_folder = path / "onnx"  # the network of one checkpoint for ONNX Runtime, see `predict.runtimes`
-        self.rates_file = path / "lr_range.json"
-        self.rates_picture = path / "lr_range.png"
+        self.rates_file, self.rates_picture = path / "lr_range.json", path / "lr_range.png"
         self.lock_file = path / "lock"
 
     def __str__(self) -> str:

@@ -1,10 +1,11 @@
-"""Names of files and classes as text for terminals, Markdown and plots, which would take parts for commands."""
+"""Text for terminals, Markdown and plots, which would take parts of names for commands; ranges of numbers."""
 
 from __future__ import annotations
 
 import logging
 import re
 import unicodedata
+from collections.abc import Sequence
 
 
 def printable(text: str, *, lines: bool = False) -> str:
@@ -34,6 +35,17 @@ def markdown(text: str) -> str:
 def plotted(text: str) -> str:
     """Text for matplotlib, which would take what two dollar signs enclose for TeX, and fail where it is none."""
     return printable(text).replace("$", r"\$")
+
+
+def ranges(values: Sequence[int]) -> str:
+    """Rising numbers for people: [0, 1, 2, 5] -> '0-2, 5'."""
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
 class Formatter(logging.Formatter):

@@ -61,7 +61,7 @@ class Session:
         hooks: Hooks = NO_HOOKS,
     ):
         self.config, self.functions, (self.train, self.val) = job.config, job.functions, job.splits
-        self.run, self.checkpoints, self.progress = run, checkpoints, progress
+        self.run, self.checkpoints, self.progress, self._hooks = run, checkpoints, progress, hooks
         self.clock = Clock(job.config.train.batch_size)
         self.health = Health(
             skip=job.config.train.nonfinite == "skip",
@@ -69,7 +69,6 @@ class Session:
             diverged=self._diverged,
             on_step=hooks.on_step,
         )
-        self._hooks = hooks
         self.epoch = epoch_length(job.config, examples=len(self.train))
         self.scores = TrainingScores(self.health, self.train.table.names, progress.unreported)
         self.newest: Report | None = None  # of the newest evaluation

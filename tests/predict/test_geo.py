@@ -8,6 +8,7 @@ from seg_jax.data.depth import Depth
 from seg_jax.data.images import read_photograph
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import geo
+from seg_jax.predict.alone import is_alone, predict_alone
 from seg_jax.predict.inputs import find
 from seg_jax.predict.output import Results
 from seg_jax.predict.predictor import Predictor
@@ -72,7 +73,8 @@ def test_the_mask_is_where_the_raster_is(path, tmp_path, monkeypatch, large):
     results.begin(named, overwrite=False)
     work = Work(predictor, results, batch=1, quiet=True)
     ((name, item),) = named
-    work.alone(item)(name, item, most=0, bar=type("Bar", (), {"update": lambda self: None})())
+    assert is_alone(item)
+    predict_alone(work, name, item, most=0, bar=type("Bar", (), {"update": lambda self: None})())
     work.close()
     with rasterio.open(path) as source, rasterio.open(out / "scene_mask.tif") as mask:
         assert (mask.crs, mask.transform, mask.shape) == (source.crs, source.transform, source.shape)

@@ -13,6 +13,7 @@ import numpy as np
 from seg_jax.data.labels import text
 from seg_jax.data.labels.colors import unlike
 from seg_jax.data.labels.ids import IGNORE, IGNORE_GROUP, MOST_CLASSES, UNKNOWN, Color, LabelError, label_type, palette
+from seg_jax.runtime.quoting import ranges
 
 
 @dataclass(frozen=True)
@@ -249,17 +250,6 @@ def _unknown_values(table: LabelTable, unknown: np.ndarray) -> LabelError:
     more = f" and {len(values) - 8} more" if len(values) > 8 else ""
     known = sorted(v for stored in (*table.values, table.ignore) for v in stored)
     return LabelError(
-        f"mask value {shown}{more} is not in the label table, which knows {_ranges(known)}. "
+        f"mask value {shown}{more} is not in the label table, which knows {ranges(known)}. "
         'Add it to a class\'s "values" or to "ignore" in class_names.json, or correct the mask.'
     )
-
-
-def _ranges(values: Sequence[int]) -> str:
-    """[0, 1, 2, 5] -> '0-2, 5'."""
-    runs: list[list[int]] = []
-    for value in values:
-        if runs and value == runs[-1][1] + 1:
-            runs[-1][1] = value
-        else:
-            runs.append([value, value])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)

@@ -44,12 +44,8 @@ LAYOUTS: dict[str, tuple[float, float, int]] = {
     "efficientnet_b6": (1.8, 2.6, 528),
     "efficientnet_b7": (2.0, 3.1, 600),
 }
-# The same for the Lite networks.
-LITE: dict[str, tuple[float, float, int]] = {
-    **{"efficientnet_lite0": (1.0, 1.0, 224), "efficientnet_lite1": (1.0, 1.1, 240)},
-    **{"efficientnet_lite2": (1.1, 1.2, 260), "efficientnet_lite3": (1.2, 1.4, 280)},
-    "efficientnet_lite4": (1.4, 1.8, 300),
-}
+LITE = {f"efficientnet_lite{n}": LAYOUTS[f"efficientnet_b{n}"] for n in range(3)}  # the others had smaller images
+LITE |= {"efficientnet_lite3": (1.2, 1.4, 280), "efficientnet_lite4": (1.4, 1.8, 300)}
 # Torchvision's weights of these were converted from TensorFlow.
 FROM_TENSORFLOW = ("efficientnet_b5", "efficientnet_b6", "efficientnet_b7")
 

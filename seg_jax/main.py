@@ -82,7 +82,7 @@ def train(config, workdir: Path) -> int:
 
     step = finished_step(config, RunDirectory(workdir))
     if step is not None:
-        conclude(config, workdir, f"finished already, step {step}: nothing is left to train")
+        conclude(workdir, f"finished already, step {step}: nothing is left to train")
         return 0
 
     from seg_jax.train.loop import train_and_evaluate
@@ -93,23 +93,24 @@ def train(config, workdir: Path) -> int:
         if error.errno not in FULL:
             raise
         return fail(f"{error}. Free space in {workdir}, or make it writable; then run the same command to resume.")
-    conclude(config, workdir, f"finished step {int(state.step)}")
+    conclude(workdir, f"finished step {int(state.step)}")
     return 0
 
 
-def conclude(config, workdir: Path, headline: str) -> None:
+def conclude(workdir: Path, headline: str) -> None:
     """Prints what a run has left behind, and what to do with it; the first process does."""
     if not process.is_first():
         return
     print(f"\n{headline}; everything is in {workdir}")
-    print(contents(workdir, config))
+    print(contents(workdir))
 
 
-def contents(workdir: Path, config) -> str:
+def contents(workdir: Path) -> str:
     """What a training has left, a line for each kind of file that is there, and the commands that come next."""
     from seg_jax.run.directory import RunDirectory
 
     run = RunDirectory(workdir)
+    config = run.config()
     kinds = {
         f"the best checkpoint on {config.data.val_split!r}": [
             run.report.report,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_jax.config import with_fields
+from seg_jax.config import to_json, with_fields
 from tests.runs import QUIET, REPOSITORY, TINY, array_file, flip, manifest
 
 
@@ -70,14 +70,19 @@ def finished(run, tmp_path_factory) -> Path:
 def test_no_file_is_promised_that_is_not_there(tmp_path, tiny_config):
     from seg_jax.main import contents
 
+    def record(config):
+        (tmp_path / "config.json").write_text(to_json(config))
+
     (tmp_path / "metrics.jsonl").touch()  # an interrupted run, before its first evaluation
-    said = contents(tmp_path, tiny_config({"log.tensorboard": False}))
+    record(tiny_config({"log.tensorboard": False}))
+    said = contents(tmp_path)
     assert said.startswith("  metrics.jsonl    ") and "seg_jax.predict" in said
     for absent in ("report.json", "predictions.png", "curves.png", "checkpoints", "tensorboard"):
         assert absent not in said
     (tmp_path / "report.json").touch()
     (tmp_path / "checkpoints").mkdir()
-    said = contents(tmp_path, tiny_config()).splitlines()
+    record(tiny_config())
+    said = contents(tmp_path).splitlines()
     assert said[0].split() == ["report.json", "the", "best", "checkpoint", "on", "'val'"]
     assert said[2].split()[0] == "checkpoints/" and "tensorboard.main" in said[-1]
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import select
 import subprocess
@@ -62,7 +63,7 @@ class Ours:
     Attributes:
       parameters: how many the network has.
       compile_s: seconds that tracing and compiling took.
-      peak_bytes, flops: of a step, as XLA planned and counted them.
+      peak_bytes, flops, bytes_accessed: of a step, as XLA planned and counted them.
     """
 
     def __init__(self, case: Case, *, batch: int, dispatch: int = 1):
@@ -74,6 +75,7 @@ class Ours:
         self._step = lowered.compile()
         self.compile_s = time.perf_counter() - begin
         self.peak_bytes, self.flops = cost.peak_memory(self._step), cost.count_flops(lowered)
+        self.bytes_accessed = float((self._step.cost_analysis() or {}).get("bytes accessed", math.nan))
         self._state = functions.init()
         self.parameters = models.count(self._state.params)
         rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import jax
 import pytest
 
 from benchmarks import __main__ as everything
-from benchmarks import classes, counting, curves, export, scaling, table, train_step
+from benchmarks import classes, counting, curves, export, roofline, scaling, table, train_step
 from configs import default
 from seg_jax import models
 from seg_jax.run import pretrained, program
@@ -260,3 +260,15 @@ def test_curves_have_exponents(monkeypatch, capsys):
         ["side", "16", "1", "2"], ["side", "32", "1", "2"], ["batch", "16", "2", "2"], ["classes", "16", "1", "3"],
     ]  # fmt: skip
     assert 0.3 < float(rows[3][7]) < 1.2 and rows[4][5] == "-"
+
+
+def test_a_step_against_the_roofline(monkeypatch, capsys):
+    monkeypatch.setattr(roofline, "SIDE", 64)
+    monkeypatch.setattr(roofline, "ELEMENTS", 1024)
+    monkeypatch.setattr(sys, "argv", ["roofline", "--only=toy", "--batch=2", "--steps=1"])
+    roofline.main()
+    head, _, row = capsys.readouterr().out.splitlines()
+    assert "GFLOP/s" in head and row.split()[0] == "toy"
+    gflop, gigabytes, compute, memory, step = map(float, row.split()[1:6])
+    assert gflop > 0 and gigabytes > 0 and step > 0
+    assert int(row.split()[6].rstrip("%")) == pytest.approx(100 * max(compute, memory) / step, rel=0.2, abs=2)

@@ -112,7 +112,8 @@ def row(made: Card) -> list[str]:
     """The cells of one card."""
     config, cost = made["configuration"], made["cost"]
     network = f"{config['model.name']} on {config['model.encoder.name']}, {cost['parameters'] / 1e6:.2f} M"
-    cells = [made["name"], network, config["data.source"], f"{made['split']}, {made['images']} images"]
+    data = config.get("data.labels") or config["data.source"]  # a folder may hold anything
+    cells = [made["name"], network, data, f"{made['split']}, {made['images']} images"]
     cells += [str(made["seed"]), f"{cost['steps']:,d}", f"{cost['seconds'] / 60:.1f} min"]
     cells += [
         f"{cost['peak_memory_bytes'] / 2**20:,.0f} MiB",

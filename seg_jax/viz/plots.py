@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from seg_jax.data.labels import LabelTable
 from seg_jax.runtime.quoting import plotted
 
 PAPER = 300  # dots an inch of the plots that go into papers
+LEGEND_WIDTH, LEGEND_LINE = 50, 0.16  # characters below a plot, and inches of a line of them
 MAX_NUMBERS = 40  # classes up to which a confusion matrix has its shares as numbers
 CLASS_COLUMNS = 5  # plots of single classes side by side
 CLASS_DOTS = 150  # dots an inch of these
@@ -33,25 +35,28 @@ def curves(
       form: 'png' or 'pdf'.
     """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     splits: dict[str, list[str]] = {}  # by quantity
     for name in dict.fromkeys(name for series in runs for name in series):
         split, _, kind = name.rpartition("/")
         splits.setdefault(kind, []).append(split)
     rows, columns = -(-len(splits) // 3), min(3, len(splits))
-    figure = Figure(figsize=(3.4 * columns, 2.6 * rows), layout="constrained")
+    # Names of runs may be long and many: their lines of text have a place of their own, below all plots.
+    names = [textwrap.fill(plotted(label), LEGEND_WIDTH * columns) for label in labels]
+    height = 2.6 * rows + LEGEND_LINE * sum(name.count("\n") + 1 for name in names)
+    figure = Figure(figsize=(3.4 * columns, height), layout="constrained")
     for i, (kind, parts) in enumerate(splits.items()):
         axes = figure.add_subplot(rows, columns, i + 1)
         several = len(parts) > 1
         for run, series in enumerate(runs):
             for j, split in enumerate(parts):
                 points = series.get(f"{split}/{kind}" if split else kind, ())
-                label, color = plotted(labels[run]) if labels else "", f"C{run if labels else j}"
-                label = ", ".join(filter(None, [label, split if several else ""]))
                 line = "--" if labels and several and split == "train" else "-"
-                _line(axes, points, color=color, linestyle=line, label=label)
+                label = split if several and run == 0 else ""
+                _line(axes, points, color=f"C{run if labels else j}", linestyle=line, label=label)
         _mark(axes, best)
-        if labels or several or best:
+        if several or best:
             axes.legend(fontsize=7)
         axes.set_title(WORDS.get(kind, kind) + ("" if several or not parts[0] else f" ({parts[0]})"), fontsize=9)
         axes.set_xlabel("step", fontsize=8)
@@ -63,6 +68,9 @@ def curves(
             )
             above.set_xlabel("epoch", fontsize=8)
             above.tick_params(labelsize=7)
+    if labels:
+        lines = [Line2D([], [], color=f"C{run}", label=name) for run, name in enumerate(names)]
+        figure.legend(handles=lines, loc="outside lower left", fontsize=7)
     return _picture(figure, form=form, dpi=PAPER)
 
 

@@ -118,7 +118,7 @@ def comparison(place: Path, name: str) -> dict[str, Any]:
     """What is kept of the comparison in the directory `place`, JSON values.
 
     Raises:
-      CardError: there is none, it is damaged, or one of its runs is not finished.
+      CardError: there is none, it is damaged, two of its runs have one name, or one is not finished.
     """
     if not (path := place / "report.json").is_file():
         raise CardError(f"{path} does not exist. --comparison is the directory that seg-jax compare or report wrote.")
@@ -131,6 +131,9 @@ def comparison(place: Path, name: str) -> dict[str, Any]:
         of_run = {"cost": {key: run["facts"][key] for key in NEEDED}, "classes": run["iou"]}
         of_run |= {key: run["protocol"][key] for key in ("split", "images", "step")}
         runs.append({"name": _last(run["name"]), "scores": run["scores"], "interval": run["interval"]} | of_run)
+    names = [run["name"] for run in runs]
+    if repeated := sorted({one for one in names if names.count(one) > 1}):
+        raise CardError(f"{path}: several runs are called {', '.join(repeated)}. Give their directories other names.")
     return {"name": name, "runs": runs, "paired": {_last(key): value for key, value in found["paired"].items()}}
 
 

@@ -128,6 +128,10 @@ def test_a_comparison_is_kept_with_its_differences(trained_run, place, capsys):
     assert re.search(rf"\| 0\.\d+ \(0\.\d+ to 0\.\d+\) \| - \| {facts['seconds'] / 60:.1f} min \|$", first)
     assert "| +0.000 (+0.000 to +0.000) |" in second
     report = json.loads((place / "both" / "report.json").read_text())
+    report["runs"][1]["name"] = f"elsewhere/{trained_run.name}"
+    (place / "both" / "report.json").write_text(json.dumps(report))
+    assert cards.main([f"--comparison={place / 'both'}", "--name=pairs"]) == 1
+    assert f"several runs are called {trained_run.name}. Give" in capsys.readouterr().err
     report["runs"][1]["facts"] = {}
     (place / "both" / "report.json").write_text(json.dumps(report))
     assert cards.main([f"--comparison={place / 'both'}", "--name=pairs"]) == 1

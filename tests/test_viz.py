@@ -256,7 +256,7 @@ def test_training_and_validation_are_lines_of_one_plot(monkeypatch):
 
 def test_plots_stay_readable_below_many_runs_with_long_names():
     one = {"train/loss": [(1, 2.0), (2, 1.0)], "val/loss": [(2, 1.5)], "val/miou": [(2, 0.5)]}
-    names = [f"/runs/{'deep/' * 30}{i}" for i in range(20)]
+    names = [f"/runs/{'deep/' * 30}{'$' * 60}{i}" for i in range(20)]
     short, long = (decoded(viz.curves(*[one] * 20, labels=labels)) for labels in ([*map(str, range(20))], names))
     assert short.shape[1] == long.shape[1] and long.shape[0] > short.shape[0] > 2.6 * 300
 

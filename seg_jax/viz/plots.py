@@ -43,7 +43,7 @@ def curves(
         splits.setdefault(kind, []).append(split)
     rows, columns = -(-len(splits) // 3), min(3, len(splits))
     # Names of runs may be long and many: their lines of text have a place of their own, below all plots.
-    names = [textwrap.fill(plotted(label), LEGEND_WIDTH * columns) for label in labels]
+    names = ["\n".join(map(plotted, textwrap.wrap(label, LEGEND_WIDTH * columns))) for label in labels]
     height = 2.6 * rows + LEGEND_LINE * sum(name.count("\n") + 1 for name in names)
     figure = Figure(figsize=(3.4 * columns, height), layout="constrained")
     for i, (kind, parts) in enumerate(splits.items()):

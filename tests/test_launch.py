@@ -10,6 +10,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -668,16 +669,31 @@ def test_lint_runs_every_check_and_fails_when_one_does(machine, status):
     assert machine.calls("python3")[-3:] == LINT
 
 
-def test_continuous_integration_lints_tests_and_builds_with_pip(machine, tmp_path):
-    (machine.root / "tests/wheel.sh").write_text('#!/bin/sh\necho "wheel $PWD" >>"$LOG"')
+@pytest.mark.parametrize("status", [0, 3])
+def test_continuous_integration_lints_tests_and_builds_with_pip(machine, tmp_path, status):
+    wheel = f'#!/bin/sh\necho "wheel $PWD" >>"$LOG"\necho "what the wheel says"\nexit {status}'
+    (machine.root / "tests/wheel.sh").write_text(wheel)
     (tmp_path / "of uv").mkdir()
     (machine.bin / "uv").rename(tmp_path / "of uv/uv")
     search = f"{tmp_path / 'of uv'}:{machine.bin}"
     done = machine.run(script=".ci/run", cwd=tmp_path, PATH=search, LOG=str(machine.log))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status and "what the wheel says" in done.stdout, done.stderr
     assert [call for call in machine.calls("python3") if call in [*LINT, CI_TESTS]] == [*LINT, CI_TESTS]
     assert machine.calls("wheel") == [str(machine.root.resolve())]
     assert machine.calls("uv") == []
+
+
+def test_continuous_integration_fails_with_the_tests_and_leaves_no_wheel_behind(machine):
+    (machine.root / "tests/wheel.sh").write_text(f"#!/bin/sh\necho $$ >pid\nexec {shutil.which('sleep')} 60")
+    (machine.root / "launch.sh").write_text(
+        '#!/bin/sh\n[ "$1" = lint ] || while [ ! -s pid ]; do :; done; [ "$1" = lint ]'
+    )
+    assert machine.run(script=".ci/run").returncode == 1
+    wheel, end = int((machine.root / "pid").read_text()), time.monotonic() + 10
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < end:
+            os.kill(wheel, 0)
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help", "help"])

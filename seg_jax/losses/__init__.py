@@ -131,7 +131,7 @@ def _own(function: OwnLoss, name: str) -> Loss:
         if jnp.shape(values) != jnp.shape(weights):
             raise ConfigError(
                 f"the loss {name!r} gives an array of shape {jnp.shape(values)}. Return its mean over the pixels that "
-                "count, float32 [], or (values, weights) of one shape with weight 0 where label is 255."
+                "count, float32 [], or (values, weights) of one shape with weight 0 at ignored pixels."
             )
         return jnp.asarray(values, jnp.float32), jnp.asarray(weights, jnp.float32)
 

@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if not options.path:
-        for line in identify.listing(default.get_config()):
-            print(line, flush=True)
+        for line in identify.listing():
+            print(line)
     return 0
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from seg_jax import models, shipped
 from seg_jax.config import Config, defaults, load, with_fields
 from seg_jax.models import ENCODERS, MODELS, WeightsError, folders, loading
+from seg_jax.models.encoders import MILLIONS
 from seg_jax.models.folders import smp, transformers
 from seg_jax.models.weights import convert, files, hub
 from seg_jax.models.weights.files import WeightFile
@@ -101,17 +102,15 @@ def describe(source: str, config: Config) -> str:
     return "\n".join(lines)
 
 
-def listing(config: Config) -> Iterator[str]:
-    """Lines with every trained network of the package, every architecture, and every encoder with its parameters in
-    millions; nothing is compiled."""
+def listing() -> Iterator[str]:
+    """Lines with every architecture, every encoder, and every trained network of the package."""
     yield "architectures (--config.model.name; whole networks of these libraries can be loaded)"
     for name, architecture in MODELS.items():
         yield f"  {name:<18}{', '.join(architecture.names)}".rstrip()
     yield "encoders (--config.model.encoder.name; millions of parameters; libraries whose weights can be loaded)"
     for name, entry in ENCODERS.items():
-        network = with_fields(config, {"model.encoder.name": name})
-        params, _ = _shapes(models.build(network, classes=2).encoder)
-        yield f"  {name:<18}{models.count(params) / 1e6:>7.2f}  {', '.join(entry.namings)}".rstrip()
+        millions = f"{MILLIONS[name]:.2f}" if name in MILLIONS else ""  # one that was added may have none
+        yield f"  {name:<18}{millions:>7}  {', '.join(entry.namings)}".rstrip()
     if shipped.names():
         yield "trained networks in this package (python -m seg_jax.predict NAME PHOTO, --config.model.weights=NAME)"
     for name in shipped.names():
@@ -158,10 +157,6 @@ def _loading(source: str, match: Match, file: WeightFile, folder: folders.Folder
     return lines
 
 
-def _shapes(model: Any) -> tuple[Any, Any]:
-    return jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
-
-
 def _account(match: Match, file: WeightFile, config: Config) -> Match:
     """`match` with what is found when the file is loaded into that network."""
     try:
@@ -170,7 +165,8 @@ def _account(match: Match, file: WeightFile, config: Config) -> Match:
         network = with_fields(network, {"model.encoder.style": naming.style} | dict(match.fields))
         model = models.build(network, classes=classes or 2)
         chosen = convert.choose(file, *loading.parts(network, model, whole=match.whole)[:2], what="")[2]
-        loading.load(network, model, *_shapes(model), file, whole=match.whole)
+        shapes = jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
+        loading.load(network, model, *shapes, file, whole=match.whole)
     except WeightsError as error:
         return Match(match.title, match.whole, match.fields, misfit=str(error))
     return Match(

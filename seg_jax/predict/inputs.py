@@ -78,17 +78,19 @@ def find(inputs: Sequence[str], out: Path | None) -> list[Found]:
             found["-"] = Found(Encoded(content, "stdin"), PurePosixPath("stdin"))
         elif path.is_dir():
             files = [p for p in path.rglob("*") if p.suffix.lower() in (*PHOTOGRAPHS, *SUFFIXES)]
-            for one in _searched(files, path, out, f"the folder {text!r} contains no image and no video."):
+            suffixes = " ".join(sorted({*PHOTOGRAPHS, *SUFFIXES}))
+            nothing = f"the folder {text!r} contains no image and no video. Name one with files that end in {suffixes}."
+            for one in _searched(files, path, out, nothing):
                 found.setdefault(_identity(one.item), one)
         elif path.exists():
             if not path.is_file():
-                raise DataError(f"{text!r} is neither a file nor a folder.")
+                raise DataError(f"{text!r} is neither a file nor a folder. Name photographs, folders or videos.")
             found.setdefault(path.resolve(), Found(path, PurePosixPath(path.name), path.resolve().parent.name))
         elif text.isdecimal():
             found[text] = Found(int(text), PurePosixPath(f"camera{text}"))
         else:
             files = [Path(p) for p in glob.glob(str(path), recursive=True)]
-            nothing = f"{text!r} is not an image file, a folder with images, or a pattern that matches one."
+            nothing = f"{text!r} is not an image file, a folder with images, or a pattern that matches one. Name one."
             for one in _searched(files, _root(path), out, nothing):
                 found.setdefault(_identity(one.item), one)
     return list(found.values())

@@ -102,6 +102,8 @@ def open_job(
     program.check(config, devices=sharding.batch_parts(mesh))
     guard(config)
     examples = tuple(data.load(config, split, source=source) for split in splits)
+    if training:
+        length.run_length(config, examples=len(examples[0]))  # refuses before every file is read
     found = examples[0].table
     if table is not None and sorted(found.names) != sorted(table.names):
         raise ConfigError(f"the data has the classes {found.names}, the run in {run} {table.names}; they must agree.")

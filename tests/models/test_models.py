@@ -10,10 +10,10 @@ import pytest
 from jax.extend.core import Var, jaxprs_in_params
 
 from seg_jax import losses, models
-from seg_jax.config import ConfigError, recipes
+from seg_jax.config import ConfigError, default, recipes, with_fields
 from seg_jax.models import ENCODERS, MODELS, layers
 from seg_jax.models.decoders import unet
-from seg_jax.models.encoders import efficientnet_lite
+from seg_jax.models.encoders import MILLIONS, efficientnet_lite
 from seg_jax.run import pretrained, program
 from seg_jax.run.length import Length
 from seg_jax.run.saving import CheckpointWriter
@@ -522,10 +522,21 @@ def test_classic_unet_has_the_parameters_of_the_paper(build):
 @pytest.mark.parametrize("encoder", encoders(COUNTS, DEEP))
 def test_encoders_have_the_parameters_of_other_libraries(network, encoder):
     model = network("unet", encoder, **{"model.encoder.alpha": 1.0})
-    assert models.count(abstract_encoder(model.encoder, EVEN)[1]) == references.load("counts")[COUNTS[encoder]]
+    count = models.count(abstract_encoder(model.encoder, EVEN)[1])
+    assert count == references.load("counts")[COUNTS[encoder]]
+    assert MILLIONS[encoder] == round(count / 1e6, 2)
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS.keys() - COUNTS))
+def test_the_other_encoders_have_the_parameters_that_are_listed(encoder):
+    encoder_of_recipes = models.build(
+        with_fields(default.get_config(), {"model.encoder.name": encoder}), classes=2
+    ).encoder
+    assert MILLIONS[encoder] == round(models.count(abstract_encoder(encoder_of_recipes, EVEN)[1]) / 1e6, 2)
 
 
 def test_every_encoder_with_weights_has_a_known_number_of_parameters():
+    assert list(MILLIONS) == list(ENCODERS)
     # MobileNet is Keras's alone; encoders/test_efficientnet_lite.py has the numbers of its encoders.
     others = {"mobilenet", *efficientnet_lite.ENCODERS}
     assert {name for name, entry in ENCODERS.items() if entry.namings} - set(COUNTS) == others

@@ -65,15 +65,18 @@ def numbered(network):
     return network
 
 
-def arrays_from(config, path):
-    """The encoder's arrays after loading, by path; numbers that were loaded as they are in Keras's network."""
+def arrays_from(config, *paths):
+    """The encoder's arrays after loading each file, by path; numbers were loaded as they are in Keras's network."""
     model = models.build(config, classes=2)
     shapes = jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
     fresh = jax.tree.map(lambda like: np.zeros(like.shape, like.dtype), shapes)
-    params, model_state = models.load(config, model, *fresh, models.read(config, str(path)), whole=False)
-    trees = {"params": params, **model_state}
-    leaves = jax.tree_util.tree_leaves_with_path({k: v["encoder"] for k, v in trees.items() if "encoder" in v})
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    found = []
+    for path in paths:
+        params, model_state = models.load(config, model, *fresh, models.read(config, str(path)), whole=False)
+        trees = {"params": params, **model_state}
+        leaves = jax.tree_util.tree_leaves_with_path({k: v["encoder"] for k, v in trees.items() if "encoder" in v})
+        found.append({jax.tree_util.keystr(path): leaf for path, leaf in leaves})
+    return found
 
 
 def assert_equal(one, two):
@@ -102,7 +105,7 @@ def test_both_formats_of_keras_hold_the_same(config, tmp_path, name, alpha):
         settings = config(
             name=name, style="keras" if "keras" in ENCODERS[name].epsilon else "torch", alpha=alpha, depth=depth
         )
-        old, new = (arrays_from(settings, paths[key]) for key in ("legacy", "by order"))
+        old, new = arrays_from(settings, paths["legacy"], paths["by order"])
         assert_equal(old, new)
         different = {float(array.ravel()[-1]) for array in old.values()}
         assert len(different) == len(old)
@@ -126,7 +129,6 @@ def test_an_encoder_inside_of_another_model_of_keras(config, tmp_path):
     for name, whole in wholes.items():
         whole.compile("adam")  # the file of a whole model holds the optimizer
         (tmp_path / name).mkdir()
-        for path in parity.keras_files(whole, tmp_path / name).values():
-            found = arrays_from(settings, path)
+        for found in arrays_from(settings, *parity.keras_files(whole, tmp_path / name).values()):
             expected = expected or found
             assert_equal(found, expected)

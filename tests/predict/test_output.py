@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import __main__ as predict
 from seg_jax.predict.inputs import find
@@ -116,6 +117,16 @@ def test_a_changed_photograph_keeps_its_name():
     photo("p/x.png", 2)
     assert run("p") == 0
     assert masks() == {"x": 2}
+
+
+def test_what_holds_no_input_says_what_would(tmp_path):
+    for text, said in (
+        (str(tmp_path), r"contains no image and no video\. Name one with files that end in .*\.jpg.* \.mp4"),
+        (str(tmp_path / "*.png"), r"a pattern that matches one\. Name one\."),
+        ("/dev/null", r"neither a file nor a folder\. Name photographs, folders or videos\."),
+    ):
+        with pytest.raises(DataError, match=said):
+            find([text], None)
 
 
 @pytest.mark.parametrize("out", ["p", "p/out", "."])

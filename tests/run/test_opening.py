@@ -43,6 +43,13 @@ def test_the_guard_sees_a_resolved_configuration_before_any_data(tiny_config, mo
         open_job(tiny_config({"optim.lr": -1.0}), ("train",), run=None, guard=guard)
 
 
+def test_a_run_that_would_end_within_its_warmup_is_refused_before_files_are_read(tiny_config, tmp_path):
+    config = tiny_config({"train.steps": 5, "optim.warmup_steps": 5})
+    with pytest.raises(ConfigError, match=r"optim\.warmup_steps = 5: .*before the run does, after 5 steps"):
+        open_job(config, ("train", "val"), run=RunDirectory(tmp_path / "run"), training=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_data_of_other_classes_is_refused(tiny_config, tmp_path):
     table = LabelTable(names=("a", "b"), colors=((0, 0, 0), (9, 9, 9)))
     with pytest.raises(ConfigError, match=r"the run in .*/run \('a', 'b'\); they must agree"):

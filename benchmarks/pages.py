@@ -20,7 +20,7 @@ from seg_jax.runtime.quoting import markdown
 BLOCK = re.compile(r"(<!-- table: (.+?) -->\n)(?:.*?\n)?(<!-- end of table -->\n)", re.DOTALL)
 NOTHING = "Not measured yet.\n"
 COLUMNS = ("result", "network", "data", "split", "seed", "steps", "time", "memory", "machine", "mIoU", "accuracy")
-SHORT = ("result", "network", "data", "time", "mIoU")
+SHORT = ("result", "network", "time", "mIoU")
 
 Card = Mapping[str, Any]
 

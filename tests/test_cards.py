@@ -54,7 +54,7 @@ def test_a_card_has_what_the_run_recorded(trained_run, place, capsys):
     assert text.count("| scenes |") == 1 and text.count(pages.NOTHING) == 2
     readme = (place / "README.md").read_text()
     assert readme.startswith("before\n") and readme.endswith("after\n") and "stale" not in readme
-    assert "\n| result | network | data | time | mIoU |\n| --- |" in readme and readme.count("| scenes |") == 1
+    assert "\n| result | network | time | mIoU |\n| --- |" in readme and readme.count("| scenes |") == 1
     assert f"| {report['scores']['miou']:.3f} (" in readme
     assert f"| {report['scores']['miou']:.3f} ({low:.3f} to {high:.3f}) |" in text
     assert str(place / "results.md") in capsys.readouterr().out
@@ -83,7 +83,7 @@ def test_a_row_by_hand():
     made["cost"]["devices"] = "2 x NVIDIA H100"
     assert pages.row(made)[8] == "2 x NVIDIA H100"
     assert pages.whole([made]).splitlines()[2] == f"| {' | '.join(pages.row(made))} |"
-    assert pages.short([made]).splitlines()[2] == rf"| a\|b | {cells[1]} | folder | 1.5 min | 0.500 |"
+    assert pages.short([made]).splitlines()[2] == rf"| a\|b | {cells[1]} | 1.5 min | 0.500 |"
 
 
 def test_times_by_hand(place):

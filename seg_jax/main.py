@@ -49,6 +49,7 @@ CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "With --mode=eval: best, 
 def main(argv: list[str]) -> int:
     """Runs one mode; returns the exit code."""
     process.quiet()
+    process.collect_rarely()
     if len(argv) > 1:
         return fail(f"unknown argument {argv[1]!r}. Overrides are spelled --config.GROUP.FIELD=VALUE.")
     if MODE.value != "dry_run" and not WORKDIR.value:

@@ -34,6 +34,7 @@ from tests.runs import OF_FOLDER, REPOSITORY, write_folder
 
 # Not as a variable of the environment: programs that tests start see one device, as a user's do.
 jax.config.update("jax_num_cpu_devices", 8)
+process.collect_rarely()
 process.use_compilation_cache()  # a second run of the tests takes half the time
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

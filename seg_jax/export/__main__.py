@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--half", action="store_true", help="safetensors: kernels in float16, half of the bytes")
     options = parser.parse_args(arguments)
     process.quiet()
+    process.collect_rarely()
     process.use_compilation_cache()
     try:
         return export(options)

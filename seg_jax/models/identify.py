@@ -165,8 +165,8 @@ def _account(match: Match, file: WeightFile, config: Config) -> Match:
         network = with_fields(network, {"model.encoder.style": naming.style} | dict(match.fields))
         model = models.build(network, classes=classes or 2)
         chosen = convert.choose(file, *loading.parts(network, model, whole=match.whole)[:2], what="")[2]
-        shapes = jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
-        loading.load(network, model, *shapes, file, whole=match.whole)
+        params, model_state = jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 32, 32, 3)))
+        loading.load(network, model, params, model_state, file, whole=match.whole)
     except WeightsError as error:
         return Match(match.title, match.whole, match.fields, misfit=str(error))
     return Match(

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 if any input could not be used."""
     options = _parser().parse_args(arguments)
     process.quiet()
+    process.collect_rarely()
     process.use_compilation_cache()
     begin = time.perf_counter()
     try:

@@ -221,6 +221,7 @@ def test_steps_are_traced_at_their_own_size(on_files, name):
 SHORT = {
     **{"data.size": (32, 32), "train.batch_size": 2, "eval.batch_size": 2, "log.tensorboard": False},
     **{"train.steps": 10, "eval.every_steps": 5, "log.every_steps": 5},
+    "model.encoder.width": 8,  # of the plain encoder, whose 31 million parameters take longer than the images
 }
 
 

@@ -55,7 +55,7 @@ def tune_malloc(settings: str = KEEP) -> None:
 def collect_rarely() -> None:
     """Lets Python look for unreachable cycles after 20,000 new objects instead of after 700.
 
-    A trace makes millions of objects and hardly a cycle: without this the search takes a quarter of its time.
+    A trace makes millions of objects and hardly a cycle: the search would take a good part of its time.
     """
     gc.set_threshold(20_000, 20, 50)
 

@@ -11,10 +11,6 @@ from seg_jax import models
 from seg_jax.run import pretrained
 from tests.models import references
 
-# The deepest of every family take many seconds even to trace; their blocks are those of the others.
-DEEP = {"resnet101", "resnet152", *(f"efficientnet_b{n}" for n in range(3, 8)), "convnext_small"}
-DEEP |= {f"mit_b{n}" for n in range(2, 6)}
-
 
 def encoder_with(config, path):
     """(resolved configuration, function [b h w c] -> feature maps) of the encoder with the weights at `path`."""
@@ -42,9 +38,8 @@ def assert_near(ours, theirs):
 
 
 def assert_as_in_fixture(features, name):
-    """The maps of `features` are those that the fixture has of a network of PyTorch; of a deep one at odd sizes."""
-    cases = references.load(name)["cases"]
-    for case in cases[-1:] if name.removeprefix("timm_") in DEEP else cases:
+    """The maps of `features` are those of the network of PyTorch that the fixture describes."""
+    for case in references.load(name)["cases"]:
         ours = features(references.image(*case["size"]))
         assert [list(a.shape) for a in ours] == [output["shape"] for output in case["outputs"]]
         samples = [references.sample(a)[0] for a in ours]

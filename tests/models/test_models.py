@@ -20,7 +20,6 @@ from seg_jax.run.saving import CheckpointWriter
 from seg_jax.runtime import sharding
 from seg_jax.steps.state import TrainState
 from tests.models import references
-from tests.models.parity import DEEP
 
 CLASSES = 3
 # Every decoder over the lightest encoder, every encoder under the lightest decoder.
@@ -44,6 +43,9 @@ LIGHT_ENCODERS = {
 LIGHT = [pair for pair in NETWORKS if pair[1] in LIGHT_ENCODERS]
 # With the bottlenecks that the light ResNet has not, and VGG without norms: every kind of block.
 BLOCKS = [pair for pair in NETWORKS if pair in LIGHT or pair[1] in ("resnet50", "vgg16")]
+# The deepest of every family take many seconds even to trace.
+DEEP = {"resnet101", "resnet152", *(f"efficientnet_b{n}" for n in range(3, 8)), "convnext_small"}
+DEEP |= {f"mit_b{n}" for n in range(2, 6)}
 OTHERS = set(ENCODERS) - set(LIGHT_ENCODERS)
 # The later stages are made of the same blocks as the earlier ones.
 SHALLOW = {"model.encoder.depth": 3, "model.decoder_channels": (4, 4)}

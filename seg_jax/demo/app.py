@@ -32,6 +32,7 @@ ENLARGED_SIDE = 640  # pixels of the longer side up to which small photographs a
 @st.cache_resource(show_spinner="loading the network")
 def load(model: str) -> Predictor:
     """One predictor for each model, shared by all visitors."""
+    process.collect_rarely()
     process.use_compilation_cache()
     return Predictor.load(model)
 

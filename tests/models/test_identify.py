@@ -181,13 +181,19 @@ def test_what_cannot_be_read_is_one_line(tmp_path, capsys):
 
 
 def test_the_list_of_networks(monkeypatch, capsys):
-    names = ("resnet18", "vgg16", "mobilenetv2")
-    monkeypatch.setattr(identify, "ENCODERS", {name: models.ENCODERS[name] for name in names})
     monkeypatch.setattr(shipped, "names", lambda: ())  # tests/shipped looks for theirs
     assert __main__.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1 : 1 + len(models.MODELS)]] == list(models.MODELS)
+    listed = {name: millions for name, millions, *_ in (line.split() for line in lines[-len(models.ENCODERS) :])}
+    assert list(listed) == list(models.ENCODERS)
     counts = references.load("counts")
-    for line, name in zip(lines[-3:], names, strict=True):
+    for name in ("resnet18", "vgg16", "mobilenetv2"):
         theirs = counts[f"torchvision/encoder/{name.replace('netv2', 'net_v2')}"]
-        assert line.split()[:2] == [name, f"{theirs / 1e6:.2f}"]
+        assert listed[name] == f"{theirs / 1e6:.2f}"
+
+
+def test_an_encoder_that_was_added_is_listed_without_a_number(monkeypatch, capsys):
+    monkeypatch.setattr(identify, "ENCODERS", {"mine": models.ENCODERS["plain"]})
+    monkeypatch.setattr(shipped, "names", lambda: ())
+    assert __main__.main([]) == 0 and capsys.readouterr().out.splitlines()[-1] == "  mine"

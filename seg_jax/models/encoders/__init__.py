@@ -31,7 +31,7 @@ ENCODERS: Mapping[str, Encoder] = {
     **mit.ENCODERS,
 }
 
-# Millions of parameters at the default width and depth, to be listed without tracing every network, which takes 20 s.
+# Millions of parameters at the default width and depth, to be listed without tracing every network.
 MILLIONS: Mapping[str, float] = {
     "plain": 4.71,
     "fcdensenet56": 0.7, "fcdensenet67": 1.71, "fcdensenet103": 4.38,

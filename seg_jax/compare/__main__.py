@@ -112,7 +112,7 @@ def evaluate(runs: Sequence[Planned], runners: Sequence[Runner], absent: Mapping
         print(f"run {runs.index(run) + 1} of {len(runs)}: {run.name}", file=sys.stderr)
         try:
             runner.train(run)
-            done[run.name] = replace(Run.load(str(runner.evaluate(run).path)), name=run.name)
+            done[run.name] = replace(Run.load(str(runner.evaluate(run).path)), name=run.title)
         except InterruptedByUserError:
             raise
         except SegJaxError as error:

@@ -33,12 +33,14 @@ class Planned:
 
     Attributes:
       name: that of its directory.
+      title: what it differs in, as it was typed; the comparison calls it so.
       fields: in what it differs from the base.
       arguments: the whole configuration, for a command line.
       config: the same, checked.
     """
 
     name: str
+    title: str
     fields: Fields
     arguments: tuple[str, ...]
     config: Config
@@ -83,7 +85,7 @@ def plan(base: Sequence[str], *, over: Sequence[str], listed: Sequence[str], cou
     for fields in _combinations(axes, count=count, seed=seed):
         name = name_of(fields, label)
         try:
-            runs[name] = planned(base, fields, name)
+            runs[name] = planned(base, fields, label)
             reasons |= dict.fromkeys(fields.items())
         except SegJaxError as error:
             refused[name] = str(error)
@@ -95,7 +97,7 @@ def plan(base: Sequence[str], *, over: Sequence[str], listed: Sequence[str], cou
             raise ConfigError(f"--over: {field}={value} fits in no combination: {reason}")
     for fields in lines:
         try:
-            runs.setdefault(name := name_of(fields, label), planned(base, fields, name))
+            runs.setdefault(name_of(fields, label), planned(base, fields, label))
         except SegJaxError as error:
             raise ConfigError(f"--run='{shlex.join(_pairs(fields))}': {error}") from error
     if not runs:
@@ -121,8 +123,13 @@ def axes_of(over: Sequence[str]) -> dict[str, list[str]]:
     return axes
 
 
-def planned(base: Sequence[str], fields: Fields, name: str) -> Planned:
+def planned(base: Sequence[str], fields: Fields, labels: Mapping[str, str]) -> Planned:
     """A run whose configuration and network fit, as far as can be told without data; nothing is computed.
+
+    Args:
+      base: what all runs share.
+      fields: the values of this one.
+      labels: as of `name_of`.
 
     Raises:
       SegJaxError: they do not; with the value, the rule and the cure.
@@ -133,7 +140,7 @@ def planned(base: Sequence[str], fields: Fields, name: str) -> Planned:
     program.check(resolved, devices=1)  # how many there are, the run itself will see
     network = models.build(resolved, classes=2)
     jax.eval_shape(lambda key: models.init(network, key, (1, 64, 64, 3)), jax.random.key(0))  # decoder meets encoder
-    return Planned(name, fields, arguments, config)
+    return Planned(name_of(fields, labels), title_of(fields, labels), fields, arguments, config)
 
 
 def name_of(fields: Fields, labels: Mapping[str, str]) -> str:
@@ -145,12 +152,16 @@ def name_of(fields: Fields, labels: Mapping[str, str]) -> str:
       fields: the values of one run.
       labels: what each field is called; '' where its value says enough.
     """
-    parts = [f"{labels[field]}={value}" if labels[field] else value for field, value in fields.items()]
-    exact = "-".join(parts)
+    exact = title_of(fields, labels)
     name = re.sub(r"[^\w.=+-]+", "_", exact, flags=re.ASCII)[:MOST_CHARACTERS].strip("_")
     if name != exact or name in RESERVED or name.startswith((".", "-")):
         name = f"{name.lstrip('.-')}-{hashlib.sha256(exact.encode()).hexdigest()[:6]}".lstrip("-")
     return name
+
+
+def title_of(fields: Fields, labels: Mapping[str, str]) -> str:
+    """The same with all that was typed: "class_weights=('inverse_log',)-lr=0.001"."""
+    return "-".join(f"{labels[field]}={value}" if labels[field] else value for field, value in fields.items())
 
 
 def labels(fields: Sequence[str]) -> dict[str, str]:

@@ -143,7 +143,8 @@ class Search:
         for trial in known:
             name, reason = self._name(trial), trial.user_attrs.get("reason", "")
             if trial.state == optuna.trial.TrialState.COMPLETE:
-                self.runs[name], self.scores[name] = planned(self._base, self._fields(trial), name), trial.values[0]
+                self.runs[name] = planned(self._base, self._fields(trial), self._labels)
+                self.scores[name] = trial.values[0]
             elif trial.state.is_finished():
                 self.absent[name] = reason
         todo: list[Any] = [
@@ -158,7 +159,7 @@ class Search:
             trial = trial or self._study.ask()
             name = self._name(trial)
             try:
-                run = planned(self._base, self._fields(trial), name)
+                run = planned(self._base, self._fields(trial), self._labels)
             except SegJaxError as error:
                 self._end(trial, name, "FAIL", f"was left out: {error}")
                 return

@@ -9,14 +9,17 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from seg_jax.compare import __main__ as command
 from seg_jax.compare import runs
-from seg_jax.compare.__main__ import main
+from seg_jax.compare.__main__ import evaluate, main
 from seg_jax.compare.plan import Planned
 from seg_jax.compare.runs import FailedError, InterruptedByUserError, Runner, StoppedError, at_once, with_each
 from seg_jax.config import checked
+from seg_jax.report.comparison import Run
 from seg_jax.runtime.process import Interruption
 from tests.runs import QUIET, REPOSITORY, TINY
 
@@ -42,7 +45,8 @@ def program(monkeypatch):
 
 @pytest.fixture
 def run(tiny_config):
-    return Planned("a", {"optim.lr": "0.1"}, ("--config=a.py", "--config.optim.lr=0.1"), checked(tiny_config()))
+    fields, arguments = {"optim.lr": "0.1"}, ("--config=a.py", "--config.optim.lr=0.1")
+    return Planned("a", "lr=0.1", fields, arguments, checked(tiny_config()))
 
 
 def test_a_failed_program_is_an_error_with_its_reason(program, run, tmp_path, capsys):
@@ -137,6 +141,18 @@ def test_the_plan_alone_starts_nothing(program, tmp_path, capsys):
     assert "left out fcn8s-depth=1: " in said.err and not started and not (tmp_path / "x").exists()
     assert main(["--config=synthetic_unet", "--over=model.name=fnc8s", f"--workdir={tmp_path}"]) == 1
     assert "error: --over: model.name=fnc8s fits in no combination" in capsys.readouterr().err
+
+
+def test_the_comparison_has_the_values_as_they_were_typed(monkeypatch, run, tmp_path):
+    """Names of directories leave out what no directory can be called."""
+    runner = SimpleNamespace(workdir=tmp_path, train=lambda run: None, evaluate=lambda run: SimpleNamespace(path="x"))
+    monkeypatch.setattr(command.Run, "load", lambda name: Run(name, tmp_path, tmp_path, {}, {}, None))
+    monkeypatch.setattr(command, "Comparison", lambda runs, notes: SimpleNamespace(runs=runs, tables=list, notes=notes))
+    monkeypatch.setattr(command, "write", lambda comparison, place: written.append(comparison))
+    written = []
+    runs = [replace(run, name=name, title=title) for name, title in (("size=-1f", "size=(8, 8)"), ("b", "b"))]
+    assert evaluate(runs, [runner], {}) == 0
+    assert [each.name for each in written[0].runs] == ["size=(8, 8)", "b"]
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ def test_values_with_commas_and_without_text():
     made = planned("data.size=(32, 48),(0, 0)", "loss.teacher=")
     assert [run.config.data.size for run in made.runs] == [(32, 48), (0, 0)]
     assert all(re.fullmatch(r"size=_[0-9_]+-teacher=-[0-9a-f]{6}", run.name) for run in made.runs)
+    assert [run.title for run in made.runs] == ["size=(32, 48)-teacher=", "size=(0, 0)-teacher="]
 
 
 def test_a_list_has_its_own_runs_after_the_grid():

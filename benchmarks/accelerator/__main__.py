@@ -4,12 +4,13 @@
     python -m benchmarks.accelerator --prepare=DIR --data=CAMVID
     python -m benchmarks.accelerator --page [RESULTS ...]
 
-The first runs four steps, one after the other, each in a process of its own and with a share of the time:
+The first runs five steps, one after the other, each in a process of its own and with a share of the time:
 
 - smoke: every family of encoders and every decoder, a training step in float32 and bfloat16 at the output strides that
   the network has, augmentation, losses, confusion matrix and distance maps, all against the CPU of the same machine
 - train_step: the training step beside PyTorch with torch.compile, with one and ten steps a program, and a profile
 - infer: prediction beside the same, exported artefacts, ONNX Runtime
+- memory: a training step of 150 classes and evaluation of 1024x2048, whole and in parts
 - quality: configs/camvid_fast.py and configs/camvid_fast_pretrained.py in the minutes that are left, half each
 
 While a step runs its results are in OUT/STEP.json, then in OUT/accelerator_DEVICE.json; a failure is recorded and the
@@ -34,7 +35,7 @@ from benchmarks.accelerator.child import STEPS
 from seg_jax.runtime import process
 
 # Shares of the time. What a step leaves over goes to those after it.
-SHARES = {"smoke": 4, "train_step": 8, "infer": 3, "quality": 8}
+SHARES = {"smoke": 4, "train_step": 8, "infer": 3, "memory": 3, "quality": 8}
 RESERVE = 8.0  # seconds for the end
 # Of smoke: looking for the fastest kernels takes most of the compilation of a network that takes two small steps.
 UNTUNED = "--xla_gpu_autotune_level=0 --xla_gpu_experimental_enable_fusion_autotuner=false"

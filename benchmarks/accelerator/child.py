@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.accelerator.record import Recorder
 
-STEPS = ("smoke", "train_step", "infer", "quality")
+STEPS = ("smoke", "train_step", "infer", "memory", "quality")
 
 
 def device() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def section(content: Mapping[str, Any]) -> str:
     lines = [f"## {device['kind']}", ""]
     smi = f", nvidia-smi: {device['nvidia_smi']}" if device.get("nvidia_smi") else ""
     lines += [f"jax {device['jax']}, Python {device['python']}, {device['cores']} CPU cores{smi}.", ""]
-    for name, write_step in (("smoke", smoke), ("train_step", train_step), ("infer", infer), ("quality", quality)):
+    for name, write_step in WRITERS.items():
         if step := content["steps"].get(name):
             lines += [f"### {name}", "", f"{step.get('begun', content['begun'])} UTC, {step['seconds']:.0f} s.", ""]
             lines += [*write_step(step), ""]
@@ -203,6 +203,16 @@ def infer(step: Mapping[str, Any]) -> list[str]:
     return [*lines, *unfinished(step)]
 
 
+def memory(step: Mapping[str, Any]) -> list[str]:
+    """Planned GiB and milliseconds of each program."""
+    rows = [
+        [name, number(case["planned_bytes"] / 2**30, 2), number(1000 * case["seconds_of_call"])]
+        for name, case in step["cases"].items()
+        if "seconds_of_call" in case
+    ]
+    return [*table(("case", "planned GiB", "milliseconds"), rows), *unfinished(step)]
+
+
 def quality(step: Mapping[str, Any]) -> list[str]:
     """Scores of the training."""
     lines = []
@@ -213,3 +223,12 @@ def quality(step: Mapping[str, Any]) -> list[str]:
             facts = f"{number(case.get('steps_per_second'))} steps/s of {case['fields']['batch']} images, "
             lines.append(f"{facts}{case['train_s']:.0f} s with compilation and evaluations.")
     return [*lines, *unfinished(step)]
+
+
+WRITERS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    "smoke": smoke,
+    "train_step": train_step,
+    "infer": infer,
+    "memory": memory,
+    "quality": quality,
+}

@@ -46,6 +46,13 @@ QUALITY = {
         },
     },
 }  # fmt: skip
+MEMORY = {
+    "seconds": 40.0,
+    "cases": {
+        "150 classes, at once": {"status": "ok", "planned_bytes": 3 * 2**30, "seconds_of_call": 0.0123},
+        "evaluation, whole": {"status": "out of time", "error": "late"},
+    },
+}
 DEVICE = {"kind": "NVIDIA H100 80GB HBM3", "jax": "0.11.2", "python": "3.12.3", "cores": 16, "nvidia_smi": "a, b"}
 
 
@@ -75,8 +82,9 @@ def test_without_results_the_page_says_so_with_the_command(results):
 
 
 def test_a_section_for_a_device(results):
-    page.write([results({"smoke": SMOKE, "train_step": TRAIN, "infer": INFER, "quality": QUALITY})])
+    page.write([results({"smoke": SMOKE, "train_step": TRAIN, "infer": INFER, "memory": MEMORY, "quality": QUALITY})])
     text = page.PAGE.read_text()
+    assert "| 150 classes, at once | 3.00 | 12.3 |" in text and "- evaluation, whole: out of time. late" in text
     assert "## NVIDIA H100 80GB HBM3\n" in text and "Not measured yet" not in text
     assert "3 of 4 cases agree" in text and "| float32 | 2 | 3.0e-06 | 2.0e-05 |" in text
     assert "- fpn on mit_b0, bfloat16: failed. XlaRuntimeError: no algorithm for it" in text

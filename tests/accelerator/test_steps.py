@@ -116,7 +116,7 @@ def test_a_rate_is_taken_from_results_of_the_same_configuration(tmp_path, monkey
     [
         ([], "one of --out=DIR, --prepare=DIR and --page is needed"),
         (["--out=x", "--page"], "one of --out=DIR"),
-        (["--out=x", "--only=smoke,speed"], "the steps are smoke, train_step, infer, quality"),
+        (["--out=x", "--only=smoke,speed"], "the steps are smoke, train_step, infer, memory, quality"),
         (["--out=x", "--minutes=0"], "use a number above 0"),
         (["--prepare=x"], "--prepare needs --data=CAMVID"),
         (["--out=x", "--data=missing.zip"], "missing.zip is not a file"),
@@ -148,9 +148,10 @@ def test_steps_share_the_time_and_their_files_become_one(monkeypatch, tmp_path, 
     time_left = 120 - command.RESERVE
     assert seen == pytest.approx(
         {
-            "smoke": time_left * 4 / 23,
-            "train_step": time_left * 8 / 19,
-            "infer": time_left * 3 / 11,
+            "smoke": time_left * 4 / 26,
+            "train_step": time_left * 8 / 22,
+            "infer": time_left * 3 / 14,
+            "memory": time_left * 3 / 11,
             "quality": time_left,
         },
         abs=2,
@@ -159,7 +160,7 @@ def test_steps_share_the_time_and_their_files_become_one(monkeypatch, tmp_path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["accelerator.log", "accelerator_A_1.json", "smoke.json"]
     assert (tmp_path / "accelerator.log").stat().st_size < 2100
     content = json.loads((tmp_path / "accelerator_A_1.json").read_text())
-    assert list(content["steps"]) == ["smoke", "train_step", "infer", "quality"]
+    assert list(content["steps"]) == ["smoke", "train_step", "infer", "memory", "quality"]
     assert "quality: 1 ok" in capsys.readouterr().out
 
 
@@ -196,7 +197,7 @@ def test_the_whole_at_toy_size(tmp_path):
     }  # fmt: skip
     assert len(names) <= 8  # as the command says
     steps = json.loads((out / "accelerator_cpu.json").read_text())["steps"]
-    assert list(steps) == ["smoke", "train_step", "infer", "quality"]
+    assert list(steps) == ["smoke", "train_step", "infer", "memory", "quality"]
     statuses = {f"{step}/{name}": case["status"] for step in steps for name, case in steps[step]["cases"].items()}
     # PyTorch is not part of the tests' environment: its side says so, ours is measured.
     assert set(statuses.values()) == {"ok"}, statuses
@@ -204,6 +205,9 @@ def test_the_whole_at_toy_size(tmp_path):
     assert set(row["images_per_second"]) >= {"1 step a program", "2 steps a program"}
     assert row["profile"]["kernels"] > 0 and ("error_peer" in row or "ratio" in row)
     assert steps["infer"]["cases"]["StableHLO"]["certificate"]["passed"]
+    planned = {name: case["planned_bytes"] for name, case in steps["memory"]["cases"].items()}
+    assert planned["150 classes, one by one"] < planned["150 classes, at once"]
+    assert planned["evaluation, in windows"] < planned["evaluation, whole"]
     for name in quality.NAMES:
         trained = steps["quality"]["cases"][name]
         assert trained["finished_steps"] == trained["steps"] and not trained["cut_short"]

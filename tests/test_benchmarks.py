@@ -175,6 +175,7 @@ def test_gradients_are_what_a_split_of_the_batch_sends(tiny_config):
     assert set(sent) == {"all-reduce"} and gradients <= sent["all-reduce"] <= 1.3 * gradients  # and batch statistics
 
 
+@pytest.mark.slow
 def test_steps_by_the_number_of_classes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(look, "LARGE", look.LARGE)  # the benchmark sets it
     monkeypatch.setattr(classes, "NETWORK", {"model.encoder.width": 4, "model.encoder.depth": 1})
@@ -248,6 +249,7 @@ def test_both_sides_get_the_instructions(monkeypatch):
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
 
 
+@pytest.mark.slow
 def test_curves_have_exponents(monkeypatch, capsys):
     assert curves.growth((2, 4), (5, 20)) == 2  # twice the amount, four times the cost
     monkeypatch.setattr(look, "LARGE", look.LARGE)

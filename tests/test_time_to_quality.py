@@ -38,6 +38,7 @@ def test_the_first_evaluation_that_is_good_enough_counts():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_training_is_timed_and_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(time_to_quality, "RESULTS", tmp_path)

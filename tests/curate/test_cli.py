@@ -45,6 +45,7 @@ def config(root, tmp_path, capsys):
     return f"--config={tmp_path / 'my_config.py'}"
 
 
+@pytest.mark.slow
 def test_two_directories_train_two_minutes_later(config, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "photographs photos with masks truth" in shown

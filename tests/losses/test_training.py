@@ -63,6 +63,7 @@ def teacher(config_for, tmp_path):
     return tmp_path / "teacher", train_and_evaluate(config, tmp_path / "teacher")
 
 
+@pytest.mark.slow
 def test_distillation(config_for, folder, teacher, tmp_path):
     taught_by, teacher_state = teacher
     weights = {"loss__weights__cross_entropy": 0.0, "loss__weights__distillation": 1.0}

@@ -299,6 +299,7 @@ def test_an_exported_file_predicts_as_its_run_does(trained_run, tmp_path):
         Predictor.load(whole, flip=True)
 
 
+@pytest.mark.slow
 def test_several_networks_export_as_one(tiny_config, undrawn, tmp_path):
     pytest.importorskip("onnxruntime")
     config = tiny_config({"train.seeds": 2, "train.steps": 1, "log.tensorboard": False})

@@ -52,6 +52,7 @@ def cut(source, target, step):
             shutil.rmtree(path)
 
 
+@pytest.mark.slow
 def test_a_new_schedule_begins_where_the_old_one_ended(config_for, tmp_path):
     fields = {**OFTEN, "optim__lr": 0.01, "optim__schedule": "cosine", "optim__warmup_steps": 1}
     run = tmp_path / "run"
@@ -117,6 +118,7 @@ def test_a_schedule_without_an_end_carries_on(config_for, tmp_path):
 STUCK = {**OFTEN, "optim__schedule": "plateau", "optim__patience": 1, "optim__factor": 0.5, "optim__lr": 1e-12}
 
 
+@pytest.mark.slow
 def test_a_plateau_lasts_or_begins_anew(config_for, tmp_path):
     fields = {**STUCK, "eval__every_steps": 1}
     train_and_evaluate(config_for(**fields), tmp_path / "lasts")
@@ -128,6 +130,7 @@ def test_a_plateau_lasts_or_begins_anew(config_for, tmp_path):
         assert rates == pytest.approx([1, 1, 0.5, 0.25, *last])
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_needs_a_new_schedule(config_for, tmp_path):
     fields = {**STUCK, "optim__schedule": "constant", "early_stop__patience": 1, "model__norm": "group"}
     assert int(train_and_evaluate(config_for(**fields, train__steps=40), tmp_path / "run").step) == 4

@@ -48,6 +48,7 @@ def new(config, fields):
     return with_fields(config, {**usual, "data.mean": (), **fields})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["model.weights", "model.encoder.weights"])
 def test_an_archive_starts_what_its_run_starts(trained, archive, field):
     run, config = trained

@@ -56,6 +56,7 @@ def fields():
     }
 
 
+@pytest.mark.slow
 def test_five_bands_of_16_bits(multispectral, tiny_config, fields, tmp_path, capsys):
     config = tiny_config(
         fields
@@ -93,6 +94,7 @@ def test_five_bands_of_16_bits(multispectral, tiny_config, fields, tmp_path, cap
         np.testing.assert_array_equal(exported(file).label, from_file.label)
 
 
+@pytest.mark.slow
 def test_crops_of_any_size_keep_all_bits(multispectral, tiny_config, fields, tmp_path):
     config = tiny_config(
         fields
@@ -127,6 +129,7 @@ def many_classes(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_300_classes(many_classes, tiny_config, fields, tmp_path, capsys):
     config = tiny_config(fields | {"data.dir": str(many_classes), "augment.scale": (0.9, 1.1), "augment.classmix": 0.2})
     run = tmp_path / "run"

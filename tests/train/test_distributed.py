@@ -80,6 +80,7 @@ def pair(tmp_path_factory):
     return workdir, finish(start(workdir, processes=2, steps=6), workdir)
 
 
+@pytest.mark.slow
 def test_two_processes_compute_what_one_does(pair, tmp_path):
     finish(start(tmp_path / "one", processes=1, steps=6), tmp_path / "one")
     one, two = arrays(tmp_path / "one", 6), arrays(pair[0], 6)
@@ -116,6 +117,7 @@ def report(workdir):
     return json.loads((workdir / "report.json").read_text())
 
 
+@pytest.mark.slow
 def test_one_process_writes(pair):
     _, (first, second) = pair
     assert "mean IoU" in first and "finished step 6" in first

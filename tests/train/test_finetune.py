@@ -40,6 +40,7 @@ def test_a_frozen_encoder_does_not_move_by_a_bit(config_for, tmp_path, name):
     assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.slow
 def test_the_second_phase_trains_everything_at_its_own_rate(config_for, tmp_path):
     fields = {
         **HARD,

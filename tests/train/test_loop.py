@@ -20,6 +20,7 @@ from seg_jax.train.loop import train_and_evaluate
 from tests.runs import CLASSES, lines, manifest, write_pair
 
 
+@pytest.mark.slow
 def test_files_and_caches_feed_the_same(config_for, tmp_path):
     for cache in ("host", "none", "device"):
         train_and_evaluate(config_for(data__cache=cache), tmp_path / cache)
@@ -77,6 +78,7 @@ def test_left_out_examples_are_in_the_report(config_for, folder, tmp_path):
     assert protocol["images"] == 4
 
 
+@pytest.mark.slow
 def test_a_bad_file_that_is_first_read_in_training(config_for, folder, tmp_path):
     """With crops that labels decide on; stopped and resumed, from files or memory, it is the same run."""
     (folder / "train" / "03.png").write_bytes(b"")
@@ -157,6 +159,7 @@ def test_every_feature_resumes_bit_by_bit(config_for, tmp_path, name):
         assert lines(tmp_path / "resumed", metric) == lines(tmp_path / "whole", metric)
 
 
+@pytest.mark.slow
 def test_several_steps_run_as_one_program(config_for, tmp_path, caplog):
     caplog.set_level("INFO")
     fields = {"train__steps": 7, "eval__every_steps": 7, "checkpoint__every_steps": 3, "log__every_steps": 1000}

@@ -22,6 +22,7 @@ def test_the_steepest_place_is_before_the_minimum():
     assert lr_range.steepest([], []) is None
 
 
+@pytest.mark.slow
 def test_rates_rise_until_the_loss_diverges(config_for, tmp_path, monkeypatch):
     config = config_for(optim__name="sgd", optim__lr=0.1, optim__momentum=0.0)
     config.optim.warmup_steps = 30  # is left out

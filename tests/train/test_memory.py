@@ -48,6 +48,7 @@ def test_what_fits_is_left_as_it_is(functions, needed):
     assert "per device as it is: it needs" in memory.proposal(found, limit=needed)
 
 
+@pytest.mark.slow
 def test_the_proposal_fits_and_was_measured(functions, needed):
     limit = 0.7 * needed
     fields, peak = memory.fit_memory(functions, size=(128, 128), limit=limit)

@@ -159,6 +159,7 @@ def test_a_disk_that_fills_up(config_for, whole, mount, monkeypatch, caplog):
     assert_resumes(config_for(), run, whole)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_program_with_one_line(environment, mount):
     workdir = mount("size=500k") / "run"  # holds the files before the first checkpoint, but not that
     done = subprocess.run(

@@ -49,6 +49,7 @@ def test_each_is_what_it_would_be_alone(config_for, together, tmp_path):
     assert dict(lines(together, "train/loss"))[4] == pytest.approx(np.mean(losses), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_report_resume_prediction_and_start(config_for, together, tmp_path):
     block = json.loads((together / "report.json").read_text())["seeds"]
     assert block["seeds"] == [5, 6]

@@ -85,8 +85,11 @@ def compared(comparison: Card) -> str:
     for run in comparison["runs"]:
         paired = comparison["paired"].get(run["name"])
         difference = f"{paired['difference']:+.3f} ({paired['low']:+.3f} to {paired['high']:+.3f})" if paired else "-"
-        rows.append([run["name"], _scored(run), difference, f"{run['cost']['seconds'] / 60:.1f} min"])
-    return _table(["run", "mIoU", "minus the first", "time"], ([markdown(cell) for cell in cells] for cells in rows))
+        known = {name: iou for name, iou in run["classes"].items() if iou is not None}
+        worst = min(known, key=known.__getitem__, default="-")
+        cells = [run["name"], _scored(run), difference, f"{worst} {_score(known.get(worst))}"]
+        rows.append([markdown(cell) for cell in (*cells, f"{run['cost']['seconds'] / 60:.1f} min")])
+    return _table(["run", "mIoU", "minus the first", "worst class", "time"], rows)
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

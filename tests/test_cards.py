@@ -124,8 +124,11 @@ def test_a_comparison_is_kept_with_its_differences(trained_run, place, capsys):
     assert [run["name"] for run in kept["runs"]] == [trained_run.name, "again"]
     facts = json.loads((trained_run / "run.json").read_text())
     assert [run["cost"]["steps"] for run in kept["runs"]] == [40, 40] and kept["runs"][0]["images"] == 8
-    first, second = (place / "results.md").read_text().split("| --- | --- | --- | --- |\n")[1].splitlines()[:2]
-    assert re.search(rf"\| 0\.\d+ \(0\.\d+ to 0\.\d+\) \| - \| {facts['seconds'] / 60:.1f} min \|$", first)
+    first, second = (place / "results.md").read_text().split(f"{'| --- ' * 5}|\n")[1].splitlines()[:2]
+    worst = min((iou, name) for name, iou in kept["runs"][0]["classes"].items() if iou is not None)
+    minutes = f"{facts['seconds'] / 60:.1f} min"
+    ends = rf"\| - \| {worst[1]} {worst[0]:.3f} \| {minutes} \|$"
+    assert re.search(rf"\| 0\.\d+ \(0\.\d+ to 0\.\d+\) {ends}", first)
     assert "| +0.000 (+0.000 to +0.000) |" in second
     report = json.loads((place / "both" / "report.json").read_text())
     report["runs"][1]["name"] = f"elsewhere/{trained_run.name}"

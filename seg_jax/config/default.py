@@ -23,7 +23,7 @@ from seg_jax.config.groups.training import (
 
 
 class Config(Group, path=""):
-    """A configuration, to be changed until `check.checked` makes one of it that can be relied on."""
+    """The groups below, and what belongs to none: a draft, until `check.checked` makes one that can be relied on."""
 
     seed: int = field(
         0,

@@ -16,6 +16,19 @@ Every field, generated from `seg_jax/config/` by `python -m seg_jax.config > doc
 `--config.GROUP.FIELD=VALUE` on the command line overrides a field of any configuration, such as
 `--config.optim.lr=0.01 --config.augment.crop='(256, 256)'`. A value that does not fit is refused before anything is
 read. A field marked † may change when a run is resumed.
+
+A configuration file is Python, and `--config=FILE.py` runs its `get_config`. It changes a recipe, which is a file of
+`configs/` and a name for `--config=NAME`, or the defaults:
+
+```python
+from seg_jax.config import Config, recipe
+
+
+def get_config() -> Config:
+    c = recipe("camvid_unet")  # or seg_jax.config.default.get_config()
+    c.optim.lr = 1e-3
+    return c
+```
 """
 
 
@@ -39,7 +52,7 @@ def _groups(kind: type[Group]) -> list[type[Group]]:
 def _section(kind: type[Group]) -> str:
     own = {kind.spell(declared.name) for declared in dataclasses.fields(kind)}  # type: ignore[arg-type]
     rows = "".join(_row(*row) for row in declarations(kind) if row[0] in own)
-    title = f"`{kind.path}`" if kind.path else "The whole"
+    title = f"`{kind.path}`" if kind.path else "Top level"
     return (
         f"\n## {title}\n\n{kind.__doc__}\n\n| field | type | default | meaning | rule |\n|---|---|---|---|---|\n{rows}"
     )

@@ -105,8 +105,8 @@ class DataConfig(Group, path="data"):
     )
     exif: str = field(
         "by_size",
-        "where EXIF turns a photograph and its mask fits both ways: 'turn_both', or 'turn_image' alone; 'by_size': say "
-        "so; 'ignore': no file is turned",
+        "where EXIF turns a photograph and its mask fits both ways: 'turn_both', or 'turn_image' alone; 'by_size': "
+        "stop and ask; 'ignore': no file is turned",
         choices=("by_size", "turn_both", "turn_image", "ignore"),
     )
     resize_masks: bool = field(False, "bring masks to the size of their photographs (folder)")

@@ -13,7 +13,7 @@ class LossWeights(Group, path="loss.weights"):
     """The objective is the sum of these weights times the mean of each loss; 0: left out."""
 
     cross_entropy: float = field(1.0, "of pixels", LOSS_WEIGHT)
-    focal: float = field(0.0, "cross-entropy in which pixels count less that are right already", LOSS_WEIGHT)
+    focal: float = field(0.0, "cross-entropy that weighs down pixels that are already right", LOSS_WEIGHT)
     ohem: float = field(0.0, "cross-entropy of the hard pixels alone (online hard example mining, top-k)", LOSS_WEIGHT)
     dice: float = field(0.0, "overlap of regions, 2 TP / (2 TP + FP + FN)", LOSS_WEIGHT)
     jaccard: float = field(0.0, "soft IoU of regions", LOSS_WEIGHT)
@@ -35,7 +35,7 @@ class FocalConfig(Group, path="loss.focal"):
     )
     gamma: float = field(
         2.0,
-        "how much less pixels count that are right already",
+        "how strongly pixels that are already right are weighed down",
         Rule(lambda x: x >= 0, "the exponent is not negative", "Use 2.0"),
     )
 

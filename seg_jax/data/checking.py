@@ -80,7 +80,7 @@ def prepare(
     if fingerprint and not one_size:
         fingerprint += " of any size" + " at its own scale" * own_scale
     if cache == "none":
-        known = everyone(_recall(record, fingerprint))
+        known = everyone(_recall(record, fingerprint, examples))
         if None not in known:  # with separate disks only some processes may have a record: then all check again
             sizes = tuple((height, width) for height, width in known[0]["sizes"])
             counted = tuple(known[0]["pixels"])
@@ -115,6 +115,7 @@ def prepare(
             alike.setdefault(size, []).append(i)
             if pair is not None:
                 kept.keep(i, pair)
+    unread = list(bad)
     if one_size:
         firsts = everyone([[indices[0], *size] for size, indices in alike.items()])
         _, *first = min((entry for entries in firsts for entry in entries), default=[0])
@@ -124,6 +125,7 @@ def prepare(
     found = everyone(
         {
             "bad": {i: {"name": b.name, "why": b.why} for i, b in bad.items()},
+            "unread": unread,
             "pixels": pixels.tolist(),
             "alone": [*alone.items()],
             "alike": [] if one_size else [*alike.items()],
@@ -136,6 +138,7 @@ def prepare(
     if fingerprint:
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}
         findings = {"fingerprint": fingerprint, "bad": entries, "pixels": counted, "sizes": sizes}
+        findings["unread"] = [i for one in found for i in one["unread"]]
         write_bytes(record, json.dumps(findings, indent=1).encode())
     if not complete:  # what was not read may have labels, and another size
         sizes = () if one_size else ((0, 0),) * n
@@ -241,11 +244,15 @@ def content_key(examples: Examples) -> str:
     return digest.hexdigest()
 
 
-def _recall(record: Path, fingerprint: str) -> dict[str, Any] | None:
-    """{'bad', 'pixels', 'sizes'} of an earlier check of the same unchanged files, or None."""
+def _recall(record: Path, fingerprint: str, examples: Examples) -> dict[str, Any] | None:
+    """{'bad', 'pixels', 'sizes'} of an earlier check of the same unchanged files, or None.
+
+    What could not be read then is read again: a package may have been added, a limit raised.
+    """
     try:
         recorded = json.loads(record.read_text(encoding="utf-8"))
         findings = {name: recorded[name] for name in ("bad", "pixels", "sizes")}
-        return findings if fingerprint and recorded["fingerprint"] == fingerprint else None
-    except (OSError, ValueError, KeyError, TypeError):
+        same = bool(fingerprint) and recorded["fingerprint"] == fingerprint
+        return findings if same and all(isinstance(try_read(examples, i), Bad) for i in recorded["unread"]) else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

@@ -26,10 +26,16 @@ PHOTOGRAPHS = (*EXTENSIONS, *rasters.ARRAYS)
 
 
 def _open(path: Path | Encoded, *, pages: bool = True) -> Image.Image:
-    """The first picture of a file; without `pages` a file of several pictures is refused."""
+    """The first picture of a mask file; one whose bits Pillow cuts off is refused, without `pages` also several."""
     with decoder.opened(path) as image:  # `with`, since files of several pictures stay open
         count = 1 if pages else decoder.pages(image)
+        bits = rasters.bits(image)
         image.load()
+    if bits > 8 and image.mode in ("LA", "RGB", "RGBA"):  # Pillow gives the upper eight of them
+        raise DataError(
+            f"{path} has several bands of {bits} bits; a mask has one band of 8 or 16 bits, the class indices, or RGB "
+            "colours of 8 bits. Save it as one of these."
+        )
     if count > 1:
         raise DataError(
             f"{path} contains {count} pages or frames, of which all but the first would be lost. Save each as a file "

@@ -44,17 +44,23 @@ class Values:
     turned: int = 1
 
 
+def bits(image: Image.Image) -> int:
+    """Bits of a band of an open file, as far as they matter: PNG has at most 8, or 16; other formats than TIFF 8."""
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(BITS, (1,)))  # type: ignore[attr-defined]
+    return 16 if image.format == "PNG" and ";16" in _raw(image) else 8
+
+
 def is_plain(image: Image.Image) -> bool:
     """Whether the picture that Pillow makes of an open file has all of its bands and bits."""
-    if image.format == "PNG":
-        return ";16" not in _raw(image)
+    if bits(image) > 8:
+        return False
     if image.format != "TIFF":
         return True
     tags = image.tag_v2  # type: ignore[attr-defined]
-    bits, samples = tags.get(BITS, (1,)), tags.get(SAMPLES, 1)
     kinds = {*tags.get(FORMAT, (UNSIGNED,))} - {UNSIGNED, UNKNOWN}
-    common = tags.get(COMPRESSION, 1) in COMMON
-    return common and max(bits) <= 8 and not kinds and (samples == len(image.getbands()) or image.mode == "P")
+    whole = tags.get(SAMPLES, 1) == len(image.getbands()) or image.mode == "P"
+    return tags.get(COMPRESSION, 1) in COMMON and not kinds and whole
 
 
 class Plain(NamedTuple):

@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     predict_alone(work, name, item, most=options.frames, bar=bar)
                 except (DataError, OSError) as error:
                     work.fail(item, error)
+            results.end()
         except (SegJaxError, OSError) as error:  # an error of the request or the disk, not of one input
             print(f"error: {error}", file=sys.stderr)
             return 1

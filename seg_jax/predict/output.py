@@ -19,18 +19,15 @@ import numpy as np
 from seg_jax.data.decoder import DataError, Encoded
 from seg_jax.data.images import write_image
 from seg_jax.data.prepared import PREDICTIONS
+from seg_jax.data.rasters import TIFF
 from seg_jax.predict.inputs import Found, Input, is_video
 from seg_jax.predict.predictor import Prediction
 from seg_jax.runtime.documents import fitting, number
 from seg_jax.runtime.files import write_bytes
 
-LINE = {
-    "name": str,
-    "identity": str,
-    "state": [(str, number)],
-    "frames": (int, None),
-    "raster?": str,
-}  # of the record of results
+# Of the record of results.
+LINE = {"name": str, "identity": str, "state": [(str, number)], "frames": (int, None), "raster?": str}
+BEGUN = ".begun"  # names of a call that was killed or failed, whose files may be there without a line in the record
 MAX_NAME = 200  # bytes of the name of a result, without the suffixes of its files
 
 
@@ -173,20 +170,31 @@ class Results:
         """Makes the directory and its record.
 
         Raises:
-          DataError: there is no record, and a file that is no result would be overwritten.
+          DataError: a file that is no result would be overwritten.
           OSError: the directory cannot be written.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        record = self.directory / PREDICTIONS
-        if not overwrite and not record.exists():
-            outputs = [output for name, item in named for output in self._outputs(name, 0 if is_video(item) else None)]
-            for path in (self.directory / output for output in outputs):
-                if path.exists():
-                    raise DataError(
-                        f"{path} exists, and no {PREDICTIONS} says that it is a result of this program. Name another "
-                        "--out, or pass --overwrite."
-                    )
-        record.touch()
+        begun = self.directory / BEGUN
+        known = {fitting(text, str) for text in begun.read_bytes().split(b"\n")} if begun.is_file() else set()
+        known |= self._done.keys()
+        new = [(name, item) for name, item in named if name not in known]
+        for name, item in () if overwrite else new:
+            outputs = self._outputs(name, 0 if is_video(item) else None)
+            if isinstance(item, Path) and item.suffix.lower() in TIFF:
+                outputs += self._outputs(name, None, WHOLE)
+            if path := next((p for output in outputs if (p := self.directory / output).exists()), None):
+                raise DataError(
+                    f"{path} exists, and no line of {PREDICTIONS} says that it is a result of this program. Pass "
+                    "--overwrite, or name another --out."
+                )
+        with begun.open("a", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(name)}\n" for name, _ in new)
+        (self.directory / PREDICTIONS).touch()
+
+    def end(self) -> None:
+        """All inputs have passed: what is there is in the record."""
+        if not self.failed:
+            (self.directory / BEGUN).unlink(missing_ok=True)
 
     def has(self, name: str) -> bool:
         """Whether all results of this unchanged input by this network exist."""

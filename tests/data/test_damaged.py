@@ -41,6 +41,13 @@ def png(width, height, content=b"", *, depth=8, colour=2):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
 
+def of_16_bits(array, *, bands, colour):
+    """A PNG whose bands are all these values, in two bytes each."""
+    rows = np.repeat(array[..., None], bands, -1).astype(">u2")
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    return png(array.shape[1], array.shape[0], zlib.compress(lines), depth=16, colour=colour)
+
+
 def with_value(value, dtype=np.uint8):
     mask = MASK.astype(dtype)
     mask[3, 4:6] = value
@@ -131,6 +138,8 @@ MASKS = {
     "colours without a table of them": (encoded(PHOTO), "colour"),
     "a JPEG of class indices": (encoded(MASK * 100, "JPEG", quality=30), r"mask value .* is not in the label table"),
     "CMYK": (encoded(Image.fromarray(PHOTO).convert("CMYK"), "TIFF"), "is an image of mode CMYK"),
+    "colours of 16 bits": (of_16_bits(MASK, bands=3, colour=2), "has several bands of 16 bits"),
+    "grey of 16 bits with alpha": (of_16_bits(MASK, bands=2, colour=4), "has several bands of 16 bits"),
     "another size": (encoded(MASK[:12]), "12x32.*24x32|24x32.*12x32"),
     "0 and 255 for a binary mask": (encoded(np.where(MASK > 0, 200, 0).astype(np.uint8)), r"mask value 200"),
     "nothing": (None, "has no mask"),

@@ -262,19 +262,19 @@ def test_a_record_that_one_process_lacks_is_of_no_use(tmp_path):
     config = on_disk(tmp_path)
     (tmp_path / "train" / "e3.png").write_bytes(b"")  # process 1 reads it
     places = [tmp_path / "first", tmp_path / "second"]
-    shares = [[0, 2, 4, 6], [1, 3, 5]]
+    recalled = [[3], [3]]  # what could not be read is read again
     said = []
-    for expected in (shares, [[], []], shares):
+    for expected in ([[0, 2, 4, 6], [1, 3, 5]], recalled, [[0, 2, 3, 4, 6], [1, 3, 5]]):
         splits, reads = zip(*(counted(data.load(config, "train")) for _ in places), strict=True)
         said += together(splits, places)
         assert [sorted(indices) for indices in reads] == expected
-        if expected == [[], []]:
+        if expected == recalled:
             (places[1] / "checked" / "train.json").unlink()
     assert len(set(said)) == 1 and "e3.png is not an image" in said[0]
     alone, reads = counted(data.load(config, "train"))
     with pytest.raises(DataError, match=r"e3\.png"):
         prepare(alone, places[0])
-    assert reads == []  # it contains what all have found
+    assert reads == [3]  # it contains what all have found
 
 
 # ----- the host cache
@@ -398,7 +398,7 @@ def test_the_record_keeps_what_was_bad(tmp_path):
     config = on_disk(tmp_path)
     (tmp_path / "train" / "e3.png").write_bytes(b"")
     errors = []
-    for expected in ([*range(N)], []):
+    for expected in ([*range(N)], [3]):
         examples, reads = counted(data.load(config, "train"))
         with pytest.raises(DataError) as error:
             prepare(examples, tmp_path)
@@ -409,6 +409,18 @@ def test_the_record_keeps_what_was_bad(tmp_path):
     examples = prepare(data.load(config, "train"), tmp_path, skip_bad=True)
     assert [bad.name for bad in examples.bad] == ["train/e3.png + trainannot/e3.png"]
     assert [which(b) for b in batches(examples, [[2, 3]])] == [[2, 4]]
+
+
+def test_what_could_not_be_read_is_read_again(tmp_path):
+    """No file has changed, but the cure need not be in a file: a raised limit, a package that was added."""
+    config = on_disk(tmp_path)
+
+    def failing(i):
+        raise DataError(f"{i}: raise the limit")
+
+    with pytest.raises(DataError, match="raise the limit"):
+        prepare(replace(data.load(config, "train"), read=failing), tmp_path)
+    assert len(prepare(data.load(config, "train"), tmp_path)) == N
 
 
 def test_another_size_is_checked_again(tmp_path):

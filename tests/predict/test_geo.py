@@ -88,6 +88,14 @@ def test_the_mask_is_where_the_raster_is(path, tmp_path, monkeypatch, large):
     assert again.has(again.named(find([str(path)], out))[0][0])
 
 
+def test_another_program_s_mask_beside_a_raster_is_not_overwritten(path, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f"{path.stem}_mask.tif").write_bytes(b"theirs")
+    results = Results(tmp_path / "out", ("mask",), "network")
+    with pytest.raises(DataError, match=r"_mask\.tif exists, and no line"):
+        results.begin(results.named(find([str(path)], tmp_path / "out")), overwrite=False)
+
+
 def test_what_is_a_raster(path, tmp_path):
     assert geo.is_raster(path)
     assert not geo.is_raster(tmp_path / "missing.tif") and not geo.is_raster(3)

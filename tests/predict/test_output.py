@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 import unicodedata
 
 import numpy as np
@@ -13,7 +14,7 @@ from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.predict import __main__ as predict
 from seg_jax.predict.inputs import find
-from seg_jax.predict.output import MAX_NAME, Results, read_record, shortened
+from seg_jax.predict.output import BEGUN, MAX_NAME, Results, read_record, shortened
 from seg_jax.predict.predictor import Predictor
 
 TABLE = LabelTable(names=("red", "green", "blue"))
@@ -162,10 +163,31 @@ def test_files_that_are_no_results_are_not_overwritten(capsys):
     photo("masks/x_mask.png", 2)
     before = open("masks/x_mask.png", "rb").read()  # noqa: SIM115
     assert run("x.png", out="masks") == 1
-    assert "masks/x_mask.png exists, and no predictions.jsonl says" in capsys.readouterr().err
+    assert "masks/x_mask.png exists, and no line of predictions.jsonl says" in capsys.readouterr().err
     assert open("masks/x_mask.png", "rb").read() == before  # noqa: SIM115
     assert predict.main(["model", "x.png", "--out=masks", "--write=mask", "--overwrite"]) == 0
     assert masks("masks") == {"x": 0}
+
+
+def test_files_beside_results_are_not_overwritten_either(capsys):
+    photo("x.png", 0)
+    photo("y.png", 1)
+    photo("masks/y_mask.png", 2)
+    before = open("masks/y_mask.png", "rb").read()  # noqa: SIM115
+    assert run("x.png", out="masks") == 0
+    assert run("y.png", out="masks") == 1
+    assert "masks/y_mask.png exists, and no line of" in capsys.readouterr().err
+    assert open("masks/y_mask.png", "rb").read() == before  # noqa: SIM115
+
+
+def test_what_a_killed_call_has_written_is_written_again(monkeypatch):
+    photo("x.png", 0)
+    with monkeypatch.context() as killed, pytest.raises(SystemExit):
+        killed.setattr(Results, "done", lambda *args: sys.exit("killed"))
+        run("x.png", out="masks")
+    assert set(os.listdir("masks")) == {"x_mask.png", "predictions.jsonl", BEGUN}
+    assert run("x.png", out="masks") == 0
+    assert set(os.listdir("masks")) == {"x_mask.png", "predictions.jsonl"}
 
 
 @pytest.mark.parametrize("name", ["n" * 239, "n" * 251, "ü" * 125, "n" * 251 + "/" + "m" * 251])

@@ -18,7 +18,8 @@ from typing import TypeVar
 
 from seg_jax import report
 from seg_jax.compare.plan import Planned
-from seg_jax.config import with_fields
+from seg_jax.config import Config, with_fields
+from seg_jax.evaluate.evaluator import refined
 from seg_jax.evaluate.stored import files_of
 from seg_jax.run.directory import ReportFiles, RunDirectory
 from seg_jax.run.finished import finished_step
@@ -85,7 +86,7 @@ class Runner:
             raise FailedError(f"it was stopped before its last step, see {self.log(run)}")
 
     def evaluate(self, run: Planned) -> ReportFiles:
-        """The report of a trained run's best checkpoint on the split; evaluates it where there is none.
+        """The report of a trained run's best checkpoint on the split; evaluates it where there is none as asked for.
 
         Raises:
           FailedError: the evaluation failed.
@@ -95,7 +96,7 @@ class Runner:
         directory = self.directory(run)
         config = with_fields(run.config, {"data.val_split": self.split}) if self.split else run.config
         files = files_of(directory, config, directory.checkpoints().choose("best"))
-        if not _whole(files):
+        if not _as_asked(files, config):
             split = [f"--config.data.val_split={self.split}"] if self.split else []
             self._start(run, [*run.arguments, *split, "--mode=eval", f"--workdir={directory}"], append=True)
         return files
@@ -179,13 +180,13 @@ def with_each(
     return {index: outcome for index, outcome in enumerate(outcomes) if outcome is not None}
 
 
-def _whole(files: ReportFiles) -> bool:
-    """Whether there is a report that can be read."""
+def _as_asked(files: ReportFiles, config: Config) -> bool:
+    """Whether there is a report that can be read, of the network as `config.eval` applies it."""
     try:
-        report.read(files.report)
+        protocol = report.read(files.report)["protocol"]
     except (SegJaxError, OSError):
         return False
-    return True
+    return all(protocol.get(name) == value for name, value in refined(config.eval).items())
 
 
 def _reason(output: bytes, code: int) -> str:

@@ -40,6 +40,7 @@ def prepare(
     own_scale: bool = False,
     cache_bytes: int = 0,
     only: Sequence[int] | None = None,
+    learned: bool = True,
     process: int = 0,
     processes: int = 1,
     exchange: Callable[[str], list[str]] = lambda text: [text],
@@ -60,6 +61,7 @@ def prepare(
       own_scale: whether examples pass at their own scale even if all have one size.
       cache_bytes: see `cache.Cache`.
       only: the examples to read, of which none is kept; None: all.
+      learned: see `examples.refuse_one_class`.
       process, processes: number of this process, and of all processes.
       exchange: see `sharding.exchange`.
 
@@ -133,7 +135,7 @@ def prepare(
     )
     sizes = _sizes(n, [entry for one in found for entry in one["alike"]], own_scale=own_scale)
     pixels = np.sum([one["pixels"] for one in found], axis=0)
-    refuse_one_class(examples, pixels, {beside: name for one in found for beside, name in one["alone"]})
+    refuse_one_class(examples, pixels, dict(entry for one in found for entry in one["alone"]), learned=learned)
     bad, counted = _united(one["bad"] for one in found), tuple(pixels[:-1].tolist())
     if fingerprint:
         entries = {i: {"name": b.name, "why": b.why} for i, b in bad.items()}

@@ -152,13 +152,14 @@ def check_sizes(image: Size, mask: tuple[int, ...], *, image_name: object, mask_
     )
 
 
-def refuse_one_class(examples: Examples, pixels: np.ndarray, alone: Mapping[bool, str]) -> None:
+def refuse_one_class(examples: Examples, pixels: np.ndarray, alone: Mapping[bool, str], *, learned: bool) -> None:
     """Refuses a split of one class and ignored pixels, which may be those of the others; warns where it may be so.
 
     Args:
       examples: the split.
       pixels: number of pixels of each class, and last that of ignored ones, int [k + 1].
       alone: whether ignored pixels are beside one class alone -> an example.
+      learned: whether the split is learned from; a few photographs to evaluate on may well show one class.
 
     Raises:
       DataError: naming the example and the cure.
@@ -169,7 +170,9 @@ def refuse_one_class(examples: Examples, pixels: np.ndarray, alone: Mapping[bool
     where = f"the split {examples.split!r}: the ignored value is the only one beside a class in {alone[True]}"
     cure = 'If it means a class, move it to the "values" of that in class_names.json; see python -m seg_jax.data lint.'
     share = pixels[-1] / max(pixels.sum(), 1)
-    if len(present) == 1 and 0.01 < share < 0.95:  # where almost nothing is labelled, one class may be all of it
+    if (
+        learned and len(present) == 1 and 0.01 < share < 0.95
+    ):  # where almost nothing is labelled, one class may be all of it
         raise DataError(
             f"{where}, all labelled pixels are {present[0]!r}, and {share:.1%} are ignored: nothing can be learned. "
             f"{cure} If a network labelled it (prepare --labels=predict), lower --min_confidence."

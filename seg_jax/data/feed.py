@@ -41,7 +41,7 @@ def prepare(
       mesh: the devices.
       record: the file that notes which files were checked.
       any_size: whether the examples may have different sizes.
-      seed: of the sample that `data.check` may ask for; None: every example is checked.
+      seed: of a split to learn from, for the sample that `data.check` may ask for; None: every example is checked.
 
     Raises:
       DataError: see `checking.prepare`; or the split has several sizes, or does not fit into the memory of a device.
@@ -57,6 +57,7 @@ def prepare(
         one_size=not any_size,
         own_scale=data.short_side > 0,
         only=only,
+        learned=seed is not None,
         process=jax.process_index(),
         processes=jax.process_count(),
         exchange=sharding.exchange,

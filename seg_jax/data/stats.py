@@ -134,13 +134,15 @@ def measure(examples: Examples, *, threads: int) -> tuple[Stats, tuple[Bad, ...]
 def _sums(image: np.ndarray, label: np.ndarray) -> np.ndarray:
     """[3 c]: of each channel the number of values, their sum and that of their squares.
 
-    Whole numbers for bytes. Pixels of bands that are ignored and 0 everywhere are those without a measurement.
+    Whole numbers for bytes. Pixels of bands that are ignored and 0 everywhere are those without a measurement. The
+    label may be larger, as of `Examples.with_enough`.
     """
     channels = image.shape[-1]
     if image.dtype == np.uint8 and channels == 3:
         counts = np.reshape(Image.fromarray(image).histogram(), (3, 256))
         return np.stack([counts @ np.arange(256) ** power for power in range(3)])
-    measured = (label != ignored_in(label)) | image.any(-1)
+    factor = len(label) // len(image)
+    measured = (label[::factor, ::factor] != ignored_in(label)) | image.any(-1)
     values = image[measured].astype(np.float64)
     return np.stack([np.full(channels, len(values)), values.sum(0), np.square(values).sum(0)])
 

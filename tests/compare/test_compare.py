@@ -18,8 +18,9 @@ from seg_jax.compare import runs
 from seg_jax.compare.__main__ import evaluate, main
 from seg_jax.compare.plan import Planned
 from seg_jax.compare.runs import FailedError, InterruptedByUserError, Runner, StoppedError, at_once, with_each
-from seg_jax.config import checked
+from seg_jax.config import checked, with_fields
 from seg_jax.report.comparison import Run
+from seg_jax.run.directory import RunDirectory
 from seg_jax.runtime.process import Interruption
 from tests.runs import QUIET, REPOSITORY, TINY
 
@@ -141,6 +142,20 @@ def test_the_plan_alone_starts_nothing(program, tmp_path, capsys):
     assert "left out fcn8s-depth=1: " in said.err and not started and not (tmp_path / "x").exists()
     assert main(["--config=synthetic_unet", "--over=model.name=fnc8s", f"--workdir={tmp_path}"]) == 1
     assert "error: --over: model.name=fnc8s fits in no combination" in capsys.readouterr().err
+
+
+def test_an_evaluation_of_other_scales_is_none(program, run, trained_run, tmp_path):
+    """They share a directory: RUN/eval/val-STEP-scales."""
+    shutil.copytree(trained_run, tmp_path / "a")
+    started = program("")
+    for scales, evaluations in (((1.0, 0.5), 1), ((1.0, 0.5), 1), ((1.0, 2.0), 2)):
+        asked = replace(run, config=with_fields(RunDirectory(trained_run).config(), {"eval.scales": scales}))
+        files = Runner(tmp_path, "", Interruption()).evaluate(asked)
+        assert len(started) == evaluations
+        content = json.loads((trained_run / "report.json").read_text())
+        content["protocol"]["scales"] = list(scales)
+        files.path.mkdir(parents=True, exist_ok=True)
+        files.report.write_text(json.dumps(content))
 
 
 def test_the_comparison_has_the_values_as_they_were_typed(monkeypatch, run, tmp_path):

@@ -255,6 +255,15 @@ def test_objects_are_turned_as_their_photograph(tmp_path, layout, tag):
     np.testing.assert_array_equal(only(tmp_path, exif="turn_both"), turned(truth(), 3))
 
 
+@pytest.mark.parametrize("layout", sorted(BUILDERS))
+def test_a_directory_is_read_by_a_relative_path_and_through_a_link(tmp_path, monkeypatch, layout):
+    BUILDERS[layout](tmp_path / "data")
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "link"):
+        np.testing.assert_array_equal(only(Path(name)), truth())
+
+
 def test_shares_of_a_photograph_do_not_say_how_it_is_turned(tmp_path):
     yolo(tmp_path)
     turn(tmp_path, 6, stored=True)

@@ -294,6 +294,11 @@ def test_a_class_that_is_ignored_everywhere_stops_the_run(tmp_path, cache):
     assert len(prepare(labelled((0, 0, 0, 0), (0, 0, 0, 0)), tmp_path, cache=cache)) == 2  # nothing is ignored
 
 
+def test_photographs_to_evaluate_on_may_show_one_class(tmp_path, caplog):
+    assert len(prepare(labelled((0, 255, 255, 0), (0, 0, 0, 0)), tmp_path, learned=False)) == 2
+    assert "the ignored value is the only one beside a class in train[0]" in caplog.text
+
+
 def test_files_of_two_scales_are_warned_of(tmp_path, caplog):
     prepare(labelled((0, 1, 0, 0), (0, 255, 255, 255)), tmp_path)
     assert "the only one beside a class in train[1] and beside several in none" in caplog.text

@@ -51,6 +51,14 @@ def test_counts_by_hand():
     np.testing.assert_allclose(counted.std, pixels.std(0), rtol=1e-5)
 
 
+def test_photographs_that_were_decoded_smaller_are_measured_too():
+    """As of JPEG where no crop shows more: the label is as large as the file."""
+    label = np.array([[0, 0, IGNORE, IGNORE]] * 2, np.uint8)
+    image = np.array([[[4], [0]]], np.uint8)
+    counted, _ = stats.measure(examples([image], [label]), threads=1)
+    assert counted.mean == pytest.approx((4 / 255,), rel=1e-5) and counted.pixels == (4, 0, 0)
+
+
 def test_the_number_of_threads_changes_nothing():
     rng = np.random.default_rng(0)
     many = examples(rng.integers(0, 256, (40, 6, 5, 3), np.uint8), rng.integers(0, 3, (40, 6, 5)).astype(np.uint8))

@@ -40,7 +40,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
       LabelError: the label table is invalid.
     """
     del seed
-    root = Path(data.dir).expanduser()
+    root = Path(data.dir).expanduser().resolve()  # annotations may name absolute paths
     if not root.is_dir():
         raise DataError(f"config.data.dir = {data.dir!r} is not a directory. Pass --config.data.dir=DIR.")
     name, photographs, found = label_tools.read(root)

@@ -15,9 +15,7 @@ from seg_jax.curate import archives, formats, plan, propose, pseudo
 from seg_jax.curate import prepare as writing
 from seg_jax.curate.configuration import configuration, splits_of
 from seg_jax.curate.proposal import Proposal
-from seg_jax.data.prepared import MANIFEST
-
-SOURCE = ".source"  # where the configuration that reads the directory is, while it is read
+from seg_jax.data.prepared import MANIFEST, SOURCE
 
 
 def prepare(
@@ -31,6 +29,8 @@ def prepare(
     labeller: pseudo.Labeller | None = None,
 ) -> str:
     """Writes the data set in a directory at its stored sizes, and `OUT/NAME.py`, which trains on what was written.
+
+    A configuration that is there already stays as it is.
 
     Args:
       root: any directory that `propose` takes.
@@ -71,10 +71,13 @@ def prepare(
         fields |= {name: value for name in ("data.bands", "data.range") if (value := flatten(config)[name])}
     proposal = Proposal(out, proposal.summary, fields)
     path = out / f"{out.resolve().name}.py"
-    propose.write_configuration(proposal, path)
-    planned = plan.plan(plan.fingerprint(splits_of(configuration([f"--config={path}"]))), plan.device())
-    both = f"{proposal.summary}\n\n{planned.text}"
-    propose.write_configuration(replace(proposal, fields={**fields, **planned.fields}, summary=both), path)
+    if path.exists():
+        summary += f"\n{path} is there already and stays as it is; remove it and run the command again for a new one"
+    else:
+        with proposed(proposal, out / SOURCE, ()) as config:
+            planned = plan.plan(plan.fingerprint(splits_of(config)), plan.device())
+        both = f"{proposal.summary}\n\n{planned.text}"
+        propose.write_configuration(replace(proposal, fields={**fields, **planned.fields}, summary=both), path)
     train = f"python -m seg_jax.main --config={shlex.quote(str(path))} --workdir=runs/{shlex.quote(path.stem)}"
     return f"{note}{proposal.summary}\n{summary}\ntrain with {train}"
 

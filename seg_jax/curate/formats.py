@@ -1,4 +1,4 @@
-"""The formats that data sets are written in: each function writes files atomically and skips those that exist."""
+"""The formats that data sets are written in: each function writes the missing files atomically, and returns all."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from PIL import Image
 from seg_jax.config import ConfigError
 from seg_jax.data.checking import in_parallel
 from seg_jax.data.examples import Examples
-from seg_jax.data.images import ORIENTATION, DataError, orientation
+from seg_jax.data.images import ORIENTATION, orientation
 from seg_jax.runtime.extras import install_command
-from seg_jax.runtime.files import write_bytes
+from seg_jax.runtime.files import partial, remove_partial, write_bytes
 
 SHARD = 256  # examples in a TFRecord file
 TFDS_NAME = "prepared"  # the name under which TensorFlow Datasets finds the TFRecords
@@ -35,7 +35,7 @@ class Job:
 
     Attributes:
       out: the directory to write to.
-      splits: the splits, checked.
+      splits: the splits, checked; photographs are RGB in bytes, except where `photos` is `ORIGINAL`.
       photos: the encoding of photographs, one of `PHOTOS`, or `ORIGINAL` (`folder` alone).
       threads: number of examples read and encoded at once.
       upright: whether photographs and masks were turned by EXIF's orientation when they were read.
@@ -48,16 +48,7 @@ class Job:
     upright: bool = True
 
     def photo(self, image: np.ndarray) -> bytes:
-        """An encoded photograph; JPEG has quality 95 and colours at full resolution.
-
-        Raises:
-          DataError: it has other bands or more bits than these formats.
-        """
-        if image.dtype != np.uint8 or image.shape[-1] != 3:
-            raise DataError(
-                f"photographs of {image.shape[-1]} bands in {image.dtype} cannot be encoded: use --photos=original, "
-                "which copies the files."
-            )
+        """An encoded photograph, uint8 [h w 3]; JPEG has quality 95 and colours at full resolution."""
         return _encoded(image, "JPEG", quality=95, subsampling=0) if self.photos == "jpeg" else _encoded(image, "PNG")
 
     def files(self, examples: Examples, i: int) -> tuple[bytes, bytes]:
@@ -83,12 +74,13 @@ def _encoded(array: np.ndarray, form: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _folder(job: Job) -> None:
+def _folder(job: Job) -> list[Path]:
     """`SPLIT/NAME.jpg` with `SPLITannot/NAME.png`."""
+    files: list[Path] = []
     for examples in job.splits:
         names = _names(examples)
 
-        def write(i: int, examples: Examples = examples, names: Sequence[str] = names) -> None:
+        def write(i: int, examples: Examples = examples, names: Sequence[str] = names) -> tuple[Path, Path]:
             extensions = {"jpeg": ".jpg", "png": ".png"}
             extension = extensions.get(job.photos) or examples.files[i][0].suffix
             photo = job.out / examples.split / f"{names[i]}{extension}"
@@ -96,13 +88,13 @@ def _folder(job: Job) -> None:
             if not (photo.is_file() and mask.is_file()):
                 for path, content in zip((photo, mask), job.files(examples, i), strict=True):
                     write_bytes(path, content)
+            return photo, mask
 
         for directory in (job.out / examples.split, job.out / f"{examples.split}annot"):
-            for partial in directory.glob(".*"):
-                partial.unlink()
+            remove_partial(directory)
         with closing(_over(examples, len(examples), write, job)) as done:
-            for _ in done:
-                pass
+            files += [path for pair in done for path in pair]
+    return files
 
 
 def _names(examples: Examples) -> list[str]:
@@ -114,17 +106,20 @@ def _names(examples: Examples) -> list[str]:
     return [f"{i:06}_{name}" for i, name in enumerate(plain)]
 
 
-def _arrays(job: Job) -> None:
+def _arrays(job: Job) -> list[Path]:
     """`SPLIT_images.npy` and `SPLIT_labels.npy`."""
+    files: list[Path] = []
     for examples in job.splits:
         paths = [job.out / f"{examples.split}_{kind}.npy" for kind in ("images", "labels")]
+        files += paths
         if all(path.is_file() for path in paths):
             continue
-        parts = [path.with_name(f".{path.name}") for path in paths]
+        parts = [partial(path) for path in paths]
         shape = (len(examples), *examples.size)
+        forms = ((np.dtype(np.uint8), (*shape, 3)), (examples.table.dtype, shape))
         arrays = [
-            np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(*shape, *channels))
-            for part, channels in zip(parts, ((3,), ()), strict=True)
+            np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=whole)
+            for part, (dtype, whole) in zip(parts, forms, strict=True)
         ]
         with closing(_over(examples, len(examples), examples.read, job)) as pairs:
             for i, pair in enumerate(pairs):
@@ -135,34 +130,33 @@ def _arrays(job: Job) -> None:
         del arrays, array
         for part, path in zip(parts, paths, strict=True):
             os.replace(part, path)
+    return files
 
 
-def _tfrecord(job: Job) -> None:
+def _tfrecord(job: Job) -> list[Path]:
     """`prepared/1.0.0/prepared-SPLIT.tfrecord-...`, with the metadata that TensorFlow Datasets needs to read it."""
     tfds = _library("tensorflow_datasets", "tfds")
     import tensorflow as tf
 
     directory = job.out / TFDS_NAME / "1.0.0"
     directory.mkdir(parents=True, exist_ok=True)
-    features = tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Image(shape=(None, None, 3), encoding_format=job.photos),
-            "segmentation_mask": tfds.features.LabeledImage(
-                labels=list(job.splits[0].table.names), shape=(None, None, 1)
-            ),
-        }
-    )
+    table = job.splits[0].table
+    image = tfds.features.Image(shape=(None, None, 3), encoding_format=job.photos)
+    mask = tfds.features.LabeledImage(labels=list(table.names), shape=(None, None, 1), dtype=table.dtype.type)
+    features = tfds.features.FeaturesDict({"image": image, "segmentation_mask": mask})
     template = tfds.core.ShardedFileTemplate(data_dir=directory, dataset_name=TFDS_NAME, filetype_suffix="tfrecord")
     infos = []
+    files: list[Path] = []
     for examples in job.splits:
         shards = [range(i, min(i + SHARD, len(examples))) for i in range(0, len(examples), SHARD)]
         paths = [
             directory / f"{TFDS_NAME}-{examples.split}.tfrecord-{i:05}-of-{len(shards):05}" for i in range(len(shards))
         ]
+        files += paths
         for path, rows in zip(paths, shards, strict=True):
             if path.is_file():
                 continue
-            part = path.with_name(f".{path.name}")
+            part = partial(path)
 
             def record(i: int, examples: Examples = examples, rows: range = rows) -> bytes:
                 photo, mask = job.files(examples, rows[i])
@@ -180,22 +174,21 @@ def _tfrecord(job: Job) -> None:
                 filename_template=template.replace(split=examples.split),
             )
         )
-    for partial in directory.glob(".*"):
-        partial.unlink()
     tfds.folder_dataset.write_metadata(
         data_dir=directory, features=features, split_infos=infos, filename_template=template, check_data=False
     )
+    return [*files, *directory.glob("[!.]*.json"), *directory.glob("[!.]*.txt")]
 
 
-def _huggingface(job: Job) -> None:
+def _huggingface(job: Job) -> list[Path]:
     """The folder of `datasets.DatasetDict.save_to_disk`, with the columns `image` and `mask`."""
     datasets = _library("datasets", "huggingface")
     features = datasets.Features({"image": datasets.Image(), "mask": datasets.Image()})
     for examples in job.splits:
-        directory, part = job.out / examples.split, job.out / f".{examples.split}"
-        if _is_saved(directory):
+        directory = job.out / examples.split
+        part = partial(directory)
+        if _saved(directory):
             continue
-        shutil.rmtree(directory, ignore_errors=True)
         shutil.rmtree(part, ignore_errors=True)
 
         def rows(examples: Examples = examples) -> Iterator[dict[str, dict[str, Any]]]:
@@ -208,19 +201,24 @@ def _huggingface(job: Job) -> None:
         )
         content.save_to_disk(str(part / "saved"))
         del content
-        os.replace(part / "saved", directory)
+        directory.mkdir(exist_ok=True)
+        for path in reversed(_saved(part / "saved")):  # last the one that names the others
+            os.replace(path, directory / path.name)
+        shutil.rmtree(part)
     names = [examples.split for examples in job.splits]
     write_bytes(job.out / "dataset_dict.json", json.dumps({"splits": names}).encode())
+    return [job.out / "dataset_dict.json", *(path for name in names for path in _saved(job.out / name))]
 
 
-def _is_saved(directory: Path) -> bool:
-    """Whether a saved split has all of its files."""
+def _saved(directory: Path) -> list[Path]:
+    """The files of a saved split, first `state.json`, which names the others; [] if one is missing."""
     try:
         parts = json.loads((directory / "state.json").read_text(encoding="utf-8"))["_data_files"]
-        names = ("dataset_info.json", *(part["filename"] for part in parts))
-        return all((directory / name).is_file() for name in names)
+        names = ("state.json", "dataset_info.json", *(part["filename"] for part in parts))
+        files = [directory / name for name in names]
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return []
+    return files if all(path.is_file() for path in files) else []
 
 
 def _over(examples: Examples, n: int, function: Callable[[int], Any], job: Job) -> Generator[Any]:
@@ -242,9 +240,9 @@ def _library(name: str, extra: str) -> Any:
 
 @dataclass(frozen=True)
 class Format:
-    """A format: the function that writes it, and the flags that read it back, with '{out}' for the directory."""
+    """A format: what writes it and returns its files, and the flags that read it, with '{out}' for the directory."""
 
-    write: Callable[[Job], None]
+    write: Callable[[Job], list[Path]]
     flags: str
 
 

@@ -16,14 +16,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from seg_jax.config import Config, ConfigError, flatten, lookup
 from seg_jax.curate.formats import FORMATS, ORIGINAL, Job
 from seg_jax.data import checking
 from seg_jax.data.examples import Examples
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
-from seg_jax.data.prepared import MANIFEST, UNFINISHED
-from seg_jax.runtime.files import write_bytes
+from seg_jax.data.prepared import CHECKED, MANIFEST, PREDICTED, SOURCE, UNFINISHED
+from seg_jax.runtime.files import remove_partial, write_bytes
 
 WITH_FILES = ("annotated", "cityscapes", "folder")  # sources with a file for each photograph
 
@@ -52,10 +54,21 @@ def prepare(
 
     Raises:
       ConfigError: there is no such format, a library that it needs is not installed, or photographs cannot be kept.
-      DataError: examples cannot be used, or `out` contains something else.
+      DataError: examples cannot be used, photographs have other bands or more bits than the format, or `out` contains
+        something else, or files that were changed.
     """
     write = lookup(FORMATS, to, "to").write
-    if photos == ORIGINAL and (to != "folder" or all(config.data.size) or config.data.source not in WITH_FILES):
+    with_files = config.data.source in WITH_FILES
+    original = photos == ORIGINAL and to == "folder" and with_files and not all(config.data.size)
+    for depth in () if original else (examples.depth for examples in splits):
+        if depth.dtype != np.uint8 or depth.channels != 3:
+            cure = "Use --to=folder --photos=original and no data.size, which copies the files"
+            raise DataError(
+                f"photographs of {depth.channels} bands in {depth.dtype} (config.data.bands = {depth.bands}, "
+                f"config.data.range = {depth.range}) cannot be written with --to={to} --photos={photos}, whose "
+                f"photographs are RGB of 8 bits. {cure if with_files else 'Train on the data set as it is'}."
+            )
+    if photos == ORIGINAL and not original:
         raise ConfigError(
             f"--photos=original keeps the files of photographs, for --to=folder, a source of {' or '.join(WITH_FILES)} "
             f"and no data.size; here are --to={to}, {config.data.source} and {config.data.size}. Use --photos=png."
@@ -70,17 +83,18 @@ def prepare(
             cache="none",
             skip_bad=config.data.skip_bad,
             threads=config.data.threads,
-            record=out / ".checked" / f"{examples.split}.json",
+            record=out / CHECKED / f"{examples.split}.json",
             one_size=to == "arrays",
         )
         for examples in splits
     )
     table = LabelTable(names=checked[0].table.names, colors=checked[0].table.colors)
     write_bytes(out / "class_names.json", table.to_json().encode())
-    write(Job(out, checked, photos, config.data.threads, upright=config.data.exif != "ignore"))
-    for path in out.glob(".*"):  # the record of the check, and partial files of a killed process
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != UNFINISHED)
+    written = write(Job(out, checked, photos, config.data.threads, upright=config.data.exif != "ignore"))
+    for name in (CHECKED, PREDICTED, SOURCE):
+        shutil.rmtree(out / name, ignore_errors=True)
+    remove_partial(out)
+    files = sorted((out / "class_names.json", *written))
     with closing(checking.in_parallel(lambda i: _entry(files[i]), len(files), threads=4, title="hashing")) as entries:
         digests = {path.relative_to(out).as_posix(): entry for path, entry in zip(files, entries, strict=True)}
     manifest = {
@@ -109,7 +123,7 @@ def _begin(out: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     """Marks a directory as being written; returns its manifest if it is complete already.
 
     Raises:
-      DataError: it contains something else.
+      DataError: it contains something else, or files that differ from its manifest.
     """
     if out.exists() and not out.is_dir():
         raise DataError(f"--out={out} is a file; name a directory.")
@@ -126,12 +140,19 @@ def _begin(out: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
             f"other values of: {changed}. Name a new directory, or remove it."
         )
     if MANIFEST in present:
-        damaged = _damaged(out, records[0]["files"])
-        if not damaged:
+        files = records[0]["files"]
+        there = [name for name in files if (out / name).is_file()]
+        if different := _different(out, files, there):
+            raise DataError(
+                f"--out={out}: {len(different)} of {len(files)} files differ from {MANIFEST}, such as "
+                f"{', '.join(different[:3])}. If they are corrections, keep them: nothing has to be prepared again, "
+                "train on the directory as it is. If they are damaged, delete them and run the command again."
+            )
+        if len(there) == len(files):
             (out / UNFINISHED).unlink(missing_ok=True)  # left by a process that was killed just before this step
             return records[0]
-        for name in damaged:
-            (out / name).unlink(missing_ok=True)
+    if not records:
+        shutil.rmtree(out / PREDICTED, ignore_errors=True)  # of another data set, of which the rest was removed
     write_bytes(out / UNFINISHED, (json.dumps({"request": request}, indent=1) + "\n").encode())
     (out / MANIFEST).unlink(missing_ok=True)
     return None
@@ -152,16 +173,14 @@ def _changes(request: Mapping[str, Any], recorded: Mapping[str, Any]) -> str:
     return ", ".join(key for key in sorted(one.keys() | two.keys()) if one.get(key) != two.get(key))
 
 
-def _damaged(out: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The files that are missing or differ from the manifest."""
-    names = list(files)
+def _different(out: Path, files: Mapping[str, Mapping[str, Any]], there: Sequence[str]) -> list[str]:
+    """The files that differ from the manifest, among those that are there."""
 
     def intact(i: int) -> bool:
-        path = out / names[i]
-        return path.is_file() and _entry(path) == files[names[i]]
+        return _entry(out / there[i]) == files[there[i]]
 
-    with closing(checking.in_parallel(intact, len(names), threads=4, title="verifying")) as results:
-        return [name for name, good in zip(names, results, strict=True) if not good]
+    with closing(checking.in_parallel(intact, len(there), threads=4, title="verifying")) as results:
+        return [name for name, good in zip(there, results, strict=True) if not good]
 
 
 def _entry(path: Path) -> dict[str, Any]:

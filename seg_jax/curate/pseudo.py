@@ -22,10 +22,9 @@ from seg_jax.curate.proposal import Proposal, common_size, try_size
 from seg_jax.data import Source
 from seg_jax.data.examples import Examples, Pair
 from seg_jax.data.images import DataError, read_photograph
+from seg_jax.data.prepared import PREDICTED
 from seg_jax.predict.predictor import Predictor
 from seg_jax.runtime.files import write_bytes
-
-KEPT = ".predicted"  # directory of finished predictions, which `prepare` removes with the other hidden ones
 
 
 @dataclass(frozen=True)
@@ -139,12 +138,12 @@ def source(labeller: Labeller, files: Sequence[Path], out: Path) -> Source:
     Args:
       labeller: the network.
       files: the photographs.
-      out: the directory that is being written, where predictions are kept below `KEPT`.
+      out: the directory that is being written, where predictions are kept below `PREDICTED`.
     """
     depth, turn = labeller.predictor.depth, threading.Lock()  # the network uses all cores by itself
 
     def labelled(index: int) -> Pair:
-        image, kept = read_photograph(files[index], depth).pixels, out / KEPT / f"{index:08}.png"
+        image, kept = read_photograph(files[index], depth).pixels, out / PREDICTED / f"{index:08}.png"
         if kept.is_file():
             return image, np.asarray(Image.open(kept))
         with turn:

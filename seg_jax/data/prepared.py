@@ -8,6 +8,9 @@ from seg_jax.data.images import DataError
 
 MANIFEST = "manifest.json"  # in a complete data set
 UNFINISHED = "unfinished.json"  # in one that is being written
+CHECKED = ".seg_jax-checked"  # directories in one that is being written: the record of the check,
+PREDICTED = ".seg_jax-predicted"  # finished pseudo-labels,
+SOURCE = ".seg_jax-source"  # and the configuration that is being read
 PREDICTIONS = "predictions.jsonl"  # in a directory of predictions
 
 

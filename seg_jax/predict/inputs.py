@@ -12,6 +12,7 @@ from typing import TypeGuard
 from seg_jax.data.decoder import DataError, Encoded
 from seg_jax.data.images import PHOTOGRAPHS
 from seg_jax.data.prepared import PREDICTIONS
+from seg_jax.data.sources.patterns import walk
 from seg_jax.predict.photograph import LARGEST
 from seg_jax.predict.video import SUFFIXES
 
@@ -57,7 +58,8 @@ def is_video(item: Input) -> TypeGuard[Path | int]:
 def find(inputs: Sequence[str], out: Path | None) -> list[Found]:
     """The inputs named by files, folders (searched recursively), glob patterns, camera numbers and `-`, each once.
 
-    Folders that contain a record of results, `PREDICTIONS`, are not searched, unless they are named themselves.
+    Links to folders are followed, each folder is searched once. Hidden files, and folders that contain a record of
+    results, `PREDICTIONS`, are passed over, unless they are named themselves.
 
     Args:
       inputs: the arguments.
@@ -77,7 +79,7 @@ def find(inputs: Sequence[str], out: Path | None) -> list[Found]:
                 )
             found["-"] = Found(Encoded(content, "stdin"), PurePosixPath("stdin"))
         elif path.is_dir():
-            files = [p for p in path.rglob("*") if p.suffix.lower() in (*PHOTOGRAPHS, *SUFFIXES)]
+            files = [p for p in _visible(path) if p.suffix.lower() in (*PHOTOGRAPHS, *SUFFIXES)]
             suffixes = " ".join(sorted({*PHOTOGRAPHS, *SUFFIXES}))
             nothing = f"the folder {text!r} contains no image and no video. Name one with files that end in {suffixes}."
             for one in _searched(files, path, out, nothing):
@@ -100,6 +102,11 @@ def _identity(item: Input) -> object:
     return item.resolve() if isinstance(item, Path) else item
 
 
+def _visible(folder: Path) -> list[Path]:
+    """Everything below a folder that is not hidden."""
+    return [path for path in walk(folder) if not any(part[0] == "." for part in path.relative_to(folder).parts)]
+
+
 def _root(pattern: Path) -> Path:
     """The part of a pattern before its first wildcard."""
     return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
@@ -107,27 +114,34 @@ def _root(pattern: Path) -> Path:
 
 def _searched(files: Sequence[Path], root: Path, out: Path | None, nothing: str) -> list[Found]:
     """The files of a search below `root` that are no results of an earlier call, in order."""
-    root, out = root.resolve(), out and out.expanduser().resolve()
-    results: dict[Path, bool] = {root: False}
+    real, out = root.resolve(), out and out.expanduser().resolve()
+    results: dict[Path, bool] = {}
 
-    def in_results(folder: Path) -> bool:
+    def in_results(folder: Path, top: Path) -> bool:
         if folder not in results:
-            inside = folder != folder.parent and root in folder.parents
-            results[folder] = inside and ((folder / PREDICTIONS).is_file() or in_results(folder.parent))
+            inside = top in folder.parents
+            results[folder] = inside and ((folder / PREDICTIONS).is_file() or in_results(folder.parent, top))
         return results[folder]
+
+    def is_searched(folder: Path, path: Path) -> bool:
+        between = path.parents[: path.parents.index(root) + 1]
+        return real in (folder, *folder.parents) or any(other.resolve() == folder for other in between)
 
     found = []
     for path in sorted(files):
-        if not path.is_file() or in_results(folder := path.parent.resolve()):
+        folder = path.parent.resolve()
+        # A link may lead elsewhere, where only the path as it was found says what is above it.
+        if not path.is_file() or in_results(folder, real) or in_results(path.parent, root):
             continue
-        if out and root in (out, *out.parents) and out in (folder, *folder.parents):
+        if out and out in (folder, *folder.parents) and is_searched(out, path):
             raise DataError(
                 f"--out={out} contains the input {path}: the next call would take results for photographs. Name a "
                 "folder that contains no inputs."
             )
-        inside = folder == root or root in folder.parents  # a link may lead elsewhere
-        place = (folder / path.name).relative_to(root) if inside else Path(path.name)
-        found.append(Found(path, PurePosixPath(place.as_posix()), root.name))
+        place = path.relative_to(root)
+        if ".." in place.parts:  # of a pattern
+            place = (folder / path.name).relative_to(real) if real in (folder, *folder.parents) else Path(path.name)
+        found.append(Found(path, PurePosixPath(place.as_posix()), real.name))
     if not found:
         raise DataError(nothing)
     return found

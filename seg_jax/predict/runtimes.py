@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from seg_jax.runtime.errors import MachineError
 
 RUNTIMES = ("auto", "jax", "onnx")
 PACKAGES = ("onnx", "onnxruntime")
+_FILES = re.compile(r"[0-9a-f]+(-last)?\.onnx(\.parity\.json)?")  # named by the digest of a checkpoint
 
 
 def exported(run: RunDirectory, *, digest: str, runtime: str, step: int, plain: bool) -> artefacts.Artefact | None:
@@ -72,6 +74,6 @@ def _export(run: Path, file: Path, step: int) -> None:
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1].removeprefix("error: ")
         raise ArtefactError(f"--runtime=onnx: the export failed: {said} Use --runtime=jax.")
-    for other in file.parent.glob("*.onnx*"):
-        if not other.name.startswith(file.name):
+    for other in file.parent.iterdir():
+        if _FILES.fullmatch(other.name) and not other.name.startswith(file.name):
             other.unlink()

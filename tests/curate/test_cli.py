@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from seg_jax import data, viz
+from seg_jax.curate import plan
 from seg_jax.curate.__main__ import configuration, main
 from seg_jax.data import stats
 from seg_jax.data.prepared import MANIFEST
@@ -244,6 +245,36 @@ def test_prepare_a_directory_of_polygons(tmp_path, capsys):
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     assert main(command) == 0  # it is there already
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == written
+
+
+def test_prepare_keeps_a_configuration_that_is_there(tmp_path, capsys):
+    out = tmp_path / "written"
+    command = ["prepare", str(polygons(tmp_path / "mine")), "--to=folder", f"--out={out}"]
+    assert main(command) == 0
+    assert "stays as it is" not in capsys.readouterr().out
+    edited = (out / "written.py").read_text().replace("return c", "c.optim.lr = 0.5\n    return c")
+    (out / "written.py").write_text(edited)
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert f"{out}/written.py is there already and stays as it is; remove it and run the command again" in said
+    assert (out / "written.py").read_text() == edited
+    (out / "written.py").unlink()
+    (out / "trainannot" / "00.png").unlink()
+    assert main(command) == 0
+    assert configuration([f"--config={out}/written.py"]).optim.lr != 0.5
+    assert not [name for name in json.loads((out / MANIFEST).read_text())["files"] if name.endswith(".py")]
+
+
+def test_no_configuration_without_a_plan_is_left(tmp_path, monkeypatch):
+    out = tmp_path / "written"
+    command = ["prepare", str(polygons(tmp_path / "mine")), "--to=folder", f"--out={out}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "device", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            main(command)
+    assert (out / MANIFEST).is_file() and not list(out.rglob("*.py")) and not list(out.glob(".*"))
+    assert main(command) == 0
+    assert configuration([f"--config={out}/written.py"]).model.encoder.weights == "imagenet"
 
 
 def test_prepare_names_bad_annotations_or_counts_them(tmp_path, capsys):

@@ -15,7 +15,7 @@ from seg_jax.curate import formats
 from seg_jax.curate.prepare import prepare
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE
-from seg_jax.data.prepared import MANIFEST, UNFINISHED
+from seg_jax.data.prepared import CHECKED, MANIFEST, PREDICTED, SOURCE, UNFINISHED
 
 NAMES = ["sky", "road", "car"]
 COUNTS = {"train": 5, "val": 2}
@@ -68,7 +68,7 @@ def assert_same(config, other, *, tolerance=0):
         assert len(two) == len(one)
         for i in range(len(one)):
             (image, label), (image_2, label_2) = one.read(i), two.read(i)
-            np.testing.assert_allclose(image_2.astype(int), image, atol=tolerance)
+            np.testing.assert_allclose(image_2.astype(float), image, atol=tolerance)
             np.testing.assert_array_equal(label_2, label)
 
 
@@ -101,6 +101,34 @@ def test_every_format_is_read_back(config, tmp_path, monkeypatch, to, photos):
     for name, entry in manifest["files"].items():
         content = (out / name).read_bytes()
         assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+@pytest.mark.parametrize("to", formats.FORMATS)
+def test_labels_of_more_than_255_classes(tmp_path, monkeypatch, to):
+    missing(to)
+    if to == "huggingface":
+        quiet(monkeypatch, tmp_path)
+    root, names = tmp_path / "data", [f"class{i}" for i in range(300)]
+    for split, count in COUNTS.items():
+        for i in range(count):
+            mask = np.arange(16 * 24, dtype=np.uint16).reshape(16, 24) % 300
+            mask[0, : i + 1] = 65535
+            for place, array in ((split, pair(split, i)[0]), (f"{split}annot", mask)):
+                (root / place).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(root / place / f"{i}.png")
+    (root / "class_names.json").write_text(json.dumps(names))
+    config = default.get_config()
+    config.data.update({"source": "folder", "dir": str(root), "threads": 2})
+    run(config, tmp_path / "out", to=to)
+    other = reader(to, tmp_path / "out")
+    assert_same(config, other)
+    label = splits(other)[0].read(1)[1]
+    assert label.dtype == np.uint16 and label[0].tolist() == [65535] * 2 + list(range(2, 24)) and label.max() == 65535
+    if to == "tfrecord":  # for other readers, who would cut 16 bits off to 8
+        import tensorflow_datasets as tfds
+
+        features = tfds.builder_from_directory(tmp_path / "out" / "prepared" / "1.0.0").info.features
+        assert features["segmentation_mask"].dtype == np.uint16
 
 
 def test_another_size_and_fewer_classes(config, tmp_path):
@@ -208,10 +236,32 @@ def test_what_is_there_is_not_written_again(config, tmp_path, monkeypatch):
     interrupted(config, out, monkeypatch, "folder", 3)
     before = {p: p.stat().st_mtime_ns for p in (out / "train").iterdir()}
     assert len(before) == 3
-    (out / "train" / ".n_4_.png.half").write_bytes(b"what a kill left")
+    (out / "train" / ".n_4_.png.partial-x1y2").write_bytes(b"what a kill left")
     run(config, out)
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert len(list((out / "train").iterdir())) == 5
+
+
+@pytest.mark.parametrize("to", formats.FORMATS)
+def test_hidden_files_of_others_are_left_alone(config, tmp_path, monkeypatch, to):
+    missing(to)
+    if to == "huggingface":
+        quiet(monkeypatch, tmp_path)
+    out = tmp_path / "out"
+    theirs = [".git", ".gitignore", "prepared/1.0.0/.index.json", "train/.notes"]
+    (out / ".git").mkdir(parents=True)
+    (out / ".git" / "HEAD").write_text("mine")
+    interrupted(config, out, monkeypatch, to, 3)
+    for name in theirs[1:]:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("mine")
+    for left in (CHECKED, PREDICTED, SOURCE, ".train.partial-"):
+        (out / left).mkdir(exist_ok=True)
+    (out / ".manifest.json.partial-x1y2").write_bytes(b"what a kill left")
+    manifest = run(config, out, to=to)
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob(".*")) == theirs
+    assert (out / ".git" / "HEAD").read_text() == "mine"
+    assert not [name for name in manifest["files"] if "/." in f"/{name}"]
 
 
 def test_a_whole_one_is_left_alone(config, tmp_path, monkeypatch):
@@ -220,22 +270,51 @@ def test_a_whole_one_is_left_alone(config, tmp_path, monkeypatch):
     assert run(config, tmp_path / "out") == first
 
 
+def largest(manifest):
+    """The name of the largest file besides the class names."""
+    files = manifest["files"]
+    return max(files.keys() - {"class_names.json"}, key=lambda name: (files[name]["bytes"], name))
+
+
 @pytest.mark.parametrize("to", formats.FORMATS)
-def test_damage_is_repaired(config, tmp_path, monkeypatch, to):
+def test_missing_files_are_written_again_and_changed_ones_are_kept(config, tmp_path, monkeypatch, to):
     missing(to)
     if to == "huggingface":
         quiet(monkeypatch, tmp_path)
     out = tmp_path / "out"
     first = run(config, out, to=to)
-    big = max(first["files"], key=lambda name: first["files"][name]["bytes"])
+    big = largest(first)
     content = bytearray((out / big).read_bytes())
     content[len(content) // 2] ^= 1
     (out / big).write_bytes(content)
     (out / "class_names.json").unlink()
+    with pytest.raises(DataError, match=rf"1 of {len(first['files'])} files differ from {MANIFEST}, such as {big}\."):
+        run(config, out, to=to)
+    assert (out / big).read_bytes() == content and not (out / UNFINISHED).exists()
+    (out / big).unlink()
     again = run(config, out, to=to)
     assert_same(config, reader(to, out))
     if to != "huggingface":
         assert again == first
+
+
+@pytest.mark.parametrize("to", formats.FORMATS)
+def test_files_that_join_belong_to_their_user(config, tmp_path, monkeypatch, to):
+    missing(to)
+    if to == "huggingface":
+        quiet(monkeypatch, tmp_path)
+    out = tmp_path / "out"
+    first = run(config, out, to=to)
+    theirs = [out / "README.md", out / "train" / "notes.txt"]
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    (out / largest(first)).unlink()
+    again = run(config, out, to=to)
+    assert again["files"].keys() == first["files"].keys()
+    theirs[0].write_text("more")
+    assert run(config, out, to=to) == again
+    assert [path.read_text() for path in theirs] == ["more", "mine"]
 
 
 # ----- what is refused
@@ -271,6 +350,39 @@ def test_another_data_set_in_the_same_place(config, tmp_path, monkeypatch, whole
     shutil.copy(tmp_path / "data" / "train" / "n 0é.png", tmp_path / "data" / "train" / "n 1é.png")
     with pytest.raises(DataError, match=r"from other values of: splits.train\."):
         run(config, out)
+
+
+@pytest.fixture
+def deep(config, tmp_path):
+    """Grey photographs of 16 bits."""
+    for path in (path for split in COUNTS for path in (tmp_path / "data" / split).iterdir()):
+        Image.fromarray(np.full((16, 24), 4000, np.uint16)).save(path)
+    config.data.update({"bands": (1,), "range": (0.0, 4095.0)})
+    return config
+
+
+@pytest.mark.parametrize(
+    ("to", "photos"), [*((to, "png") for to in formats.FORMATS), ("folder", "jpeg"), ("arrays", "original")]
+)
+def test_photographs_of_other_bands_or_more_bits_are_kept_or_refused(deep, tmp_path, to, photos):
+    cure = rf"1 bands in float32 .*--to={to} --photos={photos}, .*Use --to=folder --photos=original and no data.size"
+    with pytest.raises(DataError, match=cure):
+        run(deep, tmp_path / "out", to=to, photos=photos)
+    assert not (tmp_path / "out").exists()
+    run(deep, tmp_path / "out", photos="original")
+    other = reader("folder", tmp_path / "out")
+    other.data.update({"bands": (1,), "range": (0.0, 4095.0)})
+    assert_same(deep, other)
+
+
+def test_deep_arrays_are_refused(tmp_path):
+    np.save(tmp_path / "train_images.npy", np.zeros((2, 8, 8, 4), np.uint16))
+    np.save(tmp_path / "train_labels.npy", np.zeros((2, 8, 8), np.uint8))
+    (tmp_path / "class_names.json").write_text(json.dumps(NAMES))
+    config = default.get_config()
+    config.data.update({"source": "arrays", "dir": str(tmp_path), "bands": (1, 2, 3, 4), "range": (0.0, 4095.0)})
+    with pytest.raises(DataError, match=r"4 bands in float32 .*cannot be written .*Train on the data set as it is"):
+        prepare([data.load(config, "train")], config, to="arrays", out=tmp_path / "out")
 
 
 def test_unusable_examples(config, tmp_path):

@@ -8,12 +8,12 @@ from PIL import Image
 
 from seg_jax import data
 from seg_jax.config import ConfigError
-from seg_jax.curate import directory, pseudo
+from seg_jax.curate import directory, formats, pseudo
 from seg_jax.curate.__main__ import configuration, main
 from seg_jax.data.depth import Depth
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import IGNORE, LabelTable
-from seg_jax.data.prepared import MANIFEST
+from seg_jax.data.prepared import MANIFEST, PREDICTED
 from seg_jax.predict.predictor import Predictor
 from seg_jax.run import program
 
@@ -110,16 +110,33 @@ def test_photographs_of_more_bits_are_read_as_the_network_reads_them(tmp_path):
     assert image.shape == (32, 32, 1) and (label[:, :16] == 0).all() and (label[:, 16:] == 1).all()
 
 
-def test_each_photograph_passes_once_also_after_an_interruption(network, root, tmp_path, monkeypatch):
-    out = tmp_path / "out"
+def interrupted(root, out, network, monkeypatch):
+    """Prepares, and is stopped when all photographs are labelled."""
     with monkeypatch.context() as patch:
-        patch.setattr("seg_jax.curate.prepare.write_bytes", lambda *_: 1 / 0)
+        patch.setitem(formats.FORMATS, "folder", formats.Format(lambda job: 1 / 0, ""))
         with pytest.raises(ZeroDivisionError):
             prepare(root, out, network.labeller())
+
+
+def test_each_photograph_passes_once_also_after_an_interruption(network, root, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    interrupted(root, out, network, monkeypatch)
+    assert network.seen == 10
     prepare(root, out, network.labeller(), "--config.data.threads=3")
     assert network.seen == 10
     prepare(root, out, network.labeller())
     assert network.seen == 10  # it is there already
+
+
+def test_predictions_that_a_removed_data_set_left_are_not_taken(network, root, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    interrupted(root, out, network, monkeypatch)
+    for path in out.glob("[!.]*"):  # as rm OUT/* does
+        path.unlink()
+    assert (out / PREDICTED).is_dir()
+    prepare(root, out, network.labeller(min_confidence=0.0))
+    config = configuration([f"--config={out}/out.py"])
+    assert IGNORE not in data.load(config, "train").original(0)[1]
 
 
 @pytest.mark.parametrize(

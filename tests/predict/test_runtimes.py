@@ -30,14 +30,16 @@ def test_an_export_is_made_once_and_used_by_itself(run, monkeypatch, caplog):
     wanted = jax(image, probabilities=True)
     assert jax.card["computed by"] == "JAX" and not (run / "onnx").exists()  # auto makes none
     (run / "onnx").mkdir()
-    (run / "onnx" / "0123.onnx").write_bytes(b"of an earlier checkpoint")
+    (run / "onnx" / "0123-last.onnx").write_bytes(b"of an earlier checkpoint")
+    (run / "onnx" / "mine.onnx").write_bytes(b"of a user")
     for runtime in ("onnx", "auto"):
         predictor = Predictor.load(run, runtime=runtime)
         found = predictor(image, probabilities=True)
         assert predictor.card == jax.card | {"computed by": "ONNX Runtime"} and predictor.identity == jax.identity
         assert np.abs(found.probabilities - wanted.probabilities).max() < 1e-4 and (found.label == wanted.label).all()
         monkeypatch.setattr(runtimes, "_export", None)  # once is enough
-    file, certificate = sorted((run / "onnx").iterdir())
+    file, certificate, mine = sorted((run / "onnx").iterdir())
+    assert mine.read_bytes() == b"of a user"
     assert certificate.name == f"{file.name}.parity.json"
     assert Predictor.load(run, runtime="jax").card["computed by"] == "JAX"
     assert Predictor.load(run, flip=True).card["computed by"] == "JAX"

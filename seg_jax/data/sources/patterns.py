@@ -37,13 +37,15 @@ def walk(base: Path) -> list[Path]:
     """Everything below a directory, sorted; links to directories are followed, each directory is read once.
 
     `Path.rglob` passes over such links, and a data set whose parts are linked from several disks lost them silently.
+    A directory comes under its own name, but if that is hidden, rather under the name of a link to it.
     """
     seen = {os.fspath(parent) for parent in Path(os.path.realpath(base)).parents}  # a link upwards is a circle
     paths: list[Path] = []
     folders: list[Path] = [base]
     links: list[Path] = []
-    while folders or links:
-        here = folders.pop() if folders else links.pop()  # links last: a directory comes under its own name
+    hidden: list[Path] = []
+    while ahead := folders or links or hidden:
+        here = ahead.pop()
         real = os.path.realpath(here)
         if real in seen:
             continue
@@ -52,7 +54,8 @@ def walk(base: Path) -> list[Path]:
             for entry in entries:
                 paths.append(here / entry.name)
                 if entry.is_dir():
-                    (links if entry.is_symlink() else folders).append(here / entry.name)
+                    kind = links if entry.is_symlink() else folders
+                    (hidden if ahead is hidden or entry.name.startswith(".") else kind).append(here / entry.name)
     return sorted(paths)
 
 

@@ -24,6 +24,7 @@ from seg_jax.predict.artefacts import Artefact, rebuilt
 from seg_jax.run.directory import RunDirectory
 
 MAX_IMAGES = 8
+SEED, PATCH, DRAWN_SIZE = 0, 8, (256, 256)  # of drawn images: pixels of a patch's side; (height, width) without another
 PACKAGES = ("jax", "numpy", "onnx", "onnxruntime", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "safetensors")
 
 
@@ -65,7 +66,9 @@ class Samples:
 
 
 def find_samples(network: Network, run: Path, *, resized: bool = False) -> Samples:
-    """Images spread evenly over the run's validation split, or its sample.png if the data is unavailable.
+    """Images spread evenly over the run's validation split; if the data is unavailable, its sample.png.
+
+    That is RGB. A network of other photographs is compared on images that are drawn.
 
     Args:
       network: the network; the split must have its classes.
@@ -89,16 +92,33 @@ def find_samples(network: Network, run: Path, *, resized: bool = False) -> Sampl
         reason = "it has other classes"
     except (ConfigError, DataError, LabelError, ImportError, OSError) as error:
         reason = str(error)
+    if not network.depth.is_rgb:
+        images = drawn(network, resized=resized)
+        source = f"{len(images)} images of random patches, drawn with the seed {SEED}; the split {split!r}: {reason}"
+        return Samples([(image, None) for image in images], source)
     sample = RunDirectory(run).sample_file
     if not sample.is_file():
         raise ConfigError(
             f"there is no image to compare the artefact with: {run} has no {sample.name}, and the split {split!r} "
             f"cannot be used: {reason} Put any photograph there under that name."
         )
-    image = read_image(sample, network.depth)
+    image = read_image(sample)
     if resized:
         image, _ = resize(image, image[..., 0], tuple(network.metadata["size"]))
     return Samples([(image, None)], f"{sample.name} of the run; the split {split!r}: {reason}")
+
+
+def drawn(network: Network, *, resized: bool) -> np.ndarray:
+    """Images [MAX_IMAGES h w c] in 0..255 of patches of one random value in each band, the same at every call.
+
+    Args:
+      network: the network; they have the size of its evaluation, or `DRAWN_SIZE` if there is none.
+      resized: whether they have the size that it is written for.
+    """
+    height, width = network.metadata["size" if resized else "trained_size"] or DRAWN_SIZE
+    shape = (MAX_IMAGES, -(-height // PATCH), -(-width // PATCH), network.depth.channels)
+    patches = np.random.default_rng(SEED).uniform(0, 255, shape).astype(network.depth.dtype)
+    return patches.repeat(PATCH, axis=1).repeat(PATCH, axis=2)[:, :height, :width]
 
 
 def compare(network: Network, artefact: Artefact, samples: Samples, tolerance: Tolerance) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from seg_jax import data
+from seg_jax.config import ConfigError
+from seg_jax.data.images import DataError
+from seg_jax.data.labels import LabelError
 from seg_jax.data.sampler import spread
 from seg_jax.export.network import Network
 from seg_jax.runtime import seal
@@ -17,13 +20,19 @@ MAX_IMAGES = 32  # calibration images
 
 
 def calibration_images(network: Network) -> Iterator[np.ndarray]:
-    """Photographs uint8 [h w 3] spread evenly over the run's training split.
+    """Photographs [h w c] in 0..255, spread evenly over the run's training split.
 
     Raises:
-      ConfigError, DataError, LabelError: the split cannot be loaded.
+      ConfigError: the split cannot be loaded.
     """
     config = network.functions.config
-    examples = data.load(config, config.data.train_split)
+    try:
+        examples = data.load(config, config.data.train_split)
+    except (ConfigError, DataError, LabelError, ImportError, OSError) as error:
+        raise ConfigError(
+            "--int8 measures the ranges of activations on training images, and the split "
+            f"{config.data.train_split!r} cannot be used: {error} Bring the data back, or export without --int8."
+        ) from error
     for index in spread(len(examples), MAX_IMAGES):
         yield examples.read(index)[0]
 
@@ -34,7 +43,7 @@ def quantize(model: Path, out: Path, images: Iterator[np.ndarray]) -> None:
     Args:
       model: an exported ONNX file.
       out: the quantized file to write.
-      images: calibration images uint8 [h w 3], on which the ranges of activations are measured.
+      images: calibration images [h w c], on which the ranges of activations are measured.
     """
     from onnxruntime import quantization
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ FORM = {
     "interval?": ({"low": (number, None), "high": (number, None)}, None),
 }
 
+# A line of the log, such as train/loss or val/iou/sky; names of splits may have slashes, and so may those of classes.
+METRIC = re.compile(r"(?P<split>.+?)/(?P<kind>(?:iou|precision|recall|loss)/.+|[^/]+)", re.DOTALL)
 CURVES = ("loss", "lr", "grad_norm", "miou", "pixel_accuracy")  # plotted for every split, such as train/loss
 MOST_CLASSES = 40  # on one page of curves
 PANEL_WIDTH = 1200  # pixels up to which small panels are enlarged by whole factors
@@ -109,8 +112,8 @@ def read_curves(workdir: Path) -> dict[str, list[tuple[int, float]]]:
     series: dict[str, list[tuple[int, float]]] = {}
     for line in log.read(workdir):
         for name, value in line.items():
-            _, _, kind = name.partition("/")
-            if kind in CURVES and value is not None:
+            metric = METRIC.fullmatch(name)
+            if metric and metric["kind"] in CURVES and value is not None:
                 series.setdefault(name, []).append((line["step"], value))
     return series
 
@@ -138,9 +141,10 @@ def write_class_curves(workdir: Path, *, best: int) -> None:
     splits: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for line in log.read(workdir):
         for name, value in line.items():
-            split, _, rest = name.partition("/")
-            if rest.startswith("iou/") and value is not None:
-                splits.setdefault(split, {}).setdefault(rest.removeprefix("iou/"), []).append((line["step"], value))
+            metric = METRIC.fullmatch(name)
+            if metric and metric["kind"].startswith("iou/") and value is not None:
+                points = splits.setdefault(metric["split"], {}).setdefault(metric["kind"].removeprefix("iou/"), [])
+                points.append((line["step"], value))
     if not splits:
         return
     last = {name: points[-1][1] for series in splits.values() for name, points in series.items()}

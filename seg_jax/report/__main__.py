@@ -11,10 +11,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from seg_jax.config import ConfigError
 from seg_jax.metrics import plain
-from seg_jax.report import html
+from seg_jax.report import FORM, html
 from seg_jax.report.comparison import Comparison, Run
-from seg_jax.runtime import process
+from seg_jax.run.directory import RunDirectory
+from seg_jax.runtime import documents, process
 from seg_jax.runtime.errors import SegJaxError
 from seg_jax.runtime.files import write_bytes
 
@@ -28,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     process.quiet()
     try:
+        if options.out is not None:
+            _refuse_run(options.out.expanduser())
         comparison = Comparison([Run.load(name) for name in dict.fromkeys(options.runs)])
         print(html.text(comparison.tables(), comparison.notes), end="")
         if options.out is not None:
@@ -36,6 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _refuse_run(directory: Path) -> None:
+    """Refuses to replace the report and curves of a run, or of one of its evaluations, by those of a comparison."""
+    run = RunDirectory(directory)
+    if run.exists or (run.report.report.is_file() and documents.fitting(run.report.report.read_bytes(), FORM)):
+        raise ConfigError(
+            f"--out={directory} is the directory of a run or of an evaluation, whose files a comparison would replace. "
+            "Name another directory."
+        )
 
 
 def write(comparison: Comparison, directory: Path) -> None:

@@ -56,13 +56,13 @@ class Run:
         """
         directory = Path(name).expanduser().resolve()
         files = ReportFiles(directory)
-        root = next((p for p in (directory, *directory.parents[:2]) if RunDirectory(p).exists), directory)
+        run = RunDirectory.around(directory) or RunDirectory(directory)
         if not files.report.is_file():
             raise ConfigError(
                 f"{name} has no {files.report.name}. Pass a run directory that was evaluated in training, or one of "
                 "its RUN/eval/SPLIT-STEP, which --mode=eval writes."
             )
-        report, facts, facts_file = read(files.report), {}, RunDirectory(root).facts_file
+        report, facts, facts_file = read(files.report), {}, run.facts_file
         if facts_file.is_file():
             facts = documents.parse(
                 facts_file.read_bytes(), FACTS, name=facts_file, error=ConfigError, cure="remove or restore it"
@@ -70,7 +70,7 @@ class Run:
         images = read_images(directory)
         if images is not None and images.counts.shape[2] != len(report["classes"]):
             raise ConfigError(f"{files.images} has other classes than {files.report.name}; {AGAIN}.")
-        return cls(name, directory, root, report, facts, images)
+        return cls(name, directory, run.path, report, facts, images)
 
     @cached_property
     def iou(self) -> dict[str, float | None]:

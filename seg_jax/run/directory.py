@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from seg_jax.config import Config, ConfigError, check_names, load, to_json
@@ -25,6 +25,11 @@ def numbered(folder: Path, suffix: str) -> dict[int, Path]:
     """{number: file} of the files that are named by one, in rising order."""
     paths = [path for path in folder.glob(f"*{suffix}") if path.stem.isdecimal()]
     return {int(path.stem): path for path in sorted(paths, key=lambda path: int(path.stem))}
+
+
+def below(folder: Path, name: str) -> Path:
+    """The place of a name in a folder; where the name is a path itself, which may lead upwards, it stays inside."""
+    return folder.joinpath(*(part if part.strip("/.") else "_" for part in PurePath(name).parts))
 
 
 class ReportFiles:
@@ -82,7 +87,7 @@ class RunDirectory:
 
     def checked(self, split: str) -> Path:
         """The note of which files of a split were checked."""
-        return self.path / "checked" / f"{split}.json"
+        return below(self.path / "checked", f"{split}.json")
 
     def picture(self, step: int) -> Path:
         """Validation photographs with the prediction of `step`."""
@@ -94,7 +99,20 @@ class RunDirectory:
 
     def evaluation(self, *kinds: str) -> ReportFiles:
         """The report of one detailed evaluation, such as ('val', '60', 'flip')."""
-        return ReportFiles(self.path / "eval" / "-".join(kinds))
+        return ReportFiles(below(self.path / "eval", "-".join(kinds)))
+
+    @classmethod
+    def around(cls, folder: Path) -> RunDirectory | None:
+        """The run that a folder belongs to: itself, or the nearest one above; None without any."""
+        return next((run for run in map(cls, (folder, *folder.parents)) if run.exists), None)
+
+    def results(self) -> list[Path]:
+        """What there is of the files that training writes, or removes, once it has begun."""
+        report, curves = self.report, self.curves_file
+        named = [self.metrics_file, self.weights_file, self.facts_file, self.sample_file, self.animation_file]
+        named += [report.report, report.images, report.predictions, self.class_curves_file]
+        named += [path for plot in (report.confusion, curves) for path in (plot, plot.with_suffix(".pdf"))]
+        return [path for path in (*named, *report.panels().values(), *self.pictures().values()) if path.exists()]
 
     @property
     def exists(self) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import fnmatch
 import json
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +15,10 @@ from pathlib import Path
 
 from seg_jax.config import ConfigError
 from seg_jax.runtime import process
+
+# In a part of a path: `**` and `gs:`, which Orbax takes for another thing; a backslash, and bytes that are no text, to
+# which TensorStore does not write.
+UNFIT = re.compile(r"\*\*|^gs:$|[\\\ud800-\udfff]")
 
 
 class LockedError(ConfigError):
@@ -25,24 +31,47 @@ def training(directory: Path, file: Path) -> Iterator[None]:
 
     Raises:
       LockedError: another process trains here.
-      ConfigError: the directory cannot be written.
+      ConfigError: the directory cannot be written, or no checkpoint can be stored below its path.
     """
-    from seg_jax.runtime import sharding
-
     with ExitStack() as held:
         refusal: ConfigError | None = None
         if process.is_first():
             try:
+                _require_storable(directory.absolute())
                 directory.mkdir(parents=True, exist_ok=True)
                 held.enter_context(exclusive(file))
-            except LockedError as error:
+            except ConfigError as error:
                 refusal = error
             except OSError as error:
                 refusal = unwritable(directory, error)
-        said = sharding.exchange(str(refusal or ""))[0]  # all processes end, not the first one alone
-        if said:
-            raise refusal or ConfigError(said)
+        refuse_together(refusal)
         yield
+
+
+def refuse_together(refusal: ConfigError | None) -> None:
+    """Ends all processes of a run by the first one's refusal, not that one alone; each of them has to call it.
+
+    Args:
+      refusal: what this process has found; that of the first one counts. None: nothing.
+
+    Raises:
+      ConfigError: the first process refuses.
+    """
+    from seg_jax.runtime import sharding
+
+    said = sharding.exchange(str(refusal or ""))[0]
+    if said:
+        raise refusal or ConfigError(said)
+
+
+def _require_storable(directory: Path) -> None:
+    """Refuses an absolute path below which no whole checkpoint is stored: Orbax looks for its files by a pattern."""
+    unfit = [part for part in directory.parts if UNFIT.search(part) or not fnmatch.fnmatchcase(part, part)]
+    if unfit:
+        raise ConfigError(
+            f"--workdir={directory}: no whole checkpoint can be written there: Orbax takes {unfit[0]} for a pattern "
+            "or an address. Use another --workdir, an absolute path of text without '[...]', '**', '\\' and 'gs:'."
+        )
 
 
 def unwritable(directory: Path, error: OSError) -> ConfigError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from seg_jax.config import FREE, Config, ConfigError, checked, differences
 from seg_jax.data.examples import Examples
 from seg_jax.data.labels import LabelTable
 from seg_jax.run.directory import RunDirectory, rows
+from seg_jax.run.lock import refuse_together
 
 # Fields of the length, which may grow; `run.length` says when.
 LENGTH = ("train.steps", "train.epochs", "train.extend", "train.extended_at")
@@ -41,10 +43,10 @@ def begin(run: RunDirectory, config: Config) -> None:
     changes the course of a run.
 
     What is recorded already is written once more, unchanged: before any data is read it shows whether the disk
-    takes it.
+    takes it. Beside a class table without a configuration it is not written yet: `write_table` compares that first.
 
     Raises:
-      ConfigError: naming every field that differs, or what the disk says.
+      ConfigError: naming every field that differs, what the disk says, or files of no run that would be replaced.
     """
     recorded = resumable(run)
     for known in (recorded, _trained(run)):
@@ -53,17 +55,41 @@ def begin(run: RunDirectory, config: Config) -> None:
                 f"{run} holds a run with another configuration:\n{rows(changed)}\n"
                 "Use another --workdir, or the configuration of that run."
             )
-    run.write_config(recorded or config)
+    refuse_together(_foreign(run))
+    if run.exists or not run.table_file.exists():
+        run.write_config(recorded or config)
+
+
+def _foreign(run: RunDirectory) -> ConfigError | None:
+    """The refusal of a directory that holds no run, but files that a new one would replace."""
+    if run.has_checkpoints:
+        return None
+    if not run.exists:
+        results = run.results()
+        return _refusal(run, results[0], "belongs to no run") if results else None
+    try:
+        run.config()
+    except ConfigError:
+        return _refusal(run, run.config_file, "is no configuration that this version of seg_jax has recorded")
+    return None
+
+
+def _refusal(run: RunDirectory, file: Path, what: str) -> ConfigError:
+    return ConfigError(f"training in {run} would replace {file}, which {what}. Use another --workdir.")
 
 
 def write_table(run: RunDirectory, table: LabelTable) -> None:
-    """Records the class table, or refuses to resume with another one.
+    """Records the class table, or refuses to resume with another one, or to replace one of no run.
 
     Raises:
-      ConfigError: the data's table is not the one that the run was started with.
+      ConfigError: the data's table is not the one that the run was started with, or that is here without a run.
     """
     text = table.to_json()
-    recorded = {run.table_file.read_bytes()} if run.has_checkpoints and run.table_file.is_file() else set()
+    there = {run.table_file.read_bytes()} if run.table_file.is_file() else set()
+    foreign = there - {text.encode()} and not run.exists and not run.has_checkpoints
+    what = "belongs to no run and differs from the class table of the data"
+    refuse_together(_refusal(run, run.table_file, what) if foreign else None)
+    recorded = there if run.has_checkpoints else set()
     if "classes" in (meta := _newest_meta(run)):  # the file may be lost
         recorded.add(meta["classes"].encode(errors="backslashreplace"))
     if recorded - {text.encode()}:

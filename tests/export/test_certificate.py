@@ -10,8 +10,10 @@ from seg_jax import export
 from seg_jax.export import __main__ as command
 from seg_jax.export import certificate
 from seg_jax.export.certificate import EXACT, Samples
+from seg_jax.export.network import Network
 from seg_jax.predict import artefacts
 from seg_jax.runtime import extras, seal
+from seg_jax.train.library import train
 
 K = 8  # classes of the synthetic scenes
 
@@ -78,6 +80,50 @@ def test_without_its_data_the_run_s_sample_counts(network, make_run, monkeypatch
     (run / "sample.png").unlink()
     with pytest.raises(certificate.ConfigError, match=r"no image to compare the artefact with.*gone"):
         certificate.find_samples(network, run)
+
+
+@pytest.fixture(scope="module")
+def five_bands(tmp_path_factory):
+    """The run directory of a network of five bands, trained on arrays that nobody can read again."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (8, 24, 40))
+    images = rng.integers(0, 4096, (8, 24, 40, 5)).astype(np.uint16)
+    fields = {
+        **{"model.encoder.width": 2, "model.encoder.depth": 1, "train.batch_size": 8, "eval.batch_size": 8},
+        **{"train.steps": 1, "log.tensorboard": False, "data.bands": (1, 2, 3, 4, 5), "data.range": (0, 4095)},
+    }
+    run = tmp_path_factory.mktemp("bands") / "run"
+    train(fields, run, train=(images, labels), val=(images, labels), classes=2)
+    return run
+
+
+def test_without_its_data_a_network_of_other_bands_sees_drawn_images(five_bands):
+    network = Network.load(five_bands)
+    found = certificate.find_samples(network, five_bands)
+    assert found.source.startswith("8 images of random patches, drawn with the seed 0; the split 'val': config.data.s")
+    for (image, truth), (again, _) in zip(
+        found.pairs, certificate.find_samples(network, five_bands).pairs, strict=True
+    ):
+        assert (image.shape, image.dtype, truth) == ((24, 40, 5), np.float32, None)
+        assert 0 <= image.min() < 20 and 235 < image.max() <= 255
+        np.testing.assert_array_equal(image, again)
+    assert len({image.tobytes() for image, _ in found.pairs}) == 8
+    assert certificate.compare(network, artefact(network, lambda p: p), found, EXACT)["passed"]
+    assert not certificate.compare(network, artefact(network, lambda p: p[..., ::-1]), found, EXACT)["passed"]
+    fixed = Network.load(five_bands, size=(16, 21), fixed=True)
+    assert certificate.find_samples(fixed, five_bands, resized=True).pairs[0][0].shape == (16, 21, 5)
+    own_scale = replace(network, metadata={**network.metadata, "trained_size": None})
+    assert certificate.find_samples(own_scale, five_bands).pairs[0][0].shape == (256, 256, 5)
+
+
+def test_a_network_of_other_bands_is_exported_without_its_data(five_bands, tmp_path, capsys):
+    out = tmp_path / "a.stablehlo"
+    assert command.main([str(five_bands), "--format=stablehlo", f"--out={out}"]) == 0, capsys.readouterr().err
+    assert "random patches" in json.loads((tmp_path / "a.stablehlo.parity.json").read_text())["images"]
+    assert command.main([str(five_bands), "--format=onnx", "--int8", f"--out={tmp_path / 'b'}"]) == 1
+    said = capsys.readouterr().err
+    assert "error: --int8 measures" in said and said.endswith("or export without --int8.\n")
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_damaged_artefact_is_not_written(run, tmp_path, monkeypatch, capsys):

@@ -152,6 +152,31 @@ def test_an_evaluation_inside_of_a_run(runs, tmp_path):
     assert (run.root, run.facts) == ((tmp_path / "one").resolve(), FACTS)
 
 
+def test_an_evaluation_on_a_split_whose_name_is_a_path(runs, tmp_path, capsys):
+    place = tmp_path / "one" / "eval" / "part1" / "day" / "val-7"
+    Fake(HARD).write(place)
+    for name in ("config.json", "class_names.json", "metrics.jsonl"):  # they are in the run directory
+        (place / name).unlink()
+    run = Run.load(str(place))
+    assert (run.root, run.facts) == ((tmp_path / "one").resolve(), FACTS)
+    assert main([str(place), runs[1], f"--out={tmp_path / 'out'}"]) == 0, capsys.readouterr().err
+    for name in ("curves.png", "panels.png"):
+        assert (tmp_path / "out" / name).is_file()
+
+
+def test_curves_of_a_split_whose_name_is_a_path(tmp_path, monkeypatch):
+    line = {"step": 1, "train/loss": 4.0, "train/loss/lr": 3.0, "a/val/loss": 2.0, "a/val/precision/loss": 0.1}
+    line |= {"/b/val/miou": 0.5, "train/iou/sky": 0.2, "a/val/iou/sky": 0.3, "a/val/iou/loss/lr": 0.4}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    assert report.read_curves(tmp_path) == {
+        name: [(1, line[name])] for name in ("train/loss", "a/val/loss", "/b/val/miou")
+    }
+    monkeypatch.setattr(viz, "class_curves", lambda splits, names, **_: json.dumps([splits, names]).encode())
+    report.write_class_curves(tmp_path, best=0)
+    splits = {"train": {"sky": [[1, 0.2]]}, "a/val": {"sky": [[1, 0.3]], "loss/lr": [[1, 0.4]]}}
+    assert json.loads((tmp_path / "curves_classes.png").read_bytes()) == [splits, ["sky", "loss/lr"]]
+
+
 def test_no_report(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere has no report\.json\. Pass a run directory"):
         Run.load(str(tmp_path / "nowhere"))
@@ -182,6 +207,18 @@ def test_the_command_line(runs, tmp_path, capsys):
         Image.open(io.BytesIO((out / name).read_bytes())).load()
     assert main([str(tmp_path / "none")]) == 1
     assert "error: " in capsys.readouterr().err
+    assert main([*runs, f"--out={out}"]) == 0  # over a comparison
+
+
+def test_a_comparison_does_not_replace_the_files_of_a_run(runs, tmp_path, capsys):
+    evaluation = tmp_path / "one" / "eval" / "val-7"
+    Fake(HARD).write(evaluation)
+    (evaluation / "config.json").unlink()
+    before = {path: path.read_bytes() for path in (tmp_path / "one").rglob("*") if path.is_file()}
+    for out in (runs[0], evaluation):
+        assert main([*runs, f"--out={out}"]) == 1
+        assert f"error: --out={out} is the directory of a run or of an evaluation" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "one").rglob("*") if path.is_file()} == before
 
 
 # ----- tables as text, Markdown, HTML

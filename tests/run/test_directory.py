@@ -16,6 +16,7 @@ from seg_jax.run.checkpoint import CheckpointError
 from seg_jax.run.directory import RunDirectory, rows
 from seg_jax.run.record import require_same_examples
 from seg_jax.run.stored import digest
+from seg_jax.runtime import process, sharding
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -36,6 +37,23 @@ def test_names_by_hand(run):
     assert run.report.report == base / "report.json" and run.report.panel(7) == base / "panels" / "7.png"
     assert run.evaluation("val", "60", "flip").report == base / "eval" / "val-60-flip" / "report.json"
     assert str(run) == str(base)
+
+
+def test_names_of_splits_that_are_paths_stay_inside_of_the_run(run):
+    inside = {"a/val": "a/val", "/data/val": "_/data/val", "../../val": "_/_/val", "a/../val": "a/_/val"}
+    for split, place in inside.items():
+        assert run.checked(split) == run.path / "checked" / f"{place}.json"
+        assert run.evaluation(split, "60").path == run.path / "eval" / f"{place}-60"
+
+
+def test_the_run_around_a_folder(run, tiny_config):
+    deep = run.evaluation("a/b/val", "60").path
+    assert RunDirectory.around(deep) is None
+    run.write_config(tiny_config())
+    assert RunDirectory.around(deep).path == RunDirectory.around(run.path).path == run.path
+    inner = RunDirectory(deep)
+    inner.write_config(tiny_config())
+    assert RunDirectory.around(deep).path == deep  # the nearest
 
 
 def test_home_is_expanded(monkeypatch, tmp_path):
@@ -78,6 +96,60 @@ def test_only_checkpoints_bind_a_configuration(run, tiny_config):
     assert run.config().train.steps == config.train.steps  # whoever decides on the length records it
 
 
+@pytest.mark.parametrize("content", ['{"my": 1}', '{"model": "x"}', "{", "[1]", ""])
+def test_a_configuration_of_another_program_stays(run, tiny_config, content):
+    run.path.mkdir()
+    run.config_file.write_text(content)
+    said = r"would replace .*run/config\.json, which is no configuration .*Use another --workdir"
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=said):
+            record.begin(run, tiny_config())
+    assert run.config_file.read_text() == content and len(list(run.path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "report.json", "confusion.pdf", "pictures/7.jpg", "panels/0.png"])
+def test_files_that_belong_to_no_run_stay(run, tiny_config, name):
+    file = run.path / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(ConfigError, match=rf"would replace {file}, which belongs to no run\. Use another --workdir"):
+        record.begin(run, tiny_config())
+    assert file.read_text() == "mine" and not run.exists
+    run.write_config(tiny_config())  # an earlier start that failed
+    record.begin(run, tiny_config())
+
+
+def test_other_files_do_not_matter(run, tiny_config):
+    for name in ("pictures/photo.jpg", "lr_range.json", "checked/train.json", "notes.txt"):
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).write_text("mine")
+    record.begin(run, tiny_config())
+    assert run.exists
+
+
+def test_a_table_that_belongs_to_no_run_stays(run, tiny_config):
+    one, two = LabelTable(names=("a", "b")), LabelTable(names=("a", "c"))
+    run.path.mkdir()
+    run.table_file.write_text(one.to_json())
+    for _ in range(2):  # the first start must not make it the table of a run
+        record.begin(run, tiny_config())
+        with pytest.raises(ConfigError, match=r"replace .*/class_names\.json, which belongs to no run and differs"):
+            record.write_table(run, two)
+    assert run.table() == one and not run.exists
+    record.write_table(run, one)
+    run.write_config(tiny_config())
+    record.write_table(run, two)  # an earlier start that failed has left it
+    assert run.table() == two
+
+
+def test_files_of_no_run_end_all_processes(run, tiny_config, monkeypatch):
+    monkeypatch.setattr(process, "is_first", lambda: False)
+    monkeypatch.setattr(sharding, "exchange", lambda said: ["training in run would replace x", said])
+    for start in (lambda: record.begin(run, tiny_config()), lambda: record.write_table(run, LabelTable(("a", "b")))):
+        with pytest.raises(ConfigError, match="training in run would replace x"):
+            start()
+
+
 def trained_with(run, config, step="3", **more):
     """A checkpoint as far as its meta data."""
     meta = {"score": None, "config": json.loads(to_json(config)), **more}
@@ -103,6 +175,7 @@ def test_what_prediction_counts_on_fits_together(run, tiny_config):
     normal = {"data.mean": (0.5,) * 3, "data.std": (0.5,) * 3}
     config = checked(tiny_config(normal))
     meta = {"classes": table.to_json(), "image_size": [32, 48]}
+    record.begin(run, config)
     record.write_table(run, table)
     assert run.trained(config, meta) == (table, (32, 48))
     with pytest.raises(ConfigError, match=r"config\.json: config\.data\.mean or std is empty"):
@@ -144,8 +217,9 @@ def test_checkpoints_that_cannot_be_listed_do_not_make_a_new_run(run, tiny_confi
     assert not run.exists
 
 
-def test_another_table_is_refused_where_there_are_checkpoints(run):
+def test_another_table_is_refused_where_there_are_checkpoints(run, tiny_config):
     one, two = (LabelTable(names=names, colors=((0, 0, 0), (9, 9, 9))) for names in (("a", "b"), ("a", "c")))
+    run.write_config(tiny_config())
     record.write_table(run, one)
     record.write_table(run, two)
     checkpointed(run)

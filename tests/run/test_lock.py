@@ -8,14 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
+import numpy as np
 import pytest
 
 from seg_jax.config import ConfigError
 from seg_jax.run import lock
 from seg_jax.run.directory import RunDirectory
 from seg_jax.runtime import process, sharding
+from seg_jax.steps.state import TrainState
 
 HOLDER = """
 import sys
@@ -42,6 +44,14 @@ def holder(path):
 
 def noted(path, *, host, pid):
     path.write_text(json.dumps({"host": host, "pid": pid}))
+
+
+def saved(run):
+    """The sum of three ones that were saved as a checkpoint, read again."""
+    state = TrainState.begin({"x": np.ones(3, np.float32)}, {}, {}, averaged=False)
+    with closing(run.checkpoint_writer(keep_last=1)) as checkpoints:
+        checkpoints.save(state, {}, score=None)
+    return run.checkpoints().weights(0, state.weights(averaged=False))["params"]["x"].sum()
 
 
 def is_free(path):
@@ -118,6 +128,28 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(ConfigError, match=rf"--workdir={path} cannot be written to"), RunDirectory(path).training():
             pytest.fail("trained in a file")
+
+
+@pytest.mark.parametrize("name", ["try[1]", "[!a]", "a[[]", "a**b", "a\\b", "a\\", "gs:", "\udcff", "try[1]/run"])
+def test_a_path_that_takes_no_checkpoint_is_refused(tmp_path, name):
+    said = rf"--workdir={tmp_path}.*: no whole checkpoint can be written there: .*Use another --workdir"
+    with pytest.raises(ConfigError, match=said), RunDirectory(tmp_path / name).training():
+        pytest.fail("trained where nothing can be saved")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a* b?", "{a,b}", "\u00fc#%20", "a[", "a]", "[]", "s3:", "a:b", "~", "a\nb"])
+def test_other_paths_take_one(tmp_path, name):
+    run = RunDirectory(tmp_path / name)
+    with run.training():
+        assert saved(run) == 3
+
+
+def test_a_relative_path_counts_as_a_whole(tmp_path, monkeypatch):
+    (tmp_path / "try[1]").mkdir()
+    monkeypatch.chdir(tmp_path / "try[1]")
+    with pytest.raises(ConfigError, match=r"Orbax takes try\[1\] for a pattern"), RunDirectory("run").training():
+        pytest.fail("trained where nothing can be saved")
 
 
 def test_the_processes_of_one_run_share_its_lock(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from seg_jax import data
 from seg_jax.config import ConfigError, load, with_fields
 from seg_jax.data import stats
 from seg_jax.data.images import DataError
+from seg_jax.data.labels import LabelTable
 from seg_jax.evaluate.stored import evaluate_checkpoint
 from seg_jax.run.checkpoint import Checkpoints
 from seg_jax.train import health
@@ -63,6 +64,22 @@ def test_a_failed_check_does_not_bind_the_configuration(config_for, folder, tmp_
         train_and_evaluate(config_for(), tmp_path / "run")
     state = train_and_evaluate(config_for(data__size=(32, 32)), tmp_path / "run")
     assert int(state.step) == 4
+
+
+def test_files_that_belong_to_no_run_are_not_replaced(config_for, folder, tmp_path):
+    names = folder / "class_names.json"
+    before = names.read_bytes()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"data/class_names\.json, which belongs to no run .*another --workdir"):
+            train_and_evaluate(config_for(), folder)
+    assert names.read_bytes() == before
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"my": 1}')
+    with pytest.raises(ConfigError, match=r"run/config\.json, which is no configuration"):  # not of the data
+        train_and_evaluate(config_for(data__dir="nowhere"), tmp_path / "run")
+    assert (tmp_path / "run" / "config.json").read_text() == '{"my": 1}'
+    names.write_text(LabelTable.load(names).to_json())  # as `seg_jax.data prepare` writes it: nothing is lost
+    assert int(train_and_evaluate(config_for(), folder).step) == 4
 
 
 def test_left_out_examples_are_in_the_report(config_for, folder, tmp_path):

@@ -128,9 +128,10 @@ def contents(workdir: Path) -> str:
             rows.append(f"  {names:<42}  {what}")
     python = os.path.relpath(sys.executable) if sys.executable.startswith(os.getcwd()) else sys.executable
     place = shlex.quote(str(run))
+    photo = f"{place}/{run.sample_file.name}" if run.sample_file.exists() else "PHOTO"
     rows += [
         "next",
-        f"  {python} -m seg_jax.predict {place} {place}/{run.sample_file.name} --out={place}/masks",
+        f"  {python} -m seg_jax.predict {place} {photo} --out={place}/masks",
         f"  {python} -m seg_jax.main --mode=eval --workdir={place}",
     ]
     if config.log.tensorboard:

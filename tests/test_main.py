@@ -77,7 +77,7 @@ def test_no_file_is_promised_that_is_not_there(tmp_path, tiny_config):
     record(tiny_config({"log.tensorboard": False}))
     said = contents(tmp_path)
     assert said.startswith("  metrics.jsonl    ") and "seg_jax.predict" in said
-    for absent in ("report.json", "predictions.png", "curves.png", "checkpoints", "tensorboard"):
+    for absent in ("report.json", "predictions.png", "curves.png", "checkpoints", "tensorboard", "sample.png"):
         assert absent not in said
     (tmp_path / "report.json").touch()
     (tmp_path / "checkpoints").mkdir()

@@ -146,6 +146,14 @@ def _caches() -> dict[str, dict[str, Any]]:
             continue  # JAX_COMPILATION_CACHE_DIR='' keeps none
         place = Path(place)
         nearest = next(path for path in (place, *place.parents) if path.exists())
-        size = sum(os.path.getsize(f"{root}/{file}") for root, _, files in os.walk(place) for file in files)
+        size = sum(_bytes(f"{root}/{file}") for root, _, files in os.walk(place) for file in files)
         found[name] = {"place": str(place), "bytes": size, "writable": os.access(nearest, os.W_OK)}
     return found
+
+
+def _bytes(file: str) -> int:
+    """The size of a file; 0 of a broken link, and of one that another process has removed meanwhile."""
+    try:
+        return os.path.getsize(file)
+    except OSError:
+        return 0

@@ -15,7 +15,7 @@ from seg_jax.config.default import get_config
 from seg_jax.data.images import DataError
 from seg_jax.data.labels import LabelTable
 from seg_jax.data.labels.builtin import table_of
-from seg_jax.run import pretrained, program
+from seg_jax.run import origin, pretrained, program
 from seg_jax.runtime import xla
 
 Variables = dict[str, Any]  # {'params': ..., 'batch_stats': ...}; networks without batch norm have 'params' alone
@@ -111,7 +111,7 @@ def create_model(
     name: str = "unet",
     *,
     encoder: str = "plain",
-    classes: int | Sequence[str] | LabelTable = 2,
+    classes: int | Sequence[str] | LabelTable | None = None,
     weights: str = "",
     **options: Any,
 ) -> Model:
@@ -120,7 +120,8 @@ def create_model(
     Args:
       name: the architecture, `config.model.name`.
       encoder: `config.model.encoder.name`.
-      classes: how many there are, or their names, or a LabelTable.
+      classes: how many there are, or their names, or a LabelTable; None: those of the run or archive that `weights`
+        names, else two.
       weights: 'imagenet' for the encoder's weights of keras.applications; else a file or run directory with the whole
         network, as `config.model.weights`. Weights of an encoder alone: `encoder_weights`.
       options: the other fields of `config.model` by their names, such as norm="group", decoder_channels=(128, 64),
@@ -132,7 +133,7 @@ def create_model(
       WeightsError: the weights cannot be read, or are those of another network.
     """
     config = get_config()
-    table = table_of(classes)
+    table = table_of(2 if classes is None else classes)
     fields = {path.replace(".", "_"): path for path in flatten(config.model)}
     for taken in ("name", "weights", "encoder_name"):
         del fields[taken]
@@ -148,5 +149,7 @@ def create_model(
     config.model.update_from_flattened_dict(values)
     config.loss.aux_weight = 0.0  # heads that help a training of seg_jax.train, and answer nothing
     program.check(config, devices=1)
+    if classes is None and weights and (trained := origin.find(weights)):
+        config.loss.head, table = trained.config.loss.head, trained.table()
     config = pretrained.resolve(config)
     return Model(config, table, models.build(config, classes=len(table)))

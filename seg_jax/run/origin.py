@@ -29,11 +29,13 @@ class Origin:
     Attributes:
       name: for messages.
       config: as it was recorded.
+      table: () -> what its classes mean.
       read: () -> ({'params/encoder/stem/conv/kernel': array}, names of the classes); averaged weights where there are.
     """
 
     name: str
     config: Config
+    table: Callable[[], LabelTable]
     read: Callable[[], tuple[Mapping[str, np.ndarray], tuple[str, ...]]]
 
 
@@ -71,13 +73,13 @@ def _of_run(run: RunDirectory) -> Origin:
         checkpoints = run.checkpoints()
         return checkpoints.arrays(checkpoints.choose("best")), run.table().names
 
-    return Origin(str(run), run.config(), read)
+    return Origin(str(run), run.config(), run.table, read)
 
 
 def _of_archive(path: Path, documents: Mapping[str, str]) -> Origin:
     try:
         config = from_json(json.dumps(json.loads(documents["metadata.json"])["config"]))
-        names = LabelTable.from_json(documents["class_names.json"]).names
+        table = LabelTable.from_json(documents["class_names.json"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is not as it was exported ({error}). Copy or export it again.") from error
     if seal.intact(path) is False:
@@ -86,6 +88,6 @@ def _of_archive(path: Path, documents: Mapping[str, str]) -> Origin:
         )
 
     def read() -> tuple[Mapping[str, np.ndarray], tuple[str, ...]]:
-        return {name: np.asarray(array, np.float32) for name, array in models.tensors(path).items()}, names
+        return {name: np.asarray(array, np.float32) for name, array in models.tensors(path).items()}, table.names
 
-    return Origin(str(path), config, read)
+    return Origin(str(path), config, lambda: table, read)

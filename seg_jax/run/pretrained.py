@@ -229,7 +229,8 @@ def _from_origin(
             fitting = head.take(name, array, theirs[name])
             if fitting is None or not len(head.ours):
                 random += 1
-                logging.info("%s: %s there, %s here; starts from random values", name, theirs[name].shape, array.shape)
+                there = theirs[name].shape
+                logging.warning("%s: %s there, %s here; starts from random values", name, there, array.shape)
                 return array
             taken += 1
             return fitting

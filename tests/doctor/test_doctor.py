@@ -115,6 +115,7 @@ def test_the_text_says_it_all():
 
 def test_this_machine(capsys, monkeypatch, tmp_path):
     (tmp_path / "one.bin").write_bytes(bytes(1000))
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("NVIDIA_API_KEY", "secret")
     monkeypatch.setenv("TF_TOKEN_app", "secret")

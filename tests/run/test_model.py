@@ -107,12 +107,15 @@ def test_what_is_wrong_is_named(arguments, error, message):
         seg_jax.create_model(**arguments)
 
 
-def test_weights_of_a_run(trained_run):
+@pytest.mark.parametrize("named", [True, False])
+def test_weights_of_a_run(trained_run, named):
+    """Without them classes, and the size of the encoder, are those of the run."""
     with Image.open(trained_run / "sample.png") as file:
         image = np.asarray(file)
     predictor = seg_jax.Predictor.load(trained_run)
-    options = {"classes": predictor.table.names, "encoder_width": 8, "encoder_depth": 3}
+    options = {"classes": predictor.table.names, "encoder_width": 8, "encoder_depth": 3} if named else {}
     model = seg_jax.create_model("unet", weights=str(trained_run), **options)
+    assert model.table.names == predictor.table.names
     logits = model.apply(model.init(jax.random.key(1)), image[None])
     np.testing.assert_allclose(jax.nn.softmax(logits)[0], predictor(image, probabilities=True).probabilities, atol=1e-4)
 

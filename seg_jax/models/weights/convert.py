@@ -164,7 +164,8 @@ def convert(variables: Tree, file: WeightFile, naming: Naming, network: Any, *, 
             f"{file.path} does not fit {what}:\n{text}\nUse the weights of this network, or its options."
         )
     if fresh:
-        logging.info("heads of other classes, or that %s has not, start from random values: %s", file.path, some(fresh))
+        what = "heads of other classes, or that %s has not, start from random values: %s"
+        logging.warning(what, file.path, some(fresh))
     paths = jax.tree_util.tree_map_with_path(lambda path, _: "/".join(k.key for k in path[1:]), variables)
     return jax.tree.map(lambda path: arrays[path], paths)
 

@@ -46,7 +46,10 @@ COUNTER = "num_batches_tracked"  # of PyTorch's batch norm: no part of the netwo
 MEMBER = "model.weights.h5"  # of `.keras` archives
 
 # Where a training's checkpoint keeps the network: averaged weights, which are those to use, before the last ones.
-STATES = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "module", "network", "net", "weights", "params")
+STATES = (
+    *("state_dict_ema", "model_ema", "ema", "shadow", "state_dict", "model_state_dict", "net_state_dict"),
+    *("model", "model_state", "module", "network", "net", "weights", "params"),
+)
 
 
 def read(path: Path) -> WeightFile:
@@ -63,7 +66,8 @@ def read(path: Path) -> WeightFile:
         raise WeightsError(
             f"there are no weights at {path}{none}. Pass the path of a weight file or of a run directory."
         )
-    read_as = _shards if path.name.endswith(".index.json") else READERS.get(path.suffix.lower())
+    suffix = Path(path.stem if path.suffix.lower() == ".tar" else path.name).suffix.lower()  # best.pth.tar is a .pth
+    read_as = _shards if path.name.endswith(".index.json") else READERS.get(suffix)
     if read_as is None:
         raise WeightsError(
             f"{path} is none of {', '.join(READERS)}. Other pickles and archives are not read: they can run programs."
@@ -173,17 +177,25 @@ def _torch(path: Path) -> WeightFile:
             f"{path} is no plain state dict: {error}. Pickles are read as data alone, because they can run programs. "
             "Save model.state_dict(), or fetch the file again."
         ) from error
-    nested = 0
-    while isinstance(state, dict) and (keys := [key for key in STATES if isinstance(state.get(key), dict)]):
-        logging.info("%s: the weights under %r are read%s", path, keys[0], f", not {keys[1:]}" if keys[1:] else "")
-        state, nested = state[keys[0]], nested + 1
-        if nested > len(STATES):
-            raise WeightsError(f"{path} holds itself under {keys[0]!r}. Save model.state_dict().")
-    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
-    if not named or not all(isinstance(value, np.ndarray) for value in state.values()):
+    found = _state_dicts(state, ())
+    if not found:
         raise WeightsError(f"{path} holds no state dict. Save model.state_dict().")
-    tensors = {name: np.asarray(array, np.float32) for name, array in state.items()}
+    (where, named), *others = found
+    if where:
+        rest = ", ".join(repr(".".join(keys)) for keys, _ in others)
+        logging.info("%s: the weights under %r are read%s", path, ".".join(where), f", not {rest}" if rest else "")
+    tensors = {name: np.asarray(array, np.float32) for name, array in named.items()}
     return WeightFile(path, "torch", _without_counters(tensors))
+
+
+def _state_dicts(state: Any, keys: tuple[str, ...]) -> list[tuple[tuple[str, ...], dict[str, np.ndarray]]]:
+    """(keys that lead to it, state dict) of those in a checkpoint, the one to use first; three levels down at most."""
+    if not isinstance(state, dict):
+        return []
+    if state and all(isinstance(name, str) and isinstance(array, np.ndarray) for name, array in state.items()):
+        return [(keys, state)]
+    inner = [key for key in STATES if key in state] if len(keys) < 3 else []
+    return [found for key in inner for found in _state_dicts(state[key], (*keys, key))]
 
 
 def _without_counters(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

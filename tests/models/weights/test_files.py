@@ -143,7 +143,7 @@ def test_half_precision_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".bin"])
-@pytest.mark.parametrize("keys", [(), ("state_dict",), ("model",), ("model_ema", "module")])
+@pytest.mark.parametrize("keys", [(), ("state_dict",), ("model",), ("model_ema", "module"), ("model_state_dict",)])
 def test_archives_of_torch(tmp_path, suffix, keys):
     state = {**STATE, "bn1.num_batches_tracked": np.array(7)}
     for key in reversed(keys):
@@ -161,7 +161,17 @@ def test_averaged_weights_are_preferred(tmp_path, caplog):
     path = tmp_path / "model.pth"
     archives.save_zip({"model": {"a": VECTOR}, "model_ema": {"a": VECTOR + 1}, "optimizer": {"a": 3}}, path)
     assert_holds(read(path), {"a": VECTOR + 1})
-    assert "the weights under 'model_ema' are read, not ['model']" in caplog.text
+    assert "the weights under 'model_ema' are read, not 'model'" in caplog.text
+
+
+def test_a_key_without_weights_is_passed_over(tmp_path, caplog):
+    caplog.set_level("INFO")
+    path = tmp_path / "best.pth.tar"  # as torchvision's reference training calls it
+    archives.save_zip({"ema": {"decay": 0.99, "updates": 7}, "model": {"a": VECTOR}}, path)
+    assert_holds(read(path), {"a": VECTOR})
+    archives.save_zip({"ema": {"decay": 0.99, "shadow": {"a": VECTOR + 1}}, "model": {"a": VECTOR}}, path)
+    assert_holds(read(path), {"a": VECTOR + 1})
+    assert "the weights under 'ema.shadow' are read, not 'model'" in caplog.text
 
 
 LOOP: dict[str, object] = {}

@@ -18,7 +18,8 @@ from seg_jax.config import ConfigError, default
 from seg_jax.curate import propose
 from seg_jax.curate.__main__ import configuration
 from seg_jax.data.images import DataError
-from seg_jax.data.label_tools import LAYOUTS
+from seg_jax.data.label_tools import LAYOUTS, raster
+from seg_jax.data.label_tools import labelstudio as labelstudio_reader
 from seg_jax.data.labels import IGNORE, LabelError
 from seg_jax.data.orientation import OrientationError, turned
 
@@ -404,6 +405,48 @@ def test_boxes_and_ellipses_of_cvat(tmp_path):
     assert (label[:6, 12:] == 2).sum(axis=0).tolist() == [0, 4, 4, 0]
 
 
+def test_outlines_that_are_made_of_a_centre_reach_beyond_the_picture(tmp_path):
+    rows, columns = np.mgrid[:H, :W] + 0.5
+    content = labelme(tmp_path / "labelme")
+    circle = {"label": "tree", "shape_type": "circle", "points": [[2, 6], [7, 6]]}
+    write(tmp_path / "labelme/a.json", content | {"shapes": [circle]})
+    np.testing.assert_array_equal(only(tmp_path / "labelme"), (columns - 2) ** 2 + (rows - 6) ** 2 < 25)
+    write(tmp_path / "labelme/a.json", content | {"shapes": [circle | {"points": [[-4, 6], [4, 6]]}]})
+    with pytest.raises(DataError, match=r"the point \(-4, 6\) is outside"):
+        only(tmp_path / "labelme")
+
+    content = cvat(tmp_path / "cvat")
+    start, end = content.index("<mask"), content.index("</image>")
+
+    def drawn(shape):
+        write(tmp_path / "cvat/annotations.xml", f"{content[:start]}{shape}{content[end:]}")
+        return only(tmp_path / "cvat") == 2
+
+    ellipse = drawn('<ellipse label="tree" cx="1" cy="6" rx="6" ry="3"/>')
+    np.testing.assert_array_equal(ellipse, ((columns - 1) / 6) ** 2 + ((rows - 6) / 3) ** 2 < 1)
+    turned_box = drawn('<box label="tree" xtl="8" ytl="4" xbr="20" ybr="8" rotation="90"/>')
+    np.testing.assert_array_equal(turned_box, box(12, 0, 16, 12))
+    with pytest.raises(DataError, match=r"the point \(20, 4\) is outside"):
+        drawn('<box label="tree" xtl="8" ytl="4" xbr="20" ybr="8"/>')
+    with pytest.raises(DataError, match=r"the point \(-6, 6\) is outside"):
+        drawn('<ellipse label="tree" cx="-6" cy="6" rx="8" ry="3"/>')
+
+
+def test_outlines_of_label_studio_reach_beyond_the_picture():
+    def drawn(kind, **value):
+        mask = np.zeros((H, W), bool)
+        raster.paint(mask, labelstudio_reader._draw(kind, value, (H, W)), True)
+        return mask
+
+    rows, columns = np.mgrid[:H, :W] + 0.5
+    ellipse = drawn("ellipselabels", x=0, y=50, radiusX=25, radiusY=25)
+    np.testing.assert_array_equal(ellipse, (columns / 4) ** 2 + ((rows - 6) / 3) ** 2 < 1)
+    turned_box = drawn("rectanglelabels", x=25, y=0, width=50, height=50, rotation=90)
+    np.testing.assert_array_equal(turned_box, box(0, 0, 4, 8))
+    with pytest.raises(DataError, match=r"the point \(20, 0\) is outside of the picture"):
+        drawn("rectanglelabels", x=75, y=0, width=50, height=50)
+
+
 def test_brushes_and_rectangles_of_label_studio(tmp_path):
     content = labelstudio(tmp_path)
     value = {"x": 0, "y": 0, "width": 25, "height": 50, "rotation": 0, "rectanglelabels": ["tree"]}
@@ -454,6 +497,51 @@ def test_another_split_is_named(tmp_path):
     yolo(tmp_path)
     with pytest.raises(ConfigError, match=r"data.val_split = 'test'.*train, val"):
         load(tmp_path, "test", val_split="test")
+
+
+def many_labelme(root, *names):
+    content = labelme(root / "x")
+    put(root / "y", *(f"{name}.png" for name in names))
+    for name in names:
+        write(root / f"y/{name}.json", content | {"imagePath": f"{name}.png"})
+    return root / "y"
+
+
+def test_words_that_begin_as_a_split_name_none(tmp_path):
+    root = many_labelme(tmp_path, "train_1", "train_2", "valley_1", "beach_1", "testament", "trainer")
+    assert len(load(root)) == 6
+    with pytest.raises(ConfigError, match=r"data.val_share.*the annotations name no splits"):
+        load(root, "val")
+
+
+@pytest.mark.parametrize("name", ["val", "val_1", "val2017", "valid-1", "Validation 1", "x.val", "test1", "testing"])
+def test_splits_are_words(tmp_path, name):
+    root = many_labelme(tmp_path, "training_1", name)
+    split = re.search("[A-Za-z]{3,}", name)[0]
+    assert load(root, "training", train_split="training").names == ("training_1.png",)
+    assert load(root, split, train_split="training", val_split=split).names == (f"{name}.png",)
+
+
+def test_photographs_of_no_split_are_reported_in_training(tmp_path):
+    root = many_labelme(tmp_path, "train_1", "val_1", "valley_1", "beach")
+    write(root / "cut.json", '{"shapes": [], "imagePath"')
+    train, val = load(root), load(root, "val")
+    assert train.names == ("train_1.png",) and val.names == ("val_1.png",) and not val.bad
+    assert {bad.name for bad in train.bad} == {"beach.png", "valley_1.png", "cut.json"}
+    assert sum("is in no split, while others are in train, val; move it" in bad.why for bad in train.bad) == 2
+
+
+def test_images_of_cvat_without_a_subset_beside_others(tmp_path):
+    content = cvat(tmp_path)
+    start, end = content.index("<image"), content.index("</annotations>")
+    put(tmp_path, *(f"images/{name}.png" for name in ("b", "c", "valencia")))
+    images = [
+        content[start:end].replace('name="a.png"', f'name="{name}.png"{subset}')
+        for name, subset in (("a", ' subset="train"'), ("b", ' subset="val"'), ("c", ""), ("valencia", ""))
+    ]
+    write(tmp_path / "annotations.xml", content[:start] + "".join(images) + content[end:])
+    assert [bad.name for bad in load(tmp_path).bad] == ["images/c.png", "images/valencia.png"]
+    assert load(tmp_path, "val").names == ("images/b.png",)
 
 
 # ----- bad input: (builder, what is changed in its content, message of the example)

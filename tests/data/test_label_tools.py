@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 import zlib
 
 import numpy as np
@@ -120,6 +121,60 @@ def test_outlines_that_mean_nothing_are_refused(ring, message):
 
 def test_a_loop_of_a_trembling_hand_is_drawn():
     assert filled([1, 1, 11, 1, 11, 7, 5, 7, 6, 8, 5.5, 8, 6.5, 7, 1, 7])[3] == ".##########.."
+
+
+def area(ring):
+    x, y = np.transpose(ring)
+    return abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2)
+
+
+def first_crossing(ring):
+    """Every edge beside every later one, with the two loops drawn out."""
+    n = len(ring)
+    for i in range(n):
+        for j in range(i + 2, n - (i == 0)):
+            (a, b), (c, d) = ((ring[k], ring[(k + 1) % n]) for k in (i, j))
+            sides = np.stack([b - a, c - d], axis=1)
+            share, other = np.linalg.solve(sides, c - a) if abs(np.linalg.det(sides)) > 1e-9 else (0, 0)
+            if not (0 < share < 1 and 0 < other < 1):
+                continue
+            point = a + share * (b - a)
+            loops = area([point, *ring[i + 1 : j + 1]]), area([point, *ring[j + 1 :], *ring[: i + 1]])
+            if min(loops) > max(4.0, 0.01 * max(area(ring), *loops)):
+                return point
+    return None
+
+
+@pytest.mark.parametrize("tremble", [0.0, 3.0, 8.0, 200.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_crossing_that_counts_equals_a_second_implementation(monkeypatch, tremble, seed):
+    monkeypatch.setattr(raster, "FEW", 4)
+    angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    ring = np.stack([400 + 200 * np.cos(angles), 400 + 100 * np.sin(3 * angles) + 200 * np.sin(angles)], axis=1)
+    ring += np.random.default_rng(seed).uniform(-tremble, tremble, ring.shape)
+    expected, point = first_crossing(ring), raster._crossing(ring)
+    assert (point is None) == (expected is None)
+    np.testing.assert_allclose(point or (), () if expected is None else expected, rtol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=3, max_size=30))
+def test_crossings_do_not_depend_on_how_edges_are_divided(points):
+    ring = np.array(points, float)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raster, "FEW", 2)
+        divided = raster._crossing(ring)
+        patch.setattr(raster, "FEW", 1000)
+        assert raster._crossing(ring) == divided
+
+
+def test_outlines_of_many_points_are_quick():
+    angles = np.linspace(0, 2 * np.pi, 20000, endpoint=False)
+    radius = 400 + 20 * np.sin(50 * angles)
+    ring = np.stack([500 + radius * np.cos(angles), 500 + radius * np.sin(angles)], axis=1)
+    begin = time.process_time()
+    assert raster.polygon([ring], (1000, 1000)).pixels.any()
+    assert time.process_time() - begin < 5  # all pairs take four times as long
 
 
 # ----- run lengths; the texts are those of pycocotools 2.0.11

@@ -107,15 +107,17 @@ def _polygon(attributes: Attributes) -> Draw:
 
 def _box(attributes: Attributes) -> Draw:
     x0, y0, x1, y1 = _floats(attributes, "xtl", "ytl", "xbr", "ybr")
-    center = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
-    corners = raster.rectangle(x0, y0, x1, y1) - center
-    return partial(raster.polygon, [raster.turned(corners, float(attributes.get("rotation", 0))) + center])
+    corners, degrees = raster.rectangle(x0, y0, x1, y1), float(attributes.get("rotation", 0))
+    if not degrees:
+        return partial(raster.polygon, [corners])
+    center = corners.mean(axis=0, keepdims=True)  # the corners are those before the turn
+    return partial(raster.polygon, [raster.turned(corners - center, degrees) + center], points=center)
 
 
 def _ellipse(attributes: Attributes) -> Draw:
     x, y, *radii = _floats(attributes, "cx", "cy", "rx", "ry")
     outline = raster.ellipse((x, y), (radii[0], radii[1]), float(attributes.get("rotation", 0)))
-    return partial(raster.polygon, [outline])
+    return partial(raster.polygon, [outline], points=np.array([[x, y]]))
 
 
 def _mask(attributes: Attributes) -> Draw:

@@ -101,7 +101,7 @@ def _draw(kind: str, points: np.ndarray, mask: str | None, size: Size) -> Patch:
         return raster.polygon([raster.rectangle(*points.min(axis=0), *points.max(axis=0))], size)
     if kind == "circle":  # its center, and a point on it
         radius = float(np.hypot(*(points[1] - points[0])))
-        return raster.polygon([raster.ellipse(tuple(points[0]), (radius, radius))], size)
+        return raster.polygon([raster.ellipse(tuple(points[0]), (radius, radius))], size, points=points)
     if kind != "polygon":
         raise DataError(f"a {kind!r} has no area; draw a polygon, or delete it")
     return raster.polygon([points], size)

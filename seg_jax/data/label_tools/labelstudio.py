@@ -121,7 +121,8 @@ def _draw(kind: str, value: dict[str, Any], size: Size) -> Patch:
     corner, extent = (np.array([value[key] for key in pair]) * percent for pair in (keys[:2], keys[2:]))
     degrees = value.get("rotation", 0)
     if kind == "ellipselabels":
-        center = float(corner[0]), float(corner[1])
-        return raster.polygon([raster.ellipse(center, (float(extent[0]), float(extent[1])), degrees)], size)
+        outline = raster.ellipse((float(corner[0]), float(corner[1])), (float(extent[0]), float(extent[1])), degrees)
+        return raster.polygon([outline], size, points=corner[None])
     # Label Studio turns a rectangle around its upper left corner.
-    return raster.polygon([raster.turned(raster.rectangle(0, 0, *extent), degrees) + corner], size)
+    outline = raster.turned(raster.rectangle(0, 0, *extent), degrees) + corner
+    return raster.polygon([outline], size, points=corner[None] if degrees else None)

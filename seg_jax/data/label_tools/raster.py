@@ -21,6 +21,7 @@ from seg_jax.data.images import DataError, read_stored
 BEYOND = 1.0  # pixels that a point may be outside of the picture: tools write its border as -0.5, 0, or the width + 0.5
 LOOP = 4.0, 0.01  # a crossing counts if it cuts off more than these pixels, and more than this share of the whole
 CHUNK = 1 << 22  # pairs of edges that are compared at once: 100 MiB
+FEW = 64  # edges of which all pairs are compared: to divide them would take longer
 
 
 class Patch(NamedTuple):
@@ -31,18 +32,20 @@ class Patch(NamedTuple):
     pixels: np.ndarray
 
 
-def polygon(rings: Sequence[np.ndarray], size: Size) -> Patch:
+def polygon(rings: Sequence[np.ndarray], size: Size, *, points: np.ndarray | None = None) -> Patch:
     """The pixels inside of rings; a ring inside of another one is a hole.
 
     Args:
       rings: float [n 2] with x and y in pixels.
       size: (height, width) of the picture.
+      points: float [n 2], what has to be in the picture where the rings are made of it, such as the centre of a circle
+        whose outline may reach beyond; None: the rings themselves.
 
     Raises:
       DataError: a ring has less than three points, a point is outside of the picture, or a ring crosses itself.
     """
     for ring in rings:
-        _check(ring, size)
+        _check(ring, ring if points is None else points, size)
     edges = np.concatenate([np.stack([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings])  # [n 2 2]
     low = np.floor(edges.min(axis=(0, 1))).astype(int).clip(0)
     high = np.minimum(np.ceil(edges.max(axis=(0, 1))).astype(int), size[::-1])
@@ -134,17 +137,17 @@ def paint(label: np.ndarray, patch: Patch, value: int | bool) -> None:
     label[patch.top : patch.top + height, patch.left : patch.left + width][patch.pixels] = value
 
 
-def _check(ring: np.ndarray, size: Size) -> None:
-    """Refuses a ring that has no area, or whose inside is not what somebody meant."""
+def _check(ring: np.ndarray, points: np.ndarray, size: Size) -> None:
+    """Refuses a ring without area or whose inside is not what somebody meant, and points outside of the picture."""
     if not np.isfinite(ring).all():
         raise DataError("a polygon has a point that is not finite; correct it")
     if (different := len({*map(tuple, ring.tolist())})) < 3:
         raise DataError(
             f"a polygon has {different} different points, and needs three to enclose an area; complete it, or delete it"
         )
-    beyond = np.maximum(-ring, ring - size[::-1]).max(axis=1)
+    beyond = np.maximum(-points, points - size[::-1]).max(axis=1)
     if (beyond > BEYOND).any():
-        x, y = ring[beyond.argmax()]
+        x, y = points[beyond.argmax()]
         raise DataError(
             f"the point ({x:g}, {y:g}) is outside of the picture, which is {size[1]} wide and {size[0]} high; move it "
             "into the picture, or look whether the annotations belong to another size of the photograph"
@@ -157,36 +160,65 @@ def _check(ring: np.ndarray, size: Size) -> None:
 
 
 def _crossing(ring: np.ndarray) -> tuple[float, float] | None:
-    """Where a ring crosses itself so that the part behind the crossing counts (`LOOP`); None if nowhere.
+    """Where a ring first crosses itself so that the part behind the crossing counts (`LOOP`); None if nowhere.
 
-    Smaller loops are where a hand trembled. They change no more pixels than the width of a line.
+    Smaller loops are where a hand trembled. They change no more pixels than the width of a line. Only edges of one part
+    of the picture are compared, so that the time grows little faster than the number of points.
     """
     start, end = ring, np.roll(ring, -1, axis=0)
-    area = abs(_area(ring))
-    rows = max(1, CHUNK // len(ring))
-    for first in range(0, len(ring), rows):
-        a, b = start[first : first + rows, None], end[first : first + rows, None]
-        on_both_sides = _side(a, b, start) * _side(a, b, end) < 0  # [rows n]
-        on_both_sides &= _side(start, end, a) * _side(start, end, b) < 0
-        for i, j in np.argwhere(on_both_sides):
-            i = int(i) + first
-            if i >= j:
-                continue
-            direction, other = end[i] - start[i], end[j] - start[j]
-            share = _cross(start[j] - start[i], other) / _cross(direction, other)
-            point = start[i] + share * direction
-            loops = [
-                abs(_area(np.vstack([point, ring[i + 1 : j + 1]]))),
-                abs(_area(np.vstack([point, ring[j + 1 :], ring[: i + 1]]))),
-            ]
-            if min(loops) > max(LOOP[0], LOOP[1] * max(area, *loops)):
-                return float(point[0]), float(point[1])
+    boxes = np.minimum(start, end), np.maximum(start, end)
+    first: tuple[tuple[int, int], tuple[float, float]] | None = None
+    regions = [np.arange(len(ring))]
+    while regions:
+        edges = regions.pop()
+        if halves := _halves(edges, *boxes):
+            regions += halves
+        elif found := _first_crossing(ring, edges):
+            first = min(first or found, found)
+    return first[1] if first else None
+
+
+def _halves(edges: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
+    """The edges on either side of a line, those that reach it in both; [] if they are few or many reach it.
+
+    Args:
+      edges: their numbers, int [m], in ascending order as those of the halves.
+      low: the upper left corners of all edges, float [n 2].
+      high: their lower right corners.
+    """
+    if len(edges) <= FEW:
+        return []
+    middle = np.median((low[edges] + high[edges]) / 2, axis=0)
+    ways = [[edges[low[edges, i] <= middle[i]], edges[high[edges, i] >= middle[i]]] for i in (0, 1)]
+    best = min(ways, key=lambda halves: max(map(len, halves)))
+    return best if max(map(len, best)) <= 0.65 * len(edges) else []
+
+
+def _first_crossing(ring: np.ndarray, edges: np.ndarray) -> tuple[tuple[int, int], tuple[float, float]] | None:
+    """(numbers of two edges, point) of the first crossing that counts between edges [m] of a ring; None for none."""
+    start, end = ring, np.roll(ring, -1, axis=0)
+    twice = _cross(start, end)
+    before = np.cumsum(twice) - twice  # twice the area that the origin and the edges before each one enclose
+    c, d = start[edges], end[edges]
+    rows = max(1, CHUNK // len(edges))
+    for top in range(0, len(edges), rows):
+        a, b = c[top : top + rows, None], d[top : top + rows, None]
+        on_both_sides = _side(a, b, c) * _side(a, b, d) < 0  # [rows m]
+        on_both_sides &= _side(c, d, a) * _side(c, d, b) < 0
+        row, column = np.nonzero(on_both_sides)
+        i, j = edges[row + top], edges[column]
+        i, j = i[i < j], j[i < j]
+        direction, other = end[i] - start[i], end[j] - start[j]
+        share = _cross(start[j] - start[i], other) / _cross(direction, other)
+        point = start[i] + share[:, None] * direction
+        loop = (_cross(point, end[i]) + before[j] - before[i + 1] + _cross(start[j], point)) / 2
+        loops = np.abs([loop, twice.sum() / 2 - loop])  # what is between the two edges, and the rest
+        most = np.maximum(loops.max(axis=0), abs(twice.sum()) / 2)
+        counts = np.flatnonzero(loops.min(axis=0) > np.maximum(LOOP[0], LOOP[1] * most))
+        if counts.size:
+            k = counts[0]
+            return (int(i[k]), int(j[k])), (float(point[k, 0]), float(point[k, 1]))
     return None
-
-
-def _area(ring: np.ndarray) -> float:
-    """The signed area of a ring, by the shoelace formula."""
-    return float(_cross(ring, np.roll(ring, -1, axis=0)).sum() / 2)
 
 
 def _side(a: np.ndarray, b: np.ndarray, point: np.ndarray) -> np.ndarray:

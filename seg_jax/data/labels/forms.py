@@ -11,7 +11,8 @@ from seg_jax.data.labels.ids import IGNORE, Color, LabelError, palette
 NAME = ("readable", "name", "label", "title", "class")  # Mapillary Vistas has names for people beside others
 COLOR = ("color", "colour", "rgb", "hex")
 VALUE = ("values", "value", "id", "index", "label", "class_id")
-INSIDE = ("classes", "labels", "names", "categories", "id2label", "label2id")  # where documents keep their classes
+INSIDE = ("classes", "CLASSES", "labels", "names", "categories", "id2label", "label2id")  # where documents have classes
+PALETTE = ("palette", "PALETTE", "colors", "COLORS")  # the colours beside a list of them
 NOT_COUNTED = ("ignore", "ignored", "void", "unlabeled", "unlabelled", "don't care", "dontcare")  # names of 255
 
 Form = tuple[str, ...]  # of an entry of a mapping, such as ('id', 'name')
@@ -31,7 +32,8 @@ def fields(content: Any) -> dict[str, Any]:
 
     Args:
       content: a list of names; a list of objects with a name, a colour and an id; a mapping of two of name, id and
-        colour; or an object that keeps one of these under a key of `INSIDE`. Whole numbers may be written as text.
+        colour; or an object that keeps one of these under a key of `INSIDE`, with the colours of a list of names under
+        one of `PALETTE`. Whole numbers may be written as text.
 
     Raises:
       LabelError: it has another form; the message says which part.
@@ -45,6 +47,8 @@ def fields(content: Any) -> dict[str, Any]:
     if not isinstance(content, list | dict):
         refuse(f"{_shown(content)} is neither a list nor an object")
     rows = _of_list(content) if isinstance(content, list) else _of_mapping(content)
+    if isinstance(content, list) and not any(row.color for row in rows):
+        rows = _painted(rows, outer)
     ignore = outer.get("ignore", outer.get("ignore_index"))
     if isinstance(content, list) and any(_without_score(entry) for entry in content):
         rows, ignore = _scored(rows, content)
@@ -73,6 +77,17 @@ def refuse(what: str) -> NoReturn:
         '{"name": [r, g, b], ...}, or {"classes": [{"name": ..., "color": ..., "values": [...]}], '
         '"ignore": [255]}; docs/data.md shows the other forms.'
     )
+
+
+def _painted(rows: list[Row], outer: Mapping[str, Any]) -> list[Row]:
+    """The classes with the colours beside their list, if there are some."""
+    key = next((key for key in PALETTE if outer.get(key) is not None), "")
+    if not key:
+        return rows
+    colors = _colors(outer[key], repr(key))
+    if len(colors) != len(rows):
+        raise LabelError(f"{len(colors)} colours in {key!r} for {len(rows)} classes; give one for each.")
+    return [row._replace(color=color) for row, color in zip(rows, colors, strict=True)]
 
 
 def _uncounted(rows: list[Row]) -> tuple[list[Row], tuple[int, ...]]:

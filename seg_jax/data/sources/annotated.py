@@ -47,6 +47,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
     table = table_of(root, data.labels, found)
     complete = divided(checked(found, photographs, missing_as_background=data.missing_mask == "background"))
     key = _split(data, split, complete)
+    bad = [*complete.bad.get(key, ()), *(unclaimed(complete) if key and split == data.train_split else ())]
     scenes = complete.scenes.get(key, ())
     ids = class_ids(table, found)
     outside = table.names.index(BACKGROUND) if BACKGROUND in table.names else table.ignored
@@ -59,7 +60,7 @@ def load(data: DataConfig, split: str, *, seed: int) -> Examples:
         table=table,
         files=tuple(tuple(dict.fromkeys((scene.photo, scene.file))) for scene in scenes),
         reading=f"annotations={name}, missing_mask={data.missing_mask}, {depth}",
-        bad=tuple(Bad(bad.name.removeprefix(f"{root}/"), bad.why) for bad in complete.bad.get(key, ())),
+        bad=tuple(Bad(one.name.removeprefix(f"{root}/"), one.why) for one in bad),
     )
 
 
@@ -140,6 +141,16 @@ def divided(found: Annotations) -> Annotations:
         return {"": [item for part in parts.values() for item in part]}
 
     return replace(found, scenes=joined(found.scenes), bad=joined(found.bad))
+
+
+def unclaimed(found: Annotations) -> list[Bad]:
+    """What is in none of several splits. It may be meant for training, so it is reported there."""
+    splits = ", ".join(sorted(name for name in found.scenes if name))
+    why = (
+        f"is in no split, while others are in {splits}; move it into the directory of one, name it so (train_1), give "
+        "it a subset in CVAT, or leave it out with --config.data.skip_bad=True."
+    )
+    return [*found.bad.get("", ()), *(Bad(str(scene.photo), why) for scene in found.scenes.get("", ()))]
 
 
 def _split(data: DataConfig, split: str, found: Annotations) -> str:

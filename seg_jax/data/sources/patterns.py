@@ -14,6 +14,7 @@ from seg_jax.data.images import EXTENSIONS, PHOTOGRAPHS, DataError
 from seg_jax.data.rasters import ARRAYS
 
 SPLIT = re.compile(r"(?<![a-z])(train(?:ing|val)?|val(?:id(?:ation)?)?|test(?:ing)?)", re.IGNORECASE)
+WORD = re.compile(rf"{SPLIT.pattern}(?![^\W\d_])", re.IGNORECASE)  # alone or before a number, as in train_1 and val2017
 
 Key = tuple[str, ...]  # the texts that the stars of a pattern match
 
@@ -28,8 +29,8 @@ def loose(key: Iterable[str]) -> str:
 
 
 def split_in(text: str) -> str:
-    """The name of a split in a path; '' for none."""
-    match = SPLIT.search(text)
+    """The name of a split that is a word in a path, as in 'train_1' and not in 'valley'; '' for none."""
+    match = WORD.search(text)
     return match[0] if match else ""
 
 

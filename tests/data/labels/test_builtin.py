@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from seg_jax.data.images import read_mask
 from seg_jax.data.labels import IGNORE, LabelError, LabelTable
-from seg_jax.data.labels.builtin import CAMVID, CAMVID32, TABLES, label_table, read_groups
+from seg_jax.data.labels.builtin import CAMVID, CAMVID32, TABLES, label_table, read_groups, table_of
 from seg_jax.data.labels.masks import MaskReader
 
 SKY_ROAD = LabelTable(names=("Sky", "Road"), colors=((128, 128, 128), (128, 64, 128)))
@@ -63,6 +63,28 @@ def test_class_dict(tmp_path, kind):
         ("labels.txt", "0 sky\n7 road", LabelTable(("sky", "road"), values=((0,), (7,)))),
         ("labels.txt", "0: sky\r\n7: road\r\n", LabelTable(("sky", "road"), values=((0,), (7,)))),
         ("colors.txt", "1,2,3,sky\n4, 5, 6, road", LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
+        ("classes.txt", "# classes of site A\nsky\n// and below\nroad", LabelTable(("sky", "road"))),
+        ("colors.txt", "# 2 classes\n1 2 3 sky\n4 5 6 road", LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
+        *[
+            ("colors.txt", text, LabelTable(("a sky", "road"), ((1, 2, 3), (4, 5, 6)), ((0,), (7,))))
+            for text in (
+                "0 1 2 3 a sky\n7 4 5 6 road",
+                "0\t1\t2\t3\ta sky\n7\t4\t5\t6\troad",
+                "0, 1, 2, 3, a sky\n7, 4, 5, 6, road",
+                "0\ta sky\t1\t2\t3\n7\troad\t4\t5\t6",
+                "0 a sky 1 2 3\n7 road 4 5 6",
+                "0,a sky,1,2,3\n7,road,4,5,6",
+            )
+        ],
+        ("colors.txt", "7 sky 1 2 3\n0 road 4 5 6", LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)), ((7,), (0,)))),
+        ("colors.txt", "1 2 3 sky\n4 5 6 7 seas", LabelTable(("sky", "7 seas"), ((1, 2, 3), (4, 5, 6)))),
+        ("meta.json", '{"classes": ["sky", "road"], "palette": [[1, 2, 3], [4, 5, 6]]}',
+         LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
+        ("meta.json", '{"CLASSES": ["sky", "road"], "PALETTE": [[1, 2, 3], [4, 5, 6]]}',
+         LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
+        ("meta.yaml", "names: [sky, road]\ncolors: ['#010203', '#040506']",
+         LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
+        ("meta.json", '{"classes": ["sky", "road"], "palette": null}', LabelTable(("sky", "road"))),
         ("a.csv", "id,name\n0,sky\n7,road", LabelTable(("sky", "road"), values=((0,), (7,)))),
         ("a.csv", "label;hex\nsky;#010203\nroad;#040506", LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
         ("a.csv", 'class,rgb\nsky,"1, 2, 3"\nroad,"4, 5, 6"', LabelTable(("sky", "road"), ((1, 2, 3), (4, 5, 6)))),
@@ -117,6 +139,12 @@ def test_the_first_file_counts(tmp_path):
         ("label_colors.txt", "1 2 300 a\n4 5 6 b", "class 'a' has colour (1, 2, 300)"),
         ("label_colors.txt", "1 2 3 a\n4 5 6 a", "class names repeat: a"),
         ("label_colors.txt", "", "0 classes: a label table has 2 to 65535"),
+        ("label_colors.txt", "# a\n\n1 2 3 a\n4 5 b", "line 4: '4 5 b' is not 'red green blue name'"),
+        ("label_colors.txt", "0\troad\tflat\n1\tcar\tvehicle", "line 1: '0\\troad\\tflat' is not"),
+        ("label_colors.txt", "road\tflat\ncar\tvehicle", "line 1: 'road\\tflat' is not"),
+        ("label_colors.txt", "0 road 1 2 3\n1 car", "line 1: '0 road 1 2 3' is not"),
+        ("label_colors.txt", "9 1 2 1 a\n4 5 6 2 b", "'4 5 6 2 b' after '9 1 2 1 a': the first of four numbers is the"),
+        ("class_names.json", '{"classes": ["a", "b"], "palette": [[1, 2, 3]]}', "1 colours in 'palette' for 2 classes"),
         ("class_dict.csv", "", "the first line has no column name, r, g, b; it is 'name,r,g,b'"),
         ("class_dict.csv", "Sky,1,2,3\nRoad,4,5,6", "the first line has no column name, r, g, b"),
         ("class_dict.csv", "name,r,g\nSky,1,2", "the first line has no column b"),
@@ -147,6 +175,28 @@ def test_files_in_another_encoding_are_named(tmp_path):
     path.write_bytes("1 2 3 Straße\n4 5 6 b".encode("latin-1"))
     with pytest.raises(LabelError, match=re.escape(f"{path} is not UTF-8 text")):
         label_table(tmp_path, "")
+
+
+def test_a_file_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "names.json").write_text('["sky", "road"]')
+    assert label_table(None, "~/names.json").names == ("sky", "road")
+
+
+# ----- classes from Python
+
+
+@pytest.mark.parametrize(
+    "classes", [2, np.int64(2), np.uint8(2), ["class 0", "class 1"], np.array(["class 0", "class 1"])]
+)
+def test_a_number_or_names_give_a_table(classes):
+    assert table_of(classes).names == ("class 0", "class 1")
+
+
+@pytest.mark.parametrize("classes", ["tumor", b"tumor", 3.0, None, {"a", "b"}, {"a": 0, "b": 1}])
+def test_anything_else_gives_none(classes):
+    with pytest.raises(LabelError, match=re.escape(f"classes = {classes!r} is neither a whole number nor a list")):
+        table_of(classes)
 
 
 # ----- groups

@@ -69,7 +69,7 @@ def with_fields(config: Config, fields: Mapping[str, Any]) -> Config:
 def _check(config: Config) -> None:
     """Refuses a configuration in which a field does not fit its declaration, or two do not fit each other.
 
-    What needs the devices, the names of networks or the data is checked where those are, see `run.program.check`.
+    What needs the devices, the network or the data is checked where those are, see `run.program.check`.
 
     Raises:
       ConfigError: naming the field, its value, the rule and the cure.
@@ -226,14 +226,7 @@ def _check_data(config: Config) -> None:
 
 
 def _check_augmentation(config: Config) -> None:
-    stride, crop = config.model.encoder.output_stride or 1, config.augment.crop
-    require(
-        all(n % stride == 0 for n in crop),
-        config,
-        "augment.crop",
-        f"height and width of training crops are multiples of model.encoder.output_stride = {stride}",
-        f"Use {tuple(-(-n // stride) * stride for n in crop)}",
-    )
+    crop = config.augment.crop
     for field, off in (("crop_balance", 0.0), ("cat_max_ratio", 1.0)):
         rule = f"it chooses where crops are (augment.crop = {crop!r}), from labels on the host (data.cache = "
         require(

@@ -1,4 +1,4 @@
-"""Checks of a configuration that wait for what it does not know: the devices, and the classes of the data."""
+"""Checks of a configuration that wait for what it does not know: the devices, the network, the classes of the data."""
 
 from __future__ import annotations
 
@@ -23,6 +23,38 @@ def check_devices(config: Config, devices: int) -> None:
             f"the batch is split evenly over {devices} devices{in_parts}",
             f"Use a multiple of {unit}, such as {-(-size // unit) * unit}",
         )
+
+
+def check_network(config: Config, *, reduction: int, images: int) -> None:
+    """Refuses crops that do not fit the stride of the network, and batch statistics of too few images.
+
+    Args:
+      config: a checked configuration.
+      reduction: of the network, see `models.reduction`.
+      images: over which batch statistics have to be taken at least, see `models.decoders.least_images`.
+
+    Raises:
+      ConfigError: naming the crop or the batch size, and what fits.
+    """
+    crop, stride, train = config.augment.crop, config.model.encoder.output_stride or reduction, config.train
+    unit = min(stride, reduction)  # some encoders have no stride but their own
+    what = "the network's reduction" if unit < stride else "model.encoder.output_stride"
+    require(
+        all(n % unit == 0 for n in crop),
+        config,
+        "augment.crop",
+        f"height and width of training crops are multiples of {what} = {unit}",
+        f"Use {tuple(-(-n // unit) * unit for n in crop)}",
+    )
+    together = train.batch_size // train.accumulate
+    require(
+        together >= images,
+        config,
+        "train.batch_size",
+        f"model.norm = {config.model.norm!r} takes the statistics of {together} image at a time (train.accumulate = "
+        f"{train.accumulate}), and {config.model.name} pools it to a single value, whose variance is 0",
+        "Use a larger batch, a smaller train.accumulate, or model.norm=group or frozen",
+    )
 
 
 def weighting(config: Config) -> str:

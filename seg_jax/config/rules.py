@@ -9,6 +9,9 @@ EACH_AT_LEAST_ONE = Rule(
     "each of them is at least 1",
     "Use positive numbers, such as the default",
 )
+DIFFERENT = Rule(
+    lambda numbers: len(set(numbers)) == len(numbers), "its numbers differ", "Leave out those that are there twice"
+)
 NOT_NEGATIVE = Rule(lambda n: n >= 0, "this cannot be negative", "Use 0 to switch it off")
 AT_LEAST_ONE = Rule(lambda n: n >= 1, "this is at least 1", "Use a positive number")
 SIZE = Rule(

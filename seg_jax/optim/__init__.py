@@ -106,12 +106,14 @@ def group_factors(params: Tree, groups: tuple[tuple[str, float, float], ...]) ->
 def stage_rates(params: Mapping[str, Any], *, encoder_lr: float, layer_decay: float) -> Tree:
     """The learning rate of every parameter relative to the decoder's: a tree of numbers.
 
-    Stage i of an encoder with n stages has encoder_lr * layer_decay ** (n - i); its stem is stage 0. This is layer-wise
-    decay (Howard and Ruder 2018, with 1 / 2.6), by stage.
+    Stage i of an encoder with n stages has encoder_lr * layer_decay ** (n - i); its stem is stage 0, and 'bottom' the
+    last. This is layer-wise decay (Howard and Ruder 2018, with 1 / 2.6), by stage.
     """
     stages = {
         name: int(number[0]) if (number := re.findall(r"^[a-z]+(\d+)", name)) else 0 for name in params["encoder"]
     }
+    if "bottom" in stages:  # FC-DenseNet's, below all blocks that have a number
+        stages["bottom"] = max(stages.values()) + 1
     deepest = max(stages.values(), default=0)
 
     def of_stage(name: str, tree: Any) -> Any:

@@ -16,6 +16,7 @@ from seg_jax.config import (
     Size,
     check_devices,
     check_names,
+    check_network,
     checked,
     lookup,
     weighting,
@@ -47,6 +48,8 @@ def check(config: Config, *, devices: int) -> None:
     check_names(config)
     data.check(config.data)
     check_devices(config, devices)
+    reduction = models.reduction(models.build(config, classes=2)) if any(config.augment.crop) else 1
+    check_network(config, reduction=reduction, images=models.decoders.least_images(config.model))
     if scheme := weighting(config):
         lookup(stats.SCHEMES, scheme, "loss.class_weights")
 

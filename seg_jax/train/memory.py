@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from seg_jax import models
 from seg_jax.augment import placing
 from seg_jax.config import Config, Size, with_fields
 from seg_jax.data.examples import Examples
@@ -151,8 +152,8 @@ def fit_memory(
 def changes(config: Config, *, devices: int, size: Size) -> Iterator[dict[str, Any]]:
     """Changes from mild to harsh: those that leave the step what it is (rematerialisation; parts of the batch, but for
     their batch statistics), then smaller crops, then smaller batches too."""
-    batch = config.train.batch_size
-    parts = [n for n in range(1, batch // devices + 1) if batch % (devices * n) == 0 and n >= config.train.accumulate]
+    batch, smallest = config.train.batch_size, max(devices, models.decoders.least_images(config.model))
+    parts = [n for n in range(config.train.accumulate, batch // smallest + 1) if batch % (devices * n) == 0]
     crop = config.augment.crop if all(config.augment.crop) else size
     unit = max(32, config.model.encoder.output_stride)
     crops = [crop]
@@ -166,9 +167,9 @@ def changes(config: Config, *, devices: int, size: Size) -> Iterator[dict[str, A
             yield changed | accumulated
             if not config.model.remat:
                 yield changed | accumulated | {"model.remat": True}
-    if batch > devices:
+    if batch > smallest:
         remat = {} if config.model.remat else {"model.remat": True}
-        yield {"augment.crop": crops[-1], "train.batch_size": devices, "train.accumulate": 1} | remat
+        yield {"augment.crop": crops[-1], "train.batch_size": smallest, "train.accumulate": 1} | remat
 
 
 def proposal(found: tuple[dict[str, Any], float] | None, *, limit: float) -> str:

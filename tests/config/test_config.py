@@ -29,6 +29,7 @@ from seg_jax.config import (
 from seg_jax.config.default import Config
 from seg_jax.config.fields import declarations
 from seg_jax.losses import LOSSES
+from seg_jax.models import MODELS
 from seg_jax.run import program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,8 +118,10 @@ anything = st.tuples(
     st.fixed_dictionaries(
         {
             "data.ignore_classes": st.lists(st.text(), max_size=3).map(tuple),
-            "model.aspp_rates": st.lists(st.integers(1), max_size=3).map(tuple),
-            "optim.groups": st.lists(st.tuples(st.text(), st.floats(0, 9), st.integers(0, 9)), max_size=2).map(tuple),
+            "model.aspp_rates": st.lists(st.integers(1), max_size=3, unique=True).map(tuple),
+            "optim.groups": st.lists(
+                st.tuples(st.text().map(re.escape), st.floats(0, 9), st.integers(0, 9)), max_size=2
+            ).map(tuple),
             "loss.class_weights": st.lists(st.floats(0, 9) | st.text(), max_size=3).map(tuple),
             "log.tensorboard": st.booleans(),
         }
@@ -233,6 +236,10 @@ def test_every_configuration_is_valid(name, devices):
         ("loss.ohem.threshold", 1.0),
         ("loss.focal.gamma", 0.0),
         ("data.mean", (0.0, 0.0, 0.0)),
+        ("data.mean", (1.0, 1.0, 1.0)),
+        ("data.std", (1.0, 1.0, 1.0)),
+        ("seed", 2**31 - 1),
+        ("model.aspp_rates", ()),
     ],
 )
 def test_limits_are_allowed(field, value):
@@ -301,6 +308,7 @@ BAD = [
     ("data.pets.val_share", 1.0, "this is a share", "Use 0.1"),
     ("data.huggingface.val_share", 1.0, "this is a share", "Use 0.1"),
     ("seed", -1, "random streams start from a number that is not negative", "Use 0 or a positive number"),
+    ("seed", 2**31, "random streams start from a number of 31 bits", "Use at most 2147483647"),
     ("optim.lr", 0.0, "the learning rate is positive", "Try 1e-3"),
     ("optim.lr", -1e-3, "the learning rate is positive", "Try 1e-3"),
     ("optim.lr", float("nan"), "the learning rate is positive", "Try 1e-3"),
@@ -376,11 +384,25 @@ BAD = [
         ("optim.groups", bad, "each group is (regular expression", "Use (('encoder/.*', 0.1, 1.0),)")
         for bad in ((("encoder",),), ((1.0, 1.0, 1.0),), (("encoder/.*", -1.0, 1.0),))
     ),
+    *(
+        ("optim.groups", ((bad, 0.1, 1.0),), "a regular expression of Python", "Use an expression such as")
+        for bad in ("encoder/(.*", "*", "a{99999999999999999999}")
+    ),
+    ("model.aspp_rates", (6, 6, 12), "its numbers differ", "Leave out those that are there twice"),
+    ("model.pool_bins", (1, 1, 2), "its numbers differ", "Leave out those that are there twice"),
     ("mesh.data", 0, "it is a number of devices", "Use -1"),
     ("train.accumulate", 0, "this is at least 1", "Use a positive number"),
     ("data.mean", (0.5,), "there is one number for each of 3 channels", "Use that many numbers, or ()"),
     ("data.std", (0.5, 0.5), "there is one number for each of 3 channels", "Use that many numbers, or ()"),
     ("data.std", (0.2, 0.0, 0.2), "images are divided by it", "Use positive numbers"),
+    *(
+        (field, bad, "it is that of images in 0..1", "by 255: 123.675, 116.28, 103.53 are 0.485, 0.456, 0.406")
+        for field, bad in (
+            ("data.mean", (123.675, 116.28, 103.53)),
+            ("data.mean", (0.5, -0.1, 0.5)),
+            ("data.std", (58.395, 57.12, 57.375)),
+        )
+    ),
     *((field, "no such name", "is not one of: ", ", ".join(sorted(names))) for field, names in NAMES.items()),
 ]
 
@@ -444,6 +466,51 @@ def test_crops_are_multiples_of_the_stride():
         "model.encoder.output_stride = 16. Use (112, 128)."
     )
     program.check(changed(**{"augment.crop": (112, 128), "model.encoder.output_stride": 16}), devices=1)
+
+
+def test_crops_are_multiples_of_what_the_network_has_of_the_stride():
+    fields = {"model.encoder.depth": 2, "model.encoder.output_stride": 32}  # as `pretrained.resolve` leaves it
+    program.check(changed(**{"augment.crop": (20, 36)}, **fields), devices=1)
+    with pytest.raises(ConfigError, match=r"\(20, 34\): .* multiples of the network's reduction = 4\. Use \(20, 36\)"):
+        program.check(changed(**{"augment.crop": (20, 34)}, **fields), devices=1)
+
+
+POOLED = [
+    ("deeplabv3", {}),
+    ("deeplabv3plus", {}),
+    ("pspnet", {}),
+    ("upernet", {}),
+    ("pspnet", {"model.pool_bins": (2, 1)}),
+]
+SPREAD = [
+    *((name, {}) for name in sorted(MODELS) if name not in dict(POOLED)),
+    *((name, {"model.pool_bins": (2, 3)}) for name in ("pspnet", "upernet")),
+    ("pspnet", {"model.encoder.style": "smp", "model.encoder.name": "resnet18"}),
+    *((name, {"model.norm": norm}) for name, _ in POOLED for norm in ("group", "frozen", "none")),
+]
+ONE_IMAGE = [{"train.batch_size": 1}, {"train.batch_size": 4, "train.accumulate": 4}]
+
+
+@pytest.mark.parametrize("batch", ONE_IMAGE, ids=str)
+@pytest.mark.parametrize(("name", "fields"), POOLED)
+def test_batch_statistics_of_one_value_are_refused(name, fields, batch):
+    fields = {"model.name": name, "eval.batch_size": 4, **fields}
+    with pytest.raises(ConfigError) as error:
+        program.check(changed(**fields, **batch), devices=1)
+    assert str(error.value) == (
+        f"config.train.batch_size = {batch['train.batch_size']}: model.norm = 'batch' takes the statistics of 1 image "
+        f"at a time (train.accumulate = {batch['train.batch_size']}), and {name} pools it to a single value, whose "
+        "variance is 0. Use a larger batch, a smaller train.accumulate, or model.norm=group or frozen."
+    )
+    # Statistics are those of all devices together, two images at a time.
+    twice = {**batch, "train.batch_size": 2 * batch["train.batch_size"]}
+    program.check(changed(**fields, **twice), devices=2)
+
+
+@pytest.mark.parametrize(("name", "fields"), SPREAD)
+def test_one_image_is_enough_where_no_map_has_one_value(name, fields):
+    for batch in ONE_IMAGE:
+        program.check(changed(**{"model.name": name, **fields, **batch}), devices=1)
 
 
 def test_epochs_are_not_negative_even_when_unused():

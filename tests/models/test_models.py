@@ -2,6 +2,7 @@
 
 from functools import cache, partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ from jax.extend.core import Var, jaxprs_in_params
 
 from seg_jax import losses, models
 from seg_jax.config import ConfigError, default, recipes, with_fields
-from seg_jax.models import ENCODERS, MODELS, layers
+from seg_jax.models import ENCODERS, MODELS, decoders, layers
 from seg_jax.models.decoders import unet
 from seg_jax.models.encoders import MILLIONS, efficientnet_lite
 from seg_jax.run import pretrained, program
@@ -549,6 +550,29 @@ def test_deeplab_decoder_parameters_by_hand(build):
     refine = (9 * (c + 48) * c + 2 * c) + (9 * c * c + 2 * c)
     expected = aspp + (4 * 48 + 2 * 48) + refine + (c * CLASSES + CLASSES)
     assert models.count(shapes(build({"model.name": "deeplabv3plus", "model.channels": 256}))[0]["decoder"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        *((name, {}) for name in MODELS),
+        *((name, {"model.pool_bins": (2, 3)}) for name in ("pspnet", "upernet")),
+        ("pspnet", {"model.encoder.style": "smp"}),
+    ],
+)
+def test_decoders_say_whether_a_norm_sees_one_value_of_an_image(name, fields):
+    config = with_fields(default.get_config(), {"model.name": name, "model.encoder.name": "resnet18", **fields})
+    model, maps = models.build(config, classes=CLASSES), set()
+
+    def note(apply, args, kwargs, context):
+        if isinstance(context.module, nn.BatchNorm) and "decoder" in context.module.path:
+            maps.add(args[0].shape[1:3])
+        return apply(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(lambda: models.init(model, jax.random.key(0), (1, 256, 256, 3)))
+    assert decoders.least_images(config.model) == (2 if (1, 1) in maps else 1)
+    assert decoders.least_images(with_fields(config, {"model.norm": "frozen"}).model) == 1
 
 
 @pytest.mark.parametrize("name", MODELS)

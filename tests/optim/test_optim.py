@@ -322,6 +322,14 @@ def test_rates_by_hand():
     }
 
 
+def test_the_bottom_block_is_the_deepest_stage():
+    kernel = {"kernel": jnp.ones((1, 1))}
+    encoder = dict.fromkeys(("bottom", "stem", "block1", "down1", "block2", "down2"), kernel)
+    found = optim.stage_rates({"encoder": encoder}, encoder_lr=1.0, layer_decay=0.5)["encoder"]
+    rates = {name: layer["kernel"] for name, layer in found.items()}
+    assert rates == {"bottom": 1, "block2": 0.5, "down2": 0.5, "block1": 0.25, "down1": 0.25, "stem": 0.125}
+
+
 def test_rates_are_1_unless_asked_for():
     assert set(jax.tree.leaves(optim.stage_rates(stages(), encoder_lr=1.0, layer_decay=1.0))) == {1.0}
 

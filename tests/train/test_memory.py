@@ -42,6 +42,18 @@ def test_changes_go_from_mild_to_harsh(tiny_config):
     ]
 
 
+def test_no_change_leaves_batch_statistics_of_one_value(tiny_config):
+    def proposed(**fields):
+        config = tiny_config({"model.name": "pspnet", "augment.crop": (128, 128), "train.batch_size": 4} | fields)
+        return list(memory.changes(config, devices=1, size=(128, 128)))
+
+    found = proposed()
+    assert [fields.get("train.accumulate", 1) for fields in found] == [1, 1, 2, 2, 2, 2, 1]
+    assert found[-1]["train.batch_size"] == 2
+    found = proposed(**{"model.norm": "group"})
+    assert {"train.accumulate": 4} in found and found[-1]["train.batch_size"] == 1
+
+
 def test_what_fits_is_left_as_it_is(functions, needed):
     found = memory.fit_memory(functions, size=(128, 128), limit=needed)
     assert found == ({}, needed)

@@ -1,7 +1,7 @@
 """The network."""
 
 from seg_jax.config.fields import Group, Rule, field, group
-from seg_jax.config.rules import AT_LEAST_ONE, EACH_AT_LEAST_ONE
+from seg_jax.config.rules import AT_LEAST_ONE, DIFFERENT, EACH_AT_LEAST_ONE
 
 RATE = Rule(lambda x: 0 <= x < 1, "this is a probability below 1", "Use a number in [0, 1)")
 
@@ -90,7 +90,7 @@ class ModelConfig(Group, path="model"):
     )
     align_corners: bool = field(False, "of bilinear upsampling; True as in segmentation_models.pytorch")
     aspp_rates: tuple[int, ...] = field(
-        (6, 12, 18, 24), "deeplabv3, deeplabv3plus: dilations of the spatial pyramid", EACH_AT_LEAST_ONE
+        (6, 12, 18, 24), "deeplabv3, deeplabv3plus: dilations of the spatial pyramid", EACH_AT_LEAST_ONE, DIFFERENT
     )
     separable: bool = field(False, "deeplabv3, deeplabv3plus: 3x3 convolutions are depthwise separable")
     pool_bins: tuple[int, ...] = field(
@@ -101,5 +101,6 @@ class ModelConfig(Group, path="model"):
             "there is at least one grid, of one bin or more along an axis",
             "Use (1, 2, 3, 6)",
         ),
+        DIFFERENT,
     )
     encoder: EncoderConfig = group(EncoderConfig)

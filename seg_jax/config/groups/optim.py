@@ -1,9 +1,19 @@
 """The optimizer, the learning rate, and fine-tuning."""
 
+import re
+
 from seg_jax.config.fields import Group, Rule, field
 from seg_jax.config.rules import AT_LEAST_ONE, NOT_NEGATIVE
 
 FACTOR = Rule(lambda x: 0 < x <= 10, "a factor is positive, at most 10", "Use 1.0")
+
+
+def _is_expression(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError):  # the latter: counts such as a{99999999999}
+        return False
+    return True
 
 
 class OptimConfig(Group, path="optim"):
@@ -48,6 +58,11 @@ class OptimConfig(Group, path="optim"):
             ),
             "each group is (regular expression, factor of the learning rate, factor of the weight decay)",
             "Use (('encoder/.*', 0.1, 1.0),), or () for none",
+        ),
+        Rule(
+            lambda groups: all(_is_expression(g[0]) for g in groups),
+            "the first of each group is a regular expression of Python, with every bracket closed",
+            "Use an expression such as 'encoder/.*', with \\ before a character that stands for itself",
         ),
     )
     ema: float = field(

@@ -86,6 +86,11 @@ class DeepLabV3Decoder(nn.Module):
     aux: bool = False
     style: Style = Style()
 
+    @property
+    def one_value(self) -> bool:
+        """Whether a norm sees maps of 1x1, one value for each image."""
+        return True
+
     @nn.compact
     def __call__(self, features: Sequence[jax.Array], train: bool) -> dict[str, jax.Array]:
         """Features, finest first -> logits [b h w k] at the size of the coarsest, and 'aux' in training."""
@@ -122,6 +127,11 @@ class DeepLabV3PlusDecoder(nn.Module):
     align_corners: bool = False
     dropout: float = 0.1
     style: Style = Style()
+
+    @property
+    def one_value(self) -> bool:
+        """Whether a norm sees maps of 1x1, one value for each image."""
+        return True
 
     @nn.compact
     def __call__(self, features: Sequence[jax.Array], train: bool) -> dict[str, jax.Array]:

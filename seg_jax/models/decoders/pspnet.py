@@ -105,6 +105,11 @@ class PSPNetDecoder(nn.Module):
     aux: bool = False
     style: Style = Style()
 
+    @property
+    def one_value(self) -> bool:
+        """Whether a norm sees maps of 1x1, one value for each image."""
+        return self.norm_of_one and 1 in self.bins
+
     @nn.compact
     def __call__(self, features: Sequence[jax.Array], train: bool) -> dict[str, jax.Array]:
         """Features, finest first -> logits [b h w k] at the size of the coarsest, and 'aux' in training."""

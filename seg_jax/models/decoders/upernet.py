@@ -38,6 +38,11 @@ class UPerNetDecoder(nn.Module):
     aux: bool = False
     style: Style = Style()
 
+    @property
+    def one_value(self) -> bool:
+        """Whether a norm sees maps of 1x1, one value for each image."""
+        return 1 in self.bins
+
     @nn.compact
     def __call__(self, features: Sequence[jax.Array], train: bool) -> dict[str, jax.Array]:
         """Features, finest first -> logits [b h/4 w/4 k], and 'aux' in training."""

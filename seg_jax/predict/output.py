@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
@@ -174,9 +175,7 @@ class Results:
           OSError: the directory cannot be written.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        begun = self.directory / BEGUN
-        known = {fitting(text, str) for text in begun.read_bytes().split(b"\n")} if begun.is_file() else set()
-        known |= self._done.keys()
+        known = self._done.keys() | self._begun()
         new = [(name, item) for name, item in named if name not in known]
         for name, item in () if overwrite else new:
             outputs = self._outputs(name, 0 if is_video(item) else None)
@@ -187,13 +186,18 @@ class Results:
                     f"{path} exists, and no line of {PREDICTIONS} says that it is a result of this program. Pass "
                     "--overwrite, or name another --out."
                 )
-        with begun.open("a", encoding="utf-8") as file:
+        with (self.directory / BEGUN).open("a", encoding="utf-8") as file:
             file.writelines(f"{json.dumps(name)}\n" for name, _ in new)
         (self.directory / PREDICTIONS).touch()
 
+    def _begun(self) -> set[str]:
+        path = self.directory / BEGUN
+        return {fitting(text, str) for text in path.read_bytes().split(b"\n")[:-1]} if path.is_file() else set()
+
     def end(self) -> None:
-        """All inputs have passed: what is there is in the record."""
-        if not self.failed:
+        """All inputs have passed: what is there is in the record, but for what a failed one has left."""
+        left = self._begun() - self._done.keys() - {line["name"] for line in self.lines}
+        if not any(path for name in left if name for path in self.directory.glob(f"{glob.escape(name)}_*")):
             (self.directory / BEGUN).unlink(missing_ok=True)
 
     def has(self, name: str) -> bool:

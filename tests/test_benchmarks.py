@@ -217,6 +217,7 @@ def test_a_ratio_above_one_is_better():
     assert row.ratio == 1.5 and str(row).split() == ["b", "call", "20.0", "30.0", "ms", "1.50", "PyTorch"]
 
 
+@pytest.mark.slow
 def test_all_benchmarks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(look, "LARGE", look.LARGE)  # the benchmark of classes sets it
     flags = ["--only=layers,classes,export,train_step", f"--out={tmp_path}"]

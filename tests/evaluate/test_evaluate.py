@@ -50,6 +50,7 @@ def run(tiny_config, tmp_path_factory):
     return config, workdir
 
 
+@pytest.mark.slow
 def test_training_leaves_counts_of_images_and_costs(run):
     _, workdir = run
     content = json.loads((workdir / "report.json").read_text())

@@ -125,6 +125,7 @@ def labelled(directory):
     return sum((np.asarray(Image.open(path)) != 255).sum() for path in (directory / "valannot").iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_on_photographs_of_any_size(configured, directory, tmp_path):
     config = configured()
     workdir = tmp_path / "run"

@@ -101,6 +101,7 @@ def test_a_rate_that_would_jump_is_refused(config_for, tmp_path):
     assert (run.config_file.read_text(), run.metrics_file.read_text()) == before
 
 
+@pytest.mark.slow
 def test_a_schedule_without_an_end_carries_on(config_for, tmp_path):
     fields = {"optim__schedule": "constant", "optim__warmup_steps": 2}
     train_and_evaluate(config_for(**fields, train__steps=6), tmp_path / "whole")

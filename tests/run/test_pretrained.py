@@ -266,6 +266,7 @@ def differ(one, two):
     return any(jax.tree.leaves(jax.tree.map(lambda a, b: (a != b).any(), one, two)))
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_taken_over(tiny_config, trained):
     run, _, state = trained
     config, ours = begin(tiny_config({"model.weights": str(run)}))

@@ -209,6 +209,7 @@ def test_plateau_lowers_the_rate_when_the_score_stays_behind(config_for, tmp_pat
     assert rates == pytest.approx([1e-12, 1e-12, 0.5e-12, 0.25e-12])
 
 
+@pytest.mark.slow
 def test_the_average_is_what_is_evaluated_and_predicted_with(config_for, tmp_path):
     state = train_and_evaluate(config_for(optim__ema=0.9, optim__lr=0.1), tmp_path / "run")
     stored = Checkpoints(tmp_path / "run" / "checkpoints")
@@ -253,6 +254,7 @@ def test_class_weights_are_checked_before_files_are_read(config_for, folder, tmp
         train_and_evaluate(config_for(loss__class_weights=(1.0, 2.0)), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_class_weights_by_name(config_for, folder, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run = tmp_path / "run"

@@ -37,6 +37,7 @@ def test_a_step_needs_the_memory_that_it_needed(tiny_config):
     assert cost.peak_memory(functions.train_step((64, 64)).compile()) == pytest.approx(PLANNED, rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_run_compiles_four_programs(tiny_config, folder, undrawn, tmp_path):
     compiled = []
 

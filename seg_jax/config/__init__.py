@@ -19,7 +19,7 @@ from seg_jax.config.default import (
 )
 from seg_jax.config.errors import ConfigError, did_you_mean, lookup
 from seg_jax.config.fields import Size
-from seg_jax.config.late import check_classes, check_devices, check_network, weighting
+from seg_jax.config.late import check_classes, weighting
 from seg_jax.config.recipes import recipe
 from seg_jax.config.text import FREE, defaults, differences, flatten, from_json, load, to_json
 
@@ -36,9 +36,7 @@ __all__ = [
     "OptimConfig",
     "Size",
     "check_classes",
-    "check_devices",
     "check_names",
-    "check_network",
     "checked",
     "defaults",
     "did_you_mean",

@@ -29,7 +29,6 @@ class Config(Group, path=""):
         0,
         "seed of the initial parameters, the order of examples, and every augmentation",
         Rule(lambda n: n >= 0, "random streams start from a number that is not negative", "Use 0 or a positive number"),
-        Rule(lambda n: n < 2**31, "random streams start from a number of 31 bits", f"Use at most {2**31 - 1}"),
     )
     data: DataConfig = group(DataConfig)
     augment: AugmentConfig = group(AugmentConfig)

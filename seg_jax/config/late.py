@@ -25,18 +25,17 @@ def check_devices(config: Config, devices: int) -> None:
         )
 
 
-def check_network(config: Config, *, reduction: int, images: int) -> None:
-    """Refuses crops that do not fit the stride of the network, and batch statistics of too few images.
+def check_network(config: Config, *, reduction: int) -> None:
+    """Refuses crops that do not fit the stride of the network.
 
     Args:
       config: a checked configuration.
       reduction: of the network, see `models.reduction`.
-      images: over which batch statistics have to be taken at least, see `models.decoders.least_images`.
 
     Raises:
-      ConfigError: naming the crop or the batch size, and what fits.
+      ConfigError: naming the crop, and one that fits.
     """
-    crop, stride, train = config.augment.crop, config.model.encoder.output_stride or reduction, config.train
+    crop, stride = config.augment.crop, config.model.encoder.output_stride or reduction
     unit = min(stride, reduction)  # some encoders have no stride but their own
     what = "the network's reduction" if unit < stride else "model.encoder.output_stride"
     require(
@@ -46,6 +45,35 @@ def check_network(config: Config, *, reduction: int, images: int) -> None:
         f"height and width of training crops are multiples of {what} = {unit}",
         f"Use {tuple(-(-n // unit) * unit for n in crop)}",
     )
+
+
+def check_new(config: Config, *, images: int) -> None:
+    """Refuses what would spoil a new run. Runs that have it are still resumed, evaluated and predicted with.
+
+    Args:
+      config: a checked configuration.
+      images: over which batch statistics have to be taken at least, see `models.decoders.least_images`.
+
+    Raises:
+      ConfigError: naming the seed, the mean or deviation, or the batch size, and what fits.
+    """
+    require(
+        config.seed < 2**31,
+        config,
+        "seed",
+        "random streams start from a number of 31 bits",
+        f"Use at most {2**31 - 1}",
+    )
+    for name in ("mean", "std"):
+        require(
+            all(0 <= number <= 1 for number in config.data[name]),
+            config,
+            f"data.{name}",
+            "it is that of images in 0..1, which bytes and the values of data.range become",
+            "Use numbers in [0, 1]; divide those of images in 0..255 by 255: "
+            "123.675, 116.28, 103.53 are 0.485, 0.456, 0.406",
+        )
+    train = config.train
     together = train.batch_size // train.accumulate
     require(
         together >= images,

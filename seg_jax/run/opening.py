@@ -99,7 +99,7 @@ def open_job(
     """
     config = pretrained.as_recorded(config, recorded) if recorded else pretrained.resolve(config)
     mesh = configured_mesh(config)
-    program.check(config, devices=sharding.batch_parts(mesh))
+    program.check(config, devices=sharding.batch_parts(mesh), new=recorded is None)
     guard(config)
     examples = tuple(data.load(config, split, source=source) for split in splits)
     if training:

@@ -11,17 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from seg_jax import augment, data, losses, models, optim
-from seg_jax.config import (
-    Config,
-    Size,
-    check_devices,
-    check_names,
-    check_network,
-    checked,
-    lookup,
-    weighting,
-    with_fields,
-)
+from seg_jax.config import Config, Size, check_names, checked, late, lookup, with_fields
 from seg_jax.data import fitting, stats
 from seg_jax.data.depth import Depth
 from seg_jax.data.labels.builtin import table_of
@@ -34,12 +24,13 @@ from seg_jax.steps import distil, evaluate, predict, train
 from seg_jax.steps.state import TrainState
 
 
-def check(config: Config, *, devices: int) -> None:
+def check(config: Config, *, devices: int, new: bool = True) -> None:
     """Refuses a configuration that cannot be run, before anything is read.
 
     Args:
       config: checked here too, see `config.checked`.
       devices: number of devices that share a batch.
+      new: whether nothing has been trained with it yet, see `config.check_new`.
 
     Raises:
       ConfigError: naming the field, its value, the rule and the cure.
@@ -47,10 +38,12 @@ def check(config: Config, *, devices: int) -> None:
     config = checked(config)
     check_names(config)
     data.check(config.data)
-    check_devices(config, devices)
+    late.check_devices(config, devices)
     reduction = models.reduction(models.build(config, classes=2)) if any(config.augment.crop) else 1
-    check_network(config, reduction=reduction, images=models.decoders.least_images(config.model))
-    if scheme := weighting(config):
+    late.check_network(config, reduction=reduction)
+    if new:
+        late.check_new(config, images=models.decoders.least_images(config.model))
+    if scheme := late.weighting(config):
         lookup(stats.SCHEMES, scheme, "loss.class_weights")
 
 

@@ -417,6 +417,15 @@ def test_bad_values_are_refused(field, value, rule, cure):
     assert cure in message
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("seed", 2**31), ("data.mean", (123.675, 116.28, 103.53)), ("data.std", (58.395, 57.12, 57.375))],
+)
+def test_what_spoils_a_new_run_is_read_of_an_old_one(field, value):
+    config = from_json(to_json(changed(**{field: value})))
+    program.check(config, devices=1, new=False)
+
+
 def test_a_metric_above_a_threshold_needs_one():
     with pytest.raises(ConfigError, match=r"config\.checkpoint\.metric = 'miou_above': .*Set eval\.threshold=0\.5"):
         program.check(changed(**{"checkpoint.metric": "miou_above"}), devices=1)

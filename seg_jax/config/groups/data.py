@@ -16,11 +16,6 @@ RANGE = Rule(
     "these are pairs of a value and a higher one",
     "Use (0, 4095), or () for photographs of 8 bits",
 )
-IN_UNITS = Rule(
-    lambda x: all(0 <= n <= 1 for n in x),
-    "it is that of images in 0..1, which bytes and the values of data.range become",
-    "Use numbers in [0, 1]; divide those of images in 0..255 by 255: 123.675, 116.28, 103.53 are 0.485, 0.456, 0.406",
-)
 
 
 class CityscapesConfig(Group, path="data.cityscapes"):
@@ -155,13 +150,11 @@ class DataConfig(Group, path="data"):
         (),
         "subtracted from images in 0..1; (): as the weights were trained with; without weights ImageNet's, and with "
         "data.bands or data.range measured",
-        IN_UNITS,
     )
     std: tuple[float, ...] = field(
         (),
         "what they are divided by afterwards; (): as for data.mean",
         Rule(lambda x: all(n > 0 for n in x), "images are divided by it", "Use positive numbers up to 1"),
-        IN_UNITS,
     )
     cache: str = field(
         "host",
